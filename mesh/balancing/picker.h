@@ -1,0 +1,80 @@
+#ifndef MESH_BALANCING_PICKER_H_
+#define MESH_BALANCING_PICKER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "mesh/base/random.h"
+#include "mesh/cluster/live_endpoint.h"
+
+namespace mesh::balancing {
+
+// What a pick considered, for an observer. At most two candidates are
+// compared; `considered` counts them.
+struct PickTrace {
+  struct Candidate {
+    const cluster::LiveEndpoint* endpoint = nullptr;
+    int64_t in_flight = 0;
+  };
+  Candidate candidates[2];
+  int considered = 0;
+  bool preferred_untried = false;  // Some ready endpoint was passed over
+                                   // because this call had tried it.
+};
+
+// What one pick may use.
+struct PickArgs {
+  // Endpoints that this call has tried already: used again only when there is
+  // no other.
+  absl::Span<const cluster::LiveEndpoint* const> tried;
+  // The call would rather wait than fail while no endpoint can be reached.
+  bool wait_for_ready = false;
+  base::Random* random = nullptr;  // Never null.
+  PickTrace* trace = nullptr;      // Filled in when not null.
+};
+
+struct PickResult {
+  enum class Kind : uint8_t {
+    kUse,   // `endpoint` is acquired for the caller, who calls Release().
+    kWait,  // Ask the next picker.
+    kFail,  // Finish the call with `status`, unless it is to wait for ready.
+    kDrop,  // Finish the call with `status`, whatever it wants.
+  };
+  Kind kind = Kind::kWait;
+  cluster::LiveEndpoint* endpoint = nullptr;
+  const absl::Status* status = nullptr;  // Lives as long as the picker.
+};
+
+// Chooses an endpoint for one call. Holds all that a pick needs, so any number
+// of threads may call Pick(), without a lock.
+class Picker {
+ public:
+  virtual ~Picker() = default;
+  virtual PickResult Pick(const PickArgs& args) const = 0;
+};
+using PickerPtr = std::shared_ptr<const Picker>;
+
+// One endpoint as the control thread hands it to a policy.
+struct Member {
+  cluster::LiveEndpointPtr live;
+  uint32_t weight = 1;    // Of the latest description. Never 0.
+  uint32_t priority = 0;  // Likewise.
+};
+
+// Turns updates of endpoints, or of their readiness, into pickers. Control
+// plane: one thread, may be slow.
+class LoadBalancer {
+ public:
+  virtual ~LoadBalancer() = default;
+  // `members` in a stable order. `none` is what calls fail with while there
+  // are no members at all; it is never OK.
+  virtual PickerPtr Update(const std::vector<Member>& members,
+                           const absl::Status& none) = 0;
+};
+
+}  // namespace mesh::balancing
+
+#endif  // MESH_BALANCING_PICKER_H_

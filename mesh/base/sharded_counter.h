@@ -1,0 +1,45 @@
+#ifndef MESH_BASE_SHARDED_COUNTER_H_
+#define MESH_BASE_SHARDED_COUNTER_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace mesh::base {
+
+// This thread's shard, the same for every sharded object in the process.
+constexpr size_t kShards = 8;
+inline size_t ThisShard() {
+  static std::atomic<size_t> next{0};
+  thread_local const size_t shard =
+      next.fetch_add(1, std::memory_order_relaxed) % kShards;
+  return shard;
+}
+
+// A count that many threads add to and few read. Adding touches a cache line
+// that is shared with one in kShards of the other threads. Thread-safe; the
+// sum is not a snapshot of one moment.
+class ShardedCounter {
+ public:
+  void Add(int64_t n) {
+    shards_[ThisShard()].value.fetch_add(n, std::memory_order_relaxed);
+  }
+  int64_t Sum() const {
+    int64_t sum = 0;
+    for (const Shard& shard : shards_) {
+      sum += shard.value.load(std::memory_order_relaxed);
+    }
+    return sum;
+  }
+
+ private:
+  struct alignas(64) Shard {
+    std::atomic<int64_t> value{0};
+  };
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace mesh::base
+
+#endif  // MESH_BASE_SHARDED_COUNTER_H_

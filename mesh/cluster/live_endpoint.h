@@ -1,0 +1,104 @@
+#ifndef MESH_CLUSTER_LIVE_ENDPOINT_H_
+#define MESH_CLUSTER_LIVE_ENDPOINT_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "mesh/cluster/endpoint.h"
+
+namespace mesh::cluster {
+
+// What this process has seen of one endpoint since it was discovered.
+// Thread-safe; a reader sees no single moment.
+struct EndpointCounters {
+  std::atomic<uint64_t> attempts{0};  // Begun.
+  // Ended, by status code (0 to 16).
+  std::array<std::atomic<uint64_t>, 17> ended = {};
+  // Of those ended, how many never reached a server.
+  std::atomic<uint64_t> never_sent{0};
+};
+
+// Whether an endpoint could take a call right now.
+enum class Readiness : uint8_t {
+  kIdle,        // Not connected and not trying.
+  kConnecting,  // Trying.
+  kReady,       // Connected.
+  kFailed,      // The last try failed; another follows after a backoff.
+};
+
+// An endpoint and the state that this process has of it. It survives updates
+// that keep the endpoint. A shell derives from it to add its connection.
+//
+// Lifetime: pickers hold shared references. A call in flight holds none: its
+// count in `in_flight` is its pin. Whoever removes an endpoint calls Close()
+// and drops its own reference only when in_flight() is 0 after that.
+//
+// Thread-safe. On cache lines of its own: the counts are written by all
+// threads.
+class alignas(64) LiveEndpoint {
+ public:
+  explicit LiveEndpoint(Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
+  virtual ~LiveEndpoint() = default;
+  LiveEndpoint(const LiveEndpoint&) = delete;
+  LiveEndpoint& operator=(const LiveEndpoint&) = delete;
+
+  // The description that this state was made for. Weight and metadata of a
+  // later description of the same address are in the picker's set.
+  const Endpoint& endpoint() const { return endpoint_; }
+
+  // Counts one more attempt in flight and pins the endpoint until Release().
+  // False, and nothing counted, when the endpoint is closed: pick again.
+  bool Acquire() {
+    in_flight_.fetch_add(1, std::memory_order_seq_cst);
+    if (!closed_.load(std::memory_order_seq_cst)) return true;
+    in_flight_.fetch_sub(1, std::memory_order_seq_cst);
+    return false;
+  }
+
+  // Ends what Acquire() began. The endpoint may be gone when this returns.
+  void Release() { in_flight_.fetch_sub(1, std::memory_order_release); }
+
+  // Attempts in flight.
+  int64_t in_flight() const {
+    return in_flight_.load(std::memory_order_relaxed);
+  }
+
+  // Lets no new attempt in. Control thread only.
+  void Close() { closed_.store(true, std::memory_order_seq_cst); }
+  // True once the endpoint is closed and its last attempt has ended: what it
+  // holds may be freed. Control thread only.
+  bool Drained() const {
+    return closed_.load(std::memory_order_seq_cst) &&
+           in_flight_.load(std::memory_order_seq_cst) == 0;
+  }
+
+  EndpointCounters& counters() { return counters_; }
+  const EndpointCounters& counters() const { return counters_; }
+
+  Readiness readiness() const {
+    return readiness_.load(std::memory_order_relaxed);
+  }
+  // Control thread only.
+  void set_readiness(Readiness readiness) {
+    readiness_.store(readiness, std::memory_order_relaxed);
+  }
+
+ private:
+  // First, on one cache line: what a pick reads and writes.
+  std::atomic<int64_t> in_flight_{0};
+  std::atomic<bool> closed_{false};
+  std::atomic<Readiness> readiness_{Readiness::kIdle};
+
+  // From here on what changes less often, or is read less often.
+  alignas(64) EndpointCounters counters_;
+  const Endpoint endpoint_;
+};
+
+using LiveEndpointPtr = std::shared_ptr<LiveEndpoint>;
+
+}  // namespace mesh::cluster
+
+#endif  // MESH_CLUSTER_LIVE_ENDPOINT_H_

@@ -1,0 +1,41 @@
+#ifndef MESH_DISCOVERY_RESOLVER_H_
+#define MESH_DISCOVERY_RESOLVER_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mesh/base/event_loop.h"
+#include "mesh/cluster/endpoint.h"
+#include "mesh/config/options.h"
+
+namespace mesh::discovery {
+
+// Finds the endpoints of one service and goes on watching them. Lives on one
+// event loop: made, started, used and destroyed on its thread, and calls back
+// there. Does no blocking I/O on it but reading small local files.
+class Resolver {
+ public:
+  // Every change, and every failure. A failure does not take back the last
+  // set: whoever listens keeps it. Not called after the resolver is destroyed;
+  // the resolver may be destroyed inside it.
+  using Listener = std::function<void(absl::StatusOr<cluster::EndpointSetPtr>)>;
+
+  virtual ~Resolver() = default;
+
+  // Begins. Called once. May call back before it returns.
+  virtual void Start(Listener listener) = 0;
+
+  // A hint that the endpoints may have changed (connections break). The
+  // resolver decides whether and when to look again.
+  virtual void Refresh() = 0;
+};
+
+// The resolver for `source`. `loop` must outlive it.
+std::unique_ptr<Resolver> MakeResolver(const config::EndpointSource& source,
+                                       base::EventLoop* loop);
+
+}  // namespace mesh::discovery
+
+#endif  // MESH_DISCOVERY_RESOLVER_H_

@@ -1,0 +1,100 @@
+#ifndef MESH_MESH_H_
+#define MESH_MESH_H_
+
+// The front door of mesh: what a service mesh gives, inside the process.
+//
+//   auto mesh = mesh::Mesh::FromFile("mesh.yaml");
+//   if (!mesh.ok()) return Report(mesh.status());
+//   auto cart = shop::Cart::NewStub((*mesh)->Channel("cart"));
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/support/client_interceptor.h"
+#include "mesh/telemetry/observer.h"
+#include "mesh/telemetry/snapshot.h"
+#include "mesh/version.h"
+
+namespace mesh {
+
+namespace v1 {
+class Config;  // mesh/v1/config.pb.h
+}
+
+enum class LogSeverity { kInfo, kWarning, kError };
+
+// Where log lines go. Called on any thread; must not block and must not call
+// into the mesh. Lines are rare: changes and troubles, never one a call.
+using LogSink = std::function<void(LogSeverity, absl::string_view line)>;
+
+// What is given in code, beside the configuration.
+struct Options {
+  // Default: warnings and errors to stderr.
+  LogSink log_sink;
+  // Credentials of single services, by name. They go before `tls`.
+  std::map<std::string, std::shared_ptr<grpc::ChannelCredentials>> credentials;
+  // See every decision of every call, beside the mesh's own metrics.
+  std::vector<std::shared_ptr<telemetry::Observer>> observers;
+};
+
+// What one channel is made with.
+struct ChannelOptions {
+  // Run around a logical call, once for each however often it is retried,
+  // outside the mesh. In order, the first one outermost.
+  std::vector<
+      std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>>
+      interceptors;
+};
+
+// The services that a process calls. Thread-safe. It may be destroyed before
+// its channels: they go on with the last endpoints that were known.
+class Mesh {
+ public:
+  // Reads `path` (YAML or JSON, schema mesh.v1.Config) and watches it: a
+  // changed file is checked whole and applied while calls run; a bad one is
+  // logged, counted and leaves all as it is. The error says file, line,
+  // column, field and reason of each thing that is wrong.
+  static absl::StatusOr<std::unique_ptr<Mesh>> FromFile(const std::string& path,
+                                                        Options options = {});
+
+  // From a configuration built in code.
+  static absl::StatusOr<std::unique_ptr<Mesh>> Create(const v1::Config& config,
+                                                      Options options = {});
+
+  virtual ~Mesh() = default;
+
+  // A channel to `service`, for any generated stub or grpc::GenericStub. Never
+  // null. Calls to a service that the configuration does not have fail with
+  // UNAVAILABLE, naming it and the nearest that exist, until a reload brings
+  // it. All channels to one service share its connections.
+  virtual std::shared_ptr<grpc::ChannelInterface> Channel(
+      absl::string_view service, ChannelOptions options = {}) = 0;
+
+  // Checks `config` and applies it as a reload does. On error nothing changes.
+  virtual absl::Status Reload(const v1::Config& config) = 0;
+
+  // What was counted until now.
+  virtual telemetry::Snapshot Metrics() const = 0;
+  // The same in Prometheus' text exposition format.
+  virtual std::string PrometheusText() const = 0;
+};
+
+// A channel without any configuration: `target` is "host:port" addresses
+// separated by commas, or "dns:///host:port". All such channels share one Mesh
+// that lives as long as the process. A bad target yields a channel whose calls
+// fail with INVALID_ARGUMENT and say why. `credentials` null: plaintext.
+std::shared_ptr<grpc::ChannelInterface> CreateChannel(
+    const std::string& target,
+    std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
+
+}  // namespace mesh
+
+#endif  // MESH_MESH_H_

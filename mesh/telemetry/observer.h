@@ -1,0 +1,103 @@
+#ifndef MESH_TELEMETRY_OBSERVER_H_
+#define MESH_TELEMETRY_OBSERVER_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "mesh/cluster/live_endpoint.h"
+
+namespace mesh::telemetry {
+
+class MethodMetrics;
+
+// One logical call, as events name it. Its address is its identity: it is the
+// same in all events of a call, and lives until OnCallEnd() has returned.
+struct CallInfo {
+  absl::string_view service;         // "cart".
+  absl::string_view method;          // "/shop.Cart/AddItem".
+  MethodMetrics* metrics = nullptr;  // Where the call is counted.
+  absl::Time start;                  // Monotonic, as all times here.
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+// Why an attempt was made.
+enum class AttemptReason : uint8_t {
+  kFirst,
+  kTransparent,  // No server has seen the attempt before it.
+  kRetry,        // By the retry policy.
+};
+
+// An endpoint was chosen, or none could be.
+struct PickEvent {
+  enum class Result : uint8_t { kUsed, kWaited, kFailed };
+  Result result = Result::kUsed;
+  absl::Time time;
+  AttemptReason reason = AttemptReason::kFirst;
+  int attempt = 1;
+  // Chosen. Null unless kUsed.
+  const cluster::LiveEndpoint* endpoint = nullptr;
+  // What was compared: up to two endpoints and their calls in flight.
+  int candidates = 0;
+  const cluster::LiveEndpoint* candidate[2] = {};
+  int64_t in_flight[2] = {};
+  // The random generator's state before the pick: with it and the loads, the
+  // pick can be made again.
+  uint64_t random_state = 0;
+};
+
+struct AttemptEvent {
+  int attempt = 1;  // Counted from 1 in a call.
+  AttemptReason reason = AttemptReason::kFirst;
+  cluster::LiveEndpoint* endpoint = nullptr;  // Never null.
+  absl::Time start;
+  absl::Time end;
+  absl::StatusCode code = absl::StatusCode::kOk;
+  bool never_sent = false;  // Proved that no server has seen it.
+};
+
+// What was decided after an attempt that failed.
+struct RetryEvent {
+  enum class Verdict : uint8_t {
+    kTransparent,   // Again at once: no server has seen it.
+    kRetry,         // Again after `delay`.
+    kNotRetryable,  // The method, the code or the call's kind forbids it.
+    kCommitted,     // The caller has seen part of the answer.
+    kAttemptsExhausted,
+    kBudgetExhausted,
+    kPushedBack,  // The server said not to.
+    kDeadline,    // No time is left for another.
+    kCancelled,
+  };
+  Verdict verdict = Verdict::kNotRetryable;
+  absl::Time time;
+  int attempt = 1;  // The one that failed.
+  absl::StatusCode code = absl::StatusCode::kOk;
+  absl::Duration delay;
+};
+
+struct CallEvent {
+  absl::Time end;
+  absl::StatusCode code = absl::StatusCode::kOk;  // What the caller gets.
+  int attempts = 0;  // 0 when no endpoint could be chosen.
+};
+
+// Sees every decision of every call as it is made, on the thread that makes
+// it: must be quick, must not block, must not call into the mesh. Thread-safe.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void OnPick(const CallInfo&, const PickEvent&) {}
+  virtual void OnAttemptEnd(const CallInfo&, const AttemptEvent&) {}
+  virtual void OnRetryDecision(const CallInfo&, const RetryEvent&) {}
+  virtual void OnCallEnd(const CallInfo&, const CallEvent&) {}
+  // Whether OnPick() wants the candidates of successful picks. Asked once a
+  // pick; metrics don't.
+  virtual bool WantsPicks() const { return false; }
+};
+
+}  // namespace mesh::telemetry
+
+#endif  // MESH_TELEMETRY_OBSERVER_H_

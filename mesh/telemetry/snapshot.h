@@ -1,0 +1,68 @@
+#ifndef MESH_TELEMETRY_SNAPSHOT_H_
+#define MESH_TELEMETRY_SNAPSHOT_H_
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace mesh::telemetry {
+
+// Latencies, counted in buckets whose upper bounds grow by a constant factor.
+struct HistogramSnapshot {
+  std::vector<absl::Duration>
+      bounds;                    // Upper, inclusive; the last is infinite.
+  std::vector<uint64_t> counts;  // As many as bounds.
+  uint64_t count = 0;
+  absl::Duration sum;
+
+  // Estimate of the quantile `q` in [0, 1], interpolated within its bucket.
+  // Zero when nothing was counted.
+  absl::Duration Quantile(double q) const;
+};
+
+struct MethodSnapshot {
+  std::string method;                   // "/shop.Cart/AddItem" or "other".
+  std::array<uint64_t, 17> calls = {};  // Ended, by status code.
+  uint64_t attempts = 0;
+  uint64_t retries = 0;              // By policy.
+  uint64_t transparent_retries = 0;  // Of calls that no server had seen.
+  HistogramSnapshot latency;         // Of whole calls.
+};
+
+struct EndpointSnapshot {
+  std::string address;
+  std::string state;  // "idle", "connecting", "ready", "failed".
+  int64_t in_flight = 0;
+  uint64_t attempts = 0;
+  std::array<uint64_t, 17> ended = {};  // Attempts, by status code.
+  uint64_t never_sent = 0;
+};
+
+struct ServiceSnapshot {
+  std::string service;
+  std::vector<MethodSnapshot> methods;
+  std::vector<EndpointSnapshot> endpoints;
+  uint64_t endpoints_left_out = 0;  // Over the cap.
+  uint64_t picks_waited = 0;        // Calls that had to wait for an endpoint.
+  uint64_t picks_failed = 0;
+  uint64_t retries_denied_by_budget = 0;
+  double retry_budget_balance = 0;
+  uint64_t discovery_updates = 0;
+  uint64_t discovery_failures = 0;
+  std::string discovery_error;  // Of the last try. Empty: it went well.
+};
+
+struct Snapshot {
+  std::vector<ServiceSnapshot> services;  // By name.
+  uint64_t config_reloads = 0;
+  uint64_t config_reload_failures = 0;
+  std::string config_error;  // Of the last reload. Empty: it went well.
+};
+
+}  // namespace mesh::telemetry
+
+#endif  // MESH_TELEMETRY_SNAPSHOT_H_
