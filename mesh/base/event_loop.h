@@ -3,32 +3,32 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
-#include <thread>
-#include <utility>
-#include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/mutex.h"
 
 namespace mesh::base {
 
-// One thread that runs closures, timers and file descriptor callbacks, in
-// order. The control plane of a Mesh. All members are thread-safe, except
-// where said.
+// One thread that runs closures, timers and file descriptor callbacks: one at a
+// time, closures in the order of Post(), timers in the order of their times
+// (those already due in the order in which they were set), and none of the
+// three starves the others. The control plane of a Mesh. All members are
+// thread-safe, except where said. No lock is held while a closure runs or is
+// destroyed. After a fork the child's copy does nothing.
 class EventLoop {
  public:
   using Closure = std::function<void()>;
   using TimerId = uint64_t;  // Never 0.
 
-  // Starts the thread. `name` is its name as debuggers show it (15 characters).
+  // Starts the thread, with the application's signals blocked. `name` is its
+  // name as debuggers show it (15 characters). Aborts when the system has no
+  // thread left.
   explicit EventLoop(const char* name);
-  // Stops. On the loop's own thread the thread is left to end by itself and
-  // nothing is waited for: the last reference to what owns a loop may be
-  // dropped anywhere.
+  // Stops. On the loop's own thread nothing is waited for: the thread ends when
+  // what it runs now has returned. The last reference to what owns a loop may
+  // so be dropped anywhere.
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
@@ -36,18 +36,22 @@ class EventLoop {
   // Runs `closure` soon. After Stop() it is destroyed without being run.
   void Post(Closure closure);
 
-  // Runs `closure` at `at` (of Clock::Real()) or soon after.
+  // Runs `closure` at `at` (of Clock::Real()) or soon after; soon when that is
+  // past, never when it is InfiniteFuture. After Stop() as Post().
   TimerId RunAt(absl::Time at, Closure closure);
   // True when the closure has not begun and now never will. On the loop's own
   // thread false means that it has run, elsewhere that it has begun.
   bool Cancel(TimerId timer);
 
-  // Calls `ready(events)` whenever one of the poll(2) `events` holds for `fd`.
-  // One watch a descriptor; `events` 0 ends it. On the loop's thread only.
+  // Calls `ready(events)` whenever one of the poll(2) `events`, POLLERR or
+  // POLLHUP holds for `fd`. One watch a descriptor: a second call replaces the
+  // first, `events` 0 ends it. End it before `fd` is closed: one found closed
+  // is told POLLNVAL, once. On the loop's thread only.
   void Watch(int fd, short events, std::function<void(short)> ready);
 
   // Ends the thread when what it runs now has returned, and joins it (not on
-  // its own thread). Pending closures are destroyed. May be called again.
+  // its own thread). Pending closures are destroyed, on the loop's thread. May
+  // be called again, and on several threads.
   void Stop();
 
   bool OnLoopThread() const;
