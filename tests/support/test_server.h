@@ -1,0 +1,98 @@
+#ifndef TESTS_SUPPORT_TEST_SERVER_H_
+#define TESTS_SUPPORT_TEST_SERVER_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "mesh/base/mutex.h"
+#include "tests/support/test_service.grpc.pb.h"
+
+namespace mesh::test {
+
+// Metadata that carries a serialized Directives; see test_service.proto.
+inline constexpr char kDirectivesKey[] = "mesh-test-directives-bin";
+
+// How often each key was executed. Thread-safe. Several servers may share one.
+class Executions {
+ public:
+  // With a `journal`, each execution appends its key as a line to that file
+  // before it goes on: what was executed can be told even after a kill -9.
+  explicit Executions(const std::string& journal = "");
+  ~Executions();
+
+  // Which execution of `key` this is, from 1.
+  int64_t Add(const std::string& key);
+  // Of one key; of all when `key` is empty.
+  CountReply Count(const std::string& key) const;
+
+ private:
+  int journal_ = -1;
+  mutable base::Mutex mu_;
+  std::map<std::string, int64_t> by_key_ ABSL_GUARDED_BY(mu_);
+  int64_t all_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+// A gRPC server of mesh.test.TestService. Any other method name is answered by
+// a raw service that sends each message's bytes back and takes its directives
+// (but sleeps and streams' limits) from metadata: for messages that are not
+// protobuf.
+class TestServer {
+ public:
+  struct Options {
+    // Where to listen, one port each; port 0 is chosen by the system. Calls
+    // look the same whichever they come in by.
+    std::vector<std::string> addresses = {"127.0.0.1:0"};
+    std::string name;
+    // Null: plaintext.
+    std::shared_ptr<grpc::ServerCredentials> credentials;
+    // GRPC_ARG_MAX_CONNECTION_AGE_MS and the like.
+    std::map<std::string, int> int_args;
+    // Null: a new one.
+    std::shared_ptr<Executions> executions;
+    // Last word on how the server is built.
+    std::function<void(grpc::ServerBuilder*)> customize;
+  };
+
+  // UNAVAILABLE when it can't listen.
+  static absl::StatusOr<std::unique_ptr<TestServer>> Start(Options options);
+  static absl::StatusOr<std::unique_ptr<TestServer>> Start() {
+    return Start(Options());
+  }
+
+  // Shuts down at once.
+  ~TestServer();
+
+  // "127.0.0.1:4711", in the order of Options::addresses.
+  const std::vector<std::string>& addresses() const { return addresses_; }
+  const std::string& address() const { return addresses_.front(); }
+  Executions& executions() { return *executions_; }
+
+  // Refuses new calls, and cancels those that are not done by then. Returns
+  // when all are.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  class Service;
+  class RawService;
+
+  TestServer() = default;
+
+  std::shared_ptr<Executions> executions_;
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<RawService> raw_service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::string> addresses_;
+};
+
+}  // namespace mesh::test
+
+#endif  // TESTS_SUPPORT_TEST_SERVER_H_
