@@ -26,7 +26,9 @@ enum class Readiness : uint8_t {
   kIdle,        // Not connected and not trying.
   kConnecting,  // Trying.
   kReady,       // Connected.
-  kFailed,      // The last try failed; another follows after a backoff.
+  kFailed,      // The last try failed; another follows after a backoff. It
+                // stays so during that one, until the endpoint is ready (as
+                // gRPC's TRANSIENT_FAILURE): calls need not wait to fail.
 };
 
 // An endpoint and the state that this process has of it. It survives updates
@@ -68,6 +70,8 @@ class alignas(64) LiveEndpoint {
 
   // Lets no new attempt in. Control thread only.
   void Close() { closed_.store(true, std::memory_order_seq_cst); }
+  // A closed endpoint stays closed.
+  bool closed() const { return closed_.load(std::memory_order_relaxed); }
   // True once the endpoint is closed and its last attempt has ended: what it
   // holds may be freed. Control thread only.
   bool Drained() const {

@@ -1,0 +1,160 @@
+#include "mesh/balancing/least_request.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/base/optimization.h"
+#include "mesh/balancing/weight_table.h"
+
+namespace mesh::balancing {
+namespace {
+
+using cluster::LiveEndpoint;
+using cluster::Readiness;
+
+// How often a random draw may hit an endpoint that cannot be used before all
+// are looked at.
+constexpr int kMaxDraws = 8;
+
+struct Pair {
+  uint32_t first;
+  uint32_t second;
+};
+
+// Draws any endpoint as likely as any other.
+class UniformDraw {
+ public:
+  explicit UniformDraw(const Tier& tier) : size_(tier.size()) {}
+
+  uint32_t One(base::Random& random) const { return random.Below(size_); }
+
+  // Two that differ, from one random number. `size_` is at least 2.
+  Pair Two(base::Random& random) const {
+    const uint64_t bits = random();
+    const auto first = static_cast<uint32_t>((bits >> 32) * size_ >> 32);
+    auto second = static_cast<uint32_t>(
+        (bits & 0xffffffff) * (uint64_t{size_} - 1) >> 32);
+    second += second >= first;
+    return {first, second};
+  }
+
+  // Whether the load of `b` is less than the load of `a`.
+  static bool Less(int64_t b, uint32_t, int64_t a, uint32_t) { return b < a; }
+
+ private:
+  const uint32_t size_;
+};
+
+// Draws endpoints in proportion to their weights.
+class WeightedDraw {
+ public:
+  explicit WeightedDraw(const Tier& tier)
+      : size_(tier.size()), table_(tier.weights()) {}
+
+  uint32_t One(base::Random& random) const { return table_.Find(random()); }
+
+  Pair Two(base::Random& random) const {
+    const uint32_t first = One(random);
+    for (int i = 0; i < 3; ++i) {
+      const uint32_t second = One(random);
+      if (ABSL_PREDICT_TRUE(second != first)) return {first, second};
+    }
+    // One endpoint has almost all of the weight: any other will do.
+    uint32_t second = random.Below(size_ - 1);
+    second += second >= first;
+    return {first, second};
+  }
+
+  static bool Less(int64_t b, uint32_t b_weight, int64_t a, uint32_t a_weight) {
+    return b * a_weight < a * b_weight;
+  }
+
+ private:
+  const uint32_t size_;
+  const WeightTable table_;
+};
+
+template <typename Draw>
+class LeastRequestPicker final : public Picker {
+ public:
+  explicit LeastRequestPicker(std::vector<Member> ready)
+      : tier_(std::move(ready), Tier::Eligible::kReady), draw_(tier_) {}
+
+  PickResult Pick(const PickArgs& args) const override {
+    if (ABSL_PREDICT_FALSE(tier_.size() < 2 || !args.tried.empty())) {
+      return PickCarefully(args);
+    }
+    const Pair pair = draw_.Two(*args.random);
+    const LiveEndpoint* const a = tier_.endpoint(pair.first);
+    const LiveEndpoint* const b = tier_.endpoint(pair.second);
+    if (ABSL_PREDICT_FALSE(a->readiness() != Readiness::kReady ||
+                           b->readiness() != Readiness::kReady)) {
+      return PickCarefully(args);
+    }
+    LiveEndpoint* const chosen = Lesser(pair, args);
+    if (ABSL_PREDICT_FALSE(!chosen->Acquire())) return PickCarefully(args);
+    return Use(chosen);
+  }
+
+ private:
+  // The one of the two with less load; the first when it is the same.
+  LiveEndpoint* Lesser(Pair pair, const PickArgs& args) const {
+    LiveEndpoint* const a = tier_.endpoint(pair.first);
+    LiveEndpoint* const b = tier_.endpoint(pair.second);
+    const int64_t a_load = a->in_flight();
+    const int64_t b_load = b->in_flight();
+    if (ABSL_PREDICT_FALSE(args.trace != nullptr)) {
+      args.trace->candidates[0] = {a, a_load};
+      args.trace->candidates[1] = {b, b_load};
+      args.trace->considered = 2;
+    }
+    return Draw::Less(b_load, tier_.weight(pair.second), a_load,
+                      tier_.weight(pair.first))
+               ? b
+               : a;
+  }
+
+  // Passes over endpoints that the call has tried or that cannot be used: two
+  // others if a few draws find them, otherwise the best of all.
+  ABSL_ATTRIBUTE_NOINLINE PickResult PickCarefully(const PickArgs& args) const {
+    uint32_t found[2];
+    int count = 0;
+    bool passed_over = false;
+    for (int i = 0; i < kMaxDraws && count < 2 && tier_.size() > 2; ++i) {
+      const uint32_t drawn = draw_.One(*args.random);
+      const LiveEndpoint* const endpoint = tier_.endpoint(drawn);
+      if (endpoint->readiness() != Readiness::kReady || endpoint->closed() ||
+          (count == 1 && drawn == found[0])) {
+        continue;
+      }
+      if (WasTried(args, endpoint)) {
+        passed_over = true;
+        continue;
+      }
+      found[count++] = drawn;
+    }
+    if (args.trace != nullptr) args.trace->preferred_untried = passed_over;
+    if (count == 2) {
+      LiveEndpoint* const chosen = Lesser({found[0], found[1]}, args);
+      if (chosen->Acquire()) return Use(chosen);
+    }
+    return tier_.PickByScan(args);
+  }
+
+  const Tier tier_;
+  const Draw draw_;
+};
+
+}  // namespace
+
+PickerPtr LeastRequest::MakePicker(std::vector<Member> ready) {
+  for (const Member& member : ready) {
+    if (member.weight != ready.front().weight) {
+      return std::make_shared<LeastRequestPicker<WeightedDraw>>(
+          std::move(ready));
+    }
+  }
+  return std::make_shared<LeastRequestPicker<UniformDraw>>(std::move(ready));
+}
+
+}  // namespace mesh::balancing

@@ -1,0 +1,22 @@
+#ifndef MESH_BALANCING_LEAST_REQUEST_H_
+#define MESH_BALANCING_LEAST_REQUEST_H_
+
+#include <vector>
+
+#include "mesh/balancing/tier.h"
+
+namespace mesh::balancing {
+
+// Least request by power of two choices: of two endpoints drawn at random, the
+// one with fewer calls in flight (Mitzenmacher, "The power of two choices in
+// randomized load balancing", 2001). With weights, endpoints are drawn in
+// proportion to them and in_flight / weight is compared: idle endpoints get
+// traffic by weight, loaded ones by what they can take.
+class LeastRequest final : public TierBalancer {
+ private:
+  PickerPtr MakePicker(std::vector<Member> ready) override;
+};
+
+}  // namespace mesh::balancing
+
+#endif  // MESH_BALANCING_LEAST_REQUEST_H_

@@ -1,0 +1,69 @@
+#include "mesh/balancing/round_robin.h"
+
+#include <optional>
+#include <utility>
+
+#include "mesh/balancing/weight_table.h"
+
+namespace mesh::balancing {
+namespace {
+
+using cluster::LiveEndpoint;
+using cluster::Readiness;
+
+// How many turns may fall on endpoints that cannot be used before all are
+// looked at.
+constexpr int kMaxTurns = 8;
+
+class RoundRobinPicker final : public Picker {
+ public:
+  RoundRobinPicker(std::vector<Member> ready,
+                   std::shared_ptr<RoundRobin::Turns> turns)
+      : turns_(std::move(turns)),
+        tier_(std::move(ready), Tier::Eligible::kReady) {
+    if (!tier_.equal_weights()) weights_.emplace(tier_.weights());
+  }
+
+  PickResult Pick(const PickArgs& args) const override {
+    bool passed_over = false;
+    for (int i = 0; i < kMaxTurns; ++i) {
+      LiveEndpoint* const endpoint =
+          tier_.endpoint(OfTurn(turns_->Next(*args.random)));
+      if (endpoint->readiness() != Readiness::kReady) continue;
+      if (WasTried(args, endpoint)) {
+        passed_over = true;
+        continue;
+      }
+      const int64_t in_flight = endpoint->in_flight();
+      if (!endpoint->Acquire()) continue;
+      if (args.trace != nullptr) {
+        args.trace->candidates[0] = {endpoint, in_flight};
+        args.trace->considered = 1;
+        args.trace->preferred_untried = passed_over;
+      }
+      return Use(endpoint);
+    }
+    return tier_.PickByScan(args);
+  }
+
+ private:
+  uint32_t OfTurn(uint64_t turn) const {
+    if (!weights_.has_value()) {
+      return static_cast<uint32_t>(turn % tier_.size());
+    }
+    constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;  // 2^64 / phi.
+    return weights_->Find(turn * kGoldenRatio);
+  }
+
+  const std::shared_ptr<RoundRobin::Turns> turns_;
+  const Tier tier_;
+  std::optional<WeightTable> weights_;  // Empty: all weights are equal.
+};
+
+}  // namespace
+
+PickerPtr RoundRobin::MakePicker(std::vector<Member> ready) {
+  return std::make_shared<RoundRobinPicker>(std::move(ready), turns_);
+}
+
+}  // namespace mesh::balancing

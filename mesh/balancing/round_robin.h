@@ -1,0 +1,48 @@
+#ifndef MESH_BALANCING_ROUND_ROBIN_H_
+#define MESH_BALANCING_ROUND_ROBIN_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "mesh/balancing/tier.h"
+#include "mesh/base/random.h"
+
+namespace mesh::balancing {
+
+// In turn, from a random start. With weights, turns follow a fixed sequence in
+// which each endpoint comes up in proportion to its weight and as evenly
+// spread as can be: turn t goes to whose share of [0, 1) the fraction of
+// t * (golden ratio) falls in. Any run of N turns gives an endpoint its share
+// of N give or take a few, without a schedule to keep (the purpose of gRFC
+// A58's static stride scheduler, at constant cost for any ratio of weights).
+class RoundRobin final : public TierBalancer {
+ public:
+  // Whose turn it is. Shared by a policy's pickers, so that a change of members
+  // does not start the round again. On a cache line of its own.
+  class alignas(64) Turns {
+   public:
+    // The next turn; the first is random.
+    uint64_t Next(base::Random& random) {
+      uint64_t next = next_.load(std::memory_order_relaxed);
+      if (next == 0) {
+        next_.compare_exchange_strong(next, (random() >> 1) + 1,
+                                      std::memory_order_relaxed);
+      }
+      return next_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+   private:
+    std::atomic<uint64_t> next_{0};  // 0: not begun.
+  };
+
+ private:
+  PickerPtr MakePicker(std::vector<Member> ready) override;
+
+  const std::shared_ptr<Turns> turns_ = std::make_shared<Turns>();
+};
+
+}  // namespace mesh::balancing
+
+#endif  // MESH_BALANCING_ROUND_ROBIN_H_
