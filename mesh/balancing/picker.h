@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
+#include "mesh/cluster/membership.h"
 
 namespace mesh::balancing {
 
@@ -58,11 +59,7 @@ class Picker {
 using PickerPtr = std::shared_ptr<const Picker>;
 
 // One endpoint as the control thread hands it to a policy.
-struct Member {
-  cluster::LiveEndpointPtr live;
-  uint32_t weight = 1;    // Of the latest description. Never 0.
-  uint32_t priority = 0;  // Likewise.
-};
+using cluster::Member;
 
 // Turns updates of endpoints, or of their readiness, into pickers. Control
 // plane: one thread, may be slow.
