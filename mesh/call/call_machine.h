@@ -7,6 +7,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "mesh/balancing/picker.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
@@ -45,7 +46,7 @@ struct AttemptOutcome {
 struct Action {
   enum class Kind : uint8_t {
     // Start an attempt on `endpoint`, which is acquired for it; `at` is its
-    // deadline (InfiniteFuture: none). Then OnAttemptDone(), always.
+    // deadline (InfiniteFuture: none). Then OnAttemptDone(), once, always.
     kStartAttempt,
     // Call OnTimer() at `at`.
     kSetTimer,
@@ -70,21 +71,34 @@ struct Moment {
   base::Random* random = nullptr;             // Never null.
 };
 
+// Most transparent retries that a call makes at once. After them its failure
+// is one like any other.
+inline constexpr int kMaxTransparentRetries = 5;
+
+// A server that asks for more patience than this is taken to say: do not
+// retry.
+inline constexpr absl::Duration kMaxPushback = absl::Minutes(1);
+
 // The life of one logical call: pick, attempt, judge, back off, retry, finish.
 // A pure state machine: no I/O, no thread, no clock. The shells (mesh/channel
 // on gRPC, mesh/simulation on virtual time) feed it events and do what it
 // says. Not thread-safe: one event at a time. An event that the state does not
 // expect (a late timer, a change that nobody waits for) is answered with
-// nullopt and changes nothing.
+// nullopt and changes nothing; a timer that comes before its time is answered
+// with the action that is still to be done.
 //
 // Follows gRFC A6 where that has a rule, with the differences that
 // docs/retries.md lists (retries go elsewhere, the budget is a share of calls).
 class CallMachine {
  public:
   // `info` and what `plan` points to must outlive the machine.
-  CallMachine(const CallPlan& plan, const telemetry::CallInfo* info);
+  CallMachine(const CallPlan& plan, const telemetry::CallInfo* info)
+      : plan_(plan), info_(info) {}
 
+  // Once, first.
   Action Start(const Moment& moment);
+  // Once for each kStartAttempt, however the attempt ends. The shell tells
+  // apart what is said of an earlier attempt.
   Action OnAttemptDone(const AttemptOutcome& outcome, const Moment& moment);
   std::optional<Action> OnTimer(const Moment& moment);
   std::optional<Action> OnEndpointsChanged(const Moment& moment);
@@ -93,7 +107,8 @@ class CallMachine {
   std::optional<Action> OnCancelled(const Moment& moment);
 
   // For a call that goes away without its outcome having been seen: gives the
-  // endpoint back and ends the accounting. Nothing after kFinish or kFail.
+  // endpoint back and ends the accounting, as CANCELLED. Nothing before
+  // Start() and after kFinish or kFail.
   void Abandon(absl::Time now);
 
   // Attempts begun.
@@ -107,6 +122,8 @@ class CallMachine {
   bool finished() const { return state_ == State::kFinished; }
 
  private:
+  using Verdict = telemetry::RetryEvent::Verdict;
+
   enum class State : uint8_t {
     kNew,
     kAttempting,
@@ -115,9 +132,42 @@ class CallMachine {
     kFinished,
   };
 
+  // One pick and what an observer wants to know of it.
+  struct Choice {
+    balancing::PickResult result;
+    bool again = false;  // The call has tried all that there is.
+    balancing::PickTrace trace;
+    uint64_t random_state = 0;
+  };
+
+  Choice Pick(absl::Span<const cluster::LiveEndpoint* const> tried,
+              const Moment& moment);
+  // Where the call goes next.
+  Choice Choose(const Moment& moment);
+  // Gives back what was chosen.
+  void Decline(const Choice& choice, const Moment& moment);
+
   Action PickAndStart(const Moment& moment);
+  Action Begin(const Choice& choice, const Moment& moment);
+  Action Wait(const Choice& choice, const Moment& moment);
+
+  std::optional<Action> RetryTransparently(absl::StatusCode code,
+                                           const Moment& moment);
+  Action RetryByPolicy(const AttemptOutcome& outcome, const Moment& moment);
+  absl::Duration NextBackoff(base::Random* random);
+  Action BackOff(absl::Duration delay, absl::Time now);
+  Action Pause(Action::Kind kind, absl::Time until);
+
+  void Report(const Choice& choice, telemetry::PickEvent::Result result,
+              const Moment& moment);
+  void EndAttempt(const AttemptOutcome& outcome, absl::Time now);
+  void Decided(Verdict verdict, absl::StatusCode code, absl::Duration delay,
+               uint64_t random_state, absl::Time now);
+  Action Refuse(Verdict verdict, absl::StatusCode code, const Moment& moment);
   Action Finish(absl::StatusCode code, absl::Time now);
   Action Fail(absl::Status status, absl::Time now);
+  Action FailAtDeadline(absl::Time now);
+  void End(absl::StatusCode code, absl::Time now);
 
   // Constant.
   const CallPlan plan_;
@@ -125,15 +175,23 @@ class CallMachine {
 
   State state_ = State::kNew;
   telemetry::AttemptReason reason_ = telemetry::AttemptReason::kFirst;
+  bool cancelled_ = false;  // While an attempt ran.
+  bool repeated_ = false;   // A transparent retry went to a tried endpoint.
+  bool wants_picks_ = false;
   int attempts_ = 0;
   int previous_attempts_ = 0;
-  int backoffs_ = 0;
-  int transparent_ = 0;
-  absl::Time attempt_start_;
-  cluster::LiveEndpoint* endpoint_ = nullptr;
+  int retries_ = 0;      // By policy.
+  int transparent_ = 0;  // Transparent retries begun.
+  int backoffs_ = 0;     // Since the start, or the last pushback.
   // What the last failed attempt said; the status when no other can be made.
   absl::StatusCode last_code_ = absl::StatusCode::kOk;
+  absl::Time attempt_start_;
+  absl::Time timer_at_;
+  cluster::LiveEndpoint* endpoint_ = nullptr;
+  // Endpoints of this round of attempts, for comparison only: they may be
+  // gone. When there is no other, a new round begins.
   absl::InlinedVector<const cluster::LiveEndpoint*, 4> tried_;
+  absl::Status unreachable_;  // What a waiting call would have failed with.
 };
 
 }  // namespace mesh::call

@@ -1,6 +1,8 @@
 #ifndef MESH_RESILIENCE_RETRY_BUDGET_H_
 #define MESH_RESILIENCE_RETRY_BUDGET_H_
 
+#include <cstdint>
+
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "mesh/base/mutex.h"
@@ -12,7 +14,14 @@ namespace mesh::resilience {
 // Bounds the retries of one service to a share of its calls plus a floor, so
 // that retries cannot multiply an outage. As Finagle's and Linkerd's retry
 // budget, with the credit computed when it is asked for: a call that is not
-// retried costs one addition. Thread-safe.
+// retried costs one addition.
+//
+// A token bucket. A call puts in `ratio`, a second puts in `min_per_second`,
+// a retry takes out 1. It holds at most what comes in within a second at the
+// present rate of calls (a mean that forgets within about a second), but
+// always one retry; it begins with `min_per_second`. So over any time t in
+// which n calls begin there are about ratio * n + min_per_second * (t + 1 s)
+// retries at most. Thread-safe.
 class RetryBudget {
  public:
   RetryBudget(const config::RetryBudgetOptions& options, absl::Time now);
@@ -20,17 +29,19 @@ class RetryBudget {
   // A logical call has begun.
   void OnCall() { calls_.Add(1); }
 
-  // Takes one retry out of the budget. False when there is none left.
+  // Takes one retry out of the budget. False when there is none left. `now`
+  // may go back a little: threads read the clock before they come here.
   bool TryWithdraw(absl::Time now);
 
-  // What is left, for telemetry.
+  // Retries that are left, for telemetry.
   double Balance(absl::Time now);
 
-  // New limits, from a reload. The balance is kept.
+  // New limits, from a reload. The balance is kept, as far as they allow.
   void SetOptions(const config::RetryBudgetOptions& options);
 
  private:
   void Refill(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  double Most() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   base::ShardedCounter calls_;
 

@@ -2,12 +2,18 @@
 #define MESH_TELEMETRY_OBSERVER_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "mesh/cluster/live_endpoint.h"
+
+namespace mesh::config {
+struct MethodOptions;
+}
 
 namespace mesh::telemetry {
 
@@ -23,6 +29,15 @@ struct CallInfo {
   absl::Time deadline = absl::InfiniteFuture();
 };
 
+// A call has begun. What was settled about it then.
+struct CallStartEvent {
+  absl::Time time;
+  const config::MethodOptions* policy = nullptr;  // Never null.
+  bool idempotent = false;
+  bool wait_for_ready = false;
+  bool replayable = false;
+};
+
 // Why an attempt was made.
 enum class AttemptReason : uint8_t {
   kFirst,
@@ -32,12 +47,17 @@ enum class AttemptReason : uint8_t {
 
 // An endpoint was chosen, or none could be.
 struct PickEvent {
-  enum class Result : uint8_t { kUsed, kWaited, kFailed };
+  enum class Result : uint8_t {
+    kUsed,      // An attempt begins.
+    kWaited,    // The call waits for an endpoint.
+    kFailed,    // The call ends: there is no endpoint for it.
+    kDeclined,  // A look ahead: the call does something else than go there.
+  };
   Result result = Result::kUsed;
   absl::Time time;
   AttemptReason reason = AttemptReason::kFirst;
   int attempt = 1;
-  // Chosen. Null unless kUsed.
+  // Chosen. Null when there was none.
   const cluster::LiveEndpoint* endpoint = nullptr;
   // What was compared: up to two endpoints and their calls in flight.
   int candidates = 0;
@@ -46,6 +66,8 @@ struct PickEvent {
   // The random generator's state before the pick: with it and the loads, the
   // pick can be made again.
   uint64_t random_state = 0;
+  // Which picker was asked: the identity that PickerEvent gives it.
+  const void* picker = nullptr;
 };
 
 struct AttemptEvent {
@@ -56,6 +78,10 @@ struct AttemptEvent {
   absl::Time end;
   absl::StatusCode code = absl::StatusCode::kOk;
   bool never_sent = false;  // Proved that no server has seen it.
+  bool timed_out = false;   // By the attempt's own deadline.
+  bool committed = false;   // The caller has seen part of its answer.
+  // What the server said of retries. Negative: no.
+  std::optional<absl::Duration> pushback;
 };
 
 // What was decided after an attempt that failed.
@@ -76,6 +102,7 @@ struct RetryEvent {
   int attempt = 1;  // The one that failed.
   absl::StatusCode code = absl::StatusCode::kOk;
   absl::Duration delay;
+  uint64_t random_state = 0;  // Of the generator before the decision.
 };
 
 struct CallEvent {
@@ -84,17 +111,38 @@ struct CallEvent {
   int attempts = 0;  // 0 when no endpoint could be chosen.
 };
 
+// A service has a new picker. Comes before any pick from it.
+struct PickerEvent {
+  struct Member {
+    const cluster::LiveEndpoint* endpoint = nullptr;
+    uint32_t weight = 1;
+    uint32_t priority = 0;
+    cluster::Readiness readiness = cluster::Readiness::kIdle;
+  };
+  absl::string_view service;
+  absl::Time time;
+  const void* picker = nullptr;  // Its identity while it lives.
+  // In the order in which the policy was given them, with the readiness that
+  // they had then.
+  absl::Span<const Member> members;
+};
+
 // Sees every decision of every call as it is made, on the thread that makes
 // it: must be quick, must not block, must not call into the mesh. Thread-safe.
 class Observer {
  public:
   virtual ~Observer() = default;
+  // Calls that begin, and successful picks, only while WantsPicks().
+  virtual void OnCallStart(const CallInfo&, const CallStartEvent&) {}
   virtual void OnPick(const CallInfo&, const PickEvent&) {}
   virtual void OnAttemptEnd(const CallInfo&, const AttemptEvent&) {}
   virtual void OnRetryDecision(const CallInfo&, const RetryEvent&) {}
   virtual void OnCallEnd(const CallInfo&, const CallEvent&) {}
-  // Whether OnPick() wants the candidates of successful picks. Asked once a
-  // pick; metrics don't.
+  // On the control thread, and only while WantsPicks().
+  virtual void OnPicker(const PickerEvent&) {}
+  // Whether to be told of what goes well too: calls that begin, successful
+  // picks with their candidates, new pickers. Asked once a call; metrics
+  // don't.
   virtual bool WantsPicks() const { return false; }
 };
 

@@ -1,0 +1,642 @@
+#include "mesh/call/call_machine.h"
+
+#include <algorithm>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace mesh::call {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Kind = Action::Kind;
+using Verdict = telemetry::RetryEvent::Verdict;
+
+// Picks the first endpoint that the call has not tried, then the first.
+class FirstUntried : public balancing::Picker {
+ public:
+  explicit FirstUntried(std::vector<cluster::LiveEndpoint*> endpoints)
+      : endpoints_(std::move(endpoints)) {}
+
+  balancing::PickResult Pick(const balancing::PickArgs& args) const override {
+    balancing::PickResult result;
+    result.kind = balancing::PickResult::Kind::kUse;
+    result.endpoint = endpoints_[0];
+    for (cluster::LiveEndpoint* endpoint : endpoints_) {
+      if (std::find(args.tried.begin(), args.tried.end(), endpoint) ==
+          args.tried.end()) {
+        result.endpoint = endpoint;
+        break;
+      }
+    }
+    EXPECT_TRUE(result.endpoint->Acquire());
+    return result;
+  }
+
+ private:
+  const std::vector<cluster::LiveEndpoint*> endpoints_;
+};
+
+// Always says the same, which is not an endpoint.
+class Says : public balancing::Picker {
+ public:
+  explicit Says(balancing::PickResult::Kind kind, absl::Status status = {})
+      : kind_(kind), status_(std::move(status)) {}
+  balancing::PickResult Pick(const balancing::PickArgs&) const override {
+    return {kind_, nullptr, &status_};
+  }
+
+ private:
+  const balancing::PickResult::Kind kind_;
+  const absl::Status status_;
+};
+
+// Writes down what it is told.
+class Listener : public telemetry::Observer {
+ public:
+  explicit Listener(bool wants_picks) : wants_picks_(wants_picks) {}
+
+  void OnCallStart(const telemetry::CallInfo&,
+                   const telemetry::CallStartEvent&) override {
+    events.push_back("start");
+  }
+  void OnPick(const telemetry::CallInfo&,
+              const telemetry::PickEvent& event) override {
+    static const char* const kNames[] = {"used", "waited", "failed",
+                                         "declined"};
+    events.push_back(absl::StrCat("pick ", kNames[int(event.result)]));
+  }
+  void OnAttemptEnd(const telemetry::CallInfo&,
+                    const telemetry::AttemptEvent& event) override {
+    EXPECT_GT(event.endpoint->in_flight(), 0) << "released before it was told";
+    events.push_back(absl::StrCat("attempt ", event.attempt, " ",
+                                  event.endpoint->endpoint().address, " ",
+                                  absl::StatusCodeToString(event.code)));
+  }
+  void OnRetryDecision(const telemetry::CallInfo&,
+                       const telemetry::RetryEvent& event) override {
+    verdicts.push_back(event.verdict);
+  }
+  void OnCallEnd(const telemetry::CallInfo&,
+                 const telemetry::CallEvent& event) override {
+    events.push_back(absl::StrCat("end ", absl::StatusCodeToString(event.code),
+                                  " after ", event.attempts));
+  }
+  bool WantsPicks() const override { return wants_picks_; }
+
+  std::vector<std::string> events;
+  std::vector<Verdict> verdicts;
+
+ private:
+  const bool wants_picks_;
+};
+
+AttemptOutcome Ended(absl::StatusCode code) {
+  AttemptOutcome outcome;
+  outcome.code = code;
+  return outcome;
+}
+AttemptOutcome Ok() { return Ended(absl::StatusCode::kOk); }
+AttemptOutcome Unavailable() { return Ended(absl::StatusCode::kUnavailable); }
+AttemptOutcome NeverSent() {
+  AttemptOutcome outcome = Unavailable();
+  outcome.never_sent = true;
+  return outcome;
+}
+
+// One call to a service of `endpoints` endpoints that may be retried, until a
+// test says otherwise.
+class CallMachineTest : public ::testing::Test {
+ protected:
+  CallMachineTest() {
+    Endpoints(3);
+    info.service = "cart";
+    info.method = "/shop.Cart/Get";
+    info.start = now;
+    info.deadline = now + absl::Seconds(10);
+    plan.policy = &policy;
+    plan.observer = &listener;
+    plan.idempotent = true;
+    plan.replayable = true;
+    policy.retry.max_attempts = 3;
+    policy.retry.initial_backoff = absl::Milliseconds(100);
+    policy.retry.max_backoff = absl::Milliseconds(300);
+    policy.retry.backoff_multiplier = 2;
+  }
+  ~CallMachineTest() override {
+    for (const auto& endpoint : endpoints) EXPECT_EQ(endpoint->in_flight(), 0);
+    if (listener.events.empty()) return;
+    int ends = 0;
+    for (const std::string& event : listener.events) {
+      ends += event.rfind("end ", 0) == 0;
+    }
+    EXPECT_EQ(ends, 1);
+  }
+
+  void Endpoints(int count) {
+    endpoints.clear();
+    std::vector<cluster::LiveEndpoint*> all;
+    for (int i = 0; i < count; ++i) {
+      cluster::Endpoint endpoint;
+      endpoint.address = std::string(1, 'a' + i);
+      endpoints.push_back(std::make_unique<cluster::LiveEndpoint>(endpoint));
+      all.push_back(endpoints.back().get());
+    }
+    picker = std::make_unique<FirstUntried>(all);
+  }
+  void PickerSays(balancing::PickResult::Kind kind, absl::Status status = {}) {
+    picker = std::make_unique<Says>(kind, std::move(status));
+  }
+
+  Moment At() { return {now, picker.get(), &random}; }
+  CallMachine& Machine() {
+    if (machine == nullptr) {
+      budget = std::make_unique<resilience::RetryBudget>(budget_options, now);
+      plan.budget = budget.get();
+      machine = std::make_unique<CallMachine>(plan, &info);
+    }
+    return *machine;
+  }
+  Action Start() { return Machine().Start(At()); }
+  Action Done(const AttemptOutcome& outcome) {
+    return Machine().OnAttemptDone(outcome, At());
+  }
+  // Lets the time of `action` come and tells the machine.
+  Action Timer(const Action& action) {
+    EXPECT_EQ(action.kind, Kind::kSetTimer);
+    now = action.at;
+    std::optional<Action> next = Machine().OnTimer(At());
+    EXPECT_TRUE(next.has_value());
+    return next.value_or(Action());
+  }
+  static std::string Address(const Action& action) {
+    return action.kind == Kind::kStartAttempt
+               ? action.endpoint->endpoint().address
+               : "none";
+  }
+
+  absl::Time now = absl::UnixEpoch() + absl::Hours(1);
+  config::MethodOptions policy;
+  config::RetryBudgetOptions budget_options;
+  telemetry::CallInfo info;
+  CallPlan plan;
+  Listener listener{false};
+  base::Random random{1};
+  std::vector<std::unique_ptr<cluster::LiveEndpoint>> endpoints;
+  std::unique_ptr<balancing::Picker> picker;
+  std::unique_ptr<resilience::RetryBudget> budget;
+  std::unique_ptr<CallMachine> machine;
+};
+
+TEST_F(CallMachineTest, OneAttemptThatSucceedsIsTheCall) {
+  const Action start = Start();
+  EXPECT_EQ(Address(start), "a");
+  EXPECT_EQ(start.at, info.deadline);
+  EXPECT_EQ(endpoints[0]->in_flight(), 1);
+  EXPECT_EQ(Done(Ok()).kind, Kind::kFinish);
+  EXPECT_TRUE(Machine().finished());
+  EXPECT_EQ(Machine().attempts(), 1);
+  EXPECT_THAT(listener.verdicts, IsEmpty());
+  EXPECT_THAT(listener.events, ElementsAre("attempt 1 a OK", "end OK after 1"));
+}
+
+TEST_F(CallMachineTest, WorksWithoutAnObserver) {
+  plan.observer = nullptr;
+  Start();
+  EXPECT_EQ(Address(Done(Unavailable())), "b");
+  EXPECT_EQ(Done(Ok()).kind, Kind::kFinish);
+}
+
+TEST_F(CallMachineTest, TellsOfCallsThatBeginAndPicksWhenTheyAreWanted) {
+  Listener all(true);
+  plan.observer = &all;
+  Start();
+  Done(Unavailable());
+  Done(Ok());
+  EXPECT_THAT(all.events,
+              ElementsAre("start", "pick used", "attempt 1 a UNAVAILABLE",
+                          "pick used", "attempt 2 b OK", "end OK after 2"));
+}
+
+TEST_F(CallMachineTest, TheFirstRetryGoesElsewhereAtOnceTheNextWaits) {
+  Start();
+  const Action second = Done(Unavailable());
+  EXPECT_EQ(Address(second), "b");
+  EXPECT_EQ(Machine().previous_attempts(), 1);
+  const Action backoff = Done(Unavailable());
+  ASSERT_EQ(backoff.kind, Kind::kSetTimer);
+  EXPECT_GE(backoff.at - now, absl::Milliseconds(80));
+  EXPECT_LE(backoff.at - now, absl::Milliseconds(120));
+  EXPECT_EQ(endpoints[1]->in_flight(), 0) << "nothing is held while it waits";
+  EXPECT_EQ(Address(Timer(backoff)), "c");
+  EXPECT_EQ(Machine().previous_attempts(), 2);
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kRetry, Verdict::kRetry,
+                                             Verdict::kAttemptsExhausted));
+}
+
+TEST_F(CallMachineTest, BackoffsGrowToTheirLimitWithJitter) {
+  policy.retry.max_attempts = 10;
+  Endpoints(1);
+  Start();
+  for (int expected_ms : {100, 200, 300, 300}) {
+    const Action backoff = Done(Unavailable());
+    ASSERT_EQ(backoff.kind, Kind::kSetTimer);
+    EXPECT_GE(backoff.at - now, absl::Milliseconds(expected_ms) * 0.8);
+    EXPECT_LE(backoff.at - now, absl::Milliseconds(expected_ms) * 1.2);
+    EXPECT_EQ(Address(Timer(backoff)), "a") << "there is no other";
+  }
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, WithOneEndpointTheFirstRetryWaitsToo) {
+  Endpoints(1);
+  Start();
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kSetTimer);
+  Machine().Abandon(now);
+}
+
+TEST_F(CallMachineTest, WhenAllHaveBeenTriedTheNextIsNotTheLastOne) {
+  policy.retry.max_attempts = 10;
+  Endpoints(2);
+  EXPECT_EQ(Address(Start()), "a");
+  EXPECT_EQ(Address(Done(Unavailable())), "b");
+  EXPECT_EQ(Address(Timer(Done(Unavailable()))), "a");
+  EXPECT_EQ(Address(Timer(Done(Unavailable()))), "b");
+  EXPECT_EQ(Address(Timer(Done(Unavailable()))), "a");
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, RetriesNoCodeThatThePolicyDoesNotName) {
+  Start();
+  EXPECT_EQ(Done(Ended(absl::StatusCode::kInternal)).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kNotRetryable));
+}
+
+TEST_F(CallMachineTest, NeverExecutesTwiceWhatMayNotBe) {
+  plan.idempotent = false;
+  Start();
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kNotRetryable));
+}
+
+TEST_F(CallMachineTest, RetriesNothingThatCannotBeSentAgain) {
+  plan.replayable = false;
+  Start();
+  EXPECT_EQ(Done(NeverSent()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kNotRetryable));
+}
+
+TEST_F(CallMachineTest, RetriesNothingOfWhichTheCallerHasSeenAPart) {
+  AttemptOutcome outcome = Unavailable();
+  outcome.committed = true;
+  Start();
+  EXPECT_EQ(Done(outcome).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kCommitted));
+}
+
+TEST_F(CallMachineTest, AnAttemptThatTimesOutIsRetriedWhateverTheCodes) {
+  policy.retry.attempt_timeout = absl::Seconds(1);
+  EXPECT_EQ(Start().at, now + absl::Seconds(1));
+  now += absl::Seconds(1);
+  AttemptOutcome outcome = Ended(absl::StatusCode::kDeadlineExceeded);
+  outcome.attempt_timed_out = true;
+  EXPECT_EQ(Address(Done(outcome)), "b");
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, AnAttemptEndsNoLaterThanTheCall) {
+  policy.retry.attempt_timeout = absl::Seconds(100);
+  EXPECT_EQ(Start().at, info.deadline);
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, AnAttemptThatNoneCanFollowIsNotCutShort) {
+  policy.retry.attempt_timeout = absl::Seconds(1);
+  plan.idempotent = false;
+  EXPECT_EQ(Start().at, info.deadline);
+  Done(Ok());
+}
+
+// ---- Pushback ----
+
+TEST_F(CallMachineTest, WaitsAsLongAsTheServerSaysThenStartsBackoffAnew) {
+  policy.retry.max_attempts = 10;
+  Start();
+  AttemptOutcome outcome = Unavailable();
+  outcome.pushback = absl::Milliseconds(1234);
+  const Action pause = Done(outcome);
+  EXPECT_EQ(pause.at, now + absl::Milliseconds(1234));
+  EXPECT_EQ(Address(Timer(pause)), "b");
+  const Action backoff = Done(Unavailable());
+  EXPECT_LE(backoff.at - now, absl::Milliseconds(120));
+  EXPECT_EQ(Address(Timer(backoff)), "c");
+  EXPECT_EQ(Address(Timer(Done(outcome))), "a");
+  EXPECT_LE(Done(Unavailable()).at - now, absl::Milliseconds(120));
+  Machine().Abandon(now);
+}
+
+TEST_F(CallMachineTest, APushbackOfNothingRetriesAtTheSameMoment) {
+  Start();
+  AttemptOutcome outcome = Unavailable();
+  outcome.pushback = absl::ZeroDuration();
+  const Action pause = Done(outcome);
+  EXPECT_EQ(pause.at, now);
+  EXPECT_EQ(Address(Timer(pause)), "b");
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, DoesNotRetryWhenTheServerSaysNotTo) {
+  for (absl::Duration pushback :
+       {absl::Milliseconds(-1), absl::Hours(1), -absl::InfiniteDuration()}) {
+    machine.reset();
+    listener.events.clear();
+    listener.verdicts.clear();
+    info.deadline = absl::InfiniteFuture();
+    AttemptOutcome outcome = Unavailable();
+    outcome.pushback = pushback;
+    Start();
+    EXPECT_EQ(Done(outcome).kind, Kind::kFinish);
+    EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kPushedBack));
+  }
+}
+
+// ---- Budget ----
+
+TEST_F(CallMachineTest, WithoutBudgetTheFailureStands) {
+  budget_options.ratio = 0;
+  budget_options.min_per_second = 0;
+  Start();
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kBudgetExhausted));
+}
+
+TEST_F(CallMachineTest, OnlyARetryThatIsMadeIsCharged) {
+  budget_options.ratio = 0;
+  budget_options.min_per_second = 1;
+  info.deadline = now + absl::Milliseconds(50);
+  Endpoints(1);
+  Start();
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kDeadline));
+  EXPECT_EQ(budget->Balance(now), 1);
+}
+
+TEST_F(CallMachineTest, TransparentRetriesAreNotCharged) {
+  budget_options.ratio = 0;
+  budget_options.min_per_second = 0;
+  policy.retry.max_attempts = 1;
+  Start();
+  EXPECT_EQ(Address(Done(NeverSent())), "b");
+  Done(Ok());
+}
+
+// ---- Deadline ----
+
+TEST_F(CallMachineTest, NoRetryAfterTheDeadline) {
+  Start();
+  now = info.deadline;
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kDeadline));
+}
+
+TEST_F(CallMachineTest, NeverSentIsNotSentAfterTheDeadlineEither) {
+  Start();
+  now = info.deadline;
+  EXPECT_EQ(Done(NeverSent()).kind, Kind::kFinish);
+}
+
+TEST_F(CallMachineTest, ACallThatIsLateAlreadyIsAnsweredByGrpcItself) {
+  info.deadline = now - absl::Seconds(1);
+  const Action start = Start();
+  EXPECT_EQ(Address(start), "a");
+  EXPECT_EQ(start.at, info.deadline);
+  EXPECT_EQ(Done(Ended(absl::StatusCode::kDeadlineExceeded)).kind,
+            Kind::kFinish);
+}
+
+TEST_F(CallMachineTest, ATimerThatComesAfterTheDeadlineStartsNothing) {
+  Endpoints(1);
+  Start();
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kSetTimer);
+  now = info.deadline;
+  const std::optional<Action> end = Machine().OnTimer(At());
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(end->kind, Kind::kFail);
+  EXPECT_EQ(end->status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(end->status.message()), HasSubstr("UNAVAILABLE"));
+}
+
+// ---- Waiting for endpoints ----
+
+TEST_F(CallMachineTest, WaitsForAnEndpointAndUsesItWhenItComes) {
+  std::unique_ptr<balancing::Picker> ready = std::move(picker);
+  PickerSays(balancing::PickResult::Kind::kWait);
+  const Action wait = Start();
+  EXPECT_EQ(wait.kind, Kind::kWait);
+  EXPECT_EQ(wait.at, info.deadline);
+  EXPECT_EQ(Machine().OnEndpointsChanged(At())->kind, Kind::kWait);
+  picker = std::move(ready);
+  EXPECT_EQ(Address(*Machine().OnEndpointsChanged(At())), "a");
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, AWaitEndsAtTheDeadlineAndSaysForWhatItWaited) {
+  plan.wait_for_ready = true;
+  PickerSays(balancing::PickResult::Kind::kFail,
+             absl::UnavailableError("connection refused"));
+  const Action wait = Start();
+  ASSERT_EQ(wait.kind, Kind::kWait);
+  now = wait.at;
+  const std::optional<Action> end = Machine().OnTimer(At());
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(end->status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(end->status.message()), HasSubstr("'cart'"));
+  EXPECT_THAT(std::string(end->status.message()),
+              HasSubstr("connection refused"));
+  EXPECT_THAT(listener.events,
+              ElementsAre("pick waited", "end DEADLINE_EXCEEDED after 0"));
+}
+
+TEST_F(CallMachineTest, ACallThatIsLateAlreadyDoesNotWait) {
+  info.deadline = now;
+  PickerSays(balancing::PickResult::Kind::kWait);
+  EXPECT_EQ(Start().status.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(CallMachineTest, FailsAsThePickerSaysUnlessItIsToWaitForReady) {
+  PickerSays(balancing::PickResult::Kind::kFail,
+             absl::UnavailableError("none can be reached"));
+  const Action end = Start();
+  EXPECT_EQ(end.kind, Kind::kFail);
+  EXPECT_EQ(end.status, absl::UnavailableError("none can be reached"));
+  EXPECT_THAT(listener.events,
+              ElementsAre("pick failed", "end UNAVAILABLE after 0"));
+}
+
+TEST_F(CallMachineTest, ADroppedCallDoesNotWait) {
+  plan.wait_for_ready = true;
+  PickerSays(balancing::PickResult::Kind::kDrop,
+             absl::UnavailableError("dropped"));
+  EXPECT_EQ(Start().status, absl::UnavailableError("dropped"));
+}
+
+TEST_F(CallMachineTest, WithNowhereToRetryTheLastOutcomeStands) {
+  Start();
+  PickerSays(balancing::PickResult::Kind::kFail,
+             absl::UnavailableError("none can be reached"));
+  const Action backoff = Done(Unavailable());
+  EXPECT_EQ(Timer(backoff).kind, Kind::kFinish);
+  EXPECT_THAT(listener.events,
+              ElementsAre("attempt 1 a UNAVAILABLE", "pick failed",
+                          "end UNAVAILABLE after 1"));
+}
+
+// ---- Transparent retry ----
+
+TEST_F(CallMachineTest, WhatNoServerHasSeenIsTriedElsewhereForEveryMethod) {
+  plan.idempotent = false;
+  EXPECT_EQ(Address(Start()), "a");
+  EXPECT_EQ(Address(Done(NeverSent())), "b");
+  EXPECT_EQ(Address(Done(NeverSent())), "c");
+  EXPECT_EQ(Machine().previous_attempts(), 0);
+  EXPECT_EQ(Machine().attempts(), 3);
+  Done(Ok());
+  EXPECT_THAT(listener.verdicts,
+              ElementsAre(Verdict::kTransparent, Verdict::kTransparent));
+}
+
+TEST_F(CallMachineTest, AfterOneRoundItIsSentOnceMoreThenTheFailureStands) {
+  plan.idempotent = false;
+  Start();
+  EXPECT_EQ(Address(Done(NeverSent())), "b");
+  EXPECT_EQ(Address(Done(NeverSent())), "c");
+  EXPECT_EQ(Address(Done(NeverSent())), "a");
+  EXPECT_EQ(Address(Done(NeverSent())), "b") << "a new round";
+  EXPECT_EQ(Address(Done(NeverSent())), "none");
+  EXPECT_TRUE(Machine().finished());
+}
+
+TEST_F(CallMachineTest, TheOnlyEndpointIsTriedOnceMore) {
+  plan.idempotent = false;
+  Endpoints(1);
+  Start();
+  EXPECT_EQ(Address(Done(NeverSent())), "a");
+  EXPECT_EQ(Done(NeverSent()).kind, Kind::kFinish);
+}
+
+TEST_F(CallMachineTest, TransparentRetriesAreBounded) {
+  plan.idempotent = false;
+  Endpoints(20);
+  Start();
+  int attempts = 1;
+  while (Done(NeverSent()).kind == Kind::kStartAttempt) ++attempts;
+  EXPECT_EQ(attempts, 1 + kMaxTransparentRetries);
+}
+
+TEST_F(CallMachineTest, WaitingForReadyItGoesOnTillTheDeadline) {
+  plan.idempotent = false;
+  plan.wait_for_ready = true;
+  Endpoints(1);
+  Start();
+  Action action = Done(NeverSent());
+  int attempts = 2;
+  while (!Machine().finished()) {
+    if (action.kind == Kind::kStartAttempt) {
+      ASSERT_LT(now, info.deadline);
+      ++attempts;
+      action = Done(NeverSent());
+    } else {
+      action = Timer(action);
+    }
+  }
+  EXPECT_EQ(now, info.deadline);
+  EXPECT_EQ(action.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_GT(attempts, 25) << "10 s of backoffs of up to 0.36 s";
+}
+
+TEST_F(CallMachineTest, ThePolicyTakesOverWhereTransparentRetryEnds) {
+  Endpoints(1);
+  policy.retry.max_attempts = 2;
+  Start();
+  Done(NeverSent());
+  const Action backoff = Done(NeverSent());
+  EXPECT_EQ(backoff.kind, Kind::kSetTimer);
+  EXPECT_EQ(Address(Timer(backoff)), "a");
+  EXPECT_EQ(Done(NeverSent()).kind, Kind::kFinish);
+}
+
+// ---- Cancellation and events that come when they should not ----
+
+TEST_F(CallMachineTest, CancelledWhileItBacksOffItEndsThen) {
+  Endpoints(1);
+  Start();
+  Done(Unavailable());
+  EXPECT_EQ(Machine().OnCancelled(At())->status.code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_FALSE(Machine().OnCancelled(At()).has_value());
+  EXPECT_FALSE(Machine().OnTimer(At()).has_value());
+}
+
+TEST_F(CallMachineTest, CancelledWhileItWaitsItEndsThen) {
+  PickerSays(balancing::PickResult::Kind::kWait);
+  Start();
+  EXPECT_EQ(Machine().OnCancelled(At())->status.code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_FALSE(Machine().OnEndpointsChanged(At()).has_value());
+}
+
+TEST_F(CallMachineTest, CancelledDuringAnAttemptItIsNotRetried) {
+  Start();
+  EXPECT_FALSE(Machine().OnCancelled(At()).has_value());
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kCancelled));
+}
+
+TEST_F(CallMachineTest, UnexpectedEventsChangeNothing) {
+  Start();
+  EXPECT_FALSE(Machine().OnTimer(At()).has_value());
+  EXPECT_FALSE(Machine().OnEndpointsChanged(At()).has_value());
+  EXPECT_EQ(Machine().attempts(), 1);
+  Done(Ok());
+  EXPECT_FALSE(Machine().OnTimer(At()).has_value());
+  EXPECT_FALSE(Machine().OnEndpointsChanged(At()).has_value());
+  EXPECT_FALSE(Machine().OnCancelled(At()).has_value());
+  Machine().Abandon(now);
+}
+
+TEST_F(CallMachineTest, AnEarlyTimerIsToldToComeAgain) {
+  Endpoints(1);
+  Start();
+  const Action backoff = Done(Unavailable());
+  now = backoff.at - absl::Nanoseconds(1);
+  const std::optional<Action> again = Machine().OnTimer(At());
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(again->kind, Kind::kSetTimer);
+  EXPECT_EQ(again->at, backoff.at);
+  Timer(*again);
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, AnAbandonedAttemptGivesItsEndpointBack) {
+  Start();
+  Machine().Abandon(now);
+  EXPECT_THAT(listener.events,
+              ElementsAre("attempt 1 a CANCELLED", "end CANCELLED after 1"));
+  Machine().Abandon(now);
+}
+
+TEST_F(CallMachineTest, ACallThatNeverStartedHasNothingToAbandon) {
+  Machine().Abandon(now);
+  EXPECT_THAT(listener.events, IsEmpty());
+}
+
+}  // namespace
+}  // namespace mesh::call
