@@ -11,7 +11,8 @@
 
 namespace mesh::telemetry {
 
-// Latencies, counted in buckets whose upper bounds grow by a constant factor.
+// Latencies, counted in buckets whose upper bounds grow by about 1.5, from
+// 50 us to 100 s: 1, 1.5, 2, 3, 5 and 7 of each power of ten.
 struct HistogramSnapshot {
   std::vector<absl::Duration>
       bounds;                    // Upper, inclusive; the last is infinite.
@@ -20,24 +21,27 @@ struct HistogramSnapshot {
   absl::Duration sum;
 
   // Estimate of the quantile `q` in [0, 1], interpolated within its bucket.
-  // Zero when nothing was counted.
+  // Zero when nothing was counted; the greatest finite bound for what lies
+  // beyond it.
   absl::Duration Quantile(double q) const;
 };
 
 struct MethodSnapshot {
   std::string method;                   // "/shop.Cart/AddItem" or "other".
   std::array<uint64_t, 17> calls = {};  // Ended, by status code.
-  uint64_t attempts = 0;
-  uint64_t retries = 0;              // By policy.
-  uint64_t transparent_retries = 0;  // Of calls that no server had seen.
-  HistogramSnapshot latency;         // Of whole calls.
+  uint64_t attempts = 0;                // Ended.
+  uint64_t retries = 0;                 // By policy.
+  uint64_t transparent_retries = 0;     // Of calls that no server had seen.
+  HistogramSnapshot latency;            // Of whole calls.
+  // The same by status code, for codes that occurred.
+  std::map<int, HistogramSnapshot> latency_by_status;
 };
 
 struct EndpointSnapshot {
   std::string address;
   std::string state;  // "idle", "connecting", "ready", "failed".
   int64_t in_flight = 0;
-  uint64_t attempts = 0;
+  uint64_t attempts = 0;                // Begun.
   std::array<uint64_t, 17> ended = {};  // Attempts, by status code.
   uint64_t never_sent = 0;
 };
@@ -47,7 +51,7 @@ struct ServiceSnapshot {
   std::vector<MethodSnapshot> methods;
   std::vector<EndpointSnapshot> endpoints;
   uint64_t endpoints_left_out = 0;  // Over the cap.
-  uint64_t picks_waited = 0;        // Calls that had to wait for an endpoint.
+  uint64_t picks_waited = 0;        // Picks that had to wait for an endpoint.
   uint64_t picks_failed = 0;
   uint64_t retries_denied_by_budget = 0;
   double retry_budget_balance = 0;

@@ -1,0 +1,333 @@
+#include "mesh/telemetry/metrics.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
+#include "absl/numeric/bits.h"
+
+namespace mesh::telemetry {
+namespace {
+
+using cluster::LiveEndpoint;
+using cluster::Readiness;
+
+// Finite upper bounds of the latency buckets, in nanoseconds.
+constexpr std::array<uint64_t, 39> MakeBounds() {
+  constexpr uint64_t kTenths[] = {10, 15, 20, 30, 50, 70};
+  std::array<uint64_t, 39> bounds = {};
+  size_t size = 0;
+  bounds[size++] = 50'000;
+  bounds[size++] = 70'000;
+  for (uint64_t tenth = 10'000; tenth <= 1'000'000'000; tenth *= 10) {
+    for (uint64_t factor : kTenths) bounds[size++] = tenth * factor;
+  }
+  bounds[size++] = 100'000'000'000;
+  return bounds;
+}
+constexpr std::array<uint64_t, 39> kBounds = MakeBounds();
+
+// Quarters of octaves: the numbers of one cell differ by less than a quarter,
+// so that a cell holds one bound at most.
+constexpr int kCells = 4 * 64;
+constexpr uint64_t FirstOfCell(int cell) {
+  const int octave = cell / 4;
+  return octave < 2 ? 0 : (uint64_t{4} + cell % 4) << (octave - 2);
+}
+inline int CellOf(uint64_t ns) {
+  const int octave = 63 - absl::countl_zero(ns | 4);
+  return octave * 4 + static_cast<int>(ns >> (octave - 2) & 3);
+}
+
+// For each cell the bucket of its first number.
+constexpr std::array<uint8_t, kCells> MakeBucketOfCell() {
+  std::array<uint8_t, kCells> buckets = {};
+  uint8_t bucket = 0;
+  for (int cell = 0; cell < kCells; ++cell) {
+    while (bucket < kBounds.size() && kBounds[bucket] < FirstOfCell(cell)) {
+      ++bucket;
+    }
+    buckets[cell] = bucket;
+  }
+  return buckets;
+}
+constexpr std::array<uint8_t, kCells> kBucketOfCell = MakeBucketOfCell();
+
+// The first bucket whose bound is not less than `ns`.
+inline size_t BucketOf(uint64_t ns) {
+  const size_t bucket = kBucketOfCell[CellOf(ns)];
+  return bucket + (bucket < kBounds.size() && ns > kBounds[bucket]);
+}
+
+// A status code as an index. What is no status of gRPC counts as UNKNOWN.
+inline size_t IndexOf(absl::StatusCode code) {
+  const auto index = static_cast<size_t>(code);
+  return index < 17 ? index : static_cast<size_t>(absl::StatusCode::kUnknown);
+}
+
+inline void Increment(std::atomic<uint64_t>& counter) {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+// What `slot` points to, made when it is null.
+template <typename T>
+ABSL_ATTRIBUTE_NOINLINE T& Make(std::atomic<T*>& slot) {
+  auto made = std::make_unique<T>();
+  T* expected = nullptr;
+  if (slot.compare_exchange_strong(expected, made.get(),
+                                   std::memory_order_acq_rel)) {
+    return *made.release();
+  }
+  return *expected;  // Another thread was faster.
+}
+template <typename T>
+inline T& GetOrMake(std::atomic<T*>& slot) {
+  T* const made = slot.load(std::memory_order_acquire);
+  return ABSL_PREDICT_TRUE(made != nullptr) ? *made : Make(slot);
+}
+
+const char* NameOf(Readiness readiness) {
+  switch (readiness) {
+    case Readiness::kIdle:
+      return "idle";
+    case Readiness::kConnecting:
+      return "connecting";
+    case Readiness::kReady:
+      return "ready";
+    case Readiness::kFailed:
+      return "failed";
+  }
+  return "";
+}
+
+HistogramSnapshot EmptyHistogram() {
+  static const auto& bounds = *new std::vector<absl::Duration>([] {
+    std::vector<absl::Duration> all;
+    for (uint64_t ns : kBounds) all.push_back(absl::Nanoseconds(ns));
+    all.push_back(absl::InfiniteDuration());
+    return all;
+  }());
+  HistogramSnapshot histogram;
+  histogram.bounds = bounds;
+  histogram.counts.resize(bounds.size());
+  return histogram;
+}
+
+}  // namespace
+
+absl::Duration HistogramSnapshot::Quantile(double q) const {
+  if (count == 0) return absl::ZeroDuration();
+  const double rank = std::clamp(q, 0.0, 1.0) * static_cast<double>(count);
+  double below = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const auto here = static_cast<double>(counts[i]);
+    if (here > 0 && below + here >= rank) {
+      const absl::Duration low = i == 0 ? absl::ZeroDuration() : bounds[i - 1];
+      if (bounds[i] == absl::InfiniteDuration()) return low;
+      return low + (bounds[i] - low) * ((rank - below) / here);
+    }
+    below += here;
+  }
+  return absl::ZeroDuration();  // Not reached: `count` is the sum of `counts`.
+}
+
+MethodMetrics::~MethodMetrics() {
+  for (std::atomic<Shard*>& slot : shards_) {
+    const std::unique_ptr<Shard> shard(slot.load());
+    if (shard == nullptr) continue;
+    for (std::atomic<Histogram*>& histogram : shard->by_status) {
+      delete histogram.load();
+    }
+  }
+}
+
+inline MethodMetrics::Shard& MethodMetrics::ThisThreadsShard() {
+  return GetOrMake(shards_[base::ThisShard()]);
+}
+
+inline void MethodMetrics::CountAttempt(AttemptReason reason) {
+  Shard& shard = ThisThreadsShard();
+  Increment(shard.attempts);
+  if (ABSL_PREDICT_TRUE(reason == AttemptReason::kFirst)) return;
+  Increment(reason == AttemptReason::kRetry ? shard.retries
+                                            : shard.transparent_retries);
+}
+
+inline void MethodMetrics::CountCall(absl::StatusCode code,
+                                     absl::Duration latency) {
+  static_assert(kBuckets == kBounds.size() + 1);
+  Histogram& histogram = GetOrMake(ThisThreadsShard().by_status[IndexOf(code)]);
+  const auto ns = static_cast<uint64_t>(
+      std::max<int64_t>(absl::ToInt64Nanoseconds(latency), 0));
+  Increment(histogram.counts[BucketOf(ns)]);
+  histogram.sum_ns.fetch_add(ns, std::memory_order_relaxed);
+}
+
+MethodSnapshot MethodMetrics::Snapshot() const {
+  MethodSnapshot method;
+  method.method = name_;
+  method.latency = EmptyHistogram();
+  for (const std::atomic<Shard*>& slot : shards_) {
+    const Shard* const shard = slot.load(std::memory_order_acquire);
+    if (shard == nullptr) continue;
+    method.attempts += shard->attempts.load(std::memory_order_relaxed);
+    method.retries += shard->retries.load(std::memory_order_relaxed);
+    method.transparent_retries +=
+        shard->transparent_retries.load(std::memory_order_relaxed);
+    for (int code = 0; code < kCodes; ++code) {
+      const Histogram* const histogram =
+          shard->by_status[code].load(std::memory_order_acquire);
+      if (histogram == nullptr) continue;
+      auto [it, added] = method.latency_by_status.try_emplace(code);
+      if (added) it->second = EmptyHistogram();
+      HistogramSnapshot& sum = it->second;
+      for (size_t i = 0; i < kBuckets; ++i) {
+        const uint64_t n = histogram->counts[i].load(std::memory_order_relaxed);
+        sum.counts[i] += n;
+        sum.count += n;
+      }
+      sum.sum +=
+          absl::Nanoseconds(histogram->sum_ns.load(std::memory_order_relaxed));
+    }
+  }
+  for (const auto& [code, histogram] : method.latency_by_status) {
+    method.calls[code] = histogram.count;
+    for (size_t i = 0; i < kBuckets; ++i) {
+      method.latency.counts[i] += histogram.counts[i];
+    }
+    method.latency.count += histogram.count;
+    method.latency.sum += histogram.sum;
+  }
+  return method;
+}
+
+ServiceMetrics::ServiceMetrics(absl::string_view service, int max_methods)
+    : service_(service), max_methods_(static_cast<size_t>(max_methods)) {}
+
+MethodMetrics* ServiceMetrics::Method(absl::string_view method,
+                                      bool registered) {
+  {
+    const MethodMap& known = *methods_.Get();
+    if (const auto it = known.find(method); it != known.end()) {
+      return it->second.get();
+    }
+    if (!registered || known.size() >= max_methods_) return &other_;
+  }
+  base::MutexLock lock(&add_method_mu_);
+  auto next = std::make_shared<MethodMap>(*methods_.Get());
+  if (const auto it = next->find(method); it != next->end()) {
+    return it->second.get();
+  }
+  if (next->size() >= max_methods_) return &other_;
+  auto added = std::make_shared<MethodMetrics>(method);
+  MethodMetrics* const result = added.get();
+  next->emplace(result->name(), std::move(added));
+  methods_.Set(std::move(next));
+  return result;
+}
+
+void ServiceMetrics::OnPick(const CallInfo&, const PickEvent& event) {
+  switch (event.result) {
+    case PickEvent::Result::kUsed:
+      break;
+    case PickEvent::Result::kWaited:
+      picks_waited_.Add(1);
+      break;
+    case PickEvent::Result::kFailed:
+      picks_failed_.Add(1);
+      break;
+  }
+}
+
+void ServiceMetrics::OnAttemptEnd(const CallInfo& call,
+                                  const AttemptEvent& event) {
+  cluster::EndpointCounters& endpoint = event.endpoint->counters();
+  Increment(endpoint.attempts);
+  Increment(endpoint.ended[IndexOf(event.code)]);
+  if (ABSL_PREDICT_FALSE(event.never_sent)) Increment(endpoint.never_sent);
+  (call.metrics != nullptr ? call.metrics : &other_)
+      ->CountAttempt(event.reason);
+}
+
+void ServiceMetrics::OnRetryDecision(const CallInfo&, const RetryEvent& event) {
+  if (event.verdict == RetryEvent::Verdict::kBudgetExhausted) {
+    retries_denied_by_budget_.Add(1);
+  }
+}
+
+void ServiceMetrics::OnCallEnd(const CallInfo& call, const CallEvent& event) {
+  (call.metrics != nullptr ? call.metrics : &other_)
+      ->CountCall(event.code, event.end - call.start);
+}
+
+ServiceSnapshot ServiceMetrics::Snapshot(
+    absl::Span<const cluster::LiveEndpointPtr> endpoints,
+    size_t max_endpoints) const {
+  ServiceSnapshot snapshot;
+  snapshot.service = service_;
+  for (const auto& [name, method] : *methods_.Get()) {
+    snapshot.methods.push_back(method->Snapshot());
+  }
+  std::sort(snapshot.methods.begin(), snapshot.methods.end(),
+            [](const MethodSnapshot& a, const MethodSnapshot& b) {
+              return a.method < b.method;
+            });
+  MethodSnapshot other = other_.Snapshot();
+  if (other.attempts > 0 || other.latency.count > 0) {
+    snapshot.methods.push_back(std::move(other));
+  }
+
+  const size_t listed = std::min(endpoints.size(), max_endpoints);
+  for (const cluster::LiveEndpointPtr& live : endpoints.first(listed)) {
+    EndpointSnapshot endpoint;
+    endpoint.address = live->endpoint().address;
+    endpoint.state = NameOf(live->readiness());
+    endpoint.in_flight = live->in_flight();
+    for (size_t code = 0; code < endpoint.ended.size(); ++code) {
+      endpoint.ended[code] =
+          live->counters().ended[code].load(std::memory_order_relaxed);
+    }
+    endpoint.attempts =
+        live->counters().attempts.load(std::memory_order_relaxed);
+    endpoint.never_sent =
+        live->counters().never_sent.load(std::memory_order_relaxed);
+    snapshot.endpoints.push_back(std::move(endpoint));
+  }
+  snapshot.endpoints_left_out = endpoints.size() - listed;
+
+  snapshot.picks_waited = static_cast<uint64_t>(picks_waited_.Sum());
+  snapshot.picks_failed = static_cast<uint64_t>(picks_failed_.Sum());
+  snapshot.retries_denied_by_budget =
+      static_cast<uint64_t>(retries_denied_by_budget_.Sum());
+  return snapshot;
+}
+
+FanOut::FanOut(std::vector<std::shared_ptr<Observer>> observers)
+    : observers_(std::move(observers)) {}
+
+void FanOut::OnPick(const CallInfo& call, const PickEvent& event) {
+  for (const auto& observer : observers_) observer->OnPick(call, event);
+}
+
+void FanOut::OnAttemptEnd(const CallInfo& call, const AttemptEvent& event) {
+  for (const auto& observer : observers_) observer->OnAttemptEnd(call, event);
+}
+
+void FanOut::OnRetryDecision(const CallInfo& call, const RetryEvent& event) {
+  for (const auto& observer : observers_) {
+    observer->OnRetryDecision(call, event);
+  }
+}
+
+void FanOut::OnCallEnd(const CallInfo& call, const CallEvent& event) {
+  for (const auto& observer : observers_) observer->OnCallEnd(call, event);
+}
+
+bool FanOut::WantsPicks() const {
+  return std::any_of(
+      observers_.begin(), observers_.end(),
+      [](const auto& observer) { return observer->WantsPicks(); });
+}
+
+}  // namespace mesh::telemetry

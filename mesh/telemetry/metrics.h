@@ -1,0 +1,129 @@
+#ifndef MESH_TELEMETRY_METRICS_H_
+#define MESH_TELEMETRY_METRICS_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "mesh/base/mutex.h"
+#include "mesh/base/sharded_counter.h"
+#include "mesh/base/snapshot_slot.h"
+#include "mesh/cluster/live_endpoint.h"
+#include "mesh/telemetry/observer.h"
+#include "mesh/telemetry/snapshot.h"
+
+namespace mesh::telemetry {
+
+// What is counted of one method. Thread-safe; counting takes no lock, and
+// allocates only when a thread meets a method or a status for the first time.
+class MethodMetrics {
+ public:
+  explicit MethodMetrics(absl::string_view name) : name_(name) {}
+  ~MethodMetrics();
+  MethodMetrics(const MethodMetrics&) = delete;
+  MethodMetrics& operator=(const MethodMetrics&) = delete;
+
+  const std::string& name() const { return name_; }
+
+  MethodSnapshot Snapshot() const;
+
+ private:
+  friend class ServiceMetrics;
+
+  static constexpr int kBuckets = 40;
+  static constexpr int kCodes = 17;
+
+  struct Histogram {
+    std::array<std::atomic<uint64_t>, kBuckets> counts = {};
+    std::atomic<uint64_t> sum_ns{0};
+  };
+  // What the threads of one shard count.
+  struct alignas(64) Shard {
+    std::atomic<uint64_t> attempts{0};
+    std::atomic<uint64_t> retries{0};
+    std::atomic<uint64_t> transparent_retries{0};
+    // Null until the first call that ended so.
+    std::array<std::atomic<Histogram*>, kCodes> by_status = {};
+  };
+
+  void CountAttempt(AttemptReason reason);
+  void CountCall(absl::StatusCode code, absl::Duration latency);
+  Shard& ThisThreadsShard();
+
+  const std::string name_;
+  // Null until a thread of the shard counts something.
+  std::array<std::atomic<Shard*>, base::kShards> shards_ = {};
+};
+
+// Counts the calls of one service. Always on. Thread-safe; no event takes a
+// lock.
+class ServiceMetrics final : public Observer {
+ public:
+  // Tells at most `max_methods` methods apart.
+  ServiceMetrics(absl::string_view service, int max_methods);
+
+  // Where calls of `method` ("/shop.Cart/AddItem") are counted: as long as
+  // this object, and always the same for one method. Methods that a generated
+  // stub registers get their own until there are max_methods; all others, and
+  // those that only appear in generic calls (which a caller could make up
+  // without end), are counted as "other". Never null.
+  MethodMetrics* Method(absl::string_view method, bool registered);
+
+  void OnPick(const CallInfo& call, const PickEvent& event) override;
+  void OnAttemptEnd(const CallInfo& call, const AttemptEvent& event) override;
+  void OnRetryDecision(const CallInfo& call, const RetryEvent& event) override;
+  void OnCallEnd(const CallInfo& call, const CallEvent& event) override;
+
+  // What was counted, with the state of `endpoints`, of which it lists the
+  // first `max_endpoints`. Fields of the retry budget and of discovery are
+  // left to the caller, who has them.
+  ServiceSnapshot Snapshot(absl::Span<const cluster::LiveEndpointPtr> endpoints,
+                           size_t max_endpoints) const;
+
+ private:
+  using MethodMap =
+      absl::flat_hash_map<absl::string_view, std::shared_ptr<MethodMetrics>>;
+
+  // Constant.
+  const std::string service_;
+  const size_t max_methods_;
+
+  MethodMetrics other_{"other"};
+  // By name. Only grows.
+  base::SnapshotSlot<MethodMap> methods_{std::make_shared<MethodMap>()};
+  base::Mutex add_method_mu_;  // Serializes additions.
+
+  base::ShardedCounter picks_waited_;
+  base::ShardedCounter picks_failed_;
+  base::ShardedCounter retries_denied_by_budget_;
+};
+
+// Hands every event to several observers, in order.
+class FanOut final : public Observer {
+ public:
+  // None is null.
+  explicit FanOut(std::vector<std::shared_ptr<Observer>> observers);
+
+  void OnPick(const CallInfo& call, const PickEvent& event) override;
+  void OnAttemptEnd(const CallInfo& call, const AttemptEvent& event) override;
+  void OnRetryDecision(const CallInfo& call, const RetryEvent& event) override;
+  void OnCallEnd(const CallInfo& call, const CallEvent& event) override;
+  bool WantsPicks() const override;
+
+ private:
+  const std::vector<std::shared_ptr<Observer>> observers_;
+};
+
+}  // namespace mesh::telemetry
+
+#endif  // MESH_TELEMETRY_METRICS_H_

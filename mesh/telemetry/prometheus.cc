@@ -1,0 +1,305 @@
+#include "mesh/telemetry/prometheus.h"
+
+#include <functional>
+#include <initializer_list>
+#include <limits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+
+namespace mesh::telemetry {
+namespace {
+
+// The bytes of the UTF-8 character that `text` begins with; 0 when it begins
+// with none (RFC 3629).
+size_t Utf8Length(absl::string_view text) {
+  const auto byte = [&](size_t i) -> unsigned {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
+  };
+  const auto continues = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
+  if (first >= 0xe0 && first <= 0xef) {
+    if (first == 0xe0 && byte(1) < 0xa0) return 0;  // Overlong.
+    if (first == 0xed && byte(1) > 0x9f) return 0;  // Half of a surrogate.
+    return continues(1) && continues(2) ? 3 : 0;
+  }
+  if (first >= 0xf0 && first <= 0xf4) {
+    if (first == 0xf0 && byte(1) < 0x90) return 0;  // Overlong.
+    if (first == 0xf4 && byte(1) > 0x8f) return 0;  // Beyond U+10FFFF.
+    return continues(1) && continues(2) && continues(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+// As a label's value is to be written. What is not UTF-8 becomes U+FFFD.
+std::string Escape(absl::string_view value) {
+  std::string escaped;
+  while (!value.empty()) {
+    const size_t length = Utf8Length(value);
+    if (length == 0) {
+      escaped += "\xef\xbf\xbd";
+      value.remove_prefix(1);
+      continue;
+    }
+    switch (value[0]) {
+      case '\\':
+        escaped += "\\\\";
+        break;
+      case '"':
+        escaped += "\\\"";
+        break;
+      case '\n':
+        escaped += "\\n";
+        break;
+      default:
+        absl::StrAppend(&escaped, value.substr(0, length));
+    }
+    value.remove_prefix(length);
+  }
+  return escaped;
+}
+
+using Labels =
+    std::initializer_list<std::pair<absl::string_view, absl::string_view>>;
+
+// Writes the samples of one family.
+class Samples {
+ public:
+  Samples(const MetricFamily& family, std::string* text)
+      : family_(family), text_(text) {}
+
+  void Add(Labels labels, uint64_t value) { Line("", labels, value); }
+  void Add(Labels labels, double value) {
+    Line("", labels, absl::StrFormat("%.9g", value));
+  }
+
+  void Add(Labels labels, const HistogramSnapshot& histogram) {
+    uint64_t cumulative = 0;
+    for (size_t i = 0; i < histogram.counts.size(); ++i) {
+      cumulative += histogram.counts[i];
+      const absl::Duration bound = histogram.bounds[i];
+      const std::string le =
+          bound == absl::InfiniteDuration()
+              ? "+Inf"
+              : absl::StrFormat("%.9g", absl::ToDoubleSeconds(bound));
+      Line("_bucket", labels, cumulative, le);
+    }
+    Line("_sum", labels,
+         absl::StrFormat("%.15g", absl::ToDoubleSeconds(histogram.sum)));
+    Line("_count", labels, cumulative);
+  }
+
+ private:
+  template <typename Value>
+  void Line(absl::string_view suffix, Labels labels, const Value& value,
+            absl::string_view le = {}) {
+    absl::StrAppend(text_, family_.name, suffix);
+    char separator = '{';
+    for (const auto& [name, label] : labels) {
+      absl::StrAppend(text_, std::string(1, separator), name, "=\"",
+                      Escape(label), "\"");
+      separator = ',';
+    }
+    if (!le.empty()) {
+      absl::StrAppend(text_, std::string(1, separator), "le=\"", le, "\"");
+      separator = ',';
+    }
+    absl::StrAppend(text_, separator == ',' ? "} " : " ", value, "\n");
+  }
+
+  const MetricFamily& family_;
+  std::string* const text_;
+};
+
+std::string CodeName(int code) {
+  return absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
+}
+
+// A family and how its samples come out of a snapshot.
+struct Writer {
+  MetricFamily family;
+  std::function<void(const Snapshot&, Samples&)> write;
+};
+
+// Writers for what there is once a service, method or endpoint.
+template <typename F>
+auto PerService(F write) {
+  return [write](const Snapshot& snapshot, Samples& samples) {
+    for (const ServiceSnapshot& service : snapshot.services) {
+      write(service, samples);
+    }
+  };
+}
+template <typename F>
+auto PerMethod(F write) {
+  return PerService([write](const ServiceSnapshot& service, Samples& samples) {
+    for (const MethodSnapshot& method : service.methods) {
+      write(service, method, samples);
+    }
+  });
+}
+template <typename F>
+auto PerEndpoint(F write) {
+  return PerService([write](const ServiceSnapshot& service, Samples& samples) {
+    for (const EndpointSnapshot& endpoint : service.endpoints) {
+      write(service, endpoint, samples);
+    }
+  });
+}
+
+// The one number that a service, method or endpoint has of a family.
+template <typename T>
+auto OfService(T ServiceSnapshot::*field) {
+  return PerService([field](const ServiceSnapshot& service, Samples& samples) {
+    samples.Add({{"grpc_target", service.service}}, service.*field);
+  });
+}
+auto OfMethod(uint64_t MethodSnapshot::*field) {
+  return PerMethod([field](const ServiceSnapshot& service,
+                           const MethodSnapshot& method, Samples& samples) {
+    samples.Add(
+        {{"grpc_target", service.service}, {"grpc_method", method.method}},
+        method.*field);
+  });
+}
+
+const std::vector<Writer>& Writers() {
+  static const auto& writers = *new std::vector<Writer>{
+      {{"grpc_client_call_duration_seconds", "histogram",
+        "grpc_target grpc_method grpc_status",
+        "Time from the start of a call to its end, with all its attempts."},
+       PerMethod([](const ServiceSnapshot& service,
+                    const MethodSnapshot& method, Samples& samples) {
+         for (const auto& [code, histogram] : method.latency_by_status) {
+           samples.Add({{"grpc_target", service.service},
+                        {"grpc_method", method.method},
+                        {"grpc_status", CodeName(code)}},
+                       histogram);
+         }
+       })},
+      {{"mesh_client_attempts_total", "counter", "grpc_target grpc_method",
+        "Attempts that have ended, first ones and repeated ones."},
+       OfMethod(&MethodSnapshot::attempts)},
+      {{"mesh_client_retries_total", "counter", "grpc_target grpc_method",
+        "Attempts that the retry policy asked for."},
+       OfMethod(&MethodSnapshot::retries)},
+      {{"mesh_client_transparent_retries_total", "counter",
+        "grpc_target grpc_method",
+        "Attempts made again because no server had seen the one before."},
+       OfMethod(&MethodSnapshot::transparent_retries)},
+      {{"mesh_retries_denied_by_budget_total", "counter", "grpc_target",
+        "Retries that the retry policy asked for and the budget denied."},
+       OfService(&ServiceSnapshot::retries_denied_by_budget)},
+      {{"mesh_retry_budget_balance", "gauge", "grpc_target",
+        "Retries that the budget would grant right now."},
+       OfService(&ServiceSnapshot::retry_budget_balance)},
+      {{"mesh_picks_waited_total", "counter", "grpc_target",
+        "Picks that had to wait for an endpoint to become ready."},
+       OfService(&ServiceSnapshot::picks_waited)},
+      {{"mesh_picks_failed_total", "counter", "grpc_target",
+        "Picks that failed because there was no endpoint."},
+       OfService(&ServiceSnapshot::picks_failed)},
+      {{"mesh_endpoint_state", "gauge", "grpc_target address state",
+        "1 for the state that the endpoint's connection is in: idle, "
+        "connecting, ready or failed."},
+       PerEndpoint([](const ServiceSnapshot& service,
+                      const EndpointSnapshot& endpoint, Samples& samples) {
+         samples.Add({{"grpc_target", service.service},
+                      {"address", endpoint.address},
+                      {"state", endpoint.state}},
+                     uint64_t{1});
+       })},
+      {{"mesh_endpoint_in_flight", "gauge", "grpc_target address",
+        "Attempts in flight."},
+       PerEndpoint([](const ServiceSnapshot& service,
+                      const EndpointSnapshot& endpoint, Samples& samples) {
+         samples.Add(
+             {{"grpc_target", service.service}, {"address", endpoint.address}},
+             static_cast<double>(endpoint.in_flight));
+       })},
+      {{"mesh_endpoint_attempts_total", "counter",
+        "grpc_target address grpc_status", "Attempts that have ended."},
+       PerEndpoint([](const ServiceSnapshot& service,
+                      const EndpointSnapshot& endpoint, Samples& samples) {
+         for (size_t code = 0; code < endpoint.ended.size(); ++code) {
+           if (endpoint.ended[code] == 0) continue;
+           samples.Add({{"grpc_target", service.service},
+                        {"address", endpoint.address},
+                        {"grpc_status", CodeName(static_cast<int>(code))}},
+                       endpoint.ended[code]);
+         }
+       })},
+      {{"mesh_endpoint_never_sent_total", "counter", "grpc_target address",
+        "Attempts that ended before any server saw them."},
+       PerEndpoint([](const ServiceSnapshot& service,
+                      const EndpointSnapshot& endpoint, Samples& samples) {
+         samples.Add(
+             {{"grpc_target", service.service}, {"address", endpoint.address}},
+             endpoint.never_sent);
+       })},
+      {{"mesh_endpoints_left_out", "gauge", "grpc_target",
+        "Endpoints not listed because there are more than "
+        "telemetry.max_endpoints."},
+       OfService(&ServiceSnapshot::endpoints_left_out)},
+      {{"mesh_discovery_updates_total", "counter", "grpc_target",
+        "Sets of endpoints that discovery gave."},
+       OfService(&ServiceSnapshot::discovery_updates)},
+      {{"mesh_discovery_failures_total", "counter", "grpc_target",
+        "Times that discovery failed; the last good set is kept then."},
+       OfService(&ServiceSnapshot::discovery_failures)},
+      {{"mesh_discovery_failing", "gauge", "grpc_target",
+        "1 when the last try of discovery failed, otherwise 0."},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         samples.Add({{"grpc_target", service.service}},
+                     uint64_t{!service.discovery_error.empty()});
+       })},
+      {{"mesh_config_reloads_total", "counter", "",
+        "Configurations applied after the first."},
+       [](const Snapshot& snapshot, Samples& samples) {
+         samples.Add({}, snapshot.config_reloads);
+       }},
+      {{"mesh_config_reload_failures_total", "counter", "",
+        "Configurations rejected; the last good one is kept then."},
+       [](const Snapshot& snapshot, Samples& samples) {
+         samples.Add({}, snapshot.config_reload_failures);
+       }},
+      {{"mesh_config_failing", "gauge", "",
+        "1 when the last configuration was rejected, otherwise 0."},
+       [](const Snapshot& snapshot, Samples& samples) {
+         samples.Add({}, uint64_t{!snapshot.config_error.empty()});
+       }},
+  };
+  return writers;
+}
+
+}  // namespace
+
+std::string PrometheusText(const Snapshot& snapshot) {
+  std::string text;
+  for (const Writer& writer : Writers()) {
+    std::string lines;
+    Samples samples(writer.family, &lines);
+    writer.write(snapshot, samples);
+    if (lines.empty()) continue;
+    absl::StrAppend(&text, "# HELP ", writer.family.name, " ",
+                    writer.family.help, "\n# TYPE ", writer.family.name, " ",
+                    writer.family.type, "\n", lines);
+  }
+  return text;
+}
+
+const std::vector<MetricFamily>& MetricFamilies() {
+  static const auto& families = *new std::vector<MetricFamily>([] {
+    std::vector<MetricFamily> all;
+    for (const Writer& writer : Writers()) all.push_back(writer.family);
+    return all;
+  }());
+  return families;
+}
+
+}  // namespace mesh::telemetry
