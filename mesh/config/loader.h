@@ -2,11 +2,14 @@
 #define MESH_CONFIG_LOADER_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "mesh/cluster/endpoint.h"
+#include "mesh/config/address.h"  // IWYU pragma: export
+#include "mesh/config/file.h"     // IWYU pragma: export
 #include "mesh/config/options.h"
 
 namespace mesh::v1 {
@@ -19,10 +22,12 @@ namespace mesh::config {
 // `path`. On error the message has a line for each thing that is wrong:
 //   mesh.yaml:14:21: services.cart.policy.retry.max_attempts must be in 1..10,
 //   is 0
-// NOT_FOUND, PERMISSION_DENIED or UNAVAILABLE when the file can't be read,
-// INVALID_ARGUMENT when it is wrong. Files that it names (service configs; the
-// endpoints file is the resolver's) are read too. Thread-safe.
-absl::StatusOr<MeshOptions> LoadFile(const std::string& path);
+// INVALID_ARGUMENT when it is wrong, the error of ReadFile() when it can't be
+// read. Service configs that it names are read too and TLS files are looked
+// for; the endpoints file is the resolver's. `files`, if given, is set to all
+// that was read, as it was then, also on error. Thread-safe.
+absl::StatusOr<MeshOptions> LoadFile(const std::string& path,
+                                     std::vector<FileState>* files = nullptr);
 
 // As LoadFile, of a text. `name` stands for the path in messages, and relative
 // paths in the text are relative to its directory.
@@ -30,22 +35,15 @@ absl::StatusOr<MeshOptions> LoadText(absl::string_view text,
                                      const std::string& name);
 
 // As LoadFile, of a configuration built in code. Messages have field paths
-// and no positions; relative paths are relative to the working directory.
+// and no positions; relative paths are relative to the working directory. An
+// empty `endpoints` counts as absent.
 absl::StatusOr<MeshOptions> FromProto(const v1::Config& config);
 
-// Reads the text of an endpoints file: one key `endpoints`. `name` stands for
-// the path in messages.
+// Reads the text of an endpoints file (schema mesh.v1.EndpointList): one key
+// `endpoints`. `name` stands for the path in messages. A text without the key
+// is an error; the list may be empty.
 absl::StatusOr<cluster::EndpointSetPtr> ParseEndpoints(absl::string_view text,
                                                        const std::string& name);
-
-// Whole contents of a file of at most `max_bytes`. RESOURCE_EXHAUSTED when it
-// has more.
-absl::StatusOr<std::string> ReadFile(const std::string& path,
-                                     size_t max_bytes = 16 << 20);
-
-// "host:port" with a literal address, "[v6]:port" or "unix:/path": the form
-// that every endpoint's address has.
-absl::Status ValidateAddress(absl::string_view address);
 
 }  // namespace mesh::config
 

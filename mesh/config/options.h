@@ -2,6 +2,7 @@
 #define MESH_CONFIG_OPTIONS_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -126,13 +127,15 @@ struct ServiceOptions {
   // Policy of methods that `methods` does not match.
   MethodOptions policy;
   // By "package.Service/Method" or "package.Service/*".
-  std::map<std::string, MethodOptions> methods;
+  std::map<std::string, MethodOptions, std::less<>> methods;
 
   // The policy of `method` ("/package.Service/Method" as gRPC has it, or
-  // without the first slash): exact, then "*", then `policy`.
+  // without the first slash): exact, then "*", then `policy`. Allocates
+  // nothing. The reference is good as long as this object.
   const MethodOptions& PolicyOf(absl::string_view method) const;
 
-  // Whether every method may be executed twice, known ones and unknown.
+  // Whether every method may be executed twice, known ones and unknown, because
+  // the configuration says so.
   bool AllIdempotent() const;
 };
 

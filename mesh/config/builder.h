@@ -1,0 +1,37 @@
+#ifndef MESH_CONFIG_BUILDER_H_
+#define MESH_CONFIG_BUILDER_H_
+
+#include <string>
+#include <vector>
+
+#include "mesh/cluster/endpoint.h"
+#include "mesh/config/file.h"
+#include "mesh/config/options.h"
+#include "mesh/config/problems.h"
+#include "mesh/config/reader.h"
+#include "mesh/v1/config.pb.h"
+
+// From the schema's messages to options: every check that looks at more than
+// one value, every default, and the order in which policies override each
+// other.
+
+namespace mesh::config {
+
+// What a build reads from and writes to.
+struct BuildContext {
+  std::string file;   // Relative paths are relative to its directory.
+  SourceMap sources;  // Empty for a configuration built in code.
+  Problems problems;  // Everything that is wrong is added.
+  std::vector<FileState> files;  // Every file that was read is added.
+};
+
+// The result means nothing if `context` has problems afterwards.
+MeshOptions BuildOptions(const v1::Config& config, BuildContext* context);
+
+// The same for the endpoints of an endpoints file.
+cluster::EndpointSetPtr BuildEndpoints(const v1::EndpointList& list,
+                                       BuildContext* context);
+
+}  // namespace mesh::config
+
+#endif  // MESH_CONFIG_BUILDER_H_

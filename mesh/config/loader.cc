@@ -1,0 +1,87 @@
+#include "mesh/config/loader.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "mesh/config/builder.h"
+#include "mesh/config/document.h"
+#include "mesh/config/problems.h"
+#include "mesh/config/reader.h"
+#include "mesh/v1/config.pb.h"
+
+namespace mesh::config {
+namespace {
+
+// No configuration of any size comes near; it is a wrong file.
+constexpr size_t kMaxBytes = 16 << 20;
+
+BuildContext ContextOf(const std::string& file) {
+  return {file, SourceMap(), Problems(file), {}};
+}
+
+// Parses `text` and fills `message`. False when it can't be parsed at all.
+bool Read(absl::string_view text, google::protobuf::Message* message,
+          BuildContext* context) {
+  if (text.size() > kMaxBytes) {
+    context->problems.Add({},
+                          absl::StrCat("has more than ", kMaxBytes, " bytes"));
+    return false;
+  }
+  const NodePtr root = ParseDocument(text, context->file, &context->problems);
+  if (root == nullptr) return false;
+  if (root->kind == Node::Kind::kNull) {
+    context->problems.Add({}, "is empty");
+    return false;
+  }
+  ReadMessage(*root, message, &context->sources, &context->problems);
+  return true;
+}
+
+absl::StatusOr<MeshOptions> Load(absl::string_view text,
+                                 BuildContext* context) {
+  v1::Config config;
+  if (Read(text, &config, context)) {
+    MeshOptions options = BuildOptions(config, context);
+    if (context->problems.empty()) return options;
+  }
+  return context->problems.ToStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<MeshOptions> LoadFile(const std::string& path,
+                                     std::vector<FileState>* files) {
+  const absl::StatusOr<std::string> text = ReadFile(path, kMaxBytes);
+  BuildContext context = ContextOf(path);
+  context.files.push_back({path, Fingerprint(text)});
+  absl::StatusOr<MeshOptions> options =
+      text.ok() ? Load(*text, &context) : text.status();
+  if (files != nullptr) *files = std::move(context.files);
+  return options;
+}
+
+absl::StatusOr<MeshOptions> LoadText(absl::string_view text,
+                                     const std::string& name) {
+  BuildContext context = ContextOf(name);
+  return Load(text, &context);
+}
+
+absl::StatusOr<MeshOptions> FromProto(const v1::Config& config) {
+  BuildContext context = ContextOf("");
+  MeshOptions options = BuildOptions(config, &context);
+  if (context.problems.empty()) return options;
+  return context.problems.ToStatus();
+}
+
+absl::StatusOr<cluster::EndpointSetPtr> ParseEndpoints(
+    absl::string_view text, const std::string& name) {
+  BuildContext context = ContextOf(name);
+  v1::EndpointList list;
+  if (Read(text, &list, &context)) {
+    cluster::EndpointSetPtr endpoints = BuildEndpoints(list, &context);
+    if (context.problems.empty()) return endpoints;
+  }
+  return context.problems.ToStatus();
+}
+
+}  // namespace mesh::config

@@ -1,0 +1,60 @@
+#include "mesh/config/problems.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+
+namespace mesh::config {
+namespace {
+
+constexpr size_t kMaxLines = 1000;
+
+auto Key(const Problems::Problem& p) {
+  return std::tie(p.file_order, p.at.line, p.at.column, p.message);
+}
+
+}  // namespace
+
+void Problems::Add(Position at, std::string message) {
+  list_.push_back({file_, 0, at, std::move(message)});
+}
+
+void Problems::Append(const Problems& other) {
+  for (Problem problem : other.list_) {
+    problem.file_order += files_;
+    list_.push_back(std::move(problem));
+  }
+  files_ += other.files_;
+}
+
+absl::Status Problems::ToStatus() const {
+  if (list_.empty()) return absl::OkStatus();
+  std::vector<Problem> sorted = list_;
+  std::sort(sorted.begin(), sorted.end(),
+            [](const Problem& a, const Problem& b) { return Key(a) < Key(b); });
+  sorted.erase(std::unique(sorted.begin(), sorted.end(),
+                           [](const Problem& a, const Problem& b) {
+                             return Key(a) == Key(b);
+                           }),
+               sorted.end());
+  std::string text;
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    if (i > 0) text += '\n';
+    if (i == kMaxLines) {
+      absl::StrAppend(&text, "and ", sorted.size() - kMaxLines, " more");
+      break;
+    }
+    const Problem& p = sorted[i];
+    text += p.file;
+    if (p.at.line > 0) {
+      absl::StrAppend(&text, p.file.empty() ? "" : ":", p.at.line, ":",
+                      p.at.column);
+    }
+    if (!p.file.empty() || p.at.line > 0) text += ": ";
+    text += p.message;
+  }
+  return absl::InvalidArgumentError(text);
+}
+
+}  // namespace mesh::config

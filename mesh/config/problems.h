@@ -1,0 +1,58 @@
+#ifndef MESH_CONFIG_PROBLEMS_H_
+#define MESH_CONFIG_PROBLEMS_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace mesh::config {
+
+// A place in a text, counted from 1. Line 0: unknown.
+struct Position {
+  int line = 0;
+  int column = 0;  // In bytes.
+
+  bool operator==(Position o) const {
+    return line == o.line && column == o.column;
+  }
+};
+
+// Everything that is wrong with a configuration, collected so that all of it is
+// reported at once.
+class Problems {
+ public:
+  struct Problem {
+    std::string file;  // Empty: none, the configuration was built in code.
+    int file_order = 0;
+    Position at;
+    std::string message;
+  };
+
+  // `file` is the name of the text in messages. May be empty.
+  explicit Problems(std::string file) : file_(std::move(file)) {}
+
+  void Add(Position at, std::string message);
+
+  // Takes over what is wrong with another file, to be reported after this one.
+  void Append(const Problems& other);
+
+  bool empty() const { return list_.empty(); }
+  const std::vector<Problem>& list() const { return list_; }
+  const std::string& file() const { return file_; }
+
+  // OK, or INVALID_ARGUMENT with one line a problem, `file:line:column:
+  // message`, in order of file and position, repetitions left out. After a
+  // thousand lines the rest is only counted.
+  absl::Status ToStatus() const;
+
+ private:
+  std::string file_;
+  int files_ = 1;
+  std::vector<Problem> list_;
+};
+
+}  // namespace mesh::config
+
+#endif  // MESH_CONFIG_PROBLEMS_H_

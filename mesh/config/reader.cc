@@ -1,0 +1,491 @@
+#include "mesh/config/reader.h"
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "google/protobuf/duration.pb.h"
+#include "mesh/config/text.h"
+#include "mesh/v1/annotations.pb.h"
+#include "mesh/v1/config.pb.h"
+
+namespace mesh::config {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::EnumValueDescriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+using Kind = Node::Kind;
+
+const v1::Rules& RulesOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(v1::rules);
+}
+
+bool IsDuration(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+         field.message_type() == google::protobuf::Duration::descriptor();
+}
+
+std::string RangeBound(const FieldDescriptor& field, double value) {
+  if (!IsDuration(field)) return absl::StrCat(value);
+  return DurationToText(absl::Seconds(value));
+}
+
+// A single value of a field.
+std::string ValueTypeText(const FieldDescriptor& field) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return "true or false";
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return "a number";
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return "a name";
+    case FieldDescriptor::CPPTYPE_STRING:
+      return "a string";
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      if (IsDuration(field)) return "a duration such as 250ms, 1.5s, 2m or 1h";
+      return "a map";
+    default:
+      return "an integer";
+  }
+}
+
+class Reader {
+ public:
+  Reader(SourceMap* sources, Problems* problems)
+      : sources_(*sources), problems_(*problems) {}
+
+  void Read(const Node& node, Message* message, const std::string& path) {
+    sources_.Set(path, node.at);
+    if (node.kind == Kind::kNull) return;
+    if (node.kind != Kind::kMap) {
+      if (ReadShorthand(node, message, path)) return;
+      WrongType(node, path,
+                message->GetDescriptor() == v1::Endpoint::descriptor()
+                    ? "an address or a map"
+                    : "a map");
+      return;
+    }
+    const Descriptor* descriptor = message->GetDescriptor();
+    std::map<std::string, Position> seen;
+    for (const Node::Entry& entry : node.entries) {
+      const FieldDescriptor* field = descriptor->FindFieldByName(entry.key);
+      if (field == nullptr) {
+        UnknownField(entry, *descriptor, path);
+        continue;
+      }
+      const std::string field_path = FieldPath(path, entry.key);
+      if (!CheckFirst(entry, field_path, &seen)) continue;
+      if (entry.value->kind == Kind::kNull) continue;
+      if (const auto* oneof = field->containing_oneof();
+          oneof != nullptr && !field->has_optional_keyword() &&
+          message->GetReflection()->HasOneof(*message, oneof)) {
+        problems_.Add(
+            entry.key_at,
+            absl::StrCat(path, " must have only one of ",
+                         message->GetReflection()
+                             ->GetOneofFieldDescriptor(*message, oneof)
+                             ->name(),
+                         " and ", entry.key));
+        continue;
+      }
+      sources_.Set(field_path, entry.value->at);
+      ReadField(*entry.value, message, field, field_path);
+    }
+  }
+
+ private:
+  void WrongType(const Node& node, const std::string& path,
+                 absl::string_view expected, absl::string_view hint = "") {
+    sources_.SetBad(path);
+    problems_.Add(
+        node.at,
+        absl::StrCat(path.empty() ? "the configuration" : path, " must be ",
+                     expected, ", is ", Describe(node), hint));
+  }
+
+  void UnknownField(const Node::Entry& entry, const Descriptor& descriptor,
+                    const std::string& path) {
+    std::vector<std::string> names;
+    for (int i = 0; i < descriptor.field_count(); ++i) {
+      names.push_back(descriptor.field(i)->name());
+    }
+    problems_.Add(entry.key_at,
+                  absl::StrCat("unknown field ", Quoted(entry.key), " in ",
+                               path.empty() ? "the configuration" : path,
+                               DidYouMean(entry.key, names)));
+  }
+
+  // False, and a problem, if the key was seen before.
+  bool CheckFirst(const Node::Entry& entry, const std::string& path,
+                  std::map<std::string, Position>* seen) {
+    const auto [it, is_new] = seen->emplace(entry.key, entry.key_at);
+    if (is_new) return true;
+    problems_.Add(entry.key_at,
+                  absl::StrCat(path, " is given twice, first at ",
+                               it->second.line, ":", it->second.column));
+    return false;
+  }
+
+  // The short forms: an address for an endpoint, a scalar for a channel
+  // argument.
+  bool ReadShorthand(const Node& node, Message* message,
+                     const std::string& path) {
+    if (message->GetDescriptor() == v1::Endpoint::descriptor()) {
+      if (node.kind != Kind::kString) return false;
+      static_cast<v1::Endpoint*>(message)->set_address(node.text);
+      sources_.Set(FieldPath(path, "address"), node.at);
+      return true;
+    }
+    if (message->GetDescriptor() != v1::ChannelArgument::descriptor()) {
+      return false;
+    }
+    const char* field = node.kind == Kind::kInteger  ? "integer"
+                        : node.kind == Kind::kString ? "text"
+                        : node.kind == Kind::kBool   ? "boolean"
+                                                     : nullptr;
+    if (field == nullptr) {
+      WrongType(node, path, "an integer, a string, true or false");
+    } else {
+      ReadField(node, message, message->GetDescriptor()->FindFieldByName(field),
+                path);
+    }
+    return true;
+  }
+
+  void ReadField(const Node& node, Message* message,
+                 const FieldDescriptor* field, const std::string& path) {
+    if (field->is_map()) {
+      ReadMap(node, message, field, path);
+      return;
+    }
+    if (!field->is_repeated()) {
+      ReadValue(node, message, field, path);
+      return;
+    }
+    if (node.kind != Kind::kList) {
+      WrongType(node, path, "a list");
+      return;
+    }
+    for (size_t i = 0; i < node.items.size(); ++i) {
+      const Node& item = *node.items[i];
+      const std::string item_path = IndexPath(path, static_cast<int>(i));
+      sources_.Set(item_path, item.at);
+      if (item.kind == Kind::kNull) {
+        WrongType(item, item_path, ValueTypeText(*field));
+      }
+      // Bad elements are kept as empty ones: indices stay those of the text.
+      ReadValue(item, message, field, item_path);
+    }
+  }
+
+  void ReadMap(const Node& node, Message* message, const FieldDescriptor* field,
+               const std::string& path) {
+    if (node.kind != Kind::kMap) {
+      WrongType(node, path, "a map");
+      return;
+    }
+    const FieldDescriptor* key = field->message_type()->map_key();
+    const FieldDescriptor* value = field->message_type()->map_value();
+    std::map<std::string, Position> seen;
+    for (const Node::Entry& entry : node.entries) {
+      const std::string entry_path = KeyPath(path, entry.key);
+      if (!CheckFirst(entry, entry_path, &seen)) continue;
+      Message* pair = message->GetReflection()->AddMessage(message, field);
+      pair->GetReflection()->SetString(pair, key, entry.key);
+      sources_.Set(entry_path, entry.value->kind == Kind::kNull
+                                   ? entry.key_at
+                                   : entry.value->at);
+      if (value->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        Message* made = pair->GetReflection()->MutableMessage(pair, value);
+        if (entry.value->kind != Kind::kNull) {
+          Read(*entry.value, made, entry_path);
+        }
+      } else {
+        ReadValue(*entry.value, pair, value, entry_path);
+      }
+    }
+  }
+
+  // Sets a field, or adds an element to a repeated one. Of what can't be read
+  // a default is added, so that later elements keep their index.
+  void ReadValue(const Node& node, Message* message,
+                 const FieldDescriptor* field, const std::string& path) {
+    const Reflection* reflection = message->GetReflection();
+    const bool repeated = field->is_repeated();
+    const auto wrong = [&](absl::string_view hint = "") {
+      if (!sources_.IsBad(path)) {
+        WrongType(node, path, ValueTypeText(*field), hint);
+      }
+    };
+    switch (field->cpp_type()) {
+      case FieldDescriptor::CPPTYPE_STRING: {
+        if (node.kind != Kind::kString) {
+          wrong(node.kind == Kind::kList || node.kind == Kind::kMap ||
+                        node.kind == Kind::kNull
+                    ? ""
+                    : "; put it in quotes");
+        }
+        const std::string text =
+            node.kind == Kind::kString ? node.text : std::string();
+        if (repeated) {
+          reflection->AddString(message, field, text);
+        } else if (node.kind == Kind::kString) {
+          reflection->SetString(message, field, text);
+        }
+        return;
+      }
+      case FieldDescriptor::CPPTYPE_BOOL:
+        if (node.kind != Kind::kBool) return wrong();
+        reflection->SetBool(message, field,
+                            absl::ascii_tolower(node.text[0]) == 't');
+        return;
+      case FieldDescriptor::CPPTYPE_UINT32:
+      case FieldDescriptor::CPPTYPE_INT32:
+        return ReadInteger(node, message, field, path);
+      case FieldDescriptor::CPPTYPE_DOUBLE: {
+        if (node.kind != Kind::kInteger && node.kind != Kind::kNumber) {
+          return wrong();
+        }
+        double value = std::numeric_limits<double>::quiet_NaN();
+        absl::string_view text = node.text;
+        if (absl::ascii_isdigit(text.back()) || text.back() == '.') {
+          if (text[0] == '+') text.remove_prefix(1);
+          if (!absl::SimpleAtod(text, &value)) return wrong();
+        }
+        if (!std::isfinite(value))
+          return WrongType(node, path, "a finite number");
+        reflection->SetDouble(message, field, value);
+        return;
+      }
+      case FieldDescriptor::CPPTYPE_ENUM:
+        return ReadEnum(node, message, field, path);
+      case FieldDescriptor::CPPTYPE_MESSAGE:
+        if (IsDuration(*field)) {
+          return ReadDuration(node, reflection->MutableMessage(message, field),
+                              path);
+        }
+        Read(node,
+             repeated ? reflection->AddMessage(message, field)
+                      : reflection->MutableMessage(message, field),
+             path);
+        return;
+      default:
+        return;  // The schema has no other types (a test checks that).
+    }
+  }
+
+  void ReadInteger(const Node& node, Message* message,
+                   const FieldDescriptor* field, const std::string& path) {
+    if (node.kind != Kind::kInteger) {
+      return WrongType(node, path, ValueTypeText(*field));
+    }
+    const bool is_signed = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32;
+    int64_t value = 0;
+    if (!absl::SimpleAtoi(node.text, &value) ||
+        value < (is_signed ? std::numeric_limits<int32_t>::min() : 0) ||
+        value > (is_signed ? std::numeric_limits<int32_t>::max()
+                           : std::numeric_limits<uint32_t>::max())) {
+      sources_.SetBad(path);
+      std::string range = RangeText(*field);
+      if (range.empty())
+        range = is_signed ? "-2147483648..2147483647" : "0..4294967295";
+      problems_.Add(node.at, absl::StrCat(path, " must be in ", range, ", is ",
+                                          Describe(node)));
+      return;
+    }
+    if (is_signed) {
+      message->GetReflection()->SetInt32(message, field, value);
+    } else {
+      message->GetReflection()->SetUInt32(message, field, value);
+    }
+  }
+
+  void ReadEnum(const Node& node, Message* message,
+                const FieldDescriptor* field, const std::string& path) {
+    const auto* type = field->enum_type();
+    if (const EnumValueDescriptor* value =
+            node.kind == Kind::kString ? type->FindValueByName(node.text)
+                                       : nullptr) {
+      message->GetReflection()->SetEnum(message, field, value);
+      return;
+    }
+    std::vector<std::string> names;
+    for (int i = 0; i < type->value_count(); ++i) {
+      names.push_back(type->value(i)->name());
+    }
+    std::string expected = names[0];
+    for (size_t i = 1; i < names.size(); ++i) {
+      absl::StrAppend(&expected, i + 1 < names.size() ? ", " : " or ",
+                      names[i]);
+    }
+    WrongType(node, path, expected,
+              node.kind == Kind::kString ? DidYouMean(node.text, names) : "");
+  }
+
+  void ReadDuration(const Node& node, Message* message,
+                    const std::string& path) {
+    absl::Duration value;
+    if (node.kind != Kind::kString || !DurationFromText(node.text, &value)) {
+      const bool bare =
+          node.kind == Kind::kInteger || node.kind == Kind::kNumber;
+      return WrongType(node, path, "a duration such as 250ms, 1.5s, 2m or 1h",
+                       bare ? "; it needs a unit" : "");
+    }
+    auto* duration = static_cast<google::protobuf::Duration*>(message);
+    duration->set_seconds(absl::IDivDuration(value, absl::Seconds(1), &value));
+    duration->set_nanos(absl::ToInt64Nanoseconds(value));
+  }
+
+  SourceMap& sources_;
+  Problems& problems_;
+};
+
+// Checks one value of `field`, which is present.
+void CheckRange(const Message& message, const FieldDescriptor& field,
+                const std::string& path, const SourceMap& sources,
+                Problems* problems) {
+  const v1::Rules& rules = RulesOf(field);
+  if (!rules.has_min() && !rules.has_max()) return;
+  if (sources.IsBad(path)) return;
+  const Reflection* reflection = message.GetReflection();
+  double value;
+  std::string text;
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_UINT32:
+      value = reflection->GetUInt32(message, &field);
+      text = absl::StrCat(reflection->GetUInt32(message, &field));
+      break;
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      value = reflection->GetDouble(message, &field);
+      text = absl::StrCat(value);
+      break;
+    case FieldDescriptor::CPPTYPE_MESSAGE: {
+      const auto& duration = static_cast<const google::protobuf::Duration&>(
+          reflection->GetMessage(message, &field));
+      const absl::Duration d = absl::Seconds(duration.seconds()) +
+                               absl::Nanoseconds(duration.nanos());
+      value = absl::ToDoubleSeconds(d);
+      text = DurationToText(d);
+      break;
+    }
+    default:
+      return;
+  }
+  // Written so that a NaN is outside too.
+  if ((!rules.has_min() || value >= rules.min()) &&
+      (!rules.has_max() || value <= rules.max())) {
+    return;
+  }
+  problems->Add(
+      sources.Find(path),
+      absl::StrCat(path, " must be in ", RangeText(field), ", is ", text));
+}
+
+// Checks that a required field, which has no presence of its own, is there.
+bool CheckRequired(const Message& message, const FieldDescriptor& field,
+                   const std::string& parent, const std::string& path,
+                   const SourceMap& sources, Problems* problems) {
+  if (!RulesOf(field).required()) return true;
+  const Reflection* reflection = message.GetReflection();
+  const bool present = field.is_repeated()
+                           ? reflection->FieldSize(message, &field) > 0
+                           : reflection->HasField(message, &field);
+  if (present || sources.IsBad(path) || sources.IsBad(parent)) return true;
+  if (!sources.Has(path)) {
+    problems->Add(sources.Find(parent), absl::StrCat(path, " is missing"));
+    return false;
+  }
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    problems->Add(sources.Find(path), absl::StrCat(path, " must not be empty"));
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string FieldPath(absl::string_view parent, absl::string_view field) {
+  if (parent.empty()) return std::string(field);
+  return absl::StrCat(parent, ".", field);
+}
+
+std::string KeyPath(absl::string_view parent, absl::string_view key) {
+  bool plain = !key.empty();
+  for (const char c : key) {
+    plain = plain && (absl::ascii_isalnum(c) || c == '_' || c == '-');
+  }
+  return plain ? FieldPath(parent, key)
+               : absl::StrCat(parent, "[", Quoted(key), "]");
+}
+
+std::string IndexPath(absl::string_view parent, int index) {
+  return absl::StrCat(parent, "[", index, "]");
+}
+
+std::string RangeText(const FieldDescriptor& field) {
+  const v1::Rules& rules = RulesOf(field);
+  if (!rules.has_min() || !rules.has_max()) return "";
+  return absl::StrCat(RangeBound(field, rules.min()), "..",
+                      RangeBound(field, rules.max()));
+}
+
+void ReadMessage(const Node& root, Message* message, SourceMap* sources,
+                 Problems* problems) {
+  Reader(sources, problems).Read(root, message, "");
+}
+
+void CheckRules(const Message& message, const std::string& path,
+                const SourceMap& sources, Problems* problems) {
+  const Descriptor& descriptor = *message.GetDescriptor();
+  const Reflection* reflection = message.GetReflection();
+  for (int i = 0; i < descriptor.field_count(); ++i) {
+    const FieldDescriptor& field = *descriptor.field(i);
+    const std::string field_path = FieldPath(path, field.name());
+    if (!CheckRequired(message, field, path, field_path, sources, problems)) {
+      continue;
+    }
+    const bool is_message =
+        field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+    if (field.is_map()) {
+      const FieldDescriptor* key = field.message_type()->map_key();
+      const FieldDescriptor* value = field.message_type()->map_value();
+      if (value->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+      for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {
+        const Message& pair =
+            reflection->GetRepeatedMessage(message, &field, j);
+        CheckRules(
+            pair.GetReflection()->GetMessage(pair, value),
+            KeyPath(field_path, pair.GetReflection()->GetString(pair, key)),
+            sources, problems);
+      }
+    } else if (field.is_repeated()) {
+      if (!is_message) continue;
+      for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {
+        CheckRules(reflection->GetRepeatedMessage(message, &field, j),
+                   IndexPath(field_path, j), sources, problems);
+      }
+    } else if (!reflection->HasField(message, &field)) {
+      // A required number that is absent in code is reported as missing; one
+      // that is written as 0 is out of its range.
+      if (RulesOf(field).required() && sources.Has(field_path)) {
+        CheckRange(message, field, field_path, sources, problems);
+      }
+    } else if (is_message && !IsDuration(field)) {
+      CheckRules(reflection->GetMessage(message, &field), field_path, sources,
+                 problems);
+    } else {
+      CheckRange(message, field, field_path, sources, problems);
+    }
+  }
+}
+
+}  // namespace mesh::config

@@ -1,0 +1,68 @@
+#ifndef MESH_CONFIG_READER_H_
+#define MESH_CONFIG_READER_H_
+
+#include <string>
+#include <unordered_map>
+
+#include "absl/strings/string_view.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+#include "mesh/config/document.h"
+#include "mesh/config/problems.h"
+
+// From a document to a protobuf message of the schema, by reflection.
+
+namespace mesh::config {
+
+// Where each field of a configuration was given, by its path.
+class SourceMap {
+ public:
+  void Set(const std::string& path, Position at) { places_[path].at = at; }
+  // The field was given, but its value could not be read; that is reported.
+  void SetBad(const std::string& path) { places_[path].bad = true; }
+
+  bool Has(const std::string& path) const { return places_.count(path) > 0; }
+  bool IsBad(const std::string& path) const {
+    const auto it = places_.find(path);
+    return it != places_.end() && it->second.bad;
+  }
+  // Unknown when the field was not given.
+  Position Find(const std::string& path) const {
+    const auto it = places_.find(path);
+    return it == places_.end() ? Position() : it->second.at;
+  }
+
+ private:
+  struct Place {
+    Position at;
+    bool bad = false;
+  };
+  std::unordered_map<std::string, Place> places_;
+};
+
+// `services.cart`, `methods["shop.Cart/*"]`, `endpoints[3]`.
+std::string FieldPath(absl::string_view parent, absl::string_view field);
+std::string KeyPath(absl::string_view parent, absl::string_view key);
+std::string IndexPath(absl::string_view parent, int index);
+
+// Fills `message` from `root` and `sources` with the place of each field and
+// element. Every unknown field, wrong type, duplicate and unknown enum value is
+// added to `problems`; the rest is filled all the same. A null value counts as
+// absent. Ranges are checked by CheckRules(), except of numbers that don't fit
+// into the field.
+void ReadMessage(const Node& root, google::protobuf::Message* message,
+                 SourceMap* sources, Problems* problems);
+
+// Checks `message` and all in it against the Rules of the schema (ranges,
+// required fields). `path` is that of `message`, empty for the root.
+void CheckRules(const google::protobuf::Message& message,
+                const std::string& path, const SourceMap& sources,
+                Problems* problems);
+
+// The range that a field's value must be in, "1..10" or "1ms..24h". Empty when
+// any value will do.
+std::string RangeText(const google::protobuf::FieldDescriptor& field);
+
+}  // namespace mesh::config
+
+#endif  // MESH_CONFIG_READER_H_

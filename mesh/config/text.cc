@@ -1,0 +1,132 @@
+#include "mesh/config/text.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace mesh::config {
+namespace {
+
+constexpr size_t kMaxWord = 64;  // Edit distance is quadratic.
+
+std::string Folded(absl::string_view word) {
+  std::string result;
+  for (const char c : word) {
+    if (c != '_' && c != '-') result += absl::ascii_tolower(c);
+  }
+  return result;
+}
+
+// Optimal string alignment distance.
+size_t EditDistance(const std::string& a, const std::string& b) {
+  std::vector<size_t> before_last(b.size() + 1), last(b.size() + 1),
+      row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    before_last.swap(last);
+    last.swap(row);
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1,
+                         last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        row[j] = std::min(row[j], before_last[j - 2] + 1);
+      }
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string Quoted(absl::string_view text) {
+  constexpr size_t kMaxText = 80;
+  if (text.size() <= kMaxText) {
+    return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text), "\"");
+  }
+  size_t end = kMaxText;  // Never inside a UTF-8 sequence.
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {
+    --end;
+  }
+  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text.substr(0, end)),
+                      "...\"");
+}
+
+std::string Nearest(absl::string_view word,
+                    const std::vector<std::string>& candidates) {
+  if (word.size() > kMaxWord) return "";
+  const std::string folded = Folded(word);
+  std::string best;
+  size_t best_distance = folded.size() / 3 + 1;  // More is another word.
+  for (const std::string& candidate : candidates) {
+    if (candidate.size() > kMaxWord) continue;
+    const std::string other = Folded(candidate);
+    const size_t distance = EditDistance(folded, other);
+    if (distance >= std::max(folded.size(), other.size())) continue;
+    if (distance < best_distance ||
+        (distance == best_distance && best.empty())) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+std::string DidYouMean(absl::string_view word,
+                       const std::vector<std::string>& candidates) {
+  const std::string nearest = Nearest(word, candidates);
+  if (nearest.empty()) return "";
+  return absl::StrCat(", did you mean ", Quoted(nearest), "?");
+}
+
+bool DurationFromText(absl::string_view text, absl::Duration* duration) {
+  size_t i = 0;
+  const auto digits = [&] {
+    const size_t begin = i;
+    while (i < text.size() && absl::ascii_isdigit(text[i])) ++i;
+    return i > begin;
+  };
+  if (!digits()) return false;
+  if (i < text.size() && text[i] == '.') {
+    ++i;
+    if (!digits()) return false;
+  }
+  const absl::string_view unit = text.substr(i);
+  if (unit != "ns" && unit != "us" && unit != "ms" && unit != "s" &&
+      unit != "m" && unit != "h") {
+    return false;
+  }
+  // google.protobuf.Duration holds no more.
+  constexpr absl::Duration kMost = absl::Seconds(315576000000);
+  return absl::ParseDuration(std::string(text), duration) && *duration <= kMost;
+}
+
+std::string DurationToText(absl::Duration duration) {
+  if (duration == absl::InfiniteDuration()) return "inf";
+  struct Unit {
+    absl::Duration size;
+    const char* name;
+  };
+  static constexpr Unit kUnits[] = {
+      {absl::Hours(1), "h"},         {absl::Minutes(1), "m"},
+      {absl::Seconds(1), "s"},       {absl::Milliseconds(1), "ms"},
+      {absl::Microseconds(1), "us"}, {absl::Nanoseconds(1), "ns"}};
+  if (duration == absl::ZeroDuration()) return "0s";
+  for (const Unit& unit : kUnits) {
+    absl::Duration rest;
+    const int64_t count = absl::IDivDuration(duration, unit.size, &rest);
+    if (rest == absl::ZeroDuration()) return absl::StrCat(count, unit.name);
+    // A fraction of minutes or hours reads badly; one of seconds does not.
+    if (unit.size <= absl::Seconds(1) && duration >= unit.size) {
+      const double value = absl::FDivDuration(duration, unit.size);
+      return absl::StrFormat("%.12g%s", value, unit.name);
+    }
+  }
+  return absl::FormatDuration(duration);
+}
+
+}  // namespace mesh::config

@@ -1,0 +1,38 @@
+#ifndef MESH_CONFIG_TEXT_H_
+#define MESH_CONFIG_TEXT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+// Small parts of messages about a configuration.
+
+namespace mesh::config {
+
+// `text` in double quotes, control characters escaped, the rest of a long one
+// left out.
+std::string Quoted(absl::string_view text);
+
+// The one of `candidates` that `word` is most likely a slip of the pen for:
+// the least edit distance (insert, delete, replace, swap of neighbours), case
+// and '_' and '-' aside. Empty when none is near.
+std::string Nearest(absl::string_view word,
+                    const std::vector<std::string>& candidates);
+
+// `, did you mean "x"?` or nothing.
+std::string DidYouMean(absl::string_view word,
+                       const std::vector<std::string>& candidates);
+
+// "1.5s", "250ms": a decimal number and one of ns, us, ms, s, m, h. False when
+// it is not that, or more than ten thousand years.
+bool DurationFromText(absl::string_view text, absl::Duration* duration);
+
+// A duration as DurationFromText() reads it, in the unit that suits it: "90s",
+// "1.5ms", "24h". "inf" for an infinite one.
+std::string DurationToText(absl::Duration duration);
+
+}  // namespace mesh::config
+
+#endif  // MESH_CONFIG_TEXT_H_
