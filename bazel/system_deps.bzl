@@ -30,7 +30,8 @@ _LIBRARIES = {
         "time": ["-labsl_time", "-labsl_time_zone", "-labsl_civil_time"],
     },
     "com_github_grpc_grpc": {
-        "grpc++": ["-lgrpc++", "-lgrpc", "-lgpr"],
+        # Its headers use absl::Mutex, so whoever includes them links it.
+        "grpc++": ["-lgrpc++", "-lgrpc", "-lgpr", "-labsl_synchronization"],
         "grpc++_reflection": ["-lgrpc++_reflection"],
     },
     "com_github_cares_cares": {"ares": ["-lcares"]},

@@ -1,0 +1,252 @@
+#include "examples/shop/experiment.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace shop {
+namespace {
+
+constexpr double kLateSeconds = 0.050;
+constexpr double kSlowSettles = 2;
+
+double Seconds(int64_t nanos) { return nanos * 1e-9; }
+
+// The last sample not after `time`, or the first.
+const Sample& SampleAt(const ArmLog& log, double time) {
+  auto after = std::upper_bound(
+      log.samples.begin(), log.samples.end(), time,
+      [](double time, const Sample& sample) { return time < sample.time; });
+  return after == log.samples.begin() ? log.samples.front() : *(after - 1);
+}
+
+const Phase* FindPhase(const ArmLog& log, const std::string& id) {
+  for (const Phase& phase : log.phases) {
+    if (phase.id == id) return &phase;
+  }
+  return nullptr;
+}
+
+std::string Milliseconds(double ms) {
+  if (ms >= 999.5) return absl::StrFormat("%.2f s", ms / 1000);
+  return absl::StrFormat(ms < 9.95 ? "%.1f ms" : "%.0f ms", ms);
+}
+
+}  // namespace
+
+std::vector<Phase> PlanPhases(double seconds) {
+  struct Plan {
+    const char* id;
+    const char* title;
+    double weight;
+    // Of the phase: when its fault begins and ends.
+    double fault_from, fault_to;
+  };
+  static constexpr Plan kPlan[] = {
+      {"calm", "all is well", 3, 0, 0},
+      {"kill", "kill -9 of cart-1, then restart", 5, 0.05, 0.55},
+      {"stop", "SIGSTOP of cart-2, then SIGCONT", 6, 0.05, 0.75},
+      {"slow", "catalog-3 is 20x slower", 8, 0.05, 0.9},
+      {"flaky", "payment-2 fails 10% of its calls", 5, 0.05, 0.9},
+      {"rolling", "rolling restart of all, on new ports", 7, 0.05, 0.85},
+      {"recovery", "all is well again", 3, 0, 0},
+  };
+  double weights = 0;
+  for (const Plan& plan : kPlan) weights += plan.weight;
+  std::vector<Phase> phases;
+  double begin = 0;
+  for (const Plan& plan : kPlan) {
+    const double length = seconds * plan.weight / weights;
+    phases.push_back({plan.id, plan.title, begin, begin + length,
+                      begin + length * plan.fault_from,
+                      begin + length * plan.fault_to});
+    begin += length;
+  }
+  return phases;
+}
+
+CallStats StatsOf(const ArmLog& log, Class call_class, double from, double to) {
+  CallStats stats;
+  std::vector<double> latencies_ms;
+  for (const CallRecord& call : log.calls) {
+    const double due = Seconds(call.due_ns - log.start_ns);
+    if (ClassOf(call.kind) != call_class || due < from || due >= to) continue;
+    ++stats.calls;
+    if (call.status != 0) ++stats.failed;
+    if (Seconds(call.late_ns) > kLateSeconds) ++stats.late_starts;
+    latencies_ms.push_back(Seconds(call.latency_ns) * 1e3);
+  }
+  stats.p50_ms = Quantile(0.50, &latencies_ms);
+  stats.p99_ms = Quantile(0.99, &latencies_ms);
+  return stats;
+}
+
+std::vector<uint64_t> TrafficOf(const ArmLog& log, double from, double to) {
+  std::vector<uint64_t> traffic(log.servers.size(), 0);
+  if (log.samples.empty()) return traffic;
+  const Sample& first = SampleAt(log, from);
+  const Sample& last = SampleAt(log, to);
+  for (size_t i = 0; i < traffic.size(); ++i) {
+    traffic[i] = last.calls[i] - first.calls[i];
+  }
+  return traffic;
+}
+
+uint64_t RepeatsOf(const ArmLog& log, double from, double to) {
+  if (log.samples.empty()) return 0;
+  const Sample& first = SampleAt(log, from);
+  const Sample& last = SampleAt(log, to);
+  uint64_t repeats = 0;
+  for (size_t i = 0; i < log.servers.size(); ++i) {
+    repeats += last.repeats[i] - first.repeats[i];
+  }
+  return repeats;
+}
+
+double SlowShareOf(const ArmLog& log) {
+  const Phase* slow = FindPhase(log, "slow");
+  if (slow == nullptr) return 0;
+  const std::vector<uint64_t> traffic =
+      TrafficOf(log, slow->fault_from + kSlowSettles, slow->fault_to);
+  double all = 0, at_slow = 0;
+  for (size_t i = 0; i < traffic.size(); ++i) {
+    if (absl::StartsWith(log.servers[i], "catalog")) all += traffic[i];
+    if (log.servers[i] == "catalog-3") at_slow += traffic[i];
+  }
+  return all == 0 ? 0 : at_slow / all;
+}
+
+double Quantile(double q, std::vector<double>* values) {
+  if (values->empty()) return 0;
+  const double rank = std::ceil(q * values->size()) - 1;
+  const size_t index = rank < 0 ? 0 : static_cast<size_t>(rank);
+  std::nth_element(values->begin(), values->begin() + index, values->end());
+  return (*values)[index];
+}
+
+std::map<std::string, double> MetricsOf(const std::vector<ArmLog>& arms) {
+  std::map<std::string, double> metrics;
+  for (const ArmLog& log : arms) {
+    auto set = [&](absl::string_view name, double value) {
+      metrics[absl::StrCat(log.arm, ".", name)] = value;
+    };
+    auto set_stats = [&](absl::string_view prefix, const CallStats& stats) {
+      set(absl::StrCat(prefix, "calls"), stats.calls);
+      set(absl::StrCat(prefix, "failed"), stats.failed);
+      set(absl::StrCat(prefix, "success"), stats.success());
+      set(absl::StrCat(prefix, "p50_ms"), stats.p50_ms);
+      set(absl::StrCat(prefix, "p99_ms"), stats.p99_ms);
+      set(absl::StrCat(prefix, "late_starts"), stats.late_starts);
+    };
+    const double end = log.phases.back().end;
+    set_stats("", StatsOf(log, Class::kIdempotent, 0, end));
+    set_stats("once.", StatsOf(log, Class::kOnce, 0, end));
+    set_stats("stream.", StatsOf(log, Class::kStream, 0, end));
+    set("once.executed_twice", log.charged_twice);
+    set("retries", RepeatsOf(log, 0, end));
+    set("slow_share", SlowShareOf(log));
+    for (const Phase& phase : log.phases) {
+      const std::string prefix = absl::StrCat(phase.id, ".");
+      set_stats(prefix,
+                StatsOf(log, Class::kIdempotent, phase.begin, phase.end));
+      set(absl::StrCat(prefix, "retries"),
+          RepeatsOf(log, phase.begin, phase.end));
+      set(absl::StrCat(prefix, "once.failed"),
+          StatsOf(log, Class::kOnce, phase.begin, phase.end).failed);
+      set(absl::StrCat(prefix, "stream.failed"),
+          StatsOf(log, Class::kStream, phase.begin, phase.end).failed);
+    }
+    const std::vector<uint64_t> traffic = TrafficOf(log, 0, end + 1);
+    for (size_t i = 0; i < traffic.size(); ++i) {
+      set(absl::StrCat("traffic.", log.servers[i]), traffic[i]);
+    }
+    if (log.arm == "mesh") {
+      set("client.retries", log.client_retries);
+      set("client.transparent_retries", log.client_transparent_retries);
+      set("client.denied_retries", log.client_denied_retries);
+    }
+  }
+  return metrics;
+}
+
+std::string MetricsJson(const std::map<std::string, double>& metrics) {
+  std::string json = "{";
+  for (const auto& [name, value] : metrics) {
+    absl::StrAppendFormat(&json, "%s\n  \"%s\": %.10g",
+                          json.size() == 1 ? "" : ",", name, value);
+  }
+  return json + "\n}\n";
+}
+
+std::string Tables(const std::vector<ArmLog>& arms) {
+  std::string text = absl::StrFormat("%-38s", "idempotent calls");
+  for (const ArmLog& log : arms) {
+    absl::StrAppendFormat(&text, "  | %-43s", log.arm);
+  }
+  absl::StrAppendFormat(&text, "\n%-38s", "");
+  for (size_t i = 0; i < arms.size(); ++i) {
+    absl::StrAppendFormat(&text, "  | %8s %7s %8s %8s %8s", "success", "failed",
+                          "p50", "p99", "retries");
+  }
+  text += "\n";
+  auto row = [&](const std::string& title, double begin, double end) {
+    absl::StrAppendFormat(&text, "%-38s", title);
+    for (const ArmLog& log : arms) {
+      const CallStats stats = StatsOf(log, Class::kIdempotent, begin, end);
+      absl::StrAppendFormat(&text, "  | %7.2f%% %7d %8s %8s %8d",
+                            // Rounded down: 100% means all.
+                            std::floor(stats.success() * 1e4) / 1e2,
+                            stats.failed, Milliseconds(stats.p50_ms),
+                            Milliseconds(stats.p99_ms),
+                            RepeatsOf(log, begin, end));
+    }
+    text += "\n";
+  };
+  for (const Phase& phase : arms.front().phases) {
+    row(phase.title, phase.begin, phase.end);
+  }
+  const double end = arms.front().phases.back().end;
+  row("in all", 0, end);
+
+  auto counts = [&](const char* title, auto value) {
+    absl::StrAppendFormat(&text, "%-38s", title);
+    for (const ArmLog& log : arms) {
+      absl::StrAppendFormat(&text, "  | %-43s", value(log));
+    }
+    text += "\n";
+  };
+  text += "\n";
+  counts("calls that must not be done twice", [&](const ArmLog& log) {
+    const CallStats stats = StatsOf(log, Class::kOnce, 0, end);
+    return absl::StrFormat("%d failed of %d, %d done twice", stats.failed,
+                           stats.calls, log.charged_twice);
+  });
+  counts("streams", [&](const ArmLog& log) {
+    const CallStats stats = StatsOf(log, Class::kStream, 0, end);
+    return absl::StrFormat("%d failed of %d", stats.failed, stats.calls);
+  });
+  counts("catalog-3's share while it is slow", [&](const ArmLog& log) {
+    return absl::StrFormat("%.1f%%", SlowShareOf(log) * 100);
+  });
+  counts("calls started over 50 ms late", [&](const ArmLog& log) {
+    uint64_t late = 0;
+    for (Class c : {Class::kIdempotent, Class::kOnce, Class::kStream}) {
+      late += StatsOf(log, c, 0, end).late_starts;
+    }
+    return absl::StrCat(late);
+  });
+
+  text += "\n";
+  counts("calls that came to each server", [](const ArmLog&) { return ""; });
+  for (size_t i = 0; i < arms.front().servers.size(); ++i) {
+    counts(arms.front().servers[i].c_str(), [&](const ArmLog& log) {
+      return absl::StrCat(TrafficOf(log, 0, end + 1)[i]);
+    });
+  }
+  return text;
+}
+
+}  // namespace shop

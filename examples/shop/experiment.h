@@ -1,0 +1,96 @@
+#ifndef EXAMPLES_SHOP_EXPERIMENT_H_
+#define EXAMPLES_SHOP_EXPERIMENT_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "examples/shop/calls.h"
+
+namespace shop {
+
+// What the demo does, what was seen of it, and the figures made of that. Plain
+// values and functions. Times are seconds from the begin of the arm's load.
+
+// A stretch of the run with one fault in it.
+struct Phase {
+  std::string id;     // "stop"; part of metric names.
+  std::string title;  // "SIGSTOP of cart-2"
+  double begin = 0;
+  double end = 0;
+  // While the fault lasts. Empty (from == to) when there is none.
+  double fault_from = 0;
+  double fault_to = 0;
+};
+
+// The phases of one arm, `seconds` long together.
+std::vector<Phase> PlanPhases(double seconds);
+
+// Shortest arm in which each phase can show what it is there for.
+constexpr double kMinArmSeconds = 20;
+
+// What the processes had counted at one time.
+struct Sample {
+  double time = 0;
+  std::vector<uint64_t> calls;    // That arrived, a server.
+  std::vector<uint64_t> repeats;  // Of those, second and later attempts.
+};
+
+// All that was seen of one arm.
+struct ArmLog {
+  std::string arm;  // "bare" or "mesh"
+  std::vector<Phase> phases;
+  std::vector<std::string> servers;  // "cart-1", in the order of the samples.
+  std::vector<CallRecord> calls;     // In no order.
+  int64_t start_ns = 0;              // Of the monotonic clock: second 0.
+  std::vector<Sample> samples;       // By time.
+  // As the clients counted, in all.
+  uint64_t client_retries = 0;
+  uint64_t client_transparent_retries = 0;
+  uint64_t client_denied_retries = 0;
+  // Orders that were charged more than once.
+  uint64_t charged_twice = 0;
+};
+
+// Figures of the calls of one class in one stretch of time, by when they were
+// due.
+struct CallStats {
+  uint64_t calls = 0;
+  uint64_t failed = 0;
+  double p50_ms = 0;
+  double p99_ms = 0;
+  uint64_t late_starts = 0;  // By more than 50 ms.
+
+  // 1 when there were no calls.
+  double success() const {
+    return calls == 0 ? 1 : 1 - static_cast<double>(failed) / calls;
+  }
+};
+
+CallStats StatsOf(const ArmLog& log, Class call_class, double from, double to);
+
+// Calls that arrived at each server between two times, to the nearest samples.
+std::vector<uint64_t> TrafficOf(const ArmLog& log, double from, double to);
+// The same of repeated attempts, all servers together.
+uint64_t RepeatsOf(const ArmLog& log, double from, double to);
+
+// Share of the catalogs' traffic that came to the slow one from 2 s after it
+// slowed down until it was fast again.
+double SlowShareOf(const ArmLog& log);
+
+// The `q` quantile (0 to 1): the smallest value that as many are not above.
+// 0 when there are none. Reorders `values`.
+double Quantile(double q, std::vector<double>* values);
+
+// All figures, by name: "mesh.failed", "bare.stop.p99_ms", ...
+std::map<std::string, double> MetricsOf(const std::vector<ArmLog>& arms);
+// A JSON object of them.
+std::string MetricsJson(const std::map<std::string, double>& metrics);
+
+// The figures for people: phases and traffic, side by side.
+std::string Tables(const std::vector<ArmLog>& arms);
+
+}  // namespace shop
+
+#endif  // EXAMPLES_SHOP_EXPERIMENT_H_
