@@ -17,9 +17,11 @@ namespace mesh::discovery {
 // there. Does no blocking I/O on it but reading small local files.
 class Resolver {
  public:
-  // Every change, and every failure. A failure does not take back the last
-  // set: whoever listens keeps it. Not called after the resolver is destroyed;
-  // the resolver may be destroyed inside it.
+  // Every change, every failure, an empty set each time that the source says
+  // so anew, and the set once more when it is had again after a failure. A
+  // failure does not take back the last set: whoever listens keeps it. Not
+  // called after the resolver is destroyed; the resolver may be destroyed
+  // inside it.
   using Listener = std::function<void(absl::StatusOr<cluster::EndpointSetPtr>)>;
 
   virtual ~Resolver() = default;
@@ -32,7 +34,14 @@ class Resolver {
   virtual void Refresh() = 0;
 };
 
-// The resolver for `source`. `loop` must outlive it.
+// The resolver for `source`. `loop` must outlive it. Failures are said with
+// the code of their cause: INVALID_ARGUMENT when what was read is wrong,
+// NOT_FOUND when the file or the name does not exist, UNAVAILABLE or another
+// when nothing is known.
+//
+// A file is looked at every `poll_interval`, also behind symbolic links that
+// are exchanged (as Kubernetes does). A name is resolved as dns_resolver.h
+// says.
 std::unique_ptr<Resolver> MakeResolver(const config::EndpointSource& source,
                                        base::EventLoop* loop);
 

@@ -1,0 +1,68 @@
+#ifndef MESH_DISCOVERY_DNS_RESOLVER_H_
+#define MESH_DISCOVERY_DNS_RESOLVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "mesh/base/event_loop.h"
+#include "mesh/config/options.h"
+#include "mesh/discovery/dns_lookup.h"
+#include "mesh/discovery/resolver.h"
+
+namespace mesh::discovery {
+
+// Resolves a name (see DnsLookup) again and again: when the TTL of what was
+// found has passed, bounded by `min_refresh` and `max_refresh`. After a
+// failure, or an answer without addresses, it tries again in 1 s, then in
+// twice as long each time up to 30 s, 20% more or less, never sooner than
+// `min_refresh`.
+//
+// A name that exists but has no addresses is an empty set. One that does not
+// exist is a failure (NOT_FOUND): the last set stays, as a wrong name, a lost
+// search list and a name server that lost its zone look the same. When only one
+// of A and AAAA can be had, what was last known of the other stays.
+class DnsResolver final : public Resolver {
+ public:
+  DnsResolver(config::DnsOptions options, base::EventLoop* loop);
+  ~DnsResolver() override;
+
+  void Start(Listener listener) override;
+  // Resolves as soon as `min_refresh` allows; nothing while it does so already
+  // or waits after a failure.
+  void Refresh() override;
+
+ private:
+  void Resolve();
+  void OnAnswer(DnsAnswer answer);
+  void ResolveAt(absl::Time at);
+  absl::Duration Backoff();
+  std::vector<cluster::Endpoint> Endpoints() const;
+  // The last thing that a caller does: `this` may be gone afterwards.
+  void Report(absl::StatusOr<cluster::EndpointSetPtr> update);
+
+  // Constant.
+  const config::DnsOptions options_;
+  base::EventLoop* const loop_;
+
+  // On the loop's thread.
+  std::shared_ptr<const Listener> listener_;
+  std::unique_ptr<DnsLookup> lookup_;  // Null: none under way.
+  base::EventLoop::TimerId timer_ = 0;
+  absl::Time begun_at_;  // The last lookup.
+  absl::Time next_at_;   // When the next is due.
+  int misses_ = 0;       // Lookups running that found no address.
+  std::string found_;    // The full name of these:
+  std::vector<std::string> a_;
+  std::vector<std::string> aaaa_;
+  // What was reported last: an error, or `set_`. `set_` is null before the
+  // first.
+  absl::Status error_;
+  cluster::EndpointSetPtr set_;
+};
+
+}  // namespace mesh::discovery
+
+#endif  // MESH_DISCOVERY_DNS_RESOLVER_H_
