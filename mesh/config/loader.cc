@@ -1,5 +1,6 @@
 #include "mesh/config/loader.h"
 
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -56,7 +57,14 @@ absl::StatusOr<MeshOptions> LoadFile(const std::string& path,
   context.files.push_back({path, Fingerprint(text)});
   absl::StatusOr<MeshOptions> options =
       text.ok() ? Load(*text, &context) : text.status();
-  if (files != nullptr) *files = std::move(context.files);
+  if (files != nullptr) {
+    // A file that several services name is listed once, as first read.
+    std::set<std::string> seen;
+    files->clear();
+    for (FileState& file : context.files) {
+      if (seen.insert(file.path).second) files->push_back(std::move(file));
+    }
+  }
   return options;
 }
 

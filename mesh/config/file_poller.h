@@ -1,0 +1,51 @@
+#ifndef MESH_CONFIG_FILE_POLLER_H_
+#define MESH_CONFIG_FILE_POLLER_H_
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+
+#include "mesh/config/file.h"
+
+namespace mesh::config {
+
+// Tells whether the contents of a file have changed since the last look. Has no
+// thread and no timer: its owner looks when it likes. Not thread-safe.
+//
+// A look costs one stat(2) of the file behind all symbolic links, so that a
+// link that is exchanged (as Kubernetes does), a file renamed over the old one
+// and a write in place are all seen. Contents are read, and compared, only when
+// that tells a change. Polling and not inotify: it works on every file system
+// and through every kind of replacement.
+class FilePoller {
+ public:
+  enum class Change {
+    kNone,
+    kSettling,  // Something is being written in place: look again soon.
+    kContents,  // Other contents, or another reason why there are none.
+  };
+
+  // `known` is the file as the owner has it.
+  explicit FilePoller(FileState known);
+
+  Change Look();
+
+  const std::string& path() const { return known_.path; }
+
+ private:
+  // Device, inode, size, modification and change time, and errno of stat(2).
+  using Identity =
+      std::tuple<uint64_t, uint64_t, int64_t, int64_t, int64_t, int>;
+
+  Identity Identify() const;
+
+  FileState known_;
+  Identity identity_;       // When `known_` was read, or just before.
+  Identity settling_;       // At the last look, if other than `identity_`.
+  bool read_again_ = true;  // Two writes within one tick of the file system's
+                            // clock look the same: read once more.
+};
+
+}  // namespace mesh::config
+
+#endif  // MESH_CONFIG_FILE_POLLER_H_

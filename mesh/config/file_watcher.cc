@@ -1,0 +1,63 @@
+#include "mesh/config/file_watcher.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "mesh/base/clock.h"
+#include "mesh/config/loader.h"
+
+namespace mesh::config {
+namespace {
+
+// Between two looks at a file that is being written.
+constexpr absl::Duration kSettlingInterval = absl::Milliseconds(100);
+
+}  // namespace
+
+FileWatcher::FileWatcher(std::string path, absl::Duration interval)
+    : path_(std::move(path)), interval_(interval) {}
+
+FileWatcher::~FileWatcher() {
+  if (loop_ != nullptr) loop_->Cancel(timer_);
+}
+
+absl::StatusOr<MeshOptions> FileWatcher::Load() {
+  std::vector<FileState> read;
+  absl::StatusOr<MeshOptions> options = LoadFile(path_, &read);
+  files_.clear();
+  for (FileState& file : read) files_.emplace_back(std::move(file));
+  return options;
+}
+
+void FileWatcher::Start(base::EventLoop* loop, Listener listener) {
+  loop_ = loop;
+  listener_ = std::make_shared<const Listener>(std::move(listener));
+  SetTimer(absl::ZeroDuration());
+}
+
+void FileWatcher::SetTimer(absl::Duration delay) {
+  timer_ = loop_->RunAt(base::Clock::Real().Now() + delay, [this] { Look(); });
+}
+
+void FileWatcher::Look() {
+  if (files_.empty()) changed_ = true;  // Never loaded.
+  bool settling = false;
+  for (FilePoller& file : files_) {
+    const FilePoller::Change change = file.Look();
+    if (change == FilePoller::Change::kContents) changed_ = true;
+    if (change == FilePoller::Change::kSettling) settling = true;
+  }
+  if (settling) {
+    SetTimer(std::min(interval_, kSettlingInterval));
+    return;
+  }
+  SetTimer(interval_);
+  if (!changed_) return;
+  changed_ = false;
+  absl::StatusOr<MeshOptions> options = Load();
+  // Kept here: the watcher may be destroyed inside the call.
+  const std::shared_ptr<const Listener> listener = listener_;
+  (*listener)(std::move(options));
+}
+
+}  // namespace mesh::config

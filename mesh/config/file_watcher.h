@@ -1,0 +1,59 @@
+#ifndef MESH_CONFIG_FILE_WATCHER_H_
+#define MESH_CONFIG_FILE_WATCHER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "mesh/base/event_loop.h"
+#include "mesh/config/file_poller.h"
+#include "mesh/config/options.h"
+
+namespace mesh::config {
+
+// Loads a configuration file, and again whenever it or a file that it names (a
+// gRPC service config, a TLS file; not an endpoints file, which is the
+// resolver's) has other contents.
+class FileWatcher {
+ public:
+  // What LoadFile() said of the new contents. After an error the last good
+  // configuration stays in force; the error is reported once.
+  using Listener = std::function<void(absl::StatusOr<MeshOptions>)>;
+
+  explicit FileWatcher(std::string path,
+                       absl::Duration interval = absl::Seconds(1));
+  // After Start() on the loop's thread only; also inside the listener.
+  ~FileWatcher();
+  FileWatcher(const FileWatcher&) = delete;
+  FileWatcher& operator=(const FileWatcher&) = delete;
+
+  // What LoadFile() says. Before Start(), on any thread.
+  absl::StatusOr<MeshOptions> Load();
+
+  // Begins to watch: `listener` is called on the loop's thread with each change
+  // since Load(), or with all there is if that was not called. Once, on the
+  // loop's thread. `loop` must outlive this object.
+  void Start(base::EventLoop* loop, Listener listener);
+
+ private:
+  void SetTimer(absl::Duration delay);
+  void Look();
+
+  // Constant.
+  const std::string path_;
+  const absl::Duration interval_;
+
+  // On the loop's thread, once started.
+  base::EventLoop* loop_ = nullptr;
+  std::shared_ptr<const Listener> listener_;
+  base::EventLoop::TimerId timer_ = 0;
+  std::vector<FilePoller> files_;  // What the last load read.
+  bool changed_ = false;           // Since the last load.
+};
+
+}  // namespace mesh::config
+
+#endif  // MESH_CONFIG_FILE_WATCHER_H_
