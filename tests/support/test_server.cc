@@ -14,6 +14,10 @@
 #include "grpcpp/generic/async_generic_service.h"
 #include "mesh/base/random.h"
 
+// Exported by gRPC, in a header that is not installed.
+grpc_compression_algorithm grpc_call_test_only_get_compression_algorithm(
+    grpc_call* call);
+
 namespace mesh::test {
 namespace {
 
@@ -286,6 +290,7 @@ class TestServer::Service final : public TestService::Service {
     if (!directives.echo()) return;
     Seen* seen = reply->mutable_seen();
     for (const auto& [key, value] : context->client_metadata()) {
+      if (key == kDirectivesKey) continue;
       Header* header = seen->add_metadata();
       header->set_key(StrOf(key));
       header->set_value(StrOf(value));
@@ -308,9 +313,15 @@ class TestServer::Service final : public TestService::Service {
       seen->set_deadline_ms(std::max(gpr_time_to_millis(left), 0));
     }
     seen->set_execution(execution);
-    const auto encoding = context->client_metadata().find("grpc-encoding");
-    if (encoding != context->client_metadata().end()) {
-      seen->set_compression(StrOf(encoding->second));
+    switch (grpc_call_test_only_get_compression_algorithm(context->c_call())) {
+      case GRPC_COMPRESS_GZIP:
+        seen->set_compression("gzip");
+        break;
+      case GRPC_COMPRESS_DEFLATE:
+        seen->set_compression("deflate");
+        break;
+      default:
+        break;
     }
     seen->set_server(name_);
     for (grpc::string_ref identity :
