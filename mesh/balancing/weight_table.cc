@@ -1,6 +1,8 @@
 #include "mesh/balancing/weight_table.h"
 
-#include <algorithm>
+#include <cstddef>
+
+#include "absl/base/optimization.h"
 
 namespace mesh::balancing {
 namespace {
@@ -24,26 +26,23 @@ WeightTable::WeightTable(const std::vector<uint32_t>& weights) {
   uint64_t sum = 0;
   for (uint32_t weight : weights) ends_.push_back(sum += weight);
 
-  const size_t size = weights.size();
-  guide_.reserve(size + 1);
+  // Two steps an index: most shares' ends then have a step of their own.
+  const size_t steps = 2 * weights.size();
+  guide_.reserve(steps);
   uint32_t index = 0;
-  for (size_t b = 0; b < size; ++b) {
-    const uint64_t point = Scale(LeastFraction(b, size), sum);
+  for (size_t step = 0; step < steps; ++step) {
+    const uint64_t point = Scale(LeastFraction(step, steps), sum);
     while (ends_[index] <= point) ++index;
     guide_.push_back(index);
   }
-  guide_.push_back(static_cast<uint32_t>(size - 1));
 }
 
 uint32_t WeightTable::Find(uint64_t fraction) const {
-  const uint64_t b = Scale(fraction, ends_.size());
-  const uint32_t low = guide_[b];
-  const uint32_t high = guide_[b + 1];
-  if (low == high) return low;
   const uint64_t point = Scale(fraction, ends_.back());
-  return static_cast<uint32_t>(
-      std::upper_bound(ends_.begin() + low, ends_.begin() + high, point) -
-      ends_.begin());
+  uint32_t index = guide_[Scale(fraction, guide_.size())];
+  index += ends_[index] <= point;  // Without a branch: it is hard to predict.
+  while (ABSL_PREDICT_FALSE(ends_[index] <= point)) ++index;
+  return index;
 }
 
 }  // namespace mesh::balancing

@@ -23,7 +23,7 @@ class WeightTable {
 
  private:
   std::vector<uint64_t> ends_;  // Sum of the weights up to each index.
-  // Element b: the index of the fraction b / size; one more at the end.
+  // Element i: the index of the fraction i / size of the guide.
   std::vector<uint32_t> guide_;
 };
 
