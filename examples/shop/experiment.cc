@@ -30,29 +30,57 @@ const Phase* FindPhase(const ArmLog& log, const std::string& id) {
   return nullptr;
 }
 
-std::string Milliseconds(double ms) {
+}  // namespace
+
+std::string FormatMilliseconds(double ms) {
   if (ms >= 999.5) return absl::StrFormat("%.2f s", ms / 1000);
-  return absl::StrFormat(ms < 9.95 ? "%.1f ms" : "%.0f ms", ms);
+  return ms < 9.95 ? absl::StrFormat("%.1f ms", ms)
+                   : absl::StrFormat("%.0f ms", ms);
 }
 
-}  // namespace
+std::string FormatShare(double share) {
+  // A hair is added for what binary fractions cannot hold.
+  return absl::StrFormat("%.2f%%", std::floor(share * 1e4 + 1e-6) / 1e2);
+}
 
 std::vector<Phase> PlanPhases(double seconds) {
   struct Plan {
     const char* id;
     const char* title;
+    const char* label;
+    const char* service;
     double weight;
     // Of the phase: when its fault begins and ends.
     double fault_from, fault_to;
+    const char* story;
   };
   static constexpr Plan kPlan[] = {
-      {"calm", "all is well", 3, 0, 0},
-      {"kill", "kill -9 of cart-1, then restart", 5, 0.05, 0.55},
-      {"stop", "SIGSTOP of cart-2, then SIGCONT", 6, 0.05, 0.75},
-      {"slow", "catalog-3 is 20x slower", 8, 0.05, 0.9},
-      {"flaky", "payment-2 fails 10% of its calls", 5, 0.05, 0.9},
-      {"rolling", "rolling restart of all, on new ports", 7, 0.05, 0.85},
-      {"recovery", "all is well again", 3, 0, 0},
+      {"calm", "all is well", "all is well", "", 3, 0, 0,
+       "What the shop costs when nothing is broken."},
+      {"kill", "kill -9 of cart-1, then restart", "kill -9", "cart", 5, 0.05,
+       0.55,
+       "Connections break at once, so both see it and try elsewhere. The "
+       "server comes back on its port."},
+      {"stop", "SIGSTOP of cart-2, then SIGCONT", "SIGSTOP", "cart", 6, 0.05,
+       0.75,
+       "The process hangs; its connections stay. Round robin sends it every "
+       "third call, which waits until its deadline. mesh gives an attempt 200 "
+       "ms, tries another cart, and picks the one with calls stuck on it less "
+       "and less."},
+      {"slow", "catalog-3 is 20x slower", "20x slower", "catalog", 8, 0.05, 0.9,
+       "It works, but takes 200 ms instead of 10. Round robin does not "
+       "notice. Least request sees its calls pile up and goes elsewhere."},
+      {"flaky", "payment-2 fails 10% of its calls", "10% fail", "payment", 5,
+       0.05, 0.9,
+       "Both try quotes again, mesh within a budget. Neither repeats a "
+       "charge, which might then be made twice."},
+      {"rolling", "rolling restart of all, on new ports", "rolling restart", "",
+       7, 0.05, 0.85,
+       "Each server is replaced by one on a new port. mesh follows the "
+       "endpoints file by itself; bare channels are built anew by code that "
+       "the application has to bring."},
+      {"recovery", "all is well again", "all well", "", 3, 0, 0,
+       "Nothing is left of the faults."},
   };
   double weights = 0;
   for (const Plan& plan : kPlan) weights += plan.weight;
@@ -60,8 +88,8 @@ std::vector<Phase> PlanPhases(double seconds) {
   double begin = 0;
   for (const Plan& plan : kPlan) {
     const double length = seconds * plan.weight / weights;
-    phases.push_back({plan.id, plan.title, begin, begin + length,
-                      begin + length * plan.fault_from,
+    phases.push_back({plan.id, plan.title, plan.label, plan.story, plan.service,
+                      begin, begin + length, begin + length * plan.fault_from,
                       begin + length * plan.fault_to});
     begin += length;
   }
@@ -93,6 +121,20 @@ std::vector<uint64_t> TrafficOf(const ArmLog& log, double from, double to) {
     traffic[i] = last.calls[i] - first.calls[i];
   }
   return traffic;
+}
+
+double ArrivedBy(const ArmLog& log, size_t index, double time) {
+  auto after = std::lower_bound(
+      log.samples.begin(), log.samples.end(), time,
+      [](const Sample& sample, double time) { return sample.time < time; });
+  if (after == log.samples.end()) {
+    return log.samples.empty() ? 0 : log.samples.back().calls[index];
+  }
+  if (after == log.samples.begin()) return after->calls[index];
+  const Sample& before = *(after - 1);
+  const double part = (time - before.time) / (after->time - before.time);
+  return before.calls[index] +
+         part * (after->calls[index] - before.calls[index]);
 }
 
 uint64_t RepeatsOf(const ArmLog& log, double from, double to) {
@@ -196,12 +238,10 @@ std::string Tables(const std::vector<ArmLog>& arms) {
     absl::StrAppendFormat(&text, "%-38s", title);
     for (const ArmLog& log : arms) {
       const CallStats stats = StatsOf(log, Class::kIdempotent, begin, end);
-      absl::StrAppendFormat(&text, "  | %7.2f%% %7d %8s %8s %8d",
-                            // Rounded down: 100% means all.
-                            std::floor(stats.success() * 1e4) / 1e2,
-                            stats.failed, Milliseconds(stats.p50_ms),
-                            Milliseconds(stats.p99_ms),
-                            RepeatsOf(log, begin, end));
+      absl::StrAppendFormat(
+          &text, "  | %8s %7d %8s %8s %8d", FormatShare(stats.success()),
+          stats.failed, FormatMilliseconds(stats.p50_ms),
+          FormatMilliseconds(stats.p99_ms), RepeatsOf(log, begin, end));
     }
     text += "\n";
   };

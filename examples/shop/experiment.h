@@ -16,7 +16,11 @@ namespace shop {
 // A stretch of the run with one fault in it.
 struct Phase {
   std::string id;     // "stop"; part of metric names.
-  std::string title;  // "SIGSTOP of cart-2"
+  std::string title;  // "SIGSTOP of cart-2, then SIGCONT"
+  std::string label;  // "SIGSTOP"; where there is little room.
+  std::string story;  // A sentence or two on what happens and why.
+  // The service that the fault hits, "cart"; "" when it hits all or none.
+  std::string service;
   double begin = 0;
   double end = 0;
   // While the fault lasts. Empty (from == to) when there is none.
@@ -72,7 +76,9 @@ CallStats StatsOf(const ArmLog& log, Class call_class, double from, double to);
 
 // Calls that arrived at each server between two times, to the nearest samples.
 std::vector<uint64_t> TrafficOf(const ArmLog& log, double from, double to);
-// The same of repeated attempts, all servers together.
+// Calls that had arrived at server `index` by `time`, interpolated.
+double ArrivedBy(const ArmLog& log, size_t index, double time);
+// The same as TrafficOf, of repeated attempts, all servers together.
 uint64_t RepeatsOf(const ArmLog& log, double from, double to);
 
 // Share of the catalogs' traffic that came to the slow one from 2 s after it
@@ -87,6 +93,11 @@ double Quantile(double q, std::vector<double>* values);
 std::map<std::string, double> MetricsOf(const std::vector<ArmLog>& arms);
 // A JSON object of them.
 std::string MetricsJson(const std::map<std::string, double>& metrics);
+
+// "7.3 ms", "201 ms", "1.00 s".
+std::string FormatMilliseconds(double ms);
+// "99.97%", rounded down: 100% means all.
+std::string FormatShare(double share);
 
 // The figures for people: phases and traffic, side by side.
 std::string Tables(const std::vector<ArmLog>& arms);

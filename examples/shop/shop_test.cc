@@ -1,0 +1,174 @@
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "examples/shop/endpoints_file.h"
+#include "examples/shop/experiment.h"
+#include "examples/shop/process.h"
+#include "examples/shop/report.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace shop {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// An arm of 40 s with a call of each of three kinds every 10 ms, and no
+// failures.
+ArmLog QuietLog(const std::string& arm) {
+  ArmLog log;
+  log.arm = arm;
+  log.phases = PlanPhases(40);
+  log.servers = {"catalog-1", "catalog-2", "catalog-3"};
+  log.start_ns = 5'000'000'000;
+  for (int64_t n = 0; n < 4000; ++n) {
+    for (Kind kind : {Kind::kViewItem, Kind::kCheckout, Kind::kSearch}) {
+      CallRecord call = {};
+      call.due_ns = log.start_ns + n * 10'000'000;
+      call.latency_ns = 7'000'000;
+      call.kind = kind;
+      log.calls.push_back(call);
+    }
+  }
+  for (int n = 0; n <= 400; ++n) {
+    Sample sample;
+    sample.time = n * 0.1;
+    sample.calls.assign(3, n * 10);
+    sample.repeats.assign(3, 0);
+    log.samples.push_back(sample);
+  }
+  return log;
+}
+
+const Phase& PhaseOf(const ArmLog& log, const std::string& id) {
+  return *std::find_if(log.phases.begin(), log.phases.end(),
+                       [&](const Phase& phase) { return phase.id == id; });
+}
+
+TEST(PlanTest, PhasesFollowEachOtherAndFillTheRun) {
+  const std::vector<Phase> phases = PlanPhases(37);
+  double end = 0;
+  for (const Phase& phase : phases) {
+    EXPECT_DOUBLE_EQ(phase.begin, end) << phase.id;
+    EXPECT_LE(phase.begin, phase.fault_from) << phase.id;
+    EXPECT_LE(phase.fault_from, phase.fault_to) << phase.id;
+    EXPECT_LT(phase.fault_to, phase.end) << phase.id;
+    end = phase.end;
+  }
+  EXPECT_DOUBLE_EQ(end, 37);
+}
+
+TEST(PlanTest, TheShortestRunStillMeasuresTheSlowShareForASecond) {
+  ArmLog log;
+  log.phases = PlanPhases(kMinArmSeconds);
+  const Phase& slow = PhaseOf(log, "slow");
+  EXPECT_GE(slow.fault_to - slow.fault_from, 3);
+}
+
+TEST(StatsTest, AFailureIsCountedInItsPhaseAndClassOnly) {
+  ArmLog log = QuietLog("mesh");
+  const Phase& stop = PhaseOf(log, "stop");
+  for (CallRecord& call : log.calls) {
+    const double due = (call.due_ns - log.start_ns) * 1e-9;
+    if (call.kind == Kind::kViewItem && due >= stop.begin && due < stop.end) {
+      call.status = 4;
+    }
+  }
+  const auto metrics = MetricsOf({log});
+  EXPECT_GT(metrics.at("mesh.stop.failed"), 0);
+  EXPECT_EQ(metrics.at("mesh.stop.failed"), metrics.at("mesh.failed"));
+  EXPECT_EQ(metrics.at("mesh.stop.success"), 0);
+  EXPECT_EQ(metrics.at("mesh.kill.failed"), 0);
+  EXPECT_EQ(metrics.at("mesh.once.failed"), 0);
+  EXPECT_EQ(metrics.at("mesh.stream.failed"), 0);
+  EXPECT_EQ(metrics.at("mesh.calls"), 4000);
+  EXPECT_EQ(metrics.at("mesh.once.calls"), 4000);
+}
+
+TEST(StatsTest, ALateStartIsCounted) {
+  ArmLog log = QuietLog("mesh");
+  log.calls[0].late_ns = 51'000'000;
+  log.calls[3].late_ns = 49'000'000;
+  EXPECT_EQ(StatsOf(log, Class::kIdempotent, 0, 40).late_starts, 1u);
+}
+
+TEST(StatsTest, AQuantileIsTheSmallestValueThatSoManyAreNotAbove) {
+  std::vector<double> values = {5, 1, 4, 2, 3};
+  EXPECT_EQ(Quantile(0.5, &values), 3);
+  EXPECT_EQ(Quantile(0.99, &values), 5);
+  EXPECT_EQ(Quantile(0, &values), 1);
+  values.clear();
+  EXPECT_EQ(Quantile(0.5, &values), 0);
+}
+
+TEST(SlowShareTest, BeginsTwoSecondsAfterTheCatalogSlowsDown) {
+  ArmLog log = QuietLog("mesh");
+  const Phase& slow = PhaseOf(log, "slow");
+  // A third until two seconds after the slowdown, nothing from then on.
+  double frozen = 0;
+  for (Sample& sample : log.samples) {
+    if (sample.time <= slow.fault_from + 2) {
+      frozen = sample.calls[2];
+    } else {
+      sample.calls[2] = frozen;
+    }
+  }
+  EXPECT_EQ(SlowShareOf(log), 0);
+  EXPECT_NEAR(SlowShareOf(QuietLog("bare")), 1.0 / 3, 1e-9);
+}
+
+TEST(FormatTest, OnlyAllIsAHundredPercent) {
+  EXPECT_EQ(FormatShare(1), "100.00%");
+  EXPECT_EQ(FormatShare(1 - 1.0 / 20000), "99.99%");
+  EXPECT_EQ(FormatShare(0.9376), "93.76%");
+  EXPECT_EQ(FormatMilliseconds(7.34), "7.3 ms");
+  EXPECT_EQ(FormatMilliseconds(1000.4), "1.00 s");
+}
+
+TEST(FormatTest, MetricsAreAJsonObject) {
+  EXPECT_EQ(MetricsJson({{"a.b", 1}, {"c", 0.25}}),
+            "{\n  \"a.b\": 1,\n  \"c\": 0.25\n}\n");
+}
+
+TEST(ReportTest, NeedsNothingFromOutside) {
+  const std::string html = ReportHtml({QuietLog("bare"), QuietLog("mesh")}, 300,
+                                      "{\"a\": \"<b>\"}", "services: {}");
+  EXPECT_THAT(html, Not(HasSubstr("http")));
+  EXPECT_THAT(html, Not(HasSubstr("<script")));
+  EXPECT_THAT(html, Not(HasSubstr("nan")));
+  EXPECT_THAT(html, HasSubstr("&lt;b&gt;")) << "texts are escaped";
+}
+
+TEST(EndpointsFileTest, IsReadAsItWasWritten) {
+  EXPECT_THAT(ParseEndpoints(FormatEndpoints({"127.0.0.1:1", "[::1]:2"})),
+              ElementsAre("127.0.0.1:1", "[::1]:2"));
+  EXPECT_THAT(ParseEndpoints(FormatEndpoints({})), IsEmpty());
+}
+
+TEST(ProcessTest, SaysItsPort) {
+  const auto process = Process::Start(
+      {"/bin/sh", "-c", "echo port 4711; exec sleep 100"}, "/dev/null", true);
+  ASSERT_TRUE(process.ok()) << process.status();
+  EXPECT_EQ((*process)->port(), 4711);
+  EXPECT_FALSE((*process)->Ended());
+}
+
+TEST(ProcessTest, IsAnErrorWhenItEndsBeforeItSaysItsPort) {
+  EXPECT_THAT(
+      Process::Start({"/bin/false"}, "/dev/null", true).status().ToString(),
+      HasSubstr("/bin/false ended before"));
+}
+
+TEST(ProcessTest, IsAnErrorWhenItSaysSomethingElse) {
+  EXPECT_THAT(Process::Start({"/bin/echo", "hello"}, "/dev/null", true)
+                  .status()
+                  .ToString(),
+              HasSubstr("hello"));
+}
+
+}  // namespace
+}  // namespace shop
