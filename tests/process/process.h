@@ -1,0 +1,90 @@
+#ifndef MESH_TESTS_PROCESS_PROCESS_H_
+#define MESH_TESTS_PROCESS_PROCESS_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace mesh::test {
+
+// A child process, for scenarios and benchmarks. It is ended when this object
+// goes (SIGTERM, and SIGKILL after a second), and gets SIGTERM when the thread
+// that started it ends. Not thread-safe.
+class Process {
+ public:
+  // Runs `argv`, searched in PATH. Its stdout is read by ReadLine(), its
+  // stderr is ours, its stdin is open until this object goes.
+  static absl::StatusOr<std::unique_ptr<Process>> Start(
+      std::vector<std::string> argv);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  pid_t pid() const { return pid_; }
+
+  // The next line of its stdout, without its end. DEADLINE_EXCEEDED after
+  // `timeout`, OUT_OF_RANGE when its stdout has ended.
+  absl::StatusOr<std::string> ReadLine(absl::Duration timeout);
+
+  // Sends it a signal. Nothing when it has been waited for.
+  void Signal(int signal);
+
+  // Whether it has.
+  bool Ended();
+
+  // Waits until it has ended. OK when it exited with 0.
+  absl::Status Wait();
+
+ private:
+  Process(std::string name, pid_t pid, int in, int out)
+      : name_(std::move(name)), pid_(pid), stdin_(in), stdout_(out) {}
+
+  const std::string name_;
+  const pid_t pid_;
+  const int stdin_;
+  const int stdout_;
+  std::string read_;  // Of stdout, and not yet taken.
+  bool ended_ = false;
+  int wait_status_ = 0;
+};
+
+// Runs `argv` to its end and returns its stdout. An error when it does not
+// exit with 0 or takes longer than `timeout`.
+absl::StatusOr<std::string> RunToEnd(std::vector<std::string> argv,
+                                     absl::Duration timeout);
+
+// The directory of the running program, symbolic links resolved.
+std::string ProgramDirectory();
+
+// A TCP port of the loopback address that nothing used a moment ago, for
+// programs that cannot choose one themselves.
+int UnusedPort();
+
+// A new directory under TEST_TMPDIR or the system's place for temporary files,
+// deleted with all that is in it when this object goes.
+class TempDirectory {
+ public:
+  TempDirectory();
+  ~TempDirectory();
+  TempDirectory(const TempDirectory&) = delete;
+  TempDirectory& operator=(const TempDirectory&) = delete;
+
+  const std::string& path() const { return path_; }
+  // Writes a file in it, in one step for whoever reads it, and returns its
+  // path.
+  std::string Write(absl::string_view name, absl::string_view text) const;
+
+ private:
+  std::string path_;
+};
+
+}  // namespace mesh::test
+
+#endif  // MESH_TESTS_PROCESS_PROCESS_H_
