@@ -1,0 +1,516 @@
+// Tells ThreadSanitizer what gRPC orders. Linked into every binary and test of
+// a --config=tsan build, and only there (.bazelrc).
+//
+// The system's gRPC and Abseil are not instrumented, so the sanitizer does not
+// see that what a thread did before it started a batch happens before what
+// another thread does when the batch's tag comes out of the queue. The
+// functions here stand in front of gRPC's own: the executable's definition of
+// a symbol is the one that the dynamic linker finds first, also for calls from
+// inside libgrpc++ and libgrpc, and it forwards to the next one. Each says the
+// one edge that gRPC promises, and no other:
+//
+//   a tag goes in (grpc_cq_begin_op)   ->  it comes out (next, pluck)
+//   a server starts                    ->  its queues hand out what arrives
+//   a closure goes to gRPC's executor  ->  it runs
+//   an alarm is set                    ->  its callback runs
+//   a reference is dropped             ->  the last one is
+//   an absl::Mutex is unlocked         ->  it is locked, both in code that is
+//                                          instrumented (gRPC's headers)
+//
+// What else gRPC's own code does (its locks, its sockets) orders nothing for
+// the sanitizer: only so is a race of ours not hidden behind an order that came
+// about by chance.
+//
+// Relies on gRPC 1.51's internal symbols; checked by tests/sanitizers.
+
+#include <dlfcn.h>
+#include <grpc/grpc.h>
+#include <link.h>
+#include <sanitizer/tsan_interface.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "grpcpp/alarm.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/support/server_callback.h"
+
+// A function whose own accesses the sanitizer does not look at.
+#define UNSEEN __attribute__((no_sanitize_thread))
+
+namespace {
+
+// The definition of `symbol` that the executable's hides.
+template <typename Function>
+Function* Next(Function*, const char* symbol) {
+  void* const next = dlsym(RTLD_NEXT, symbol);
+  if (next == nullptr) {
+    std::fprintf(stderr, "tsan_seam: gRPC has no %s\n", symbol);
+    std::abort();
+  }
+  return reinterpret_cast<Function*>(next);
+}
+
+// A member function, as the compiler calls it.
+template <typename Result, typename Object, typename... Args>
+Result (*NextMember(const char* symbol))(Object*, Args...) {
+  void* const next = dlsym(RTLD_NEXT, symbol);
+  if (next == nullptr) {
+    std::fprintf(stderr, "tsan_seam: the library has no %s\n", symbol);
+    std::abort();
+  }
+  return reinterpret_cast<Result (*)(Object*, Args...)>(next);
+}
+
+// Where the code of the system's libraries is.
+class SystemCode {
+ public:
+  static bool Holds(const void* address) {
+    static const SystemCode* const code = new SystemCode;
+    const auto at = reinterpret_cast<uintptr_t>(address);
+    const auto next = std::upper_bound(
+        code->ranges_.begin(), code->ranges_.end(), Range{at, UINTPTR_MAX});
+    return next != code->ranges_.begin() && at < (next - 1)->end;
+  }
+
+  static bool IsSystem(const char* path) {
+    return std::strncmp(path, "/usr/lib/", 9) == 0 ||
+           std::strncmp(path, "/lib/", 5) == 0;
+  }
+
+ private:
+  struct Range {
+    uintptr_t begin;
+    uintptr_t end;
+    bool operator<(const Range& other) const { return begin < other.begin; }
+  };
+
+  SystemCode() {
+    dl_iterate_phdr(&SystemCode::Add, this);
+    std::sort(ranges_.begin(), ranges_.end());
+  }
+
+  static int Add(dl_phdr_info* info, size_t, void* self) {
+    if (!IsSystem(info->dlpi_name)) return 0;
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const auto& header = info->dlpi_phdr[i];
+      if (header.p_type != PT_LOAD || (header.p_flags & PF_X) == 0) continue;
+      const uintptr_t begin = info->dlpi_addr + header.p_vaddr;
+      static_cast<SystemCode*>(self)->ranges_.push_back(
+          {begin, begin + header.p_memsz});
+    }
+    return 0;
+  }
+
+  std::vector<Range> ranges_;  // By address.
+};
+
+// Whether the caller of the function that asks is instrumented.
+#define CALLER_IS_INSTRUMENTED() \
+  (!SystemCode::Holds(__builtin_return_address(0)))
+
+// The queues of each server that is not started yet.
+struct ServerQueues {
+  std::mutex mu;
+  std::multimap<grpc_server*, grpc_completion_queue*> queues;
+};
+
+ServerQueues& UnstartedServers() {
+  static ServerQueues* const servers = new ServerQueues;
+  return *servers;
+}
+
+}  // namespace
+
+// Symbols of gRPC's C++ internals, by their mangled names. absl::Status is
+// passed by address, as every type with a destructor.
+extern "C" {
+bool mesh_seam_cq_begin_op(grpc_completion_queue* cq, void* tag) asm(
+    "_Z16grpc_cq_begin_opP21grpc_completion_queuePv");
+void mesh_seam_executor_run(void* closure, void* status, int type, int job) asm(
+    "_ZN9grpc_core8Executor3RunEP12grpc_closureN4absl7debian36StatusENS_"
+    "12ExecutorTypeENS_15ExecutorJobTypeE");
+}
+
+// ---- A tag goes in, and comes out -------------------------------------------
+
+bool mesh_seam_cq_begin_op(grpc_completion_queue* cq, void* tag) {
+  static auto* const next = Next(
+      &mesh_seam_cq_begin_op, "_Z16grpc_cq_begin_opP21grpc_completion_queuePv");
+  __tsan_release(tag);
+  return next(cq, tag);
+}
+
+extern "C" grpc_event grpc_completion_queue_next(grpc_completion_queue* cq,
+                                                 gpr_timespec deadline,
+                                                 void* reserved) {
+  static auto* const next =
+      Next(&grpc_completion_queue_next, "grpc_completion_queue_next");
+  const grpc_event event = next(cq, deadline, reserved);
+  __tsan_acquire(cq);
+  if (event.type == GRPC_OP_COMPLETE) __tsan_acquire(event.tag);
+  return event;
+}
+
+extern "C" grpc_event grpc_completion_queue_pluck(grpc_completion_queue* cq,
+                                                  void* tag,
+                                                  gpr_timespec deadline,
+                                                  void* reserved) {
+  static auto* const next =
+      Next(&grpc_completion_queue_pluck, "grpc_completion_queue_pluck");
+  const grpc_event event = next(cq, tag, deadline, reserved);
+  if (event.type == GRPC_OP_COMPLETE) __tsan_acquire(tag);
+  return event;
+}
+
+// ---- A server starts --------------------------------------------------------
+
+extern "C" void grpc_server_register_completion_queue(grpc_server* server,
+                                                      grpc_completion_queue* cq,
+                                                      void* reserved) {
+  static auto* const next = Next(&grpc_server_register_completion_queue,
+                                 "grpc_server_register_completion_queue");
+  next(server, cq, reserved);
+  ServerQueues& servers = UnstartedServers();
+  std::lock_guard<std::mutex> lock(servers.mu);
+  servers.queues.emplace(server, cq);
+}
+
+extern "C" void grpc_server_start(grpc_server* server) {
+  static auto* const next = Next(&grpc_server_start, "grpc_server_start");
+  {
+    ServerQueues& servers = UnstartedServers();
+    std::lock_guard<std::mutex> lock(servers.mu);
+    const auto range = servers.queues.equal_range(server);
+    for (auto it = range.first; it != range.second; ++it) {
+      __tsan_release(it->second);
+    }
+    servers.queues.erase(range.first, range.second);
+  }
+  next(server);
+}
+
+// ---- A closure goes to the executor -----------------------------------------
+
+namespace {
+
+// As grpc_closure begins (src/core/lib/iomgr/closure.h). It is gRPC's memory,
+// so what is done to it here is not looked at.
+struct Closure {
+  void* queue_links;
+  void (*run)(void* arg, void* status);
+  void* arg;
+};
+
+// What was in a closure before it was made to run through Trampoline().
+struct Replaced {
+  Closure* closure;
+  void (*run)(void* arg, void* status);
+  void* arg;
+};
+
+UNSEEN void Trampoline(void* arg, void* status) {
+  __tsan_acquire(arg);
+  auto* const replaced = static_cast<Replaced*>(arg);
+  const Replaced copy = *replaced;
+  delete replaced;
+  copy.closure->run = copy.run;
+  copy.closure->arg = copy.arg;
+  copy.run(copy.arg, status);
+}
+
+}  // namespace
+
+UNSEEN void mesh_seam_executor_run(void* closure, void* status, int type,
+                                   int job) {
+  static auto* const next =
+      Next(&mesh_seam_executor_run,
+           "_ZN9grpc_core8Executor3RunEP12grpc_closureN4absl7debian36StatusENS_"
+           "12ExecutorTypeENS_15ExecutorJobTypeE");
+  auto* const target = static_cast<Closure*>(closure);
+  auto* const replaced = new Replaced{target, target->run, target->arg};
+  target->run = &Trampoline;
+  target->arg = replaced;
+  __tsan_release(replaced);
+  next(closure, status, type, job);
+}
+
+// ---- An alarm is set, and rings
+// ----------------------------------------------
+
+namespace {
+
+// Runs, once, what an alarm was set with. What is read before the edge is
+// known to the sanitizer is not looked at.
+struct Ring {
+  std::function<void(bool)>* callback;
+  UNSEEN void operator()(bool ok) const {
+    std::function<void(bool)>* const set = callback;
+    __tsan_acquire(set);
+    (*set)(ok);
+    delete set;
+  }
+};
+
+}  // namespace
+
+void grpc::Alarm::SetInternal(gpr_timespec deadline,
+                              std::function<void(bool)> callback) {
+  static auto* const next =
+      NextMember<void, Alarm, gpr_timespec, std::function<void(bool)>>(
+          "_ZN4grpc5Alarm11SetInternalE12gpr_timespecSt8functionIFvbEE");
+  auto* const set = new std::function<void(bool)>(std::move(callback));
+  __tsan_release(set);
+  next(this, deadline, Ring{set});
+}
+
+// ---- Counts that are lowered on both sides ----------------------------------
+// An atomic that instrumented code lowers, and gRPC's too: when gRPC brings it
+// to zero, that comes after all that was done before it was lowered elsewhere.
+// The address of an atomic is where the sanitizer keeps what it orders.
+
+namespace {
+
+// Private members, by the one legal way to their names: an explicit
+// instantiation may use them.
+template <auto kMember, typename Tag>
+struct Member {
+  friend constexpr auto Get(Tag) { return kMember; }
+};
+#define PRIVATE_MEMBER(tag, member) \
+  struct tag {                      \
+    friend constexpr auto Get(tag); \
+  };                                \
+  template struct Member<&member, tag>
+PRIVATE_MEMBER(Outstanding,
+               grpc::internal::ServerCallbackCall::callbacks_outstanding_);
+PRIVATE_MEMBER(
+    CancelConditions,
+    grpc::internal::ServerCallbackCall::on_cancel_conditions_remaining_);
+PRIVATE_MEMBER(HeldChannel, grpc::ClientContext::channel_);
+PRIVATE_MEMBER(Inlineable, grpc::internal::ServerReactor::InternalInlineable);
+
+template <typename Tag, typename Object>
+void* AddressOf(Tag tag, Object* object) {
+  return &(object->*Get(tag));
+}
+
+// Stands for a reactor whose OnCancel() gRPC's executor will run, after which
+// gRPC lowers the count.
+class CancelledReactor final : public grpc::internal::ServerReactor {
+ public:
+  CancelledReactor(grpc::internal::ServerReactor* reactor, void* count)
+      : reactor_(reactor), count_(count) {}
+  void OnDone() override {}
+  void OnCancel() override {
+    reactor_->OnCancel();
+    __tsan_release(count_);
+    delete this;
+  }
+
+ private:
+  grpc::internal::ServerReactor* const reactor_;
+  void* const count_;
+};
+
+}  // namespace
+
+void grpc::internal::ServerCallbackCall::ScheduleOnDone(bool inline_ondone) {
+  static auto* const next = NextMember<void, ServerCallbackCall, bool>(
+      "_ZN4grpc8internal18ServerCallbackCall14ScheduleOnDoneEb");
+  __tsan_acquire(AddressOf(Outstanding(), this));
+  next(this, inline_ondone);
+}
+
+void grpc::internal::ServerCallbackCall::CallOnCancel(ServerReactor* reactor) {
+  static auto* const next =
+      NextMember<void, ServerCallbackCall, ServerReactor*>(
+          "_ZN4grpc8internal18ServerCallbackCall12CallOnCancelEPNS0_"
+          "13ServerReactorE");
+  __tsan_acquire(AddressOf(CancelConditions(), this));
+  if (!(reactor->*Get(Inlineable()))()) {
+    reactor = new CancelledReactor(reactor, AddressOf(Outstanding(), this));
+  }
+  next(this, reactor);
+}
+
+// A context holds its channel, and lets go of it inside libgrpc++: so another
+// reference, dropped here, takes its place as the last.
+extern "C" void mesh_seam_destroy_client_context(
+    grpc::ClientContext* context) asm("_ZN4grpc13ClientContextD1Ev");
+void mesh_seam_destroy_client_context(grpc::ClientContext* context) {
+  static auto* const next =
+      Next(&mesh_seam_destroy_client_context, "_ZN4grpc13ClientContextD1Ev");
+  const std::shared_ptr<grpc::Channel> channel = context->*Get(HeldChannel());
+  next(context);
+}
+
+// ---- An absl::Mutex, from instrumented code ---------------------------------
+// Also gRPC's headers use it.
+
+void absl::Mutex::Lock() {
+  static auto* const next =
+      NextMember<void, Mutex>("_ZN4absl7debian35Mutex4LockEv");
+  next(this);
+  if (CALLER_IS_INSTRUMENTED()) __tsan_acquire(this);
+}
+
+bool absl::Mutex::TryLock() {
+  static auto* const next =
+      NextMember<bool, Mutex>("_ZN4absl7debian35Mutex7TryLockEv");
+  const bool locked = next(this);
+  if (locked && CALLER_IS_INSTRUMENTED()) __tsan_acquire(this);
+  return locked;
+}
+
+void absl::Mutex::Unlock() {
+  static auto* const next =
+      NextMember<void, Mutex>("_ZN4absl7debian35Mutex6UnlockEv");
+  if (CALLER_IS_INSTRUMENTED()) __tsan_release(this);
+  next(this);
+}
+
+void absl::CondVar::Wait(Mutex* mu) {
+  static auto* const next = NextMember<void, CondVar, Mutex*>(
+      "_ZN4absl7debian37CondVar4WaitEPNS0_5MutexE");
+  const bool tell = CALLER_IS_INSTRUMENTED();
+  if (tell) __tsan_release(mu);
+  next(this, mu);
+  if (tell) __tsan_acquire(mu);
+}
+
+bool absl::CondVar::WaitWithTimeout(Mutex* mu, absl::Duration timeout) {
+  static auto* const next = NextMember<bool, CondVar, Mutex*, absl::Duration>(
+      "_ZN4absl7debian37CondVar15WaitWithTimeoutEPNS0_5MutexENS0_"
+      "8DurationE");
+  const bool tell = CALLER_IS_INSTRUMENTED();
+  if (tell) __tsan_release(mu);
+  const bool late = next(this, mu, timeout);
+  if (tell) __tsan_acquire(mu);
+  return late;
+}
+
+bool absl::CondVar::WaitWithDeadline(Mutex* mu, absl::Time deadline) {
+  static auto* const next = NextMember<bool, CondVar, Mutex*, absl::Time>(
+      "_ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE");
+  const bool tell = CALLER_IS_INSTRUMENTED();
+  if (tell) __tsan_release(mu);
+  const bool late = next(this, mu, deadline);
+  if (tell) __tsan_acquire(mu);
+  return late;
+}
+
+void absl::Notification::Notify() {
+  static auto* const next =
+      NextMember<void, Notification>("_ZN4absl7debian312Notification6NotifyEv");
+  __tsan_release(this);
+  next(this);
+}
+
+void absl::Notification::WaitForNotification() const {
+  static auto* const next = NextMember<void, const Notification>(
+      "_ZNK4absl7debian312Notification19WaitForNotificationEv");
+  next(this);
+  __tsan_acquire(const_cast<Notification*>(this));
+}
+
+bool absl::Notification::WaitForNotificationWithTimeout(
+    absl::Duration timeout) const {
+  static auto* const next =
+      NextMember<bool, const Notification, absl::Duration>(
+          "_ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_"
+          "8DurationE");
+  const bool notified = next(this, timeout);
+  if (notified) __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
+}
+
+// ---- Settings ---------------------------------------------------------------
+
+// Asked for before the sanitizer has begun.
+extern "C" UNSEEN const char* __tsan_default_options() {
+  return "exitcode=66:second_deadlock_stack=1:history_size=4";
+}
+
+// What gRPC and Abseil do through libc (memcpy, free, sockets) is their own
+// affair. Nothing of ours is suppressed.
+#define LIBRARY(name) "called_from_lib:/lib" name ".so\n"
+extern "C" UNSEEN const char* __tsan_default_suppressions() {
+  return LIBRARY("absl_bad_optional_access") LIBRARY("absl_bad_variant_access") LIBRARY(
+      "absl_base") LIBRARY("absl_city") LIBRARY("absl_civil_time")
+      LIBRARY("absl_cord") LIBRARY("absl_cord_internal") LIBRARY(
+          "absl_cordz_functions") LIBRARY("absl_cordz_handle")
+          LIBRARY("absl_cordz_info") LIBRARY("absl_debugging_internal") LIBRARY(
+              "absl_demangle_internal") LIBRARY("absl_exponential_biased")
+              LIBRARY("absl_graphcycles_internal") LIBRARY("absl_hash") LIBRARY(
+                  "absl_hashtablez_sampler") LIBRARY("absl_int128")
+                  LIBRARY("absl_leak_check") LIBRARY(
+                      "absl_low_level_hash") LIBRARY("absl_malloc_internal")
+                      LIBRARY("absl_random_distributions") LIBRARY(
+                          "absl_random_internal_platform")
+                          LIBRARY("absl_random_internal_pool_urbg") LIBRARY(
+                              "absl_random_internal_randen")
+                              LIBRARY("absl_random_internal_randen_hwaes") LIBRARY(
+                                  "absl_random_internal_randen_hwaes_impl")
+                                  LIBRARY("absl_random_internal_randen_slow") LIBRARY(
+                                      "absl_random_internal_seed_material")
+                                      LIBRARY("absl_random_seed_gen_exception") LIBRARY(
+                                          "absl_random_seed_sequences")
+                                          LIBRARY("absl_raw_hash_set") LIBRARY(
+                                              "absl_raw_logging_internal")
+                                              LIBRARY("absl_spinlock_wait") LIBRARY(
+                                                  "absl_stacktrace")
+                                                  LIBRARY("absl_status") LIBRARY(
+                                                      "absl_statusor")
+                                                      LIBRARY(
+                                                          "absl_str_format_"
+                                                          "internal")
+                                                          LIBRARY(
+                                                              "absl_strerror")
+                                                              LIBRARY(
+                                                                  "absl_"
+                                                                  "strings")
+                                                                  LIBRARY(
+                                                                      "absl_"
+                                                                      "strings_"
+                                                                      "interna"
+                                                                      "l")
+                                                                      LIBRARY(
+                                                                          "absl"
+                                                                          "_sym"
+                                                                          "boli"
+                                                                          "ze")
+                                                                          LIBRARY(
+                                                                              "absl_synchronization")
+                                                                              LIBRARY(
+                                                                                  "absl_throw_delegate")
+                                                                                  LIBRARY(
+                                                                                      "absl_time")
+                                                                                      LIBRARY(
+                                                                                          "absl_time_zone")
+                                                                                          LIBRARY(
+                                                                                              "address_sorting")
+                                                                                              LIBRARY(
+                                                                                                  "gpr")
+                                                                                                  LIBRARY(
+                                                                                                      "grpc++")
+                                                                                                      LIBRARY(
+                                                                                                          "grpc")
+                                                                                                          LIBRARY(
+                                                                                                              "re2")
+                                                                                                              LIBRARY(
+                                                                                                                  "upb");
+}
+#undef LIBRARY
