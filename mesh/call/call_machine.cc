@@ -324,7 +324,9 @@ absl::Duration CallMachine::NextBackoff(base::Random* random) {
       std::min(most, absl::ToDoubleSeconds(policy.initial_backoff) *
                          std::pow(policy.backoff_multiplier, backoffs_));
   ++backoffs_;
-  return absl::Seconds(seconds * (0.8 + 0.4 * random->Unit()));
+  // Whole microseconds: no timer has a finer grain.
+  return absl::Microseconds(
+      std::llround(1e6 * seconds * (0.8 + 0.4 * random->Unit())));
 }
 
 Action CallMachine::BackOff(absl::Duration delay, absl::Time now) {

@@ -1,0 +1,382 @@
+#include "mesh/simulation/simulation.h"
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "mesh/simulation/random_scenario.h"
+
+namespace mesh::simulation {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr absl::Duration kMs = absl::Milliseconds(1);
+
+// Three servers that answer in about 5 ms, called 200 times a second.
+Cluster Three() {
+  Cluster cluster;
+  for (const char* name : {"a", "b", "c"}) {
+    Server server;
+    server.address = name;
+    cluster.servers.push_back(server);
+  }
+  cluster.loads = {Load::Open("/shop.Cart/Get", 200)};
+  cluster.loads[0].deadline = absl::Seconds(2);
+  return cluster;
+}
+
+config::ServiceOptions Idempotent() {
+  config::ServiceOptions service;
+  service.name = "cart";
+  service.policy.idempotent = true;
+  return service;
+}
+
+Options For(absl::Duration duration, uint64_t seed = 1) {
+  Options options;
+  options.duration = duration;
+  options.seed = seed;
+  return options;
+}
+
+Result RunOk(const config::ServiceOptions& service, const Cluster& cluster,
+             const Options& options) {
+  absl::StatusOr<Result> result = Simulate(service, cluster, options);
+  EXPECT_TRUE(result.ok()) << result.status();
+  if (!result.ok()) return Result();
+  EXPECT_THAT(result->violations, IsEmpty());
+  return *std::move(result);
+}
+
+TEST(SimulationTest, AWellClusterAnswersEveryCallAtItsLatency) {
+  const Result result = RunOk(Idempotent(), Three(), For(absl::Seconds(60)));
+  EXPECT_NEAR(result.calls, 12'000, 400);
+  EXPECT_EQ(result.ok(), result.calls);
+  EXPECT_EQ(result.attempts, result.calls);
+  EXPECT_GT(result.latency.Quantile(0.5), 5 * kMs);
+  EXPECT_LT(result.latency.Quantile(0.5), 6 * kMs);
+  EXPECT_GT(result.latency.Quantile(0.99), 15 * kMs);
+  EXPECT_LT(result.latency.Quantile(0.99), 18.5 * kMs);
+  for (const Result::Endpoint& endpoint : result.endpoints) {
+    EXPECT_NEAR(endpoint.attempts, result.attempts / 3.0, 400);
+  }
+  ASSERT_GE(result.steps.size(), 60u);
+  EXPECT_NEAR(result.steps[30].ok, 200, 60);
+}
+
+TEST(SimulationTest, TheSameSeedGivesTheSameRunAnotherOneAnother) {
+  const Scenario scenario = RandomScenario(17);
+  Options options = scenario.options;
+  const Result first = RunOk(scenario.service, scenario.cluster, options);
+  const Result second = RunOk(scenario.service, scenario.cluster, options);
+  EXPECT_EQ(first.hash, second.hash);
+  EXPECT_EQ(first.events, second.events);
+  options.seed = 18;
+  EXPECT_NE(RunOk(scenario.service, scenario.cluster, options).hash,
+            first.hash);
+}
+
+TEST(SimulationTest, AKilledServerFailsNoCallThatMayBeRetried) {
+  Cluster cluster = Three();
+  cluster.loads[0].rate = 2000;
+  cluster.detection = Distribution::Constant(5 * kMs);
+  cluster.faults = {Fault::Down("b", absl::Seconds(10), absl::Seconds(20))};
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(30)));
+  EXPECT_EQ(result.ok(), result.calls);
+  EXPECT_GT(result.retries, 0) << "what it had when it died";
+  EXPECT_GT(result.transparent_retries, 0) << "what it refused";
+  EXPECT_EQ(result.steps[15].attempts[1], 0) << "once that was noticed";
+  EXPECT_GT(result.steps[25].attempts[1], 30) << "and it came back";
+}
+
+TEST(SimulationTest, WhatMayNotBeExecutedTwiceFailsOnlyWhereItWasSeen) {
+  config::ServiceOptions service = Idempotent();
+  service.policy.idempotent = false;
+  Cluster cluster = Three();
+  cluster.loads[0].rate = 2000;
+  cluster.detection = Distribution::Constant(5 * kMs);
+  cluster.faults = {Fault::Down("b", absl::Seconds(10), absl::Seconds(20))};
+  const Result killed = RunOk(service, cluster, For(absl::Seconds(30)));
+  EXPECT_GT(killed.ended[14], 0);
+  EXPECT_LT(killed.ended[14], 20);
+  EXPECT_EQ(killed.retries, 0);
+
+  cluster.faults = {Fault::Draining("b", absl::Seconds(10), absl::Seconds(20))};
+  const Result drained = RunOk(service, cluster, For(absl::Seconds(30)));
+  EXPECT_EQ(drained.ok(), drained.calls) << "a server that drains loses none";
+  EXPECT_GT(drained.transparent_retries, 0);
+}
+
+TEST(SimulationTest, ABlackHoleIsEscapedByTheAttemptTimeout) {
+  config::ServiceOptions service = Idempotent();
+  Cluster cluster = Three();
+  cluster.faults = {
+      Fault::BlackHole("b", absl::Seconds(10), absl::Seconds(20))};
+  const Result without = RunOk(service, cluster, For(absl::Seconds(30)));
+  EXPECT_GT(without.ended[4], 0) << "DEADLINE_EXCEEDED";
+  service.policy.retry.attempt_timeout = 100 * kMs;
+  const Result with = RunOk(service, cluster, For(absl::Seconds(30)));
+  EXPECT_EQ(with.ok(), with.calls);
+  EXPECT_LT(with.latency.Quantile(0.999), 150 * kMs);
+}
+
+TEST(SimulationTest, LeastRequestTurnsFromASlowServerRoundRobinDoesNot) {
+  Cluster cluster = Three();
+  cluster.loads[0].rate = 1000;
+  cluster.faults = {
+      Fault::Slow("c", absl::ZeroDuration(), absl::InfiniteDuration(), 20)};
+  config::ServiceOptions service = Idempotent();
+  const Result least = RunOk(service, cluster, For(absl::Seconds(20)));
+  EXPECT_LT(least.endpoints[2].attempts, 0.15 * least.attempts);
+  service.balancing = config::BalancingPolicy::kRoundRobin;
+  const Result turns = RunOk(service, cluster, For(absl::Seconds(20)));
+  EXPECT_NEAR(turns.endpoints[2].attempts, turns.attempts / 3.0, 10);
+  EXPECT_GT(turns.latency.Quantile(0.9), 3 * least.latency.Quantile(0.9));
+}
+
+TEST(SimulationTest, TheBudgetKeepsRetriesFromMultiplyingAnOutage) {
+  Cluster cluster = Three();
+  cluster.loads[0].rate = 1000;
+  for (const char* name : {"a", "b", "c"}) {
+    cluster.faults.push_back(Fault::Errors(name, absl::Seconds(10),
+                                           absl::Seconds(40), 1,
+                                           absl::StatusCode::kUnavailable));
+  }
+  config::ServiceOptions service = Idempotent();
+  const Result bounded = RunOk(service, cluster, For(absl::Seconds(50)));
+  uint64_t attempts = 0;
+  for (int second = 20; second < 30; ++second) {
+    for (uint32_t each : bounded.steps[second].attempts) attempts += each;
+  }
+  EXPECT_NEAR(attempts, 11'100, 400) << "a tenth, and ten a second";
+  EXPECT_GT(bounded.denied_by_budget, 20'000);
+
+  service.retry_budget.ratio = 1e6;
+  const Result unbounded = RunOk(service, cluster, For(absl::Seconds(50)));
+  attempts = 0;
+  for (int second = 20; second < 30; ++second) {
+    for (uint32_t each : unbounded.steps[second].attempts) attempts += each;
+  }
+  EXPECT_NEAR(attempts, 30'000, 800) << "what it keeps us from";
+}
+
+TEST(SimulationTest, AServerServesItsSlotsQueuesAndRefusesTheRest) {
+  Cluster cluster;
+  Server server;
+  server.address = "a";
+  server.latency = Distribution::Constant(100 * kMs);
+  server.network = Distribution();
+  server.slots = 2;
+  server.queue = 3;
+  cluster.servers = {server};
+  cluster.loads = {Load::Closed("/shop.Cart/Get", 10)};
+  cluster.loads[0].think = Distribution::Constant(absl::Hours(1));
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(1)));
+  EXPECT_EQ(result.calls, 10);
+  EXPECT_EQ(result.ok(), 5);
+  EXPECT_EQ(result.ended[8], 5) << "RESOURCE_EXHAUSTED";
+  EXPECT_EQ(result.latency.Max(), 300 * kMs) << "the third round";
+}
+
+TEST(SimulationTest, AbandonedWorkIsDroppedOrDoneForNobody) {
+  Cluster cluster;
+  Server server;
+  server.address = "a";
+  server.latency = Distribution::Constant(100 * kMs);
+  server.slots = 1;
+  cluster.servers = {server};
+  // Half of the calls are given up soon. Without them there is capacity for
+  // all.
+  cluster.loads = {Load::Open("/shop.Cart/Get", 15)};
+  cluster.loads[0].cancel_share = 0.5;
+  cluster.loads[0].cancel_after = Distribution::Constant(10 * kMs);
+  const Result drops = RunOk(Idempotent(), cluster, For(absl::Seconds(60)));
+  cluster.servers[0].drops_abandoned = false;
+  const Result serves = RunOk(Idempotent(), cluster, For(absl::Seconds(60)));
+  EXPECT_EQ(drops.ended[4], 0) << "DEADLINE_EXCEEDED";
+  EXPECT_LT(drops.latency.Quantile(0.5), absl::Seconds(1));
+  EXPECT_GT(serves.latency.Quantile(0.5), absl::Seconds(2));
+  EXPECT_GT(serves.endpoints[0].wasted, 200);
+}
+
+TEST(SimulationTest, AClosedLoopCallsAgainWhenItsCallHasEnded) {
+  Cluster cluster = Three();
+  cluster.loads = {Load::Closed("/shop.Cart/Get", 4)};
+  for (Server& server : cluster.servers) {
+    server.latency = Distribution::Constant(9.5 * kMs);
+  }
+  cluster.loads[0].think = Distribution::Constant(10 * kMs);
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(10)));
+  EXPECT_EQ(result.calls, 4 * 500);
+}
+
+TEST(SimulationTest, MembersComeAndGoWithoutLoss) {
+  Cluster cluster = Three();
+  cluster.servers[1].listed_until = absl::Seconds(10);
+  cluster.servers[2].listed_from = absl::Seconds(5);
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(20)));
+  EXPECT_EQ(result.ok(), result.calls);
+  EXPECT_EQ(result.steps[2].attempts[2], 0);
+  EXPECT_GT(result.steps[8].attempts[2], 30);
+  EXPECT_EQ(result.steps[12].attempts[1], 0);
+}
+
+TEST(SimulationTest, WithoutEndpointsACallFailsOrWaitsAsItWants) {
+  Cluster cluster;
+  cluster.loads = {Load::Open("/shop.Cart/Get", 10),
+                   Load::Open("/shop.Cart/Wait", 10)};
+  cluster.loads[1].wait_for_ready = true;
+  cluster.loads[1].deadline = absl::Seconds(1);
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(10)));
+  EXPECT_NEAR(result.ended[14], 100, 40);
+  EXPECT_NEAR(result.ended[4], 100, 40);
+  EXPECT_EQ(result.attempts, 0);
+}
+
+TEST(SimulationTest, AFlappingServerIsThereHalfOfTheTime) {
+  Cluster cluster = Three();
+  cluster.faults = {Fault::Down("a", absl::Seconds(10), absl::Seconds(50))};
+  cluster.faults[0].period = absl::Seconds(4);
+  cluster.reconnection = Distribution::Constant(10 * kMs);
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(60)));
+  EXPECT_EQ(result.ok(), result.calls);
+  EXPECT_EQ(result.steps[11].attempts[0], 0);
+  EXPECT_GT(result.steps[13].attempts[0], 30);
+  EXPECT_EQ(result.steps[15].attempts[0], 0);
+  EXPECT_GT(result.steps[55].attempts[0], 30);
+}
+
+TEST(SimulationTest, CancelledCallsEndCancelled) {
+  Cluster cluster = Three();
+  cluster.loads[0].cancel_share = 0.25;
+  cluster.loads[0].cancel_after = Distribution::Constant(kMs / 10);
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(60)));
+  EXPECT_NEAR(result.ended[1], result.calls / 4.0, 250);
+}
+
+TEST(SimulationTest, CallsWithoutDeadlineThatNobodyAnswersAreCounted) {
+  Cluster cluster = Three();
+  cluster.loads[0].deadline = absl::InfiniteDuration();
+  cluster.faults = {
+      Fault::BlackHole("a", absl::Seconds(1), absl::InfiniteDuration())};
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(5)));
+  EXPECT_GT(result.hanging, 0);
+  EXPECT_EQ(result.hanging, result.ended[1]);
+}
+
+TEST(SimulationTest, EachClientHasItsOwnView) {
+  Cluster cluster = Three();
+  cluster.clients = 20;
+  cluster.loads[0].evenly = true;
+  cluster.faults = {Fault::Down("b", absl::Seconds(2), absl::Seconds(4))};
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(10)));
+  EXPECT_EQ(result.calls, 2000);
+  EXPECT_EQ(result.ok(), result.calls);
+}
+
+TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
+  const auto error = [](auto change) {
+    Cluster cluster = Three();
+    Options options;
+    change(cluster, options);
+    return std::string(
+        Simulate(Idempotent(), cluster, options).status().message());
+  };
+  EXPECT_THAT(error([](Cluster& c, Options&) { c.servers[2].address = "a"; }),
+              HasSubstr("servers[2].address must be there and unique, is 'a'"));
+  EXPECT_THAT(
+      error([](Cluster& c, Options&) {
+        c.faults = {Fault::Down("x", absl::ZeroDuration(), absl::Seconds(1))};
+      }),
+      HasSubstr("faults[0].address 'x' is no server's"));
+  EXPECT_THAT(error([](Cluster& c, Options&) { c.loads[0].rate = -1; }),
+              HasSubstr("loads[0].rate must be in 0..1e9, is -1"));
+  EXPECT_THAT(error([](Cluster& c, Options&) { c.loads[0].callers = 3; }),
+              HasSubstr("loads[0].callers"));
+  EXPECT_THAT(error([](Cluster& c, Options&) {
+                c.servers[1].latency = Distribution::Constant(-kMs);
+              }),
+              HasSubstr("servers[1].latency must be in"));
+  EXPECT_THAT(error([](Cluster& c, Options&) { c.clients = 0; }),
+              HasSubstr("clients must be in 1..10000, is 0"));
+  EXPECT_THAT(error([](Cluster&, Options& o) { o.chaos = 2; }),
+              HasSubstr("chaos must be in 0..1, is 2"));
+  EXPECT_THAT(
+      error([](Cluster&, Options& o) { o.duration = absl::ZeroDuration(); }),
+      HasSubstr("duration"));
+}
+
+TEST(SimulationTest, TheSummaryNamesWhatAPersonWantsToKnow) {
+  const std::string summary =
+      RunOk(Idempotent(), Three(), For(absl::Seconds(1))).Summary();
+  EXPECT_THAT(summary, HasSubstr("100.000% ok"));
+  EXPECT_THAT(summary, HasSubstr("p99"));
+}
+
+TEST(HistogramTest, QuantilesAreWithinThreePercent) {
+  Histogram histogram;
+  EXPECT_EQ(histogram.Quantile(0.5), absl::ZeroDuration());
+  for (int i = 1; i <= 100'000; ++i) histogram.Add(int64_t{i} * 1'000);
+  for (double q : {0.01, 0.5, 0.9, 0.999}) {
+    EXPECT_NEAR(absl::ToDoubleMicroseconds(histogram.Quantile(q)), q * 100'000,
+                q * 3'000);
+  }
+  EXPECT_EQ(histogram.Max(), 100 * kMs);
+  EXPECT_EQ(histogram.count(), 100'000u);
+}
+
+int64_t FromEnvironment(const char* name, int64_t otherwise) {
+  const char* const text = std::getenv(name);
+  int64_t value = otherwise;
+  if (text != nullptr && *text != 0 && !absl::SimpleAtoi(text, &value)) {
+    ADD_FAILURE() << name << " must be a number, is '" << text << "'";
+  }
+  return value;
+}
+
+// Random clusters, policies and faults, with events that come late, early,
+// twice and where they should not. Whatever happens, the invariants hold (see
+// Result::violations). MESH_SIM_SEED plays one seed, MESH_SIM_SEEDS that many.
+TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
+  const int64_t one = FromEnvironment("MESH_SIM_SEED", 0);
+  const int64_t count = FromEnvironment("MESH_SIM_SEEDS", 500);
+  uint64_t calls = 0, ok = 0, retries = 0, transparent = 0, waited = 0;
+  for (int64_t seed = one != 0 ? one : 1; seed <= (one != 0 ? one : count);
+       ++seed) {
+    const Scenario scenario = RandomScenario(seed);
+    const absl::StatusOr<Result> result =
+        Simulate(scenario.service, scenario.cluster, scenario.options);
+    ASSERT_TRUE(result.ok()) << result.status() << " in seed " << seed;
+    if (one != 0) std::printf("%s", result->Summary().c_str());
+    if (!result->violations.empty()) {
+      ADD_FAILURE() << absl::StrJoin(result->violations, "\n")
+                    << "\nAgain: MESH_SIM_SEED=" << seed
+                    << " bazel test //mesh/simulation:simulation_test "
+                       "--test_filter=RandomScenarioTest.* "
+                       "--test_output=all";
+    }
+    calls += result->calls;
+    ok += result->ok();
+    retries += result->retries;
+    transparent += result->transparent_retries;
+    waited += result->waited;
+  }
+  if (one != 0 || count < 100) return;
+  // The scenarios are worth something only while all of it happens in them.
+  EXPECT_GT(calls, 500 * count);
+  EXPECT_GT(ok, calls / 3);
+  EXPECT_LT(ok, calls * 9 / 10);
+  EXPECT_GT(retries, calls / 200);
+  EXPECT_GT(transparent, calls / 200);
+  EXPECT_GT(waited, calls / 500);
+}
+
+}  // namespace
+}  // namespace mesh::simulation
