@@ -125,6 +125,9 @@ class YamlBuilder : public YAML::EventHandler {
   // The finished document, or null when there was none.
   NodePtr root() const { return root_; }
 
+  // Where the last scalar in quotes begins. Null when there was none.
+  const YAML::Mark& last_quoted() const { return last_quoted_; }
+
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (root_ != nullptr) Fail(mark, "more than one document");
   }
@@ -148,6 +151,7 @@ class YamlBuilder : public YAML::EventHandler {
     auto node = std::make_shared<Node>();
     node->at = At(mark);
     node->text = value;
+    if (tag == "!") last_quoted_ = mark;
     const absl::string_view type = CoreType(mark, tag);
     if (type == "str" || tag == "!") {
       node->kind = Kind::kString;
@@ -177,7 +181,7 @@ class YamlBuilder : public YAML::EventHandler {
 
  private:
   // A list or map whose end has not been seen.
-  struct Open_ {
+  struct Unfinished {
     std::shared_ptr<Node> node;
     YAML::Mark mark;
     YAML::anchor_t anchor;
@@ -222,7 +226,7 @@ class YamlBuilder : public YAML::EventHandler {
       Fail(mark, "a key must be a string");
     }
     if (stack_.size() >= kMaxDocumentDepth) Fail(mark, TooDeep());
-    Open_ open;
+    Unfinished open;
     open.node = std::make_shared<Node>();
     open.node->kind = kind;
     open.node->at = At(mark);
@@ -233,7 +237,7 @@ class YamlBuilder : public YAML::EventHandler {
   }
 
   void Close() {
-    Open_ open = std::move(stack_.back());
+    Unfinished open = std::move(stack_.back());
     stack_.pop_back();
     Add(open.mark, open.anchor, std::move(open.node), /*is_new=*/false,
         /*counted=*/true);
@@ -254,7 +258,7 @@ class YamlBuilder : public YAML::EventHandler {
       root_ = std::move(node);
       return;
     }
-    Open_& open = stack_.back();
+    Unfinished& open = stack_.back();
     if (open.node->kind == Kind::kMap && !open.key.has_value()) {
       if (node->kind == Kind::kList || node->kind == Kind::kMap) {
         Fail(mark, "a key must be a string");
@@ -292,7 +296,7 @@ class YamlBuilder : public YAML::EventHandler {
 
   // Adds the entries of the maps under `<<` that the map does not have itself
   // (yaml.org/type/merge.html).
-  void Merge(Open_* open) {
+  void Merge(Unfinished* open) {
     if (open->merged.empty()) return;
     std::set<std::string> have;
     for (const Node::Entry& entry : open->node->entries) have.insert(entry.key);
@@ -309,11 +313,53 @@ class YamlBuilder : public YAML::EventHandler {
     }
   }
 
-  std::vector<Open_> stack_;
+  YAML::Mark last_quoted_ = YAML::Mark::null_mark();
+  std::vector<Unfinished> stack_;
   std::unordered_map<YAML::anchor_t, NodePtr> anchors_;
   NodePtr root_;
   size_t count_ = 0;
 };
+
+// True if the quoted scalar that begins at `begin` has no end.
+bool IsUnterminated(absl::string_view text, size_t begin) {
+  if (begin >= text.size()) return false;
+  const char quote = text[begin];
+  if (quote != '"' && quote != '\'') return false;  // A tag or an anchor.
+  for (size_t i = begin + 1; i < text.size(); ++i) {
+    if (quote == '"' && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == quote) {
+      if (quote == '"' || i + 1 == text.size() || text[i + 1] != quote) {
+        return false;
+      }
+      ++i;  // '' stands for one.
+    }
+  }
+  return true;
+}
+
+// What a syntax error in `line` most likely comes from, where experience tells.
+absl::string_view SyntaxHint(absl::string_view line) {
+  const size_t begin = line.find_first_not_of(' ');
+  if (begin != absl::string_view::npos && line[begin] == '\t') {
+    return "; the line is indented with a tab, YAML takes only spaces";
+  }
+  const size_t port = line.find("]:");
+  if (port != absl::string_view::npos && port + 2 < line.size() &&
+      absl::ascii_isdigit(line[port + 2])) {
+    return "; an address such as \"[::1]:80\" needs quotes";
+  }
+  return "";
+}
+
+absl::string_view LineOf(absl::string_view text, int number) {
+  for (; number > 1; --number) {
+    const size_t end = text.find('\n');
+    if (end == absl::string_view::npos) return "";
+    text.remove_prefix(end + 1);
+  }
+  return text.substr(0, text.find('\n'));
+}
 
 NodePtr ParseYaml(absl::string_view text, Problems* problems) {
   YamlBuilder builder;
@@ -323,13 +369,22 @@ NodePtr ParseYaml(absl::string_view text, Problems* problems) {
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& e) {
-    const bool known = !e.mark.is_null();
-    problems->Add(
-        known ? Position{e.mark.line + 1, e.mark.column + 1} : Position{},
-        e.msg);
+    if (e.mark.is_null()) {
+      problems->Add({}, e.msg);
+    } else {
+      const Position at{e.mark.line + 1, e.mark.column + 1};
+      problems->Add(at, absl::StrCat(e.msg, SyntaxHint(LineOf(text, at.line))));
+    }
     return nullptr;
   } catch (const std::exception& e) {
     problems->Add({}, e.what());
+    return nullptr;
+  }
+  // yaml-cpp ends a quoted string at the end of the text, as if it were whole.
+  if (const YAML::Mark& mark = builder.last_quoted();
+      !mark.is_null() && IsUnterminated(text, mark.pos)) {
+    problems->Add({mark.line + 1, mark.column + 1},
+                  "a quoted string that does not end");
     return nullptr;
   }
   return builder.root();

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
 #include "mesh/config/text.h"
@@ -34,12 +35,19 @@ bool IsDuration(const FieldDescriptor& field) {
          field.message_type() == google::protobuf::Duration::descriptor();
 }
 
+std::string NumberText(double value) { return absl::StrFormat("%.15g", value); }
+
 std::string RangeBound(const FieldDescriptor& field, double value) {
-  if (!IsDuration(field)) return absl::StrCat(value);
+  if (!IsDuration(field)) return NumberText(value);
   return DurationToText(absl::Seconds(value));
 }
 
-// A single value of a field.
+// A message, in messages.
+std::string MapTypeText(const Descriptor& type) {
+  return &type == v1::Endpoint::descriptor() ? "an address or a map" : "a map";
+}
+
+// A single value of a field, in messages.
 std::string ValueTypeText(const FieldDescriptor& field) {
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_BOOL:
@@ -52,7 +60,7 @@ std::string ValueTypeText(const FieldDescriptor& field) {
       return "a string";
     case FieldDescriptor::CPPTYPE_MESSAGE:
       if (IsDuration(field)) return "a duration such as 250ms, 1.5s, 2m or 1h";
-      return "a map";
+      return MapTypeText(*field.message_type());
     default:
       return "an integer";
   }
@@ -68,10 +76,7 @@ class Reader {
     if (node.kind == Kind::kNull) return;
     if (node.kind != Kind::kMap) {
       if (ReadShorthand(node, message, path)) return;
-      WrongType(node, path,
-                message->GetDescriptor() == v1::Endpoint::descriptor()
-                    ? "an address or a map"
-                    : "a map");
+      WrongType(node, path, MapTypeText(*message->GetDescriptor()));
       return;
     }
     const Descriptor* descriptor = message->GetDescriptor();
@@ -180,7 +185,11 @@ class Reader {
       const std::string item_path = IndexPath(path, static_cast<int>(i));
       sources_.Set(item_path, item.at);
       if (item.kind == Kind::kNull) {
-        WrongType(item, item_path, ValueTypeText(*field));
+        // The parser has no place for what is not there.
+        sources_.SetBad(item_path);
+        problems_.Add(
+            node.at, absl::StrCat(item_path, " must be ", ValueTypeText(*field),
+                                  ", is empty"));
       }
       // Bad elements are kept as empty ones: indices stay those of the text.
       ReadValue(item, message, field, item_path);
@@ -366,7 +375,7 @@ void CheckRange(const Message& message, const FieldDescriptor& field,
       break;
     case FieldDescriptor::CPPTYPE_DOUBLE:
       value = reflection->GetDouble(message, &field);
-      text = absl::StrCat(value);
+      text = NumberText(value);
       break;
     case FieldDescriptor::CPPTYPE_MESSAGE: {
       const auto& duration = static_cast<const google::protobuf::Duration&>(
