@@ -230,6 +230,7 @@ MethodMetrics* ServiceMetrics::Method(absl::string_view method,
 void ServiceMetrics::OnPick(const CallInfo&, const PickEvent& event) {
   switch (event.result) {
     case PickEvent::Result::kUsed:
+    case PickEvent::Result::kDeclined:
       break;
     case PickEvent::Result::kWaited:
       picks_waited_.Add(1);
@@ -306,6 +307,10 @@ ServiceSnapshot ServiceMetrics::Snapshot(
 FanOut::FanOut(std::vector<std::shared_ptr<Observer>> observers)
     : observers_(std::move(observers)) {}
 
+void FanOut::OnCallStart(const CallInfo& call, const CallStartEvent& event) {
+  for (const auto& observer : observers_) observer->OnCallStart(call, event);
+}
+
 void FanOut::OnPick(const CallInfo& call, const PickEvent& event) {
   for (const auto& observer : observers_) observer->OnPick(call, event);
 }
@@ -322,6 +327,10 @@ void FanOut::OnRetryDecision(const CallInfo& call, const RetryEvent& event) {
 
 void FanOut::OnCallEnd(const CallInfo& call, const CallEvent& event) {
   for (const auto& observer : observers_) observer->OnCallEnd(call, event);
+}
+
+void FanOut::OnPicker(const PickerEvent& event) {
+  for (const auto& observer : observers_) observer->OnPicker(event);
 }
 
 bool FanOut::WantsPicks() const {

@@ -114,10 +114,12 @@ class FanOut final : public Observer {
   // None is null.
   explicit FanOut(std::vector<std::shared_ptr<Observer>> observers);
 
+  void OnCallStart(const CallInfo& call, const CallStartEvent& event) override;
   void OnPick(const CallInfo& call, const PickEvent& event) override;
   void OnAttemptEnd(const CallInfo& call, const AttemptEvent& event) override;
   void OnRetryDecision(const CallInfo& call, const RetryEvent& event) override;
   void OnCallEnd(const CallInfo& call, const CallEvent& event) override;
+  void OnPicker(const PickerEvent& event) override;
   bool WantsPicks() const override;
 
  private:

@@ -252,6 +252,9 @@ const std::vector<Writer>& Writers() {
       {{"mesh_discovery_failures_total", "counter", "grpc_target",
         "Times that discovery failed; the last good set is kept then."},
        OfService(&ServiceSnapshot::discovery_failures)},
+      {{"mesh_discovery_doubted_total", "counter", "grpc_target",
+        "Reports of an empty set that were held back."},
+       OfService(&ServiceSnapshot::discovery_doubted)},
       {{"mesh_discovery_failing", "gauge", "grpc_target",
         "1 when the last try of discovery failed, otherwise 0."},
        PerService([](const ServiceSnapshot& service, Samples& samples) {

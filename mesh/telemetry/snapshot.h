@@ -57,7 +57,8 @@ struct ServiceSnapshot {
   double retry_budget_balance = 0;
   uint64_t discovery_updates = 0;
   uint64_t discovery_failures = 0;
-  std::string discovery_error;  // Of the last try. Empty: it went well.
+  uint64_t discovery_doubted = 0;  // Reports of an empty set, held back.
+  std::string discovery_error;     // Of the last try. Empty: it went well.
 };
 
 struct Snapshot {
