@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -205,9 +204,11 @@ DnsLookup::DnsLookup(std::string name, std::vector<std::string> servers,
     : name_(std::move(name)), servers_(std::move(servers)), loop_(loop) {}
 
 DnsLookup::~DnsLookup() {
-  loop_->Cancel(timer_);
-  // Calls OnA() and OnAaaa(), which do no harm, and OnSocket() for each socket.
-  if (channel_ != nullptr) ares_destroy(channel_);
+  for (Question* question : {&a_, &aaaa_}) {
+    loop_->Cancel(question->timer);
+    // Calls OnReply(), which does no harm, and OnSocket() for each socket.
+    if (question->channel != nullptr) ares_destroy(question->channel);
+  }
 }
 
 void DnsLookup::Start(Done done) {
@@ -220,92 +221,89 @@ void DnsLookup::Start(Done done) {
     return Finish(*std::move(answer));
   }
   absl::Status status = ValidateDnsName(name_);
-  if (status.ok()) status = Open();
+  if (status.ok()) status = Open(&a_);
+  if (status.ok()) status = Open(&aaaa_);
   if (!status.ok()) {
     DnsAnswer answer;
     answer.status = std::move(status);
     return Finish(std::move(answer));
   }
+  candidates_ = Candidates();
   Ask(candidates_[0]);
   Proceed();
 }
 
-absl::Status DnsLookup::Open() {
+absl::Status DnsLookup::Open(Question* question) {
   absl::Status status = InitCares();
   if (!status.ok()) return status;
   ares_options options = {};
   options.sock_state_cb = &DnsLookup::OnSocket;
-  options.sock_state_cb_data = this;
+  options.sock_state_cb_data = question;
   options.timeout = static_cast<int>(absl::ToInt64Milliseconds(kTryTimeout));
   options.tries = kTries;
   int result = ares_init_options(
-      &channel_, &options,
+      &question->channel, &options,
       ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
   if (result != ARES_SUCCESS) {
-    channel_ = nullptr;
+    question->channel = nullptr;
     return absl::UnavailableError(
         absl::StrCat("cannot ask DNS: ", ares_strerror(result)));
   }
-  if (!servers_.empty()) {
-    const std::string servers = absl::StrJoin(servers_, ",");
-    result = ares_set_servers_ports_csv(channel_, servers.c_str());
-    if (result != ARES_SUCCESS) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "bad name servers \"", servers, "\": ", ares_strerror(result)));
-    }
-    candidates_ = {name_};
-    return absl::OkStatus();
+  if (servers_.empty()) return absl::OkStatus();
+  const std::string servers = absl::StrJoin(servers_, ",");
+  result = ares_set_servers_ports_csv(question->channel, servers.c_str());
+  if (result != ARES_SUCCESS) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "bad name servers \"", servers, "\": ", ares_strerror(result)));
   }
-  // What /etc/resolv.conf says of the search list.
+  return absl::OkStatus();
+}
+
+std::vector<std::string> DnsLookup::Candidates() const {
+  if (!servers_.empty()) return {name_};
   ares_options system = {};
   int mask = 0;
   std::vector<std::string> domains;
   int ndots = 1;
-  if (ares_save_options(channel_, &system, &mask) == ARES_SUCCESS) {
+  if (ares_save_options(a_.channel, &system, &mask) == ARES_SUCCESS) {
     if ((mask & ARES_OPT_NDOTS) != 0) ndots = system.ndots;
     if ((mask & ARES_OPT_DOMAINS) != 0) {
       domains.assign(system.domains, system.domains + system.ndomains);
     }
   }
   ares_destroy_options(&system);
-  candidates_ = SearchNames(name_, ndots, domains);
-  return absl::OkStatus();
+  return SearchNames(name_, ndots, domains);
 }
 
 void DnsLookup::Ask(const std::string& name) {
-  a_ = {};
-  aaaa_ = {};
-  ares_query(channel_, name.c_str(), ns_c_in, ns_t_a, &DnsLookup::OnA, this);
-  ares_query(channel_, name.c_str(), ns_c_in, ns_t_aaaa, &DnsLookup::OnAaaa,
-             this);
+  for (Question* question : {&a_, &aaaa_}) {
+    question->outcome = Outcome::kAsked;
+    question->records = {};
+  }
+  ares_query(a_.channel, name.c_str(), ns_c_in, ns_t_a,
+             &DnsLookup::OnReply<AType>, &a_);
+  ares_query(aaaa_.channel, name.c_str(), ns_c_in, ns_t_aaaa,
+             &DnsLookup::OnReply<AaaaType>, &aaaa_);
 }
 
-void DnsLookup::OnSocket(void* self, ares_socket_t fd, int read, int write) {
-  DnsLookup* const lookup = static_cast<DnsLookup*>(self);
+void DnsLookup::OnSocket(void* data, ares_socket_t fd, int read, int write) {
+  Question* const question = static_cast<Question*>(data);
+  DnsLookup* const lookup = question->lookup;
   const short events = (read ? POLLIN : 0) | (write ? POLLOUT : 0);
-  lookup->loop_->Watch(fd, events, [lookup, fd](short ready) {
+  lookup->loop_->Watch(fd, events, [lookup, question, fd](short ready) {
     // An error is found by reading or writing.
     if ((ready & (POLLERR | POLLHUP | POLLNVAL)) != 0) {
       ready |= POLLIN | POLLOUT;
     }
-    lookup->Process((ready & POLLIN) != 0 ? fd : ARES_SOCKET_BAD,
+    lookup->Process(question, (ready & POLLIN) != 0 ? fd : ARES_SOCKET_BAD,
                     (ready & POLLOUT) != 0 ? fd : ARES_SOCKET_BAD);
   });
 }
 
-void DnsLookup::OnA(void* self, int status, int, unsigned char* reply,
-                    int size) {
-  OnReply<AType>(&static_cast<DnsLookup*>(self)->a_, status, reply, size);
-}
-
-void DnsLookup::OnAaaa(void* self, int status, int, unsigned char* reply,
-                       int size) {
-  OnReply<AaaaType>(&static_cast<DnsLookup*>(self)->aaaa_, status, reply, size);
-}
-
 template <typename Type>
-void DnsLookup::OnReply(Question* question, int status,
-                        const unsigned char* reply, int size) {
+void DnsLookup::OnReply(void* data, int status, int, unsigned char* reply,
+                        int size) {
+  Question* const question = static_cast<Question*>(data);
   if (status == ARES_SUCCESS) {
     status = Parse<Type>(reply, size, &question->records);
   }
@@ -327,8 +325,9 @@ void DnsLookup::OnReply(Question* question, int status,
   }
 }
 
-void DnsLookup::Process(ares_socket_t read, ares_socket_t write) {
-  ares_process_fd(channel_, read, write);
+void DnsLookup::Process(Question* question, ares_socket_t read,
+                        ares_socket_t write) {
+  ares_process_fd(question->channel, read, write);
   Proceed();
 }
 
@@ -349,12 +348,9 @@ void DnsLookup::Proceed() {
                        failed.status.message(), AskedServers()));
       return Finish(std::move(answer));
     }
-    if (either(Outcome::kNoRecords) && !exists_) {
-      exists_ = true;
-      found_ = answer.name;
-    }
+    if (either(Outcome::kNoRecords) && !exists_) exists_ = answer.name;
     if (++candidate_ == candidates_.size()) {
-      answer.name = exists_ ? found_ : name_;
+      answer.name = exists_.value_or(name_);
       if (!exists_) {
         answer.status = absl::NotFoundError(absl::StrCat(
             "the name ", name_, " does not exist", AskedServers()));
@@ -363,15 +359,21 @@ void DnsLookup::Proceed() {
     }
     Ask(candidates_[candidate_]);
   }
+  SetTimer(&a_);
+  SetTimer(&aaaa_);
+}
 
-  loop_->Cancel(timer_);
+void DnsLookup::SetTimer(Question* question) {
+  loop_->Cancel(question->timer);
   timeval wait;
-  if (ares_timeout(channel_, nullptr, &wait) == nullptr) return;
+  if (ares_timeout(question->channel, nullptr, &wait) == nullptr) return;
   // A little late rather than early: c-ares would have nothing to do yet.
-  timer_ =
+  question->timer =
       loop_->RunAt(base::Clock::Real().Now() + absl::DurationFromTimeval(wait) +
                        absl::Milliseconds(1),
-                   [this] { Process(ARES_SOCKET_BAD, ARES_SOCKET_BAD); });
+                   [this, question] {
+                     Process(question, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+                   });
 }
 
 std::string DnsLookup::AskedServers() const {

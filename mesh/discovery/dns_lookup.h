@@ -69,31 +69,38 @@ class DnsLookup {
   void Start(Done done);
 
  private:
-  // How the question for one type ended.
   enum class Outcome { kAsked, kAddresses, kNoRecords, kNoName, kError };
+
+  // The question for one type. With a channel of its own: on a shared socket
+  // the sending of one question can swallow the error that was meant for the
+  // other, which then waits for its timeout.
   struct Question {
+    explicit Question(DnsLookup* lookup) : lookup(lookup) {}
+
+    DnsLookup* const lookup;
+    ares_channel channel = nullptr;
+    base::EventLoop::TimerId timer = 0;
     Outcome outcome = Outcome::kAsked;
     DnsRecords records;
   };
 
-  // Callbacks of c-ares. They only note things: c-ares must not be entered or
-  // left for good from within.
-  static void OnSocket(void* self, ares_socket_t fd, int read, int write);
-  static void OnA(void* self, int status, int timeouts, unsigned char* reply,
-                  int size);
-  static void OnAaaa(void* self, int status, int timeouts, unsigned char* reply,
-                     int size);
+  // Callbacks of c-ares, with a Question. They only note things: c-ares must
+  // not be entered or left for good from within.
+  static void OnSocket(void* question, ares_socket_t fd, int read, int write);
   template <typename Type>
-  static void OnReply(Question* question, int status,
-                      const unsigned char* reply, int size);
+  static void OnReply(void* question, int status, int timeouts,
+                      unsigned char* reply, int size);
 
-  absl::Status Open();
+  absl::Status Open(Question* question);
+  // After Open(): the names to try, from /etc/resolv.conf.
+  std::vector<std::string> Candidates() const;
   void Ask(const std::string& name);
   // These three are the last thing that a caller does: `this` may be gone
   // afterwards.
-  void Process(ares_socket_t read, ares_socket_t write);
+  void Process(Question* question, ares_socket_t read, ares_socket_t write);
   void Proceed();
   void Finish(DnsAnswer answer);
+  void SetTimer(Question* question);
   // For messages. Empty when the system's are asked.
   std::string AskedServers() const;
 
@@ -103,16 +110,12 @@ class DnsLookup {
   base::EventLoop* const loop_;
 
   Done done_;
-  ares_channel channel_ = nullptr;
-  base::EventLoop::TimerId timer_ = 0;
   std::vector<std::string> candidates_;  // Names to try.
   size_t candidate_ = 0;                 // The one that is asked for.
-  // Of the candidates so far some exists, the first is `found_`, though without
-  // such records.
-  bool exists_ = false;
-  std::string found_;
-  Question a_;
-  Question aaaa_;
+  // The first candidate that exists, though without such records.
+  std::optional<std::string> exists_;
+  Question a_{this};
+  Question aaaa_{this};
 };
 
 // Whether `name` can be asked for at all: labels of 1 to 63 characters, 253
