@@ -422,24 +422,6 @@ bool CheckRequired(const Message& message, const FieldDescriptor& field,
 
 }  // namespace
 
-std::string FieldPath(absl::string_view parent, absl::string_view field) {
-  if (parent.empty()) return std::string(field);
-  return absl::StrCat(parent, ".", field);
-}
-
-std::string KeyPath(absl::string_view parent, absl::string_view key) {
-  bool plain = !key.empty();
-  for (const char c : key) {
-    plain = plain && (absl::ascii_isalnum(c) || c == '_' || c == '-');
-  }
-  return plain ? FieldPath(parent, key)
-               : absl::StrCat(parent, "[", Quoted(key), "]");
-}
-
-std::string IndexPath(absl::string_view parent, int index) {
-  return absl::StrCat(parent, "[", index, "]");
-}
-
 std::string RangeText(const FieldDescriptor& field) {
   const v1::Rules& rules = RulesOf(field);
   if (!rules.has_min() || !rules.has_max()) return "";

@@ -40,11 +40,6 @@ class SourceMap {
   std::unordered_map<std::string, Place> places_;
 };
 
-// `services.cart`, `methods["shop.Cart/*"]`, `endpoints[3]`.
-std::string FieldPath(absl::string_view parent, absl::string_view field);
-std::string KeyPath(absl::string_view parent, absl::string_view key);
-std::string IndexPath(absl::string_view parent, int index);
-
 // Fills `message` from `root` and `sources` with the place of each field and
 // element. Every unknown field, wrong type, duplicate and unknown enum value is
 // added to `problems`; the rest is filled all the same. A null value counts as

@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "mesh/config/document.h"
-#include "mesh/config/reader.h"
 #include "mesh/config/text.h"
 
 namespace mesh::config {

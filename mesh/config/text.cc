@@ -56,6 +56,24 @@ std::string Quoted(absl::string_view text) {
                       "...\"");
 }
 
+std::string FieldPath(absl::string_view parent, absl::string_view field) {
+  if (parent.empty()) return std::string(field);
+  return absl::StrCat(parent, ".", field);
+}
+
+std::string KeyPath(absl::string_view parent, absl::string_view key) {
+  bool plain = !key.empty();
+  for (const char c : key) {
+    plain = plain && (absl::ascii_isalnum(c) || c == '_' || c == '-');
+  }
+  return plain ? FieldPath(parent, key)
+               : absl::StrCat(parent, "[", Quoted(key), "]");
+}
+
+std::string IndexPath(absl::string_view parent, int index) {
+  return absl::StrCat(parent, "[", index, "]");
+}
+
 std::string Nearest(absl::string_view word,
                     const std::vector<std::string>& candidates) {
   if (word.size() > kMaxWord) return "";

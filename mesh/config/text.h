@@ -7,13 +7,19 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
-// Small parts of messages about a configuration.
+// Small parts of messages about a configuration: names, paths, durations.
 
 namespace mesh::config {
 
 // `text` in double quotes, control characters escaped, the rest of a long one
 // left out.
 std::string Quoted(absl::string_view text);
+
+// Paths of fields in messages: `services.cart`, `methods["shop.Cart/*"]`,
+// `endpoints[3]`.
+std::string FieldPath(absl::string_view parent, absl::string_view field);
+std::string KeyPath(absl::string_view parent, absl::string_view key);
+std::string IndexPath(absl::string_view parent, int index);
 
 // The one of `candidates` that `word` is most likely a slip of the pen for:
 // the least edit distance (insert, delete, replace, swap of neighbours), case
