@@ -12,8 +12,10 @@ namespace mesh::base {
 constexpr size_t kShards = 8;
 inline size_t ThisShard() {
   static std::atomic<size_t> next{0};
-  thread_local const size_t shard =
-      next.fetch_add(1, std::memory_order_relaxed) % kShards;
+  thread_local size_t shard = kShards;  // None yet.
+  if (shard == kShards) {
+    shard = next.fetch_add(1, std::memory_order_relaxed) % kShards;
+  }
   return shard;
 }
 

@@ -13,10 +13,11 @@ namespace {
 using cluster::LiveEndpoint;
 using cluster::Readiness;
 
-// Finite upper bounds of the latency buckets, in nanoseconds.
-constexpr std::array<uint64_t, 39> MakeBounds() {
+// Upper bounds of the latency buckets, in nanoseconds; the last is infinite.
+constexpr size_t kBuckets = 40;
+constexpr std::array<uint64_t, kBuckets> MakeBounds() {
   constexpr uint64_t kTenths[] = {10, 15, 20, 30, 50, 70};
-  std::array<uint64_t, 39> bounds = {};
+  std::array<uint64_t, kBuckets> bounds = {};
   size_t size = 0;
   bounds[size++] = 50'000;
   bounds[size++] = 70'000;
@@ -24,9 +25,10 @@ constexpr std::array<uint64_t, 39> MakeBounds() {
     for (uint64_t factor : kTenths) bounds[size++] = tenth * factor;
   }
   bounds[size++] = 100'000'000'000;
+  bounds[size++] = ~uint64_t{0};
   return bounds;
 }
-constexpr std::array<uint64_t, 39> kBounds = MakeBounds();
+constexpr std::array<uint64_t, kBuckets> kBounds = MakeBounds();
 
 // Quarters of octaves: the numbers of one cell differ by less than a quarter,
 // so that a cell holds one bound at most.
@@ -36,7 +38,7 @@ constexpr uint64_t FirstOfCell(int cell) {
   return octave < 2 ? 0 : (uint64_t{4} + cell % 4) << (octave - 2);
 }
 inline int CellOf(uint64_t ns) {
-  const int octave = 63 - absl::countl_zero(ns | 4);
+  const int octave = 63 ^ absl::countl_zero(ns | 4);
   return octave * 4 + static_cast<int>(ns >> (octave - 2) & 3);
 }
 
@@ -45,9 +47,7 @@ constexpr std::array<uint8_t, kCells> MakeBucketOfCell() {
   std::array<uint8_t, kCells> buckets = {};
   uint8_t bucket = 0;
   for (int cell = 0; cell < kCells; ++cell) {
-    while (bucket < kBounds.size() && kBounds[bucket] < FirstOfCell(cell)) {
-      ++bucket;
-    }
+    while (kBounds[bucket] < FirstOfCell(cell)) ++bucket;
     buckets[cell] = bucket;
   }
   return buckets;
@@ -57,7 +57,7 @@ constexpr std::array<uint8_t, kCells> kBucketOfCell = MakeBucketOfCell();
 // The first bucket whose bound is not less than `ns`.
 inline size_t BucketOf(uint64_t ns) {
   const size_t bucket = kBucketOfCell[CellOf(ns)];
-  return bucket + (bucket < kBounds.size() && ns > kBounds[bucket]);
+  return bucket + (ns > kBounds[bucket]);
 }
 
 // A status code as an index. What is no status of gRPC counts as UNKNOWN.
@@ -105,7 +105,7 @@ HistogramSnapshot EmptyHistogram() {
   static const auto& bounds = *new std::vector<absl::Duration>([] {
     std::vector<absl::Duration> all;
     for (uint64_t ns : kBounds) all.push_back(absl::Nanoseconds(ns));
-    all.push_back(absl::InfiniteDuration());
+    all.back() = absl::InfiniteDuration();
     return all;
   }());
   HistogramSnapshot histogram;
@@ -154,12 +154,9 @@ inline void MethodMetrics::CountAttempt(AttemptReason reason) {
                                             : shard.transparent_retries);
 }
 
-inline void MethodMetrics::CountCall(absl::StatusCode code,
-                                     absl::Duration latency) {
-  static_assert(kBuckets == kBounds.size() + 1);
+inline void MethodMetrics::CountCall(absl::StatusCode code, uint64_t ns) {
+  static_assert(kBuckets == telemetry::kBuckets);
   Histogram& histogram = GetOrMake(ThisThreadsShard().by_status[IndexOf(code)]);
-  const auto ns = static_cast<uint64_t>(
-      std::max<int64_t>(absl::ToInt64Nanoseconds(latency), 0));
   Increment(histogram.counts[BucketOf(ns)]);
   histogram.sum_ns.fetch_add(ns, std::memory_order_relaxed);
 }
@@ -258,8 +255,9 @@ void ServiceMetrics::OnRetryDecision(const CallInfo&, const RetryEvent& event) {
 }
 
 void ServiceMetrics::OnCallEnd(const CallInfo& call, const CallEvent& event) {
+  const int64_t ns = absl::ToInt64Nanoseconds(event.end - call.start);
   (call.metrics != nullptr ? call.metrics : &other_)
-      ->CountCall(event.code, event.end - call.start);
+      ->CountCall(event.code, ns < 0 ? 0 : static_cast<uint64_t>(ns));
 }
 
 ServiceSnapshot ServiceMetrics::Snapshot(

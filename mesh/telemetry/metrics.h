@@ -40,7 +40,7 @@ class MethodMetrics {
  private:
   friend class ServiceMetrics;
 
-  static constexpr int kBuckets = 40;
+  static constexpr size_t kBuckets = 40;
   static constexpr int kCodes = 17;
 
   struct Histogram {
@@ -57,7 +57,7 @@ class MethodMetrics {
   };
 
   void CountAttempt(AttemptReason reason);
-  void CountCall(absl::StatusCode code, absl::Duration latency);
+  void CountCall(absl::StatusCode code, uint64_t ns);
   Shard& ThisThreadsShard();
 
   const std::string name_;
