@@ -435,7 +435,7 @@ TEST(EventLoopTest, MayBeDestroyedByATimerAndByAWatcher) {
   by_watcher.get_future().wait();
 }
 
-#if !defined(__SANITIZE_THREAD__)  // Which does not follow a fork.
+#if !defined(MESH_TSAN)  // Which does not follow a fork.
 TEST(EventLoopTest, AForkedChildMayDestroyItsCopy) {
   auto loop = std::make_unique<EventLoop>("test");
   RunOn(*loop, [] {});

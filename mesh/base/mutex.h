@@ -15,7 +15,7 @@
 
 namespace mesh::base {
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(MESH_TSAN)
 
 class ABSL_LOCKABLE Mutex {
  public:

@@ -66,8 +66,8 @@ class FileWatcherTest : public testing::Test {
   base::Mutex mu_;
   base::CondVar cond_;
   std::deque<absl::StatusOr<MeshOptions>> said_ ABSL_GUARDED_BY(mu_);
-  std::unique_ptr<FileWatcher> watcher_;
   base::EventLoop loop_{"watcher_test"};
+  std::unique_ptr<FileWatcher> watcher_;  // Goes before its loop.
 };
 
 std::string WithService(const std::string& name) {

@@ -29,6 +29,7 @@
 #include <sanitizer/tsan_interface.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -40,6 +41,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -326,6 +328,12 @@ class CancelledReactor final : public grpc::internal::ServerReactor {
 };
 
 }  // namespace
+
+// Does what the library's does, where the sanitizer sees it.
+void absl::Status::UnrefNonInlined(uintptr_t rep) {
+  status_internal::StatusRep* const status = RepToPointer(rep);
+  if (status->ref.fetch_sub(1, std::memory_order_acq_rel) == 1) delete status;
+}
 
 void grpc::internal::ServerCallbackCall::ScheduleOnDone(bool inline_ondone) {
   static auto* const next = NextMember<void, ServerCallbackCall, bool>(

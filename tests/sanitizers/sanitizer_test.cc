@@ -17,7 +17,7 @@
 namespace mesh::test {
 namespace {
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(MESH_TSAN)
 constexpr bool kTsan = true;
 #else
 constexpr bool kTsan = false;
