@@ -7,7 +7,6 @@
 //   if (!mesh.ok()) return Report(mesh.status());
 //   auto cart = shop::Cart::NewStub((*mesh)->Channel("cart"));
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,6 +18,7 @@
 #include "grpcpp/channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/client_interceptor.h"
+#include "mesh/log.h"
 #include "mesh/telemetry/observer.h"
 #include "mesh/telemetry/snapshot.h"
 #include "mesh/version.h"
@@ -28,12 +28,6 @@ namespace mesh {
 namespace v1 {
 class Config;  // mesh/v1/config.pb.h
 }
-
-enum class LogSeverity { kInfo, kWarning, kError };
-
-// Where log lines go. Called on any thread; must not block and must not call
-// into the mesh. Lines are rare: changes and troubles, never one a call.
-using LogSink = std::function<void(LogSeverity, absl::string_view line)>;
 
 // What is given in code, beside the configuration.
 struct Options {
@@ -55,7 +49,8 @@ struct ChannelOptions {
 };
 
 // The services that a process calls. Thread-safe. It may be destroyed before
-// its channels: they go on with the last endpoints that were known.
+// its channels: they go on as they are, discovery included, but the
+// configuration is watched no more.
 class Mesh {
  public:
   // Reads `path` (YAML or JSON, schema mesh.v1.Config) and watches it: a

@@ -71,6 +71,10 @@ struct RetryBudgetOptions {
 struct EndpointsFileOptions {
   std::string path;  // As it is to be opened.
   absl::Duration poll_interval = absl::Seconds(1);
+
+  bool operator==(const EndpointsFileOptions& o) const {
+    return path == o.path && poll_interval == o.poll_interval;
+  }
 };
 
 struct DnsOptions {
@@ -79,6 +83,11 @@ struct DnsOptions {
   absl::Duration min_refresh = absl::Seconds(1);
   absl::Duration max_refresh = absl::Seconds(300);
   std::vector<std::string> servers;  // "address:port". Empty: the system's.
+
+  bool operator==(const DnsOptions& o) const {
+    return name == o.name && port == o.port && min_refresh == o.min_refresh &&
+           max_refresh == o.max_refresh && servers == o.servers;
+  }
 };
 
 // Where endpoints come from.

@@ -1,0 +1,726 @@
+#include "mesh/channel/call.h"
+
+#include <limits>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "mesh/base/clock.h"
+#include "mesh/base/random.h"
+#include "mesh/channel/channel.h"
+
+namespace mesh::channel {
+namespace {
+
+using grpc::experimental::InterceptionHookPoints;
+using grpc::experimental::InterceptorBatchMethods;
+using grpc::internal::CallOpClientRecvStatus;
+using grpc::internal::CallOpClientSendClose;
+using grpc::internal::CallOpGenericRecvMessage;
+using grpc::internal::CallOpRecvInitialMetadata;
+using grpc::internal::CallOpSendInitialMetadata;
+using grpc::internal::CallOpSendMessage;
+using grpc::internal::InterceptorBatchMethodsImpl;
+using mesh::call::Action;
+
+constexpr char kPreviousAttempts[] = "grpc-previous-rpc-attempts";
+constexpr char kPushback[] = "grpc-retry-pushback-ms";
+
+// How early the clock of the other side may let an attempt's deadline pass.
+constexpr absl::Duration kClockSlack = absl::Milliseconds(5);
+
+// Set around FillOps(): the batch that goes down on this thread is one that is
+// started again.
+thread_local Call* restarting = nullptr;
+// Set around RunInterceptors(): what comes up is on its way to the application.
+thread_local InterceptorBatchMethods* delivering = nullptr;
+
+ConnectedEndpoint* Connected(cluster::LiveEndpoint* endpoint) {
+  return static_cast<ConnectedEndpoint*>(endpoint);
+}
+
+gpr_timespec ToGpr(absl::Time monotonic) {
+  if (monotonic == absl::InfiniteFuture()) {
+    return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+  }
+  if (monotonic < absl::UnixEpoch()) return gpr_inf_past(GPR_CLOCK_MONOTONIC);
+  const timespec time = absl::ToTimespec(monotonic);
+  gpr_timespec result;
+  result.tv_sec = time.tv_sec;
+  result.tv_nsec = static_cast<int32_t>(time.tv_nsec);
+  result.clock_type = GPR_CLOCK_MONOTONIC;
+  return result;
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      std::string(status.message()));
+}
+
+// Whether this failure came about before the call was given to any connection.
+// The core says so only in words: a failure to connect has this text and does
+// not have the words with which every answer of a peer begins (also where the
+// peer's message repeats such a text). Pinned by channel_test.
+bool NeverSent(const grpc::Status& status, absl::string_view debug) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+         absl::StrContains(debug, "failed to connect to all addresses") &&
+         !absl::StrContains(debug, "received from peer");
+}
+
+// Reads the reply as `whole` does, which it does not own.
+class Borrowed final : public grpc::internal::DeserializeFunc {
+ public:
+  explicit Borrowed(DeserializeFunc* whole) : whole_(whole) {}
+  grpc::Status Deserialize(grpc::ByteBuffer* buffer) override {
+    return whole_->Deserialize(buffer);
+  }
+
+ private:
+  DeserializeFunc* const whole_;
+};
+
+// What stands in for a Call in the interceptor lists of restarted batches.
+class RestartInterceptor final : public grpc::experimental::Interceptor {
+ public:
+  explicit RestartInterceptor(Call* call) : call_(call) {}
+  void Intercept(InterceptorBatchMethods* methods) override {
+    call_->InterceptRestarted(methods);
+  }
+
+ private:
+  Call* const call_;
+};
+
+}  // namespace
+
+Call::Call(std::shared_ptr<Channel> channel, Method* method,
+           const grpc::internal::RpcMethod& rpc, grpc::ClientContext* context,
+           grpc::CompletionQueue* queue)
+    : channel_(std::move(channel)),
+      service_(channel_->service()),
+      method_(method != nullptr ? method : service_->FindMethod(rpc.name())),
+      own_name_(method_ != nullptr ? "" : rpc.name()),
+      type_(rpc.method_type()),
+      context_(context),
+      queue_(queue),
+      snapshot_(service_->Snapshot()) {}
+
+Call::~Call() {
+  if (machine_.has_value() && !machine_->finished()) {
+    machine_->Abandon(base::Clock::Real().Now());
+  }
+  if (!unary()) service_->RemoveStream(this);
+  if (first_ != nullptr) grpc_call_unref(first_);
+}
+
+mesh::call::Moment Call::Now() {
+  const ServiceSnapshot* const snapshot = service_->Snapshot().get();
+  seen_ = snapshot;
+  mesh::call::Moment moment;
+  moment.now = base::Clock::Real().Now();
+  moment.picker = snapshot->picker.get();
+  moment.random = &base::ThreadRandom();
+  return moment;
+}
+
+grpc_call* Call::Begin() {
+  const mesh::call::Moment moment = Now();
+  call_info_.service = service_->name();
+  call_info_.method = method_ != nullptr ? absl::string_view(method_->name)
+                                         : absl::string_view(own_name_);
+  call_info_.metrics =
+      method_ != nullptr ? method_->metrics : service_->other_methods();
+  const config::MethodOptions& policy =
+      snapshot_->PolicyOf(method_, call_info_.method);
+  context_deadline_ = ToMonotonic(context_->raw_deadline(), moment.now);
+  call_info_.start = moment.now;
+  call_info_.deadline =
+      std::min(context_deadline_, moment.now + policy.timeout);
+  if (policy.wait_for_ready.has_value() &&
+      !Access::wait_for_ready_is_set(context_)) {
+    context_->set_wait_for_ready(*policy.wait_for_ready);
+  }
+
+  mesh::call::CallPlan plan;
+  plan.policy = &policy;
+  plan.budget = service_->budget();
+  plan.observer = service_->observer();
+  plan.idempotent = policy.idempotent.value_or(
+      method_ != nullptr && method_->idempotent.value_or(false));
+  plan.wait_for_ready = Access::wait_for_ready(context_);
+  plan.replayable = unary();
+  // Where all methods may be executed twice the machine retries whatever gRPC
+  // itself would; but it does not retry streams.
+  exact_ = !snapshot_->all_idempotent || !unary();
+  machine_.emplace(plan, &call_info_);
+  if (!unary()) service_->AddStream(this);
+
+  Action action = machine_->Start(moment);
+  switch (action.kind) {
+    case Action::Kind::kStartAttempt:
+      running_ = NewCall(action.endpoint, action.at);
+      break;
+    case Action::Kind::kFail:
+    case Action::Kind::kFinish:
+      running_ = NewFailedCall(action.status);
+      break;
+    case Action::Kind::kWait:
+    case Action::Kind::kSetTimer:
+      // Nothing is chosen before the first batch starts.
+      born_waiting_ = true;
+      waiting_.store(true, std::memory_order_relaxed);
+      running_ = NewCallOn(service_->runtime().placeholder(), nullptr,
+                           gpr_inf_future(GPR_CLOCK_REALTIME));
+      break;
+  }
+  return running_;
+}
+
+grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
+  attempt_deadline_ = deadline;
+  if (!unary()) stream_on_.store(endpoint, std::memory_order_relaxed);
+  return NewCallOn(Connected(endpoint)->CoreChannel(exact_),
+                   Access::Parent(context_),
+                   deadline == context_deadline_ ? context_->raw_deadline()
+                                                 : ToGpr(deadline));
+}
+
+grpc_call* Call::NewFailedCall(const absl::Status& status) {
+  grpc_channel* const channel = grpc_lame_client_channel_create(
+      "mesh", static_cast<grpc_status_code>(status.code()),
+      std::string(status.message()).c_str());
+  grpc_call* const call =
+      NewCallOn(channel, nullptr, gpr_inf_future(GPR_CLOCK_REALTIME));
+  grpc_channel_destroy(channel);
+  return call;
+}
+
+grpc_call* Call::NewCallOn(grpc_channel* channel, grpc_call* parent,
+                           gpr_timespec deadline) {
+  const std::string& authority = Access::Authority(context_);
+  grpc_slice host;
+  if (!authority.empty()) {
+    host = grpc_slice_from_copied_buffer(authority.data(), authority.size());
+  }
+  const grpc_slice path =
+      method_ != nullptr
+          ? method_->path
+          : grpc_slice_from_copied_buffer(own_name_.data(), own_name_.size());
+  grpc_call* const call = grpc_channel_create_call(
+      channel, parent, Access::Propagation(context_), queue_->cq(), path,
+      authority.empty() ? nullptr : &host, deadline, nullptr);
+  if (method_ == nullptr) grpc_slice_unref(path);
+  if (!authority.empty()) grpc_slice_unref(host);
+  grpc_census_call_set_context(call, context_->census_context());
+  return call;
+}
+
+// --- Batches on their way down
+
+void Call::PerformOpsOnCall(Ops* ops, grpc::internal::Call*) {
+  if (unary()) {
+    if (batch_count_ == 0) {
+      batches_[0].ops = ops;
+      batch_count_ = 1;
+    } else {
+      if (KnowsItsType(ops)) {
+        if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
+          Deserializer& deserializer = op->*DeserializerMember();
+          deserializer_ = std::move(deserializer);
+          deserializer = std::make_unique<Borrowed>(deserializer_.get());
+        }
+      }
+      // The first one may be on its way up.
+      base::MutexLock lock(&mu_);
+      batches_[1].ops = ops;
+      batch_count_ = 2;
+    }
+  }
+  if (born_waiting_ && PerformEarly(ops)) return;
+  if (!unary() && channel_->application_interceptors() == 0 &&
+      grpc::internal::g_global_client_interceptor_factory == nullptr &&
+      BringsNoStatus(ops)) {
+    // Nothing to see in this batch: no interception, gRPC's own speed.
+    grpc::internal::Call plain(running_, this, queue_);
+    ops->FillOps(&plain);
+    return;
+  }
+  grpc::internal::Call full(running_, this, queue_, info_);
+  ops->FillOps(&full);
+}
+
+bool Call::PerformEarly(Ops* ops) {
+  {
+    base::MutexLock lock(&mu_);
+    if (!waiting_.load(std::memory_order_relaxed)) return false;
+    early_.push_back({ops, nullptr});
+  }
+  // It goes down on the placeholder, through the application's interceptors,
+  // as far as HoldIfEarly().
+  grpc::internal::Call full(first_ != nullptr ? first_ : running_, this, queue_,
+                            info_);
+  ops->FillOps(&full);
+  return true;
+}
+
+bool Call::KnowsItsType(Ops* ops) const {
+  // The slot before the first virtual function points to the type's
+  // information (Itanium C++ ABI, 2.5.2). Null: compiled without RTTI.
+  const void* const* const table = *reinterpret_cast<const void* const**>(ops);
+  if (table[-1] != nullptr) return true;
+  static std::atomic<bool> logged{false};
+  if (!logged.exchange(true)) {
+    service_->runtime().Log(
+        LogSeverity::kWarning,
+        "a stub was compiled without RTTI (-fno-rtti): its calls are balanced "
+        "but not retried");
+  }
+  return false;
+}
+
+bool Call::BringsNoStatus(Ops* ops) {
+  const void* const table = *reinterpret_cast<const void* const*>(ops);
+  for (std::atomic<const void*>& known : plain_tables_) {
+    const void* const seen = known.load(std::memory_order_relaxed);
+    if (seen == table) return true;
+    if (seen != nullptr) continue;
+    if (!KnowsItsType(ops) ||
+        dynamic_cast<CallOpClientRecvStatus*>(ops) != nullptr) {
+      return false;
+    }
+    known.store(table, std::memory_order_relaxed);
+    return true;
+  }
+  // More kinds than there are: looking costs more than intercepting.
+  return false;
+}
+
+void Call::Intercept(InterceptorBatchMethods* methods) {
+  if (methods->QueryInterceptionHookPoint(
+          InterceptionHookPoints::PRE_SEND_CANCEL)) {
+    return OnCancelHook();
+  }
+  if (restarting == this) {
+    // The batch was counted as under way already when it was started before.
+    restarting = nullptr;
+    Access::CompleteAvalanching(queue_);
+    return methods->Proceed();
+  }
+  if (delivering == methods) {
+    delivering = nullptr;
+    return methods->Proceed();
+  }
+  if (methods->QueryInterceptionHookPoint(
+          InterceptionHookPoints::POST_RECV_STATUS) ||
+      methods->QueryInterceptionHookPoint(
+          InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+    return OnUp(methods, /*restarted=*/false);
+  }
+  OnDown(methods);
+}
+
+void Call::InterceptRestarted(InterceptorBatchMethods* methods) {
+  if (restarting == this) {
+    restarting = nullptr;
+    Access::CompleteAvalanching(queue_);
+    return methods->Proceed();
+  }
+  OnUp(methods, /*restarted=*/true);
+}
+
+void Call::OnDown(InterceptorBatchMethods* methods) {
+  if (unary() && !has_request_ &&
+      methods->QueryInterceptionHookPoint(
+          InterceptionHookPoints::PRE_SEND_MESSAGE)) {
+    // A reference to the serialized request, not a copy.
+    request_ = *methods->GetSerializedSendMessage();
+    has_request_ = true;
+  }
+  if (born_waiting_ && HoldIfEarly(methods)) return;
+  methods->Proceed();
+}
+
+bool Call::HoldIfEarly(InterceptorBatchMethods* methods) {
+  Ops* started_meanwhile = nullptr;
+  {
+    base::MutexLock lock(&mu_);
+    // `methods` is a part of its batch, and batches don't overlap: so it is the
+    // one that begins nearest before it.
+    const auto at = reinterpret_cast<uintptr_t>(methods);
+    constexpr uintptr_t kLargestBatch = 4096;
+    EarlyBatch* batch = nullptr;
+    for (EarlyBatch& candidate : early_) {
+      const auto begin = reinterpret_cast<uintptr_t>(candidate.ops);
+      if (candidate.held == nullptr && begin < at &&
+          at - begin < kLargestBatch &&
+          (batch == nullptr || candidate.ops > batch->ops)) {
+        batch = &candidate;
+      }
+    }
+    if (batch == nullptr) return false;  // On its way up, or not early.
+    if (waiting_.load(std::memory_order_relaxed)) {
+      batch->held = methods;
+      if (std::exchange(engaged_, true)) return true;
+    } else {
+      // The wait ended while the application's interceptors had it.
+      started_meanwhile = batch->ops;
+      early_.erase(early_.begin() + (batch - early_.data()));
+      if (first_ == nullptr) return false;  // Cancelled, as the placeholder is.
+    }
+  }
+  if (started_meanwhile != nullptr) {
+    Restart(started_meanwhile, first_);
+    return true;
+  }
+  auto action = machine_->OnEndpointsChanged(Now());
+  if (action.has_value()) Act(*std::move(action));
+  return true;
+}
+
+// --- Batches on their way up
+
+void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
+  const bool has_status = methods->QueryInterceptionHookPoint(
+      InterceptionHookPoints::POST_RECV_STATUS);
+  if (unary()) {
+    if (has_status) return OnUnaryStatus(methods);
+    if (methods->QueryInterceptionHookPoint(
+            InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+      return OnUnaryStart(methods);
+    }
+  } else if (has_status && !machine_->finished()) {
+    // A stream's outcome is learnt from, and passed on.
+    mesh::call::AttemptOutcome outcome = Outcome(*methods->GetRecvStatus());
+    outcome.committed = true;
+    machine_->OnAttemptDone(outcome, Now());
+    service_->RemoveStream(this);
+  }
+  Proceed(methods, restarted);
+}
+
+// The first of the two batches of a unary call. Its initial metadata is held
+// back until it is known that it will not be another attempt's: unless there is
+// some, or the application waits for it before it asks for the status.
+void Call::OnUnaryStart(InterceptorBatchMethods* methods) {
+  bool hold;
+  bool judge;
+  {
+    base::MutexLock lock(&mu_);
+    const bool status_will_come =
+        batch_count_ == 2 ||
+        // A tag of the callback API's: it starts both batches in one go.
+        batches_[0].ops->core_cq_tag() != batches_[0].ops;
+    hold = status_will_come && !machine_->finished() &&
+           Access::InitialMetadata(context_).map()->empty();
+    if (hold) {
+      batches_[0].held = methods;
+    } else {
+      committed_ = true;
+    }
+    start_is_up_ = true;
+    judge = batches_[1].held != nullptr;
+  }
+  if (!hold) Proceed(methods, restarted_);
+  // If the other batch is not up, this object may be gone.
+  if (judge) Judge();
+}
+
+void Call::OnUnaryStatus(InterceptorBatchMethods* methods) {
+  if (batch_count_ == 2) {
+    base::MutexLock lock(&mu_);
+    batches_[1].held = methods;
+    if (!start_is_up_) return;  // OnUnaryStart() goes on.
+  } else {
+    batches_[0].held = methods;
+  }
+  Judge();
+}
+
+void Call::Judge() {
+  if (machine_->finished()) return Deliver();
+  Methods* const last = batches_[batch_count_ - 1].held;
+  Act(machine_->OnAttemptDone(Outcome(*last->GetRecvStatus()), Now()));
+}
+
+mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {
+  mesh::call::AttemptOutcome outcome;
+  outcome.code = static_cast<absl::StatusCode>(status.error_code());
+  if (status.ok()) return outcome;
+  outcome.never_sent = NeverSent(status, context_->debug_error_string());
+  outcome.committed = committed_ || !has_request_;
+  for (int i = 0; i < batch_count_ && i < 2 && !outcome.committed; ++i) {
+    // Only batches whose type is known can be armed again.
+    outcome.committed = !KnowsItsType(batches_[i].ops);
+  }
+  outcome.attempt_timed_out =
+      status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
+      attempt_deadline_ < call_info_.deadline &&
+      base::Clock::Real().Now() + kClockSlack >= attempt_deadline_;
+  const auto& trailers = context_->GetServerTrailingMetadata();
+  const auto pushback = trailers.find(kPushback);
+  if (pushback != trailers.end()) {
+    int64_t milliseconds = -1;
+    if (!absl::SimpleAtoi(
+            absl::string_view(pushback->second.data(), pushback->second.size()),
+            &milliseconds)) {
+      milliseconds = -1;
+    }
+    outcome.pushback = absl::Milliseconds(milliseconds);
+  }
+  return outcome;
+}
+
+// --- What is to be done next
+
+void Call::Act(Action action) {
+  switch (action.kind) {
+    case Action::Kind::kStartAttempt: {
+      grpc_call* const next = NewCall(action.endpoint, action.at);
+      if (waiting_.load(std::memory_order_relaxed)) return Start(next);
+      return TryAgain(next);
+    }
+    case Action::Kind::kSetTimer:
+    case Action::Kind::kWait:
+      return Park(action);
+    case Action::Kind::kFail:
+      if (waiting_.load(std::memory_order_relaxed)) {
+        return Start(NewFailedCall(action.status));
+      }
+      *batches_[batch_count_ - 1].held->GetRecvStatus() = ToGrpc(action.status);
+      Access::SetDebugString(context_,
+                             absl::StrCat("mesh: ", action.status.message()));
+      return Deliver();
+    case Action::Kind::kFinish:
+      return Deliver();
+  }
+}
+
+void Call::Park(const Action& action) {
+  {
+    // Whoever resumes the call takes this lock first.
+    grpc::internal::MutexLock lock(Access::Mu(context_));
+    if (!cancelled_) {
+      parked_ = service_->Park(
+          this, action.kind == Action::Kind::kWait ? seen_ : nullptr,
+          action.at);
+      return;
+    }
+  }
+  OnCancelled();
+}
+
+void Call::Resume() {
+  grpc::internal::MutexLock lock(Access::Mu(context_));
+  parked_ = 0;
+}
+
+void Call::OnTimer() {
+  Resume();
+  auto action = machine_->OnTimer(Now());
+  if (action.has_value()) Act(*std::move(action));
+}
+
+void Call::OnEndpointsChanged() {
+  Resume();
+  auto action = machine_->OnEndpointsChanged(Now());
+  if (action.has_value()) Act(*std::move(action));
+}
+
+void Call::OnCancelled() {
+  Resume();
+  machine_->OnCancelled(Now());
+  if (waiting_.load(std::memory_order_relaxed)) return Start(nullptr);
+  *batches_[batch_count_ - 1].held->GetRecvStatus() =
+      grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
+  Deliver();
+}
+
+// TryCancel() has the context's lock: nothing is done here but to tell.
+void Call::OnCancelHook() {
+  cancelled_ = true;
+  if (parked_ != 0) service_->CancelParked(parked_);
+}
+
+void Call::CutOffIfOn(const ConnectedEndpoint* endpoint) {
+  if (stream_on_.load(std::memory_order_relaxed) != endpoint) return;
+  grpc::internal::MutexLock lock(Access::Mu(context_));
+  grpc_call_cancel_with_status(
+      context_->c_call(), GRPC_STATUS_UNAVAILABLE,
+      "the endpoint was removed and its drain timeout is over", nullptr);
+}
+
+// Makes `next` the context's call, so that TryCancel(), peer() and the like are
+// about the attempt that runs. False when the call has been cancelled.
+bool Call::Swap(grpc_call* next, grpc_call** previous) {
+  grpc::internal::MutexLock lock(Access::Mu(context_));
+  if (cancelled_) return false;
+  *previous = Access::SwapCall(context_, next);
+  return true;
+}
+
+// Starts what was held until there was an endpoint, or a status. Null: the call
+// was cancelled, and with it the placeholder.
+void Call::Start(grpc_call* next) {
+  grpc_call* placeholder = nullptr;
+  if (next != nullptr && !Swap(next, &placeholder)) {
+    grpc_call_unref(next);
+    if (!machine_->finished()) {
+      mesh::call::AttemptOutcome cancelled;
+      cancelled.code = absl::StatusCode::kCancelled;
+      cancelled.committed = true;
+      machine_->OnAttemptDone(cancelled, Now());
+    }
+    next = nullptr;
+  }
+  if (next != nullptr && context_->credentials() != nullptr) {
+    context_->set_credentials(context_->credentials());
+  }
+  absl::InlinedVector<EarlyBatch, 2> held;
+  {
+    base::MutexLock lock(&mu_);
+    if (next != nullptr) {
+      first_ = placeholder;
+      running_ = next;
+    }
+    waiting_.store(false, std::memory_order_release);
+    for (auto it = early_.begin(); it != early_.end();) {
+      if (it->held == nullptr) {
+        ++it;  // Still with the application's interceptors.
+        continue;
+      }
+      held.push_back(*it);
+      it = early_.erase(it);
+    }
+  }
+  // With the last one the call may end, and this object with it.
+  for (const EarlyBatch& batch : held) {
+    if (next != nullptr) {
+      Restart(batch.ops, placeholder);
+    } else {
+      batch.held->Proceed();
+    }
+  }
+}
+
+void Call::TryAgain(grpc_call* next) {
+  grpc_call* previous = nullptr;
+  if (!Swap(next, &previous)) {
+    grpc_call_unref(next);
+    mesh::call::AttemptOutcome cancelled;
+    cancelled.code = absl::StatusCode::kCancelled;
+    cancelled.committed = true;
+    machine_->OnAttemptDone(cancelled, Now());
+    *batches_[batch_count_ - 1].held->GetRecvStatus() =
+        grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
+    return Deliver();
+  }
+  // What was received lives in the call that received it.
+  Access::InitialMetadata(context_).Reset();
+  Access::TrailingMetadata(context_).Reset();
+  Access::SetDebugString(context_, "");
+  auto& metadata = Access::SentMetadata(context_);
+  metadata.erase(kPreviousAttempts);
+  if (machine_->previous_attempts() > 0) {
+    metadata.emplace(kPreviousAttempts,
+                     absl::StrCat(machine_->previous_attempts()));
+  }
+  if (context_->credentials() != nullptr) {
+    context_->set_credentials(context_->credentials());
+  }
+  grpc_call* const was = running_;
+  running_ = next;
+  start_is_up_ = false;
+  const int count = batch_count_;
+  Ops* ops[2] = {batches_[0].ops, batches_[1].ops};
+  grpc::Status* const status = batches_[count - 1].held->GetRecvStatus();
+  for (int i = 0; i < count; ++i) {
+    Rearm(ops[i], i == count - 1 ? status : nullptr);
+    batches_[i].held = nullptr;
+  }
+  // The batches hold references of their own to `was` until they are started
+  // again. The first call of all is kept: it owns their memory.
+  if (first_ == nullptr) {
+    first_ = previous;
+  } else {
+    grpc_call_unref(previous);
+  }
+  // With the last one the call may end, and this object with it.
+  for (int i = 0; i < count; ++i) Restart(ops[i], was);
+}
+
+void Call::Rearm(Ops* ops, grpc::Status* status) {
+  // A CallOpRecvMessage stays armed, whatever its type is.
+  if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
+    op->*DeserializerMember() = std::make_unique<Borrowed>(deserializer_.get());
+  }
+  if (auto* op = dynamic_cast<CallOpSendInitialMetadata*>(ops)) {
+    op->SendInitialMetadata(&Access::SentMetadata(context_),
+                            Access::InitialMetadataFlags(context_));
+  }
+  if (auto* op = dynamic_cast<CallOpSendMessage*>(ops)) {
+    *op = CallOpSendMessage();  // It remembers that it failed.
+    // A ByteBuffer is its own serialization: this cannot fail.
+    const grpc::Status ignored = op->SendMessage(request_);
+    (void)ignored;
+  }
+  if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(ops)) {
+    op->RecvInitialMetadata(context_);
+  }
+  if (auto* op = dynamic_cast<CallOpClientSendClose*>(ops)) {
+    op->ClientSendClose();
+  }
+  if (status != nullptr) {
+    auto* const op = dynamic_cast<CallOpClientRecvStatus*>(ops);
+    new (op) CallOpClientRecvStatus();  // It keeps the old debug string.
+    op->ClientRecvStatus(context_, status);
+  }
+}
+
+// Starts a batch on running_ that was started on `was`.
+void Call::Restart(Ops* ops, grpc_call* was) {
+  grpc::experimental::ClientRpcInfo* info = info_;
+  if (channel_->application_interceptors() > 0) {
+    // The application's interceptors have seen it go down already.
+    if (restart_context_ == nullptr) {
+      restart_context_ = std::make_unique<grpc::ClientContext>();
+      SetNextInterceptor(new RestartInterceptor(this));
+      const grpc::internal::RpcMethod rpc(info_->method(), type_);
+      restart_info_ = Access::SetRpcInfo(restart_context_.get(), rpc,
+                                         channel_.get(), channel_->factories(),
+                                         channel_->application_interceptors());
+    }
+    info = restart_info_;
+  }
+  restarted_ = true;
+  grpc::internal::Call call(running_, this, queue_, info);
+  grpc_call_unref(was);  // FillOps() had taken a reference.
+  restarting = this;
+  ops->FillOps(&call);
+}
+
+void Call::Deliver() {
+  const int count = batch_count_;
+  InterceptorBatchMethods* held[2] = {batches_[0].held, batches_[1].held};
+  const bool restarted = restarted_;
+  for (int i = 0; i < count && i < 2; ++i) {
+    batches_[i].held = nullptr;
+  }
+  for (int i = 0; i < count && i < 2; ++i) {
+    if (held[i] != nullptr) Proceed(held[i], restarted);
+  }
+}
+
+void Call::Proceed(InterceptorBatchMethods* methods, bool restarted) {
+  if (!restarted || restart_info_ == nullptr) return methods->Proceed();
+  // All the way up, through the application's interceptors too.
+  full_call_ = grpc::internal::Call(running_, this, queue_, info_);
+  auto* const batch = static_cast<InterceptorBatchMethodsImpl*>(methods);
+  batch->SetCall(&full_call_);
+  delivering = methods;
+  batch->RunInterceptors();
+}
+
+}  // namespace mesh::channel

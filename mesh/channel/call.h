@@ -1,0 +1,181 @@
+#ifndef MESH_CHANNEL_CALL_H_
+#define MESH_CHANNEL_CALL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/base/mutex.h"
+#include "mesh/call/call_machine.h"
+#include "mesh/channel/connection.h"
+#include "mesh/channel/grpc_access.h"
+#include "mesh/channel/service.h"
+#include "mesh/telemetry/observer.h"
+
+namespace mesh::channel {
+
+class Channel;
+
+// One logical call on gRPC: the shell around a CallMachine. It is the call's
+// last interceptor, so it sees each batch go down and come back, and its hook,
+// so it sees which batches the application starts. gRPC owns it with the
+// ClientContext.
+//
+// The first attempt is gRPC's own batch, untouched. When its status comes back
+// the machine judges it, on the thread that brought it; if the call is to be
+// tried again, the application's own batches are armed once more and started on
+// a grpc_call of another endpoint: same tag, same queue, same message objects,
+// no thread between. A batch that must wait (there is no endpoint yet, a
+// backoff) is held by not letting the interceptors go on.
+//
+// The ways through this file:
+//   CreateCall -> Begin
+//   a batch goes down: PerformOpsOnCall -> Intercept -> OnDown
+//   a batch comes back: Intercept -> OnUp -> OnStatus -> Act
+//   Act: Deliver | TryAgain | Start (first attempt after a wait) | Park
+//   a parked call: OnTimer | OnEndpointsChanged | OnCancelled -> Act
+class Call final : public grpc::experimental::Interceptor,
+                   public grpc::internal::CallHook {
+ public:
+  Call(std::shared_ptr<Channel> channel, Method* method,
+       const grpc::internal::RpcMethod& rpc, grpc::ClientContext* context,
+       grpc::CompletionQueue* queue);
+  ~Call() override;
+
+  // Chooses the first endpoint and returns the grpc_call to begin with, which
+  // is a placeholder while there is none. Never null.
+  grpc_call* Begin();
+  // `info`: the interceptors of the call. Its owner is the context.
+  void set_info(grpc::experimental::ClientRpcInfo* info) { info_ = info; }
+
+  // --- From gRPC
+  void PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,
+                        grpc::internal::Call* call) override;
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override;
+
+  // --- From the service's control thread, for a call that was parked
+  void OnTimer();
+  void OnEndpointsChanged();
+  void OnCancelled();
+  // Cancels the call if it runs on `endpoint`.
+  void CutOffIfOn(const ConnectedEndpoint* endpoint);
+
+  // From the interceptor that stands in for this one after a retry.
+  void InterceptRestarted(grpc::experimental::InterceptorBatchMethods* methods);
+
+ private:
+  using Methods = grpc::experimental::InterceptorBatchMethods;
+  using Ops = grpc::internal::CallOpSetInterface;
+
+  // A batch of a unary call. There are one, or two when the application (or
+  // the callback API) takes the initial metadata apart from the rest.
+  struct Batch {
+    Ops* ops = nullptr;
+    Methods* held = nullptr;  // On its way up, not let go on.
+  };
+  // A batch that was started before there was an endpoint.
+  struct EarlyBatch {
+    Ops* ops = nullptr;
+    Methods* held = nullptr;  // On its way down.
+  };
+
+  bool unary() const { return type_ == grpc::internal::RpcMethod::NORMAL_RPC; }
+  mesh::call::Moment Now();
+  grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
+  grpc_call* NewFailedCall(const absl::Status& status);
+  grpc_call* NewCallOn(grpc_channel* channel, grpc_call* parent,
+                       gpr_timespec deadline);
+
+  // Batches on their way down.
+  bool PerformEarly(Ops* ops);
+  bool BringsNoStatus(Ops* ops);
+  void OnDown(Methods* methods);
+  bool HoldIfEarly(Methods* methods);
+
+  // Batches on their way up.
+  void OnUp(Methods* methods, bool restarted);
+  void OnUnaryStart(Methods* methods);
+  void OnUnaryStatus(Methods* methods);
+  void Judge();
+  mesh::call::AttemptOutcome Outcome(const grpc::Status& status) const;
+
+  // What is to be done next.
+  void Act(mesh::call::Action action);
+  void Park(const mesh::call::Action& action);
+  void Resume();
+  void Start(grpc_call* next);
+  void TryAgain(grpc_call* next);
+  bool Swap(grpc_call* next, grpc_call** previous);
+  void Rearm(Ops* ops, grpc::Status* status);
+  void Restart(Ops* ops, grpc_call* was);
+  void Deliver();
+  void Proceed(Methods* methods, bool restarted);
+  void OnCancelHook();
+  bool KnowsItsType(Ops* ops) const;
+
+  // Constant after Begin().
+  const std::shared_ptr<Channel> channel_;
+  Service* const service_;
+  Method* const method_;        // Null for a method that no stub registered.
+  const std::string own_name_;  // Of the method, if method_ is null.
+  const grpc::internal::RpcMethod::RpcType type_;
+  grpc::ClientContext* const context_;
+  grpc::CompletionQueue* const queue_;
+  grpc::experimental::ClientRpcInfo* info_ = nullptr;
+  const ServiceSnapshotPtr snapshot_;  // The policy, for the call's life.
+  telemetry::CallInfo call_info_;
+  absl::Time context_deadline_;  // The application's own.
+  bool exact_ = true;            // On channels with gRPC's own retries.
+  bool born_waiting_ = false;
+
+  // The machine, and all else that is not guarded, belongs to whom the one
+  // outstanding event comes to: gRPC or the lot of parked calls hands it over.
+  std::optional<mesh::call::CallMachine> machine_;
+  grpc_call* running_ = nullptr;  // What batches are started on. The context's.
+  grpc_call* first_ = nullptr;    // Once it runs no more. Holds the arena of
+                                  // the application's batches. Ours.
+  absl::Time attempt_deadline_ = absl::InfiniteFuture();
+  const ServiceSnapshot* seen_ = nullptr;  // Of the last pick. Not to be used.
+  bool restarted_ = false;                 // Batches have been started again.
+  bool committed_ = false;  // The application has initial metadata.
+  bool start_is_up_ = false;
+  bool has_request_ = false;
+  grpc::ByteBuffer request_;
+  Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
+  Batch batches_[2];
+  int batch_count_ = 0;
+
+  // For what comes on several threads: batches of a call that waits for its
+  // first endpoint, and the two batches of a unary call.
+  base::Mutex mu_;
+  std::atomic<bool> waiting_{false};           // Written with mu_.
+  bool engaged_ ABSL_GUARDED_BY(mu_) = false;  // Someone looks for an endpoint.
+  absl::InlinedVector<EarlyBatch, 2> early_ ABSL_GUARDED_BY(mu_);
+
+  // Guarded by the context's lock, which TryCancel() holds.
+  bool cancelled_ = false;
+  uint64_t parked_ = 0;  // Id, once the call has been parked.
+
+  // Where a stream runs, for CutOffIfOn().
+  std::atomic<const cluster::LiveEndpoint*> stream_on_{nullptr};
+
+  // Interceptors of restarted batches: all but the application's own.
+  std::unique_ptr<grpc::ClientContext> restart_context_;
+  grpc::experimental::ClientRpcInfo* restart_info_ = nullptr;
+  // With all interceptors again, for delivering what a restarted batch brought.
+  grpc::internal::Call full_call_;
+
+  // Virtual tables of this stream's batches that bring no status.
+  std::atomic<const void*> plain_tables_[4] = {};
+};
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_CALL_H_

@@ -1,0 +1,184 @@
+#include "mesh/channel/channel.h"
+
+#include <functional>
+#include <limits>
+#include <utility>
+
+#include "mesh/base/clock.h"
+#include "mesh/base/random.h"
+#include "mesh/channel/call.h"
+
+namespace mesh::channel {
+namespace {
+
+thread_local grpc::experimental::Interceptor* next_interceptor = nullptr;
+
+// Hands out the Call that CreateCall() has just made. Null when the interceptor
+// list is made by someone else: then that call is not ours.
+class CallFactory final
+    : public grpc::experimental::ClientInterceptorFactoryInterface {
+ public:
+  grpc::experimental::Interceptor* CreateClientInterceptor(
+      grpc::experimental::ClientRpcInfo*) override {
+    return std::exchange(next_interceptor, nullptr);
+  }
+};
+
+// Puts `tag` on `queue` once, with the `ok` that Fire() is given: an empty
+// batch of a call that goes nowhere. Deletes itself.
+class Notification final : public grpc::internal::CompletionQueueTag {
+ public:
+  Notification(grpc_channel* placeholder, grpc::CompletionQueue* queue,
+               void* tag)
+      : queue_(queue),
+        tag_(tag),
+        call_(grpc_channel_create_call(
+            placeholder, nullptr, GRPC_PROPAGATE_DEFAULTS, queue->cq(),
+            grpc_slice_from_static_string("/"), nullptr,
+            gpr_inf_future(GPR_CLOCK_REALTIME), nullptr)) {
+    // A shutdown of the queue waits for this, as it does for gRPC's watches.
+    Access::RegisterAvalanching(queue_);
+  }
+
+  void Fire(bool ok) {
+    ok_ = ok;
+    grpc_call_start_batch(call_, nullptr, 0, this, nullptr);
+  }  // May be deleted by now.
+
+  bool FinalizeResult(void** tag, bool* ok) override {
+    *tag = tag_;
+    *ok = ok_;
+    grpc_call_unref(call_);
+    Access::CompleteAvalanching(queue_);
+    delete this;
+    return true;
+  }
+
+ private:
+  grpc::CompletionQueue* const queue_;
+  void* const tag_;
+  grpc_call* const call_;
+  bool ok_ = false;
+};
+
+}  // namespace
+
+void SetNextInterceptor(grpc::experimental::Interceptor* interceptor) {
+  next_interceptor = interceptor;
+}
+
+absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now) {
+  if (deadline.tv_sec == std::numeric_limits<int64_t>::max()) {
+    return absl::InfiniteFuture();
+  }
+  if (deadline.tv_sec == std::numeric_limits<int64_t>::min()) {
+    return absl::InfinitePast();
+  }
+  const absl::Duration since_epoch =
+      absl::Seconds(deadline.tv_sec) + absl::Nanoseconds(deadline.tv_nsec);
+  switch (deadline.clock_type) {
+    case GPR_CLOCK_MONOTONIC:
+      return absl::UnixEpoch() + since_epoch;
+    case GPR_TIMESPAN:
+      return now + since_epoch;
+    default: {
+      const gpr_timespec wall = gpr_now(GPR_CLOCK_REALTIME);
+      return now + (since_epoch - absl::Seconds(wall.tv_sec) -
+                    absl::Nanoseconds(wall.tv_nsec));
+    }
+  }
+}
+
+Channel::Channel(std::shared_ptr<Service> service,
+                 InterceptorFactories interceptors)
+    : service_(std::move(service)), factories_(std::move(interceptors)) {
+  factories_.push_back(std::make_unique<CallFactory>());
+}
+
+grpc::internal::Call Channel::CreateCall(
+    const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
+    grpc::CompletionQueue* queue) {
+  return CreateCallInternal(method, context, queue, 0);
+}
+
+grpc::internal::Call Channel::CreateCallInternal(
+    const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
+    grpc::CompletionQueue* queue, size_t interceptor_position) {
+  if (interceptor_position > application_interceptors()) {
+    return CreateUnseenCall(method, context, queue);
+  }
+  auto* const call =
+      new Call(shared_from_this(), static_cast<Method*>(method.channel_tag()),
+               method, context, queue);
+  grpc_call* const core = call->Begin();
+  SetNextInterceptor(call);
+  auto* const info = Access::SetRpcInfo(context, method, this, factories_,
+                                        interceptor_position);
+  call->set_info(info);
+  Access::SetCall(context, core);
+  return grpc::internal::Call(core, call, queue, info);
+}
+
+// An interceptor behind ours (gRPC's global one) makes calls that begin behind
+// itself. They are balanced, and that is all.
+grpc::internal::Call Channel::CreateUnseenCall(
+    const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
+    grpc::CompletionQueue* queue) {
+  auto* const info =
+      Access::SetRpcInfo(context, method, this, factories_, factories_.size());
+  balancing::PickArgs args;
+  args.random = &base::ThreadRandom();
+  const balancing::PickResult pick = service_->Snapshot()->picker->Pick(args);
+  grpc_channel* core = service_->runtime().placeholder();
+  if (pick.kind == balancing::PickResult::Kind::kUse) {
+    core = static_cast<ConnectedEndpoint*>(pick.endpoint)
+               ->CoreChannel(/*exact=*/true);
+  }
+  const grpc_slice path = grpc_slice_from_copied_string(method.name());
+  grpc_call* const call = grpc_channel_create_call(
+      core, Access::Parent(context), Access::Propagation(context), queue->cq(),
+      path, nullptr, context->raw_deadline(), nullptr);
+  grpc_slice_unref(path);
+  if (pick.endpoint != nullptr) pick.endpoint->Release();
+  Access::SetCall(context, call);
+  return grpc::internal::Call(call, this, queue, info);
+}
+
+void Channel::PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,
+                               grpc::internal::Call* call) {
+  ops->FillOps(call);
+}
+
+void* Channel::RegisterMethod(const char* method) {
+  return service_->RegisterMethod(method);
+}
+
+grpc_connectivity_state Channel::GetState(bool try_to_connect) {
+  return service_->GetState(try_to_connect);
+}
+
+void Channel::NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
+                                      gpr_timespec deadline,
+                                      grpc::CompletionQueue* queue, void* tag) {
+  auto* const notification =
+      new Notification(service_->runtime().placeholder(), queue, tag);
+  service_->WatchState(
+      last_observed, ToMonotonic(deadline, base::Clock::Real().Now()),
+      [notification](bool changed) { notification->Fire(changed); });
+}
+
+bool Channel::WaitForStateChangeImpl(grpc_connectivity_state last_observed,
+                                     gpr_timespec deadline) {
+  grpc::CompletionQueue queue;
+  void* tag = nullptr;
+  bool ok = false;
+  NotifyOnStateChangeImpl(last_observed, deadline, &queue, nullptr);
+  queue.Next(&tag, &ok);
+  return ok;
+}
+
+grpc::CompletionQueue* Channel::CallbackCQ() {
+  return service_->runtime().CallbackQueue();
+}
+
+}  // namespace mesh::channel

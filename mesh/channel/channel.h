@@ -1,0 +1,63 @@
+#ifndef MESH_CHANNEL_CHANNEL_H_
+#define MESH_CHANNEL_CHANNEL_H_
+
+#include <memory>
+
+#include "grpcpp/grpcpp.h"
+#include "mesh/channel/grpc_access.h"
+#include "mesh/channel/service.h"
+
+namespace mesh::channel {
+
+// What a stub is given: gRPC's channel interface over one service. Each call
+// gets a Call (call.h), which is its shell. Thread-safe.
+class Channel final : public grpc::ChannelInterface,
+                      public grpc::internal::CallHook,
+                      public std::enable_shared_from_this<Channel> {
+ public:
+  // `interceptors`: the application's own, outermost first.
+  Channel(std::shared_ptr<Service> service, InterceptorFactories interceptors);
+
+  Service* service() const { return service_.get(); }
+  // The application's interceptors and after them the call's own.
+  const InterceptorFactories& factories() const { return factories_; }
+  size_t application_interceptors() const { return factories_.size() - 1; }
+
+  grpc_connectivity_state GetState(bool try_to_connect) override;
+
+ private:
+  // A call that no interceptor sees, and so no Call either.
+  grpc::internal::Call CreateUnseenCall(const grpc::internal::RpcMethod& method,
+                                        grpc::ClientContext* context,
+                                        grpc::CompletionQueue* queue);
+
+  grpc::internal::Call CreateCall(const grpc::internal::RpcMethod& method,
+                                  grpc::ClientContext* context,
+                                  grpc::CompletionQueue* queue) override;
+  grpc::internal::Call CreateCallInternal(
+      const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
+      grpc::CompletionQueue* queue, size_t interceptor_position) override;
+  void PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,
+                        grpc::internal::Call* call) override;
+  void* RegisterMethod(const char* method) override;
+  void NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
+                               gpr_timespec deadline,
+                               grpc::CompletionQueue* queue,
+                               void* tag) override;
+  bool WaitForStateChangeImpl(grpc_connectivity_state last_observed,
+                              gpr_timespec deadline) override;
+  grpc::CompletionQueue* CallbackCQ() override;
+
+  const std::shared_ptr<Service> service_;
+  InterceptorFactories factories_;
+};
+
+// What a factory at the end of factories() hands out next on this thread.
+void SetNextInterceptor(grpc::experimental::Interceptor* interceptor);
+
+// `deadline` on the monotonic clock, whose time is `now`.
+absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now);
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_CHANNEL_H_

@@ -1,0 +1,255 @@
+#include "mesh/channel/channel.h"
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "mesh/mesh.h"
+#include "mesh/v1/config.pb.h"
+#include "tests/support/test_server.h"
+#include "tests/support/test_service.grpc.pb.h"
+
+namespace mesh::channel {
+namespace {
+
+using test::TestServer;
+using test::TestService;
+
+class ChannelTest : public testing::Test {
+ protected:
+  // Endpoints of the service "test", with all methods idempotent or not.
+  std::unique_ptr<Mesh> MakeMesh(const std::vector<std::string>& addresses,
+                                 bool idempotent) {
+    v1::Config config;
+    v1::Service& service = (*config.mutable_services())["test"];
+    for (const std::string& address : addresses) {
+      service.add_endpoints()->set_address(address);
+    }
+    service.mutable_policy()->set_idempotent(idempotent);
+    service.mutable_retry_budget()->set_min_per_second(10000);
+    auto mesh = Mesh::Create(config);
+    EXPECT_TRUE(mesh.ok()) << mesh.status();
+    return *std::move(mesh);
+  }
+};
+
+TEST_F(ChannelTest, AnswersAUnaryCall) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  TestServer& server = **server_started;
+  auto mesh = MakeMesh({server.address()}, true);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  for (int i = 0; i < 100; ++i) {
+    grpc::ClientContext context;
+    test::Request request;
+    request.set_payload("hello");
+    test::Reply reply;
+    const grpc::Status status = stub->Unary(&context, request, &reply);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(reply.payload(), "hello");
+  }
+}
+
+TEST_F(ChannelTest, RetriesElsewhereInEveryStyle) {
+  auto good_started = TestServer::Start();
+  ASSERT_TRUE(good_started.ok());
+  TestServer& good = **good_started;
+  auto bad_started = TestServer::Start();
+  ASSERT_TRUE(bad_started.ok());
+  TestServer& bad = **bad_started;
+  auto mesh = MakeMesh({good.address(), "127.0.0.1:1", bad.address()}, true);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  {
+    // Both are connected from here on.
+    grpc::ClientContext context;
+    test::Reply reply;
+    ASSERT_TRUE(stub->Unary(&context, test::Request(), &reply).ok());
+  }
+  for (int i = 0; i < 30; ++i) {
+    test::Request request;
+    request.set_payload("hello");
+    request.mutable_directives()->set_key(absl::StrCat("key", i));
+    request.mutable_directives()->set_fail_first(1);
+    {
+      grpc::ClientContext context;
+      test::Reply reply;
+      request.mutable_directives()->set_key(absl::StrCat("sync", i));
+      const grpc::Status status = stub->Unary(&context, request, &reply);
+      // The two servers count apart: it fails on both, then succeeds.
+      ASSERT_TRUE(status.ok()) << status.error_message();
+      EXPECT_EQ(reply.payload(), "hello");
+      EXPECT_EQ(context.debug_error_string(), "");
+    }
+    {
+      grpc::CompletionQueue queue;
+      grpc::ClientContext context;
+      test::Reply reply;
+      grpc::Status status;
+      request.mutable_directives()->set_key(absl::StrCat("async", i));
+      auto call = stub->AsyncUnary(&context, request, &queue);
+      call->Finish(&reply, &status, &reply);
+      void* tag = nullptr;
+      bool ok = false;
+      ASSERT_TRUE(queue.Next(&tag, &ok));
+      EXPECT_TRUE(ok);
+      EXPECT_EQ(tag, &reply);
+      ASSERT_TRUE(status.ok()) << status.error_message();
+      EXPECT_EQ(reply.payload(), "hello");
+      queue.Shutdown();
+      EXPECT_FALSE(queue.Next(&tag, &ok));
+    }
+    {
+      grpc::ClientContext context;
+      test::Reply reply;
+      request.mutable_directives()->set_key(absl::StrCat("callback", i));
+      std::promise<grpc::Status> done;
+      stub->async()->Unary(
+          &context, &request, &reply,
+          [&](grpc::Status status) { done.set_value(status); });
+      const grpc::Status status = done.get_future().get();
+      ASSERT_TRUE(status.ok()) << status.error_message();
+      EXPECT_EQ(reply.payload(), "hello");
+    }
+    {
+      class Reactor : public grpc::ClientUnaryReactor {
+       public:
+        void OnDone(const grpc::Status& status) override {
+          done.set_value(status);
+        }
+        std::promise<grpc::Status> done;
+      } reactor;
+      grpc::ClientContext context;
+      test::Reply reply;
+      request.mutable_directives()->set_key(absl::StrCat("reactor", i));
+      stub->async()->Unary(&context, &request, &reply, &reactor);
+      reactor.StartCall();
+      const grpc::Status status = reactor.done.get_future().get();
+      ASSERT_TRUE(status.ok()) << status.error_message();
+      EXPECT_EQ(reply.payload(), "hello");
+    }
+  }
+  const telemetry::Snapshot snapshot = mesh->Metrics();
+  ASSERT_EQ(snapshot.services.size(), 1u);
+}
+
+TEST_F(ChannelTest, AnUnreachableEndpointIsPassedOverForAnyMethod) {
+  auto good_started = TestServer::Start();
+  ASSERT_TRUE(good_started.ok());
+  TestServer& good = **good_started;
+  auto mesh = MakeMesh({good.address(), "127.0.0.1:1"}, false);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  for (int i = 0; i < 100; ++i) {
+    grpc::ClientContext context;
+    test::Reply reply;
+    const grpc::Status status = stub->Unary(&context, test::Request(), &reply);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+}
+
+TEST_F(ChannelTest, WithNoEndpointReachableItSaysWhatTheConnectionSaid) {
+  auto mesh = MakeMesh({"127.0.0.1:1"}, false);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  grpc::ClientContext context;
+  test::Reply reply;
+  const grpc::Status status = stub->Unary(&context, test::Request(), &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_NE(status.error_message().find("failed to connect"), std::string::npos)
+      << status.error_message();
+}
+
+TEST_F(ChannelTest, AServiceThatIsNotConfiguredIsNamed) {
+  auto mesh = MakeMesh({"127.0.0.1:1"}, false);
+  auto stub = TestService::NewStub(mesh->Channel("tset"));
+  grpc::ClientContext context;
+  test::Reply reply;
+  const grpc::Status status = stub->Unary(&context, test::Request(), &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(),
+            "service \"tset\" is not in the configuration, did you mean "
+            "\"test\"? It has: test");
+}
+
+TEST_F(ChannelTest, ADeadlineWhileWaitingForAnEndpointEndsTheCall) {
+  auto mesh = MakeMesh({"127.0.0.1:1"}, false);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(100));
+  test::Reply reply;
+  const grpc::Status status = stub->Unary(&context, test::Request(), &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_F(ChannelTest, ACancelWhileWaitingForAnEndpointEndsTheCall) {
+  auto mesh = MakeMesh({"127.0.0.1:1"}, false);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  std::thread canceller([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    context.TryCancel();
+  });
+  test::Reply reply;
+  const grpc::Status status = stub->Unary(&context, test::Request(), &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  canceller.join();
+}
+
+TEST_F(ChannelTest, StreamsWaitForTheirEndpointToo) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  TestServer& server = **server_started;
+  auto mesh = MakeMesh({server.address()}, false);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  grpc::ClientContext context;
+  auto stream = stub->Bidi(&context);
+  for (int i = 0; i < 10; ++i) {
+    test::Request request;
+    request.set_payload(absl::StrCat("message ", i));
+    ASSERT_TRUE(stream->Write(request));
+    test::Reply reply;
+    ASSERT_TRUE(stream->Read(&reply));
+    EXPECT_EQ(reply.payload(), request.payload());
+  }
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ChannelTest, ChannelsOutliveTheirMesh) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  TestServer& server = **server_started;
+  auto mesh = MakeMesh({server.address()}, true);
+  auto channel = mesh->Channel("test");
+  mesh.reset();
+  auto stub = TestService::NewStub(channel);
+  grpc::ClientContext context;
+  test::Reply reply;
+  EXPECT_TRUE(stub->Unary(&context, test::Request(), &reply).ok());
+}
+
+TEST_F(ChannelTest, IsConnectedWhenAnyEndpointIs) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  TestServer& server = **server_started;
+  auto mesh = MakeMesh({"127.0.0.1:1", server.address()}, true);
+  auto channel = mesh->Channel("test");
+  EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() +
+                                        std::chrono::seconds(10)));
+  EXPECT_EQ(channel->GetState(false), GRPC_CHANNEL_READY);
+  EXPECT_FALSE(channel->WaitForStateChange(
+      GRPC_CHANNEL_READY,
+      std::chrono::system_clock::now() + std::chrono::milliseconds(20)));
+}
+
+}  // namespace
+}  // namespace mesh::channel

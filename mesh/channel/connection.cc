@@ -1,0 +1,126 @@
+#include "mesh/channel/connection.h"
+
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "mesh/channel/grpc_access.h"
+
+namespace mesh::channel {
+namespace {
+
+std::string Target(const std::string& address) {
+  if (absl::StartsWith(address, "unix")) return address;
+  if (absl::StartsWith(address, "[")) return absl::StrCat("ipv6:", address);
+  return absl::StrCat("ipv4:", address);
+}
+
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
+// A tag of the watcher's queue: gRPC runs it when its event has come.
+struct Change : grpc_completion_queue_functor {
+  explicit Change(std::function<void()> run) : run(std::move(run)) {
+    functor_run = [](grpc_completion_queue_functor* self, int) {
+      std::unique_ptr<Change> change(static_cast<Change*>(self));
+      change->run();
+    };
+    inlineable = 1;
+  }
+  std::function<void()> run;
+};
+
+// Runs when the last event has come after the shutdown.
+struct Shutdown : grpc_completion_queue_functor {
+  Shutdown() {
+    functor_run = [](grpc_completion_queue_functor* self, int) {
+      std::unique_ptr<Shutdown> shutdown(static_cast<Shutdown*>(self));
+      grpc_completion_queue_destroy(shutdown->queue);
+    };
+    inlineable = 1;
+  }
+  grpc_completion_queue* queue = nullptr;
+};
+
+}  // namespace
+
+ConnectedEndpoint::ConnectedEndpoint(const cluster::Endpoint& endpoint,
+                                     const ConnectionSettings& settings)
+    : LiveEndpoint(endpoint),
+      settings_(settings),
+      main_is_exact_(!settings.all_idempotent) {}
+
+void ConnectedEndpoint::Open() {
+  main_ = Make(main_is_exact_);
+  main_core_ = Access::CoreChannel(main_.get());
+}
+
+std::shared_ptr<grpc::Channel> ConnectedEndpoint::Make(bool exact) const {
+  grpc::ChannelArguments args;
+  for (const auto& [name, value] : settings_.channel_args) {
+    if (const int* number = std::get_if<int>(&value)) {
+      args.SetInt(name, *number);
+    } else {
+      args.SetString(name, std::get<std::string>(value));
+    }
+  }
+  const std::string& authority =
+      endpoint().authority.empty() ? settings_.authority : endpoint().authority;
+  args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, authority);
+  args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);
+  const config::ConnectionOptions& options = settings_.options;
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
+              Milliseconds(options.initial_backoff));
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
+              Milliseconds(options.max_backoff));
+  // gRPC's name for the time that an attempt to connect may take.
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+              Milliseconds(options.connect_timeout));
+  return grpc::CreateCustomChannel(Target(endpoint().address),
+                                   settings_.credentials, args);
+}
+
+grpc_channel* ConnectedEndpoint::CoreChannel(bool exact) {
+  if (!exact || main_is_exact_) return main_core_;
+  if (grpc_channel* core = exact_core_.load(std::memory_order_acquire)) {
+    return core;
+  }
+  base::MutexLock lock(&mu_);
+  if (exact_ == nullptr) {
+    exact_ = Make(/*exact=*/true);
+    exact_core_.store(Access::CoreChannel(exact_.get()),
+                      std::memory_order_release);
+  }
+  return Access::CoreChannel(exact_.get());
+}
+
+void ConnectedEndpoint::Disconnect() {
+  main_.reset();
+  base::MutexLock lock(&mu_);
+  exact_.reset();
+}
+
+ConnectivityWatcher::ConnectivityWatcher()
+    : queue_([] {
+        auto* const shutdown = new Shutdown;
+        shutdown->queue =
+            grpc_completion_queue_create_for_callback(shutdown, nullptr);
+        return shutdown->queue;
+      }()) {}
+
+ConnectivityWatcher::~ConnectivityWatcher() {
+  grpc_completion_queue_shutdown(queue_);
+}
+
+void ConnectivityWatcher::Watch(grpc::Channel* channel,
+                                grpc_connectivity_state last,
+                                std::function<void()> changed) {
+  grpc_channel_watch_connectivity_state(Access::CoreChannel(channel), last,
+                                        gpr_inf_future(GPR_CLOCK_REALTIME),
+                                        queue_, new Change(std::move(changed)));
+}
+
+}  // namespace mesh::channel

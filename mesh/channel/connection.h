@@ -1,0 +1,102 @@
+#ifndef MESH_CHANNEL_CONNECTION_H_
+#define MESH_CHANNEL_CONNECTION_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/base/mutex.h"
+#include "mesh/cluster/live_endpoint.h"
+#include "mesh/config/options.h"
+
+namespace mesh::channel {
+
+// What the connections of one service are made with. A value; when it changes
+// the service makes all its connections anew.
+struct ConnectionSettings {
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // Never null.
+  std::string authority;
+  std::map<std::string, config::ChannelArgument> channel_args;
+  config::ConnectionOptions options;
+  // Every method may be executed twice, so mesh's own retries cover all that
+  // gRPC's transparent retries do, and gRPC's are left out (docs/decisions).
+  bool all_idempotent = false;
+
+  bool operator==(const ConnectionSettings& o) const {
+    return credentials == o.credentials && authority == o.authority &&
+           channel_args == o.channel_args && options == o.options &&
+           all_idempotent == o.all_idempotent;
+  }
+};
+
+// An endpoint with its connection: a plain grpc::Channel to this one address.
+// The control thread makes it and closes it; calls only read it, while they
+// hold the endpoint acquired.
+class ConnectedEndpoint final
+    : public cluster::LiveEndpoint,
+      public std::enable_shared_from_this<ConnectedEndpoint> {
+ public:
+  ConnectedEndpoint(const cluster::Endpoint& endpoint,
+                    const ConnectionSettings& settings);
+
+  // The core channel for a call. `exact`: gRPC's own transparent retries are
+  // on, which know for certain whether a server can have seen the call. Other
+  // channels do without them: they cost a tenth of a call. Where the service
+  // has both kinds of calls the second kind of channel is made when it is
+  // first needed.
+  grpc_channel* CoreChannel(bool exact);
+
+  // Makes the main channel, idle. Control thread only, once, before a picker
+  // that uses the endpoint is published.
+  void Open();
+
+  // The channel whose state is the endpoint's readiness. Null before Open()
+  // and after Disconnect(). Control thread only.
+  grpc::Channel* main_channel() const { return main_.get(); }
+
+  // Ends the connection. Control thread only, once Drained() or when its calls
+  // are to be cut off.
+  void Disconnect();
+
+ private:
+  std::shared_ptr<grpc::Channel> Make(bool exact) const;
+
+  // Constant.
+  const ConnectionSettings settings_;
+  const bool main_is_exact_;
+
+  // Written by Open(), and by Disconnect() when no call uses it any more.
+  std::shared_ptr<grpc::Channel> main_;
+  grpc_channel* main_core_ = nullptr;
+
+  std::atomic<grpc_channel*> exact_core_{nullptr};
+  base::Mutex mu_;
+  std::shared_ptr<grpc::Channel> exact_ ABSL_GUARDED_BY(mu_);
+};
+
+// Tells of changes of connectivity, on gRPC's own threads as they notice them.
+// It owns no thread and polls no sockets: a thread that polls would take the
+// work of the callers' threads, and each answer would cross from it to them.
+class ConnectivityWatcher {
+ public:
+  ConnectivityWatcher();
+  // Waits for nothing.
+  ~ConnectivityWatcher();
+  ConnectivityWatcher(const ConnectivityWatcher&) = delete;
+  ConnectivityWatcher& operator=(const ConnectivityWatcher&) = delete;
+
+  // Calls `changed` once when the state of `channel` is not `last` any more, on
+  // a thread of gRPC's or the caller's; it must be quick and call no gRPC.
+  // Closing the channel is such a change.
+  void Watch(grpc::Channel* channel, grpc_connectivity_state last,
+             std::function<void()> changed);
+
+ private:
+  grpc_completion_queue* const queue_;
+};
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_CONNECTION_H_

@@ -1,0 +1,72 @@
+#ifndef MESH_CHANNEL_RUNTIME_H_
+#define MESH_CHANNEL_RUNTIME_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/base/event_loop.h"
+#include "mesh/channel/connection.h"
+#include "mesh/config/options.h"
+#include "mesh/log.h"
+#include "mesh/telemetry/observer.h"
+
+namespace mesh::channel {
+
+// What all services of one Mesh share: the control thread, the watcher of
+// connections, and what was given in code. Lives until the last channel is
+// gone, which may be after the Mesh. Thread-safe.
+class Runtime {
+ public:
+  Runtime(LogSink log,
+          std::vector<std::shared_ptr<telemetry::Observer>> observers,
+          const config::TelemetryOptions& telemetry);
+  ~Runtime();
+
+  void Log(LogSeverity severity, absl::string_view line) const;
+
+  base::EventLoop& loop() { return loop_; }
+  ConnectivityWatcher& watcher() { return watcher_; }
+  const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
+    return observers_;
+  }
+  const config::TelemetryOptions& telemetry() const { return telemetry_; }
+
+  // A call on it can be created, and none ever starts: what a call has until
+  // there is an endpoint for it.
+  grpc_channel* placeholder() const { return placeholder_; }
+
+  // The queue of the callback API. It belongs to no endpoint.
+  grpc::CompletionQueue* CallbackQueue();
+
+  // Lets gRPC do its I/O for a moment, now and then: connections are opened
+  // and lost also while no call polls. Control thread only.
+  void PollWhileConnecting();
+
+ private:
+  void Poll();
+  void SchedulePoll();
+
+  // Constant.
+  const LogSink log_;
+  const std::vector<std::shared_ptr<telemetry::Observer>> observers_;
+  const config::TelemetryOptions telemetry_;
+  grpc_channel* placeholder_;  // Of callback_channel_.
+  std::shared_ptr<grpc::Channel> callback_channel_;
+  grpc_completion_queue* const poll_queue_;
+
+  // Control thread only.
+  absl::Time poll_fast_until_ = absl::InfinitePast();
+  base::EventLoop::TimerId poll_timer_ = 0;
+
+  ConnectivityWatcher watcher_;
+  base::EventLoop loop_;  // Last: it starts what uses the rest.
+};
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_RUNTIME_H_

@@ -1,0 +1,211 @@
+#ifndef MESH_CHANNEL_SERVICE_H_
+#define MESH_CHANNEL_SERVICE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "grpc/grpc.h"
+#include "mesh/balancing/load_balancer.h"
+#include "mesh/balancing/picker.h"
+#include "mesh/base/event_loop.h"
+#include "mesh/base/mutex.h"
+#include "mesh/base/snapshot_slot.h"
+#include "mesh/channel/connection.h"
+#include "mesh/channel/runtime.h"
+#include "mesh/cluster/membership.h"
+#include "mesh/config/options.h"
+#include "mesh/discovery/resolver.h"
+#include "mesh/discovery/update_filter.h"
+#include "mesh/resilience/retry_budget.h"
+#include "mesh/telemetry/metrics.h"
+#include "mesh/telemetry/snapshot.h"
+
+namespace mesh::channel {
+
+class Call;
+
+// A method as a stub registers it. Survives reloads: what changes with them is
+// looked up by `index` in the snapshot.
+struct Method {
+  std::string name;  // "/package.Service/Method".
+  size_t index = 0;
+  grpc_slice path;
+  telemetry::MethodMetrics* metrics = nullptr;
+  std::optional<bool> idempotent;  // As its .proto says, where that is known.
+};
+
+// All that a call reads of its service, at one moment. Immutable.
+struct ServiceSnapshot {
+  std::shared_ptr<const config::ServiceOptions> options;  // Null: unknown.
+  balancing::PickerPtr picker;                            // Never null.
+  bool all_idempotent = false;
+  std::vector<const config::MethodOptions*> methods;  // By Method::index.
+  std::vector<cluster::LiveEndpointPtr> endpoints;
+  grpc_connectivity_state state = GRPC_CHANNEL_IDLE;
+
+  const config::MethodOptions& PolicyOf(const Method* method,
+                                        absl::string_view name) const;
+};
+using ServiceSnapshotPtr = std::shared_ptr<const ServiceSnapshot>;
+
+// One service of a Mesh: discovers its endpoints, keeps connections to them,
+// and publishes what calls need. The control half runs on the control thread,
+// the data half anywhere. Its last reference may be dropped anywhere.
+class Service {
+ public:
+  static std::shared_ptr<Service> Create(std::shared_ptr<Runtime> runtime,
+                                         std::string name);
+
+  // --- Data plane; any thread.
+  const std::string& name() const { return name_; }
+  Runtime& runtime() { return *runtime_; }
+  const ServiceSnapshotPtr& Snapshot() const { return snapshot_.Get(); }
+  resilience::RetryBudget* budget() { return &budget_; }
+  telemetry::Observer* observer() { return observer_.get(); }
+
+  // Never null; the same for the same name. Lives as long as the service.
+  Method* RegisterMethod(absl::string_view name);
+  // Null when no stub has registered it.
+  Method* FindMethod(absl::string_view name);
+  telemetry::MethodMetrics* other_methods() { return other_methods_; }
+
+  // Keeps `call` until `at`, or, where `seen` is not null, until the snapshot
+  // is another one than `seen`. Then its OnTimer() or OnEndpointsChanged() is
+  // called on the control thread. Returns its id, never 0.
+  uint64_t Park(Call* call, const ServiceSnapshot* seen, absl::Time at);
+  // Resumes the call as cancelled, on the control thread, if it is parked
+  // still. Only posts.
+  void CancelParked(uint64_t id);
+  // Calls that are cut off when their endpoint has been gone for too long.
+  void AddStream(Call* call);
+  void RemoveStream(Call* call);
+
+  // Aggregated over the endpoints.
+  grpc_connectivity_state GetState(bool try_to_connect);
+  // Calls `done(changed)` once, on any thread.
+  void WatchState(grpc_connectivity_state last, absl::Time deadline,
+                  std::function<void(bool)> done);
+
+  telemetry::ServiceSnapshot Metrics() const;
+
+  // --- Control plane; any thread, carried out in order.
+  // New configuration. Null options: the service is unknown, and its calls
+  // fail with `unknown`.
+  void Configure(std::shared_ptr<const config::ServiceOptions> options,
+                 std::shared_ptr<grpc::ChannelCredentials> credentials,
+                 absl::Status unknown);
+  // A channel exists: find endpoints and connect. Further calls do nothing.
+  void Start();
+
+ private:
+  enum class Wake { kTimer, kEndpoints, kCancelled };
+  struct Parked {
+    Call* call = nullptr;
+    bool until_endpoints_change = false;
+    base::EventLoop::TimerId timer = 0;
+  };
+  struct Retired {
+    std::shared_ptr<ConnectedEndpoint> endpoint;
+    absl::Time cut_off_at;
+  };
+  struct StateWatch {
+    grpc_connectivity_state last;
+    std::function<void(bool)> done;
+    base::EventLoop::TimerId timer = 0;
+  };
+
+  Service(std::shared_ptr<Runtime> runtime, std::string name);
+  ~Service();
+
+  // All on the control thread.
+  void ApplyConfig(std::shared_ptr<const config::ServiceOptions> options,
+                   std::shared_ptr<grpc::ChannelCredentials> credentials,
+                   absl::Status unknown);
+  void StartDiscovery();
+  void OnResolved(absl::StatusOr<cluster::EndpointSetPtr> update);
+  void Apply(const discovery::UpdateFilter::Decision& decision);
+  void Accept(const cluster::EndpointSetPtr& set);
+  void Retire(const std::vector<cluster::LiveEndpointPtr>& endpoints);
+  void SweepRetired();
+  void CutOff(const ConnectedEndpoint* endpoint);
+  void Connect(const std::shared_ptr<ConnectedEndpoint>& endpoint);
+  void WatchConnection(const std::shared_ptr<ConnectedEndpoint>& endpoint,
+                       grpc_connectivity_state last);
+  void OnConnectivity(const std::shared_ptr<ConnectedEndpoint>& endpoint);
+  void EnsureConnections();
+  void WantConnection();
+  void PublishSoon();
+  void Publish();
+  void Wakeup(uint64_t id, Wake why);
+  void FireStateWatches();
+
+  // Constant.
+  const std::shared_ptr<Runtime> runtime_;
+  const std::string name_;
+  std::weak_ptr<Service> self_;
+  resilience::RetryBudget budget_;
+  const std::shared_ptr<telemetry::ServiceMetrics> metrics_;
+  const std::shared_ptr<telemetry::Observer> observer_;  // With metrics_.
+  telemetry::MethodMetrics* const other_methods_;
+
+  base::SnapshotSlot<ServiceSnapshot> snapshot_;
+
+  mutable base::Mutex methods_mu_;
+  absl::flat_hash_map<std::string, std::unique_ptr<Method>> methods_
+      ABSL_GUARDED_BY(methods_mu_);
+  std::vector<Method*> methods_by_index_ ABSL_GUARDED_BY(methods_mu_);
+
+  base::Mutex parked_mu_;
+  uint64_t next_parked_ ABSL_GUARDED_BY(parked_mu_) = 1;
+  std::map<uint64_t, Parked> parked_ ABSL_GUARDED_BY(parked_mu_);
+
+  base::Mutex streams_mu_;
+  std::set<Call*> streams_ ABSL_GUARDED_BY(streams_mu_);
+
+  base::Mutex state_mu_;
+  grpc_connectivity_state state_ ABSL_GUARDED_BY(state_mu_) = GRPC_CHANNEL_IDLE;
+  uint64_t next_watch_ ABSL_GUARDED_BY(state_mu_) = 1;
+  std::map<uint64_t, StateWatch> state_watches_ ABSL_GUARDED_BY(state_mu_);
+
+  // What the last resolution said, for telemetry.
+  mutable base::Mutex discovery_mu_;
+  uint64_t discovery_updates_ ABSL_GUARDED_BY(discovery_mu_) = 0;
+  uint64_t discovery_failures_ ABSL_GUARDED_BY(discovery_mu_) = 0;
+  std::string discovery_error_ ABSL_GUARDED_BY(discovery_mu_);
+
+  std::atomic<bool> started_{false};
+
+  // Control thread only.
+  bool running_ = false;
+  bool dirty_ = false;
+  bool wanted_ = false;  // Somebody waits: connect, whatever `ahead` says.
+  std::shared_ptr<const config::ServiceOptions> options_;
+  ConnectionSettings settings_;
+  absl::Status unknown_;
+  std::unique_ptr<discovery::Resolver> resolver_;
+  discovery::UpdateFilter filter_;
+  base::EventLoop::TimerId filter_timer_ = 0;
+  std::unique_ptr<balancing::LoadBalancer> balancer_;
+  cluster::Membership membership_;
+  bool resolved_ = false;          // An endpoint set has been accepted.
+  absl::Status resolution_error_;  // Of the last try.
+  std::vector<balancing::Member> members_;
+  std::vector<ConnectedEndpoint*> connect_order_;
+  std::vector<Retired> retired_;
+  base::EventLoop::TimerId sweep_timer_ = 0;
+};
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_SERVICE_H_

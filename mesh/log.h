@@ -1,0 +1,18 @@
+#ifndef MESH_LOG_H_
+#define MESH_LOG_H_
+
+#include <functional>
+
+#include "absl/strings/string_view.h"
+
+namespace mesh {
+
+enum class LogSeverity { kInfo, kWarning, kError };
+
+// Where log lines go. Called on any thread; must not block and must not call
+// into the mesh. Lines are rare: changes and troubles, never one a call.
+using LogSink = std::function<void(LogSeverity, absl::string_view line)>;
+
+}  // namespace mesh
+
+#endif  // MESH_LOG_H_

@@ -1,0 +1,22 @@
+#ifndef MESH_SECURITY_CREDENTIALS_H_
+#define MESH_SECURITY_CREDENTIALS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "grpcpp/security/credentials.h"
+#include "mesh/config/options.h"
+
+namespace mesh::security {
+
+// TLS channel credentials from the files that `tls` names, mutual TLS where it
+// names a certificate. Checked before gRPC sees them, which would only fail
+// every connection: the files must be readable PEM, and the key must be the
+// certificate's. INVALID_ARGUMENT says which file and why.
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeTlsCredentials(
+    const config::TlsOptions& tls);
+
+}  // namespace mesh::security
+
+#endif  // MESH_SECURITY_CREDENTIALS_H_
