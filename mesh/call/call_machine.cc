@@ -213,7 +213,7 @@ Action CallMachine::Wait(const Choice& choice, const Moment& moment) {
   }
   state_ = State::kWaiting;
   if (moment.now >= info_->deadline) return FailAtDeadline(moment.now);
-  return Pause(Action::Kind::kWait, info_->deadline);
+  return Rest(Action::Kind::kWait, info_->deadline);
 }
 
 // ---- Another attempt ----
@@ -228,19 +228,16 @@ std::optional<Action> CallMachine::RetryTransparently(absl::StatusCode code,
                                                       const Moment& moment) {
   const AttemptReason reason_before = reason_;
   reason_ = AttemptReason::kTransparent;
-  const uint64_t random_state = moment.random->state();
   if (transparent_ < kMaxTransparentRetries) {
     const Choice choice = Choose(moment);
     switch (choice.result.kind) {
       case PickResult::Kind::kUse:
         if (choice.again && repeated_) break;
         repeated_ |= choice.again;
-        Decided(Verdict::kTransparent, code, absl::ZeroDuration(), random_state,
-                moment.now);
+        Decided(Verdict::kTransparent, code, Pause(), moment);
         return Begin(choice, moment);
       case PickResult::Kind::kWait:
-        Decided(Verdict::kTransparent, code, absl::ZeroDuration(), random_state,
-                moment.now);
+        Decided(Verdict::kTransparent, code, Pause(), moment);
         return Wait(choice, moment);
       case PickResult::Kind::kFail:
       case PickResult::Kind::kDrop:
@@ -249,10 +246,10 @@ std::optional<Action> CallMachine::RetryTransparently(absl::StatusCode code,
     Decline(choice, moment);
   }
   if (plan_.wait_for_ready) {
-    const absl::Duration delay =
-        std::min(NextBackoff(moment.random), info_->deadline - moment.now);
-    Decided(Verdict::kTransparent, code, delay, random_state, moment.now);
-    return BackOff(delay, moment.now);
+    Pause pause = NextBackoff(moment.random);
+    pause.delay = std::min(pause.delay, info_->deadline - moment.now);
+    Decided(Verdict::kTransparent, code, pause, moment);
+    return BackOff(pause.delay, moment.now);
   }
   reason_ = reason_before;
   return std::nullopt;
@@ -278,12 +275,11 @@ Action CallMachine::RetryByPolicy(const AttemptOutcome& outcome,
 
   const AttemptReason reason_before = reason_;
   reason_ = AttemptReason::kRetry;
-  const uint64_t random_state = moment.random->state();
   const int backoffs_before = backoffs_;
-  absl::Duration delay;
+  Pause pause;
   std::optional<Choice> at_once;
   if (outcome.pushback.has_value()) {
-    delay = *outcome.pushback;
+    pause.delay = *outcome.pushback;
     backoffs_ = 0;
   } else {
     // The first retry does not wait when it can go where this call has not
@@ -295,11 +291,11 @@ Action CallMachine::RetryByPolicy(const AttemptOutcome& outcome,
         at_once.reset();
       }
     }
-    if (!at_once.has_value()) delay = NextBackoff(moment.random);
+    if (!at_once.has_value()) pause = NextBackoff(moment.random);
   }
 
   std::optional<Verdict> refusal;
-  if (delay >= info_->deadline - moment.now) {
+  if (pause.delay >= info_->deadline - moment.now) {
     refusal = Verdict::kDeadline;
   } else if (!plan_.budget->TryWithdraw(moment.now)) {
     refusal = Verdict::kBudgetExhausted;
@@ -308,33 +304,37 @@ Action CallMachine::RetryByPolicy(const AttemptOutcome& outcome,
     if (at_once.has_value()) Decline(*at_once, moment);
     reason_ = reason_before;
     backoffs_ = backoffs_before;
-    return Refuse(*refusal, outcome.code, moment);
+    Decided(*refusal, outcome.code, pause, moment);
+    return Finish(outcome.code, moment.now);
   }
 
   ++retries_;
-  Decided(Verdict::kRetry, outcome.code, delay, random_state, moment.now);
+  Decided(Verdict::kRetry, outcome.code, pause, moment);
   if (at_once.has_value()) return Begin(*at_once, moment);
-  return BackOff(delay, moment.now);
+  return BackOff(pause.delay, moment.now);
 }
 
-absl::Duration CallMachine::NextBackoff(base::Random* random) {
+CallMachine::Pause CallMachine::NextBackoff(base::Random* random) {
   const config::RetryOptions& policy = plan_.policy->retry;
   const double most = absl::ToDoubleSeconds(policy.max_backoff);
   const double seconds =
       std::min(most, absl::ToDoubleSeconds(policy.initial_backoff) *
                          std::pow(policy.backoff_multiplier, backoffs_));
   ++backoffs_;
+  Pause pause;
+  pause.random_state = random->state();
   // Whole microseconds: no timer has a finer grain.
-  return absl::Microseconds(
+  pause.delay = absl::Microseconds(
       std::llround(1e6 * seconds * (0.8 + 0.4 * random->Unit())));
+  return pause;
 }
 
 Action CallMachine::BackOff(absl::Duration delay, absl::Time now) {
   state_ = State::kBackingOff;
-  return Pause(Action::Kind::kSetTimer, now + delay);
+  return Rest(Action::Kind::kSetTimer, now + delay);
 }
 
-Action CallMachine::Pause(Action::Kind kind, absl::Time until) {
+Action CallMachine::Rest(Action::Kind kind, absl::Time until) {
   timer_at_ = until;
   Action action;
   action.kind = kind;
@@ -383,23 +383,21 @@ void CallMachine::EndAttempt(const AttemptOutcome& outcome, absl::Time now) {
 }
 
 void CallMachine::Decided(Verdict verdict, absl::StatusCode code,
-                          absl::Duration delay, uint64_t random_state,
-                          absl::Time now) {
+                          const Pause& pause, const Moment& moment) {
   if (plan_.observer == nullptr) return;
   telemetry::RetryEvent event;
   event.verdict = verdict;
-  event.time = now;
+  event.time = moment.now;
   event.attempt = attempts_;
   event.code = code;
-  event.delay = delay;
-  event.random_state = random_state;
+  event.delay = pause.delay;
+  event.random_state = pause.random_state;
   plan_.observer->OnRetryDecision(*info_, event);
 }
 
 Action CallMachine::Refuse(Verdict verdict, absl::StatusCode code,
                            const Moment& moment) {
-  Decided(verdict, code, absl::ZeroDuration(), moment.random->state(),
-          moment.now);
+  Decided(verdict, code, Pause(), moment);
   return Finish(code, moment.now);
 }
 

@@ -140,6 +140,13 @@ class CallMachine {
     uint64_t random_state = 0;
   };
 
+  // How long to wait for the next attempt, and the generator's state before
+  // that was drawn. 0 when nothing was drawn.
+  struct Pause {
+    absl::Duration delay;
+    uint64_t random_state = 0;
+  };
+
   Choice Pick(absl::Span<const cluster::LiveEndpoint* const> tried,
               const Moment& moment);
   // Where the call goes next.
@@ -154,15 +161,16 @@ class CallMachine {
   std::optional<Action> RetryTransparently(absl::StatusCode code,
                                            const Moment& moment);
   Action RetryByPolicy(const AttemptOutcome& outcome, const Moment& moment);
-  absl::Duration NextBackoff(base::Random* random);
+  Pause NextBackoff(base::Random* random);
   Action BackOff(absl::Duration delay, absl::Time now);
-  Action Pause(Action::Kind kind, absl::Time until);
+  // Nothing to do until then, but what may happen.
+  Action Rest(Action::Kind kind, absl::Time until);
 
   void Report(const Choice& choice, telemetry::PickEvent::Result result,
               const Moment& moment);
   void EndAttempt(const AttemptOutcome& outcome, absl::Time now);
-  void Decided(Verdict verdict, absl::StatusCode code, absl::Duration delay,
-               uint64_t random_state, absl::Time now);
+  void Decided(Verdict verdict, absl::StatusCode code, const Pause& pause,
+               const Moment& moment);
   Action Refuse(Verdict verdict, absl::StatusCode code, const Moment& moment);
   Action Finish(absl::StatusCode code, absl::Time now);
   Action Fail(absl::Status status, absl::Time now);

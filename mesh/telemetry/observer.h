@@ -101,8 +101,10 @@ struct RetryEvent {
   absl::Time time;
   int attempt = 1;  // The one that failed.
   absl::StatusCode code = absl::StatusCode::kOk;
-  absl::Duration delay;
-  uint64_t random_state = 0;  // Of the generator before the decision.
+  absl::Duration delay;  // Until a retry, made or refused for want of time or
+                         // budget. Else zero.
+  // Of the random generator before the delay was drawn. 0: nothing was drawn.
+  uint64_t random_state = 0;
 };
 
 struct CallEvent {

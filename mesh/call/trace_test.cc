@@ -1,0 +1,105 @@
+#include "mesh/call/trace.h"
+
+#include <memory>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace mesh::call {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+telemetry::CallStartEvent Began(const config::MethodOptions* policy) {
+  telemetry::CallStartEvent event;
+  event.time = absl::FromUnixNanos(5);
+  event.policy = policy;
+  event.idempotent = true;
+  return event;
+}
+
+TEST(TraceRecorderTest, WritesALineAnEventWithAllThatItWasMadeFrom) {
+  TraceRecorder recorder;
+  cluster::Endpoint described;
+  described.address = "10.0.0.1:80";
+  cluster::LiveEndpoint endpoint(described);
+  endpoint.set_readiness(cluster::Readiness::kReady);
+  const telemetry::PickerEvent::Member member = {&endpoint, 3, 0,
+                                                 cluster::Readiness::kReady};
+  telemetry::PickerEvent picker;
+  picker.service = "cart";
+  picker.time = absl::FromUnixNanos(1);
+  picker.picker = &recorder;  // Any identity.
+  picker.members = absl::MakeConstSpan(&member, 1);
+  recorder.OnPicker(picker);
+
+  config::MethodOptions policy;
+  telemetry::CallInfo call;
+  call.service = "cart";
+  call.method = "/shop.Cart/Get";
+  recorder.OnCallStart(call, Began(&policy));
+  telemetry::PickEvent pick;
+  pick.time = absl::FromUnixNanos(6);
+  pick.endpoint = &endpoint;
+  pick.candidates = 1;
+  pick.candidate[0] = &endpoint;
+  pick.in_flight[0] = 4;
+  pick.random_state = 0xbeef;
+  pick.picker = picker.picker;
+  recorder.OnPick(call, pick);
+  telemetry::CallEvent end;
+  end.end = absl::FromUnixNanos(9);
+  end.attempts = 1;
+  recorder.OnCallEnd(call, end);
+
+  EXPECT_EQ(
+      recorder.Text(),
+      "mesh-trace version=1 balancing=least_request\n"
+      "picker id=1 t=1 service=cart members=10.0.0.1:80=3=0=ready\n"
+      "call id=1 t=5 service=cart method=/shop.Cart/Get deadline=never "
+      "idempotent=1 wait_for_ready=0 replayable=0 max_attempts=3 codes=16384 "
+      "initial_backoff=25000000 max_backoff=1000000000 backoff_multiplier=2 "
+      "attempt_timeout=never\n"
+      "pick id=1 t=6 reason=first attempt=1 result=used endpoint=10.0.0.1:80 "
+      "random=beef candidates=10.0.0.1:80=4 | picker=1 "
+      "members=10.0.0.1:80=4=ready\n"
+      "end id=1 t=9 code=0 attempts=1\n");
+}
+
+TEST(TraceRecorderTest, LeavesOutCallsWhoseBeginningItHasNotSeen) {
+  TraceRecorder recorder;
+  const std::string before = recorder.Text();
+  const telemetry::CallInfo call;
+  recorder.OnPick(call, {});
+  recorder.OnRetryDecision(call, {});
+  recorder.OnCallEnd(call, {});
+  EXPECT_EQ(recorder.Text(), before);
+}
+
+TEST(TraceRecorderTest, WhenItIsFullItFinishesTheCallsThatHaveBegun) {
+  TraceRecorder recorder(config::BalancingPolicy::kRoundRobin, 100);
+  EXPECT_THAT(recorder.Text(), HasSubstr("balancing=round_robin"));
+  config::MethodOptions policy;
+  const telemetry::CallInfo first, second;
+  recorder.OnCallStart(first, Began(&policy));
+  recorder.OnCallStart(second, Began(&policy));
+  recorder.OnCallEnd(first, {});
+  recorder.OnCallEnd(second, {});
+  EXPECT_THAT(recorder.Text(), HasSubstr("end id=1 "));
+  EXPECT_THAT(recorder.Text(), Not(HasSubstr("id=2 ")));
+}
+
+TEST(TraceRecorderTest, NamesMayHaveAnyCharacters) {
+  const std::string name = "unix:/a b,c=d|e%f\n\xc3\xa4";
+  const std::string escaped = trace::Escape(name);
+  EXPECT_THAT(escaped, StartsWith("unix:/a%20b%2cc%3dd%7ce%25f%0a"));
+  EXPECT_EQ(trace::Unescape(escaped), name);
+  EXPECT_EQ(trace::Unescape("%"), "%");
+  EXPECT_EQ(trace::Unescape("%zz"), "%zz");
+}
+
+}  // namespace
+}  // namespace mesh::call

@@ -1,0 +1,33 @@
+#ifndef MESH_SIMULATION_REPLAY_H_
+#define MESH_SIMULATION_REPLAY_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace mesh::simulation {
+
+// What was played again.
+struct ReplayCount {
+  uint64_t calls = 0;    // That begin and end in the trace; others are skipped.
+  uint64_t events = 0;   // Theirs; each came out the same.
+  uint64_t picks = 0;    // Of them picks, made again by the balancing policy...
+  uint64_t trusted = 0;  // ...and picks that were taken as they were recorded:
+                         // by round robin, which depends on whose turn it is;
+                         // from a picker that the trace does not have or that
+                         // has more than 256 members; among endpoints of which
+                         // one was closed at that moment.
+};
+
+// Plays a trace (call::TraceRecorder::Text()) through the call machine and the
+// real balancing policy, and checks that every call is decided as it was: the
+// same picks, verdicts, delays and ends at the same times. That is how the
+// simulator's machine is shown to be the one that ran over gRPC.
+// FAILED_PRECONDITION with the first difference, INVALID_ARGUMENT with the
+// line when `text` is not a trace.
+absl::StatusOr<ReplayCount> Replay(absl::string_view text);
+
+}  // namespace mesh::simulation
+
+#endif  // MESH_SIMULATION_REPLAY_H_
