@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -433,6 +434,22 @@ TEST(EventLoopTest, MayBeDestroyedByATimerAndByAWatcher) {
     });
   });
   by_watcher.get_future().wait();
+}
+
+TEST(EventLoopTest, WorksWhenTheProcessHasNoDescriptorLeft) {
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none = before;
+  none.rlim_cur = 3;  // Standard input, output and error.
+  setrlimit(RLIMIT_NOFILE, &none);
+  {
+    EventLoop loop("test");
+    RunOn(loop, [] {});
+    std::promise<void> timer;
+    loop.RunAt(In(absl::Milliseconds(1)), [&] { timer.set_value(); });
+    timer.get_future().wait();
+  }
+  setrlimit(RLIMIT_NOFILE, &before);
 }
 
 #if !defined(MESH_TSAN)  // Which does not follow a fork.

@@ -41,8 +41,9 @@ FilePoller::Change FilePoller::Look() {
     settling_ = now;
     return Change::kSettling;
   }
-  const uint64_t fingerprint = Fingerprint(ReadFile(known_.path));
-  read_again_ = !same;
+  const absl::StatusOr<std::string> content = ReadFile(known_.path);
+  const uint64_t fingerprint = Fingerprint(content);
+  read_again_ = !same || !content.ok();
   identity_ = now;
   settling_ = now;
   if (fingerprint == known_.fingerprint) return Change::kNone;

@@ -43,7 +43,8 @@ class FilePoller {
   Identity identity_;       // When `known_` was read, or just before.
   Identity settling_;       // At the last look, if other than `identity_`.
   bool read_again_ = true;  // Two writes within one tick of the file system's
-                            // clock look the same: read once more.
+                            // clock look the same: read once more. So does a
+                            // read that failed (out of descriptors, say).
 };
 
 }  // namespace mesh::config

@@ -1,7 +1,5 @@
 #include "mesh/discovery/file_resolver.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -13,12 +11,8 @@ namespace {
 
 // However short the configured interval.
 constexpr absl::Duration kMinInterval = absl::Milliseconds(10);
-// Between looks that Refresh() asks for.
-constexpr absl::Duration kRefreshInterval = absl::Milliseconds(100);
-
-int64_t Nanoseconds(const timespec& time) {
-  return int64_t{time.tv_sec} * 1000000000 + time.tv_nsec;
-}
+// Between looks that Refresh() asks for, and at a file that is being written.
+constexpr absl::Duration kSoon = absl::Milliseconds(100);
 
 }  // namespace
 
@@ -32,11 +26,13 @@ FileResolver::~FileResolver() { loop_->Cancel(timer_); }
 
 void FileResolver::Start(Listener listener) {
   listener_ = std::make_shared<const Listener>(std::move(listener));
-  Look();
+  looked_at_ = base::Clock::Real().Now();
+  SetTimer(looked_at_ + interval_);
+  Read();
 }
 
 void FileResolver::Refresh() {
-  SetTimer(looked_at_ + std::min(kRefreshInterval, interval_));
+  SetTimer(looked_at_ + std::min(kSoon, interval_));
 }
 
 void FileResolver::SetTimer(absl::Time at) {
@@ -46,34 +42,19 @@ void FileResolver::SetTimer(absl::Time at) {
 
 void FileResolver::Look() {
   looked_at_ = base::Clock::Real().Now();
+  const config::FilePoller::Change change = file_->Look();
+  if (change == config::FilePoller::Change::kSettling) {
+    return SetTimer(looked_at_ + std::min(kSoon, interval_));
+  }
   SetTimer(looked_at_ + interval_);
-
-  const std::optional<Identity> identity = Identify();
-  if (identity.has_value() && identity == identity_ && !unsettled_) return;
-  absl::StatusOr<std::string> text = config::ReadFile(path_);
-  if (!text.ok()) {
-    identity_.reset();
-    text_.reset();
-    return Report(text.status());
-  }
-  const bool written = identity != identity_;
-  unsettled_ = written;
-  identity_ = identity;
-  if (text_ == *text) {
-    // Written again with the same words: of no endpoints, that is news.
-    const bool says_none =
-        error_.ok() && set_ != nullptr && set_->endpoints.empty();
-    if (!written || !says_none) return;
-  }
-  text_ = *std::move(text);
-  Report(config::ParseEndpoints(*text_, path_));
+  if (change == config::FilePoller::Change::kContents) Read();
 }
 
-std::optional<FileResolver::Identity> FileResolver::Identify() const {
-  struct stat file;
-  if (stat(path_.c_str(), &file) != 0) return std::nullopt;
-  return Identity(file.st_dev, file.st_ino, file.st_size,
-                  Nanoseconds(file.st_mtim), Nanoseconds(file.st_ctim));
+void FileResolver::Read() {
+  const absl::StatusOr<std::string> text = config::ReadFile(path_);
+  file_.emplace(config::FileState{path_, config::Fingerprint(text)});
+  if (!text.ok()) return Report(text.status());
+  Report(config::ParseEndpoints(*text, path_));
 }
 
 void FileResolver::Report(absl::StatusOr<cluster::EndpointSetPtr> update) {
@@ -81,8 +62,7 @@ void FileResolver::Report(absl::StatusOr<cluster::EndpointSetPtr> update) {
     if (update.status() == error_) return;
     error_ = update.status();
   } else {
-    const bool same = error_.ok() && set_ != nullptr && *set_ == **update;
-    if (same && !set_->endpoints.empty()) return;
+    if (error_.ok() && set_ != nullptr && *set_ == **update) return;
     error_ = absl::OkStatus();
     set_ = *update;
   }

@@ -1,24 +1,22 @@
 #ifndef MESH_DISCOVERY_FILE_RESOLVER_H_
 #define MESH_DISCOVERY_FILE_RESOLVER_H_
 
-#include <sys/types.h>
-
 #include <memory>
 #include <optional>
 #include <string>
-#include <tuple>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "mesh/base/event_loop.h"
+#include "mesh/config/file_poller.h"
 #include "mesh/config/options.h"
 #include "mesh/discovery/resolver.h"
 
 namespace mesh::discovery {
 
-// Reads an endpoints file and polls it for changes. What identifies the file
-// is that of the file behind all symbolic links, so that an exchanged link, a
-// rename over it and a write in place are all seen. Text that differs only in
-// its form is no change. A failure that lasts is reported once.
+// Reads an endpoints file and polls it for changes, as FilePoller tells them. A
+// text that says the same in another form is no change. A failure that lasts is
+// reported once.
 class FileResolver final : public Resolver {
  public:
   FileResolver(config::EndpointsFileOptions options, base::EventLoop* loop);
@@ -29,13 +27,10 @@ class FileResolver final : public Resolver {
   void Refresh() override;
 
  private:
-  // Device, inode, size, modification and change time in nanoseconds.
-  using Identity = std::tuple<dev_t, ino_t, off_t, int64_t, int64_t>;
-
-  void Look();
-  std::optional<Identity> Identify() const;
   void SetTimer(absl::Time at);
-  // The last thing that a caller does: `this` may be gone afterwards.
+  // These are the last thing that a caller does: `this` may be gone afterwards.
+  void Look();
+  void Read();
   void Report(absl::StatusOr<cluster::EndpointSetPtr> update);
 
   // Constant.
@@ -47,12 +42,7 @@ class FileResolver final : public Resolver {
   std::shared_ptr<const Listener> listener_;
   base::EventLoop::TimerId timer_ = 0;
   absl::Time looked_at_ = absl::InfinitePast();
-  // The file whose text was read last; empty when reading failed. Read once
-  // more at the next look (`unsettled_`): two writes within one tick of the
-  // file system's clock have the same times.
-  std::optional<Identity> identity_;
-  bool unsettled_ = false;
-  std::optional<std::string> text_;
+  std::optional<config::FilePoller> file_;  // As it was read last.
   // What was reported last: an error, or `set_`. `set_` is null before the
   // first.
   absl::Status error_;

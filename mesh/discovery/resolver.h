@@ -17,11 +17,10 @@ namespace mesh::discovery {
 // there. Does no blocking I/O on it but reading small local files.
 class Resolver {
  public:
-  // Every change, every failure, an empty set each time that the source says
-  // so anew, and the set once more when it is had again after a failure. A
-  // failure does not take back the last set: whoever listens keeps it. Not
-  // called after the resolver is destroyed; the resolver may be destroyed
-  // inside it.
+  // Every change, every failure, an empty set each time that a server says so
+  // anew, and the set once more when it is had again after a failure. A failure
+  // does not take back the last set: whoever listens keeps it. Not called after
+  // the resolver is destroyed; the resolver may be destroyed inside it.
   using Listener = std::function<void(absl::StatusOr<cluster::EndpointSetPtr>)>;
 
   virtual ~Resolver() = default;
