@@ -423,10 +423,12 @@ class JsonParser {
   // What stands here, for messages.
   std::string Found() const {
     if (pos_ >= text_.size()) return "the end of the text";
-    return absl::StrCat(
-        "'",
-        text_.substr(pos_, std::max<size_t>(1, Utf8Length(text_.substr(pos_)))),
-        "'");
+    const char c = text_[pos_];
+    if (c == '\n' || c == '\r') return "the end of the line";
+    if (c == '\t') return "a tab";
+    const size_t length = Utf8Length(text_.substr(pos_));
+    return absl::StrCat("'", text_.substr(pos_, std::max<size_t>(1, length)),
+                        "'");
   }
 
   char Peek() const { return pos_ < text_.size() ? text_[pos_] : '\0'; }

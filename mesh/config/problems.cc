@@ -10,6 +10,14 @@ namespace {
 
 constexpr size_t kMaxLines = 1000;
 
+// A problem is one line, whatever a parser or a file's name puts into it.
+std::string OneLine(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+  }
+  return text;
+}
+
 auto Key(const Problems::Problem& p) {
   return std::tie(p.file_order, p.at.line, p.at.column, p.message);
 }
@@ -17,7 +25,7 @@ auto Key(const Problems::Problem& p) {
 }  // namespace
 
 void Problems::Add(Position at, std::string message) {
-  list_.push_back({file_, 0, at, std::move(message)});
+  list_.push_back({file_, 0, at, OneLine(std::move(message))});
 }
 
 void Problems::Append(const Problems& other) {

@@ -33,6 +33,7 @@ class Problems {
   // `file` is the name of the text in messages. May be empty.
   explicit Problems(std::string file) : file_(std::move(file)) {}
 
+  // Control characters in `message` become spaces: it is one line.
   void Add(Position at, std::string message);
 
   // Takes over what is wrong with another file, to be reported after this one.

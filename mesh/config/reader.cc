@@ -32,7 +32,7 @@ const v1::Rules& RulesOf(const FieldDescriptor& field) {
 
 bool IsDuration(const FieldDescriptor& field) {
   return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type() == google::protobuf::Duration::descriptor();
+         field.message_type()->full_name() == "google.protobuf.Duration";
 }
 
 std::string NumberText(double value) { return absl::StrFormat("%.15g", value); }

@@ -1,0 +1,428 @@
+// Writes what people and editors need to know about the configuration, from the
+// schema itself (its fields, their Rules and their comments):
+//
+//   schema_gen DESCRIPTOR_SET reference|schema|endpoints-schema > FILE
+//
+// reference is docs/reference/config.md, schema the JSON Schema (draft 2020-12)
+// of a configuration, endpoints-schema that of an endpoints file. The
+// descriptor set must have source information.
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/descriptor.pb.h"
+#include "mesh/config/reader.h"
+#include "mesh/v1/annotations.pb.h"
+
+namespace mesh::config {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::DescriptorPool;
+using google::protobuf::EnumDescriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::SourceLocation;
+
+// --- What the schema says ---
+
+// The comment in front of `entity`, one line a paragraph.
+template <typename Entity>
+std::string Comment(const Entity& entity) {
+  SourceLocation location;
+  if (!entity.GetSourceLocation(&location)) return "";
+  std::string text;
+  for (const absl::string_view line :
+       absl::StrSplit(location.leading_comments, '\n')) {
+    const absl::string_view stripped = absl::StripAsciiWhitespace(line);
+    if (stripped.empty()) {
+      if (!text.empty() && text.back() != '\n') text += '\n';
+    } else {
+      absl::StrAppend(&text, text.empty() || text.back() == '\n' ? "" : " ",
+                      stripped);
+    }
+  }
+  return std::string(absl::StripAsciiWhitespace(text));
+}
+
+const v1::Rules& RulesOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(v1::rules);
+}
+
+bool IsDuration(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+         field.message_type()->full_name() == "google.protobuf.Duration";
+}
+
+// The value that a map holds, or the field itself.
+const FieldDescriptor& ValueOf(const FieldDescriptor& field) {
+  return field.is_map() ? *field.message_type()->map_value() : field;
+}
+
+// The message that a field holds, null if it is none.
+const Descriptor* MessageOf(const FieldDescriptor& field) {
+  const FieldDescriptor& value = ValueOf(field);
+  return IsDuration(value) ? nullptr : value.message_type();
+}
+
+// `root` and every message in it, each once, in order of first mention.
+std::vector<const Descriptor*> Reachable(const Descriptor* root) {
+  std::vector<const Descriptor*> found = {root};
+  for (size_t i = 0; i < found.size(); ++i) {
+    for (int j = 0; j < found[i]->field_count(); ++j) {
+      const Descriptor* message = MessageOf(*found[i]->field(j));
+      if (message != nullptr &&
+          std::find(found.begin(), found.end(), message) == found.end()) {
+        found.push_back(message);
+      }
+    }
+  }
+  return found;
+}
+
+// What a message may be written as besides a map.
+std::vector<std::string> Shorthands(const Descriptor& message) {
+  if (message.full_name() == "mesh.v1.Endpoint") return {"string"};
+  if (message.full_name() == "mesh.v1.ChannelArgument") {
+    return {"integer", "string", "boolean"};
+  }
+  return {};
+}
+
+// Fields of which a message must have exactly one.
+std::vector<std::string> OneOf(const Descriptor& message) {
+  if (message.full_name() == "mesh.v1.Service") {
+    return {"endpoints", "endpoints_file", "dns"};
+  }
+  if (message.full_name() == "mesh.v1.ServiceConfig") return {"path", "json"};
+  if (message.full_name() == "mesh.v1.ChannelArgument") {
+    return {"integer", "text", "boolean"};
+  }
+  return {};
+}
+
+// --- JSON ---
+
+std::string Quote(absl::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      result += '\\';
+      result += c;
+    } else if (c == '\n') {
+      result += "\\n";
+    } else {
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+// A JSON value as text: already indented for its depth.
+using Members = std::vector<std::pair<std::string, std::string>>;
+
+std::string Indented(absl::string_view json) {
+  return absl::StrReplaceAll(json, {{"\n", "\n  "}});
+}
+
+std::string Object(const Members& members) {
+  if (members.empty()) return "{}";
+  return absl::StrCat(
+      "{\n  ",
+      absl::StrJoin(members, ",\n  ",
+                    [](std::string* out, const Members::value_type& member) {
+                      absl::StrAppend(out, Quote(member.first), ": ",
+                                      Indented(member.second));
+                    }),
+      "\n}");
+}
+
+std::string Array(const std::vector<std::string>& values) {
+  return absl::StrCat("[", absl::StrJoin(values, ", "), "]");
+}
+
+std::string ArrayOfStrings(const std::vector<std::string>& values) {
+  std::vector<std::string> quoted;
+  for (const std::string& value : values) quoted.push_back(Quote(value));
+  return Array(quoted);
+}
+
+std::string Number(double value) { return absl::StrFormat("%.15g", value); }
+
+std::vector<std::string> Names(const EnumDescriptor& type) {
+  std::vector<std::string> names;
+  for (int i = 0; i < type.value_count(); ++i) {
+    names.push_back(type.value(i)->name());
+  }
+  return names;
+}
+
+// The comment of a field, with those of the names that it may have.
+std::string Description(const FieldDescriptor& field) {
+  std::string text = Comment(field);
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
+    for (int i = 0; i < field.enum_type()->value_count(); ++i) {
+      absl::StrAppend(&text, " `", field.enum_type()->value(i)->name(),
+                      "`: ", Comment(*field.enum_type()->value(i)));
+    }
+  }
+  return text;
+}
+
+std::string DefaultJson(const FieldDescriptor& field) {
+  absl::string_view text = RulesOf(field).default_();
+  if (field.is_repeated()) {
+    absl::ConsumePrefix(&text, "[");
+    absl::ConsumeSuffix(&text, "]");
+    return ArrayOfStrings(absl::StrSplit(text, ", ", absl::SkipEmpty()));
+  }
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING:
+    case FieldDescriptor::CPPTYPE_ENUM:
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return Quote(text);
+    default:
+      return std::string(text);
+  }
+}
+
+// The schema of one value of `field`.
+Members ValueSchema(const FieldDescriptor& field) {
+  const v1::Rules& rules = RulesOf(field);
+  Members schema;
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return {{"type", Quote("boolean")}};
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return {{"enum", ArrayOfStrings(Names(*field.enum_type()))}};
+    case FieldDescriptor::CPPTYPE_STRING:
+      schema = {{"type", Quote("string")}};
+      if (rules.required()) schema.push_back({"minLength", "1"});
+      return schema;
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      if (IsDuration(field)) {
+        return {{"type", Quote("string")},
+                {"pattern", Quote("^[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h)$")}};
+      }
+      return {{"$ref", Quote("#/$defs/" + field.message_type()->name())}};
+    default:
+      break;
+  }
+  const bool is_double = field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
+  const bool is_signed = field.cpp_type() == FieldDescriptor::CPPTYPE_INT32;
+  schema = {{"type", Quote(is_double ? "number" : "integer")}};
+  if (rules.has_min()) {
+    schema.push_back({"minimum", Number(rules.min())});
+  } else if (!is_double) {
+    schema.push_back({"minimum", is_signed ? "-2147483648" : "0"});
+  }
+  if (rules.has_max()) {
+    schema.push_back({"maximum", Number(rules.max())});
+  } else if (!is_double) {
+    schema.push_back({"maximum", is_signed ? "2147483647" : "4294967295"});
+  }
+  return schema;
+}
+
+std::string FieldSchema(const FieldDescriptor& field) {
+  Members schema = ValueSchema(ValueOf(field));
+  if (field.is_map()) {
+    schema = {{"type", Quote("object")},
+              {"additionalProperties", Object(schema)}};
+  } else if (field.is_repeated()) {
+    schema = {{"type", Quote("array")}, {"items", Object(schema)}};
+  }
+  std::string description = Description(field);
+  if (IsDuration(field) && !RangeText(field).empty()) {
+    absl::StrAppend(&description, " ", RangeText(field), ".");
+  }
+  schema.insert(schema.begin(), {"description", Quote(description)});
+  if (!RulesOf(field).default_().empty()) {
+    schema.push_back({"default", DefaultJson(field)});
+  }
+  return Object(schema);
+}
+
+std::string MessageSchema(const Descriptor& message) {
+  Members properties;
+  std::vector<std::string> required;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor& field = *message.field(i);
+    properties.push_back({field.name(), FieldSchema(field)});
+    if (RulesOf(field).required()) required.push_back(field.name());
+  }
+  Members schema = {{"type", Quote("object")},
+                    {"properties", Object(properties)},
+                    {"additionalProperties", "false"}};
+  if (!required.empty()) {
+    schema.push_back({"required", ArrayOfStrings(required)});
+  }
+  std::vector<std::string> alternatives;
+  for (const std::string& name : OneOf(message)) {
+    alternatives.push_back(
+        absl::StrCat("{\"required\": ", ArrayOfStrings({name}), "}"));
+  }
+  if (!alternatives.empty()) {
+    schema.push_back({"oneOf", Array(alternatives)});
+  }
+  if (message.full_name() == "mesh.v1.Tls") {
+    schema.push_back({"dependentRequired",
+                      "{\"cert_file\": [\"key_file\"], "
+                      "\"key_file\": [\"cert_file\"]}"});
+  }
+  const std::vector<std::string> shorthands = Shorthands(message);
+  if (!shorthands.empty()) {
+    std::vector<std::string> forms;
+    for (const std::string& type : shorthands) {
+      forms.push_back(Object({{"type", Quote(type)}}));
+    }
+    forms.push_back(Object(schema));
+    schema = {{"anyOf", Array(forms)}};
+  }
+  schema.insert(schema.begin(), {"description", Quote(Comment(message))});
+  return Object(schema);
+}
+
+std::string JsonSchema(const Descriptor& root, absl::string_view title) {
+  Members defs;
+  for (const Descriptor* message : Reachable(&root)) {
+    defs.push_back({message->name(), MessageSchema(*message)});
+  }
+  return Object({{"$schema",
+                  Quote("https://json-schema.org/draft/2020-12/schema")},
+                 {"title", Quote(title)},
+                 {"$ref", Quote("#/$defs/" + root.name())},
+                 {"$defs", Object(defs)}}) +
+         "\n";
+}
+
+// --- The reference page ---
+
+std::string Link(const Descriptor& message) {
+  return absl::StrCat("[", message.name(), "](#",
+                      absl::AsciiStrToLower(message.name()), ")");
+}
+
+std::string TypeCell(const FieldDescriptor& field) {
+  const FieldDescriptor& value = ValueOf(field);
+  std::string type;
+  if (const Descriptor* message = MessageOf(field)) {
+    type = Link(*message);
+  } else if (IsDuration(value)) {
+    type = "duration";
+  } else if (value.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
+    type = absl::StrCat("`", absl::StrJoin(Names(*value.enum_type()), "`, `"),
+                        "`");
+  } else if (value.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    type = "string";
+  } else if (value.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
+    type = "true or false";
+  } else if (value.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+    type = "number";
+  } else {
+    type = "integer";
+  }
+  if (field.is_map()) return absl::StrCat("map to ", type);
+  if (field.is_repeated()) return absl::StrCat("list of ", type);
+  return type;
+}
+
+std::string Cell(absl::string_view text) {
+  return absl::StrReplaceAll(text, {{"|", "\\|"}, {"\n", " "}});
+}
+
+std::string Reference(const DescriptorPool& pool) {
+  std::string page =
+      R"(<!-- Made by `bazel run //docs/reference:update` from mesh/v1/config.proto. -->
+
+# Configuration reference
+
+Every field of the configuration, as YAML or JSON has it and as
+`mesh/v1/config.proto` has it for a configuration built in code. The
+[guide](../configuration.md) shows how they go together.
+
+- A **duration** is a number with a unit: `ns`, `us`, `ms`, `s`, `m` or `h`
+  (`250ms`, `1.5s`). A number without a unit is an error.
+- A field that is absent, or empty (`field:`), has its default.
+- Unknown fields, wrong types and values out of their range are errors. All are
+  reported at once, with file, line and column.
+- `mesh.schema.json` and `endpoints.schema.json` beside this page are JSON
+  Schemas, for editors that complete and check while one writes.
+
+)";
+  std::vector<const Descriptor*> messages =
+      Reachable(pool.FindMessageTypeByName("mesh.v1.Config"));
+  messages.push_back(pool.FindMessageTypeByName("mesh.v1.EndpointList"));
+  for (const Descriptor* message : messages) {
+    absl::StrAppend(&page, "## ", message->name(), "\n\n", Comment(*message),
+                    "\n\n| Field | Type | Default | Range | Meaning |\n",
+                    "| --- | --- | --- | --- | --- |\n");
+    for (int i = 0; i < message->field_count(); ++i) {
+      const FieldDescriptor& field = *message->field(i);
+      const v1::Rules& rules = RulesOf(field);
+      const std::string range = RangeText(field);
+      absl::StrAppend(
+          &page, "| `", field.name(), "` | ", TypeCell(field), " | ",
+          rules.required()           ? "required"
+          : rules.default_().empty() ? ""
+                                     : absl::StrCat("`", rules.default_(), "`"),
+          " | ", range.empty() ? "" : absl::StrCat("`", range, "`"), " | ",
+          Cell(Description(field)), " |\n");
+    }
+    page += "\n";
+  }
+  page.pop_back();
+  return page;
+}
+
+int Main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "usage: schema_gen DESCRIPTOR_SET "
+                 "reference|schema|endpoints-schema\n";
+    return 2;
+  }
+  std::ifstream file(argv[1], std::ios::binary);
+  google::protobuf::FileDescriptorSet set;
+  if (!file || !set.ParseFromIstream(&file)) {
+    std::cerr << "schema_gen: " << argv[1] << " is not a descriptor set\n";
+    return 1;
+  }
+  DescriptorPool pool;
+  for (const auto& proto : set.file()) {
+    if (pool.BuildFile(proto) == nullptr) return 1;
+  }
+  const std::string what = argv[2];
+  if (what == "reference") {
+    std::cout << Reference(pool);
+  } else if (what == "schema") {
+    std::cout << JsonSchema(*pool.FindMessageTypeByName("mesh.v1.Config"),
+                            "mesh configuration");
+  } else if (what == "endpoints-schema") {
+    std::cout << JsonSchema(*pool.FindMessageTypeByName("mesh.v1.EndpointList"),
+                            "mesh endpoints file");
+  } else {
+    std::cerr << "schema_gen: unknown output \"" << what << "\"\n";
+    return 2;
+  }
+  return std::cout.flush() ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace mesh::config
+
+int main(int argc, char** argv) { return mesh::config::Main(argc, argv); }
