@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/channel/connection.h"
@@ -51,7 +52,17 @@ class Runtime {
   void Poll();
   void SchedulePoll();
 
+  // gRPC is up as long as this is: the channel below is made without the C++
+  // classes that would see to it.
+  struct Library {
+    Library() { grpc_init(); }
+    ~Library() { grpc_shutdown(); }
+    Library(const Library&) = delete;
+    Library& operator=(const Library&) = delete;
+  };
+
   // Constant.
+  const Library library_;  // First: the others need it.
   const LogSink log_;
   const std::vector<std::shared_ptr<telemetry::Observer>> observers_;
   const config::TelemetryOptions telemetry_;
