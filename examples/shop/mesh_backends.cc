@@ -1,13 +1,52 @@
 #include <memory>
 #include <string>
+#include <utility>
 
-#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "examples/shop/backends.h"
+#include "mesh/mesh.h"
 
 namespace shop {
+namespace {
 
-absl::StatusOr<std::unique_ptr<Backends>> MeshBackends(const std::string&) {
-  return absl::UnimplementedError("the mesh arm comes with the channel");
+class FromMesh final : public Backends {
+ public:
+  explicit FromMesh(std::unique_ptr<mesh::Mesh> mesh)
+      : mesh_(std::move(mesh)), stubs_(std::make_shared<Stubs>()) {
+    stubs_->cart = v1::Cart::NewStub(mesh_->Channel("cart"));
+    stubs_->catalog = v1::Catalog::NewStub(mesh_->Channel("catalog"));
+    stubs_->payment = v1::Payment::NewStub(mesh_->Channel("payment"));
+  }
+
+  std::shared_ptr<const Stubs> stubs() const override { return stubs_; }
+
+  void Report(Panel& panel) const override {
+    uint64_t retries = 0, transparent = 0, denied = 0;
+    for (const auto& service : mesh_->Metrics().services) {
+      denied += service.retries_denied_by_budget;
+      for (const auto& method : service.methods) {
+        retries += method.retries;
+        transparent += method.transparent_retries;
+      }
+    }
+    panel.retries = retries;
+    panel.transparent_retries = transparent;
+    panel.denied_retries = denied;
+  }
+
+ private:
+  const std::unique_ptr<mesh::Mesh> mesh_;
+  const std::shared_ptr<Stubs> stubs_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backends>> MeshBackends(
+    const std::string& directory) {
+  absl::StatusOr<std::unique_ptr<mesh::Mesh>> mesh =
+      mesh::Mesh::FromFile(absl::StrCat(directory, "/mesh.yaml"));
+  if (!mesh.ok()) return mesh.status();
+  return std::make_unique<FromMesh>(*std::move(mesh));
 }
 
 }  // namespace shop

@@ -19,11 +19,11 @@ constexpr double kTrafficBucket = 1;  // The same where calls are counted.
 constexpr char kStyle[] = R"(
 :root { color-scheme: light dark;
   --paper: #fbfaf8; --card: #ffffff; --ink: #1d2430; --soft: #5d6675;
-  --line: #e3e0da; --fault: #8a6d3b1c; --bare: #cf5c1e; --mesh: #0b7a75;
+  --line: #e3e0da; --fault: #8a6d3b1c; --bare: #cf5c1e; --mesh: #0b7a75; --bad: #c0262d;
   --e1: #4a6fa5; --e2: #e0a23c; --e3: #7fb8a4; }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #14171c; --card: #1b1f26; --ink: #e7eaef; --soft: #9aa4b2;
-  --line: #2d333d; --fault: #e8c98522; --bare: #ff9a5c; --mesh: #45d0c2;
+  --line: #2d333d; --fault: #e8c98522; --bare: #ff9a5c; --mesh: #45d0c2; --bad: #ff7b7b;
   --e1: #6f9bd8; --e2: #e8b458; --e3: #6fbfa4; } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -78,7 +78,7 @@ th small { display: block; font-weight: 400; color: var(--soft);
   line-height: 1.4; margin-top: 2px }
 thead .mesh, thead .bare { text-align: left; font-size: 15px }
 .first { border-left: 1px solid var(--line); padding-left: 16px }
-.bad { font-weight: 700; color: var(--bare) }
+.bad { font-weight: 700; color: var(--bad) }
 details { margin-top: 14px; padding: 10px 16px }
 summary { cursor: pointer; font-weight: 600 }
 pre { overflow-x: auto; font-size: 13px; line-height: 1.45 }

@@ -147,7 +147,6 @@ class Service {
   void WantConnection();
   void PublishSoon();
   void Publish();
-  void TellOfPicker(const balancing::Picker* picker);
   void Wakeup(uint64_t id, Wake why);
   void FireStateWatches();
 
