@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 
@@ -119,7 +121,7 @@ void CallMachine::Abandon(absl::Time now) {
 
 // ---- Choosing an endpoint ----
 
-CallMachine::Choice CallMachine::Pick(
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Pick(
     absl::Span<const cluster::LiveEndpoint* const> tried,
     const Moment& moment) {
   Choice choice;
@@ -129,15 +131,17 @@ CallMachine::Choice CallMachine::Pick(
   args.random = moment.random;
   if (wants_picks_) {
     choice.random_state = moment.random->state();
-    args.trace = &choice.trace;
+    args.trace = &choice.trace.emplace();
   }
   choice.result = moment.picker->Pick(args);
   return choice;
 }
 
-CallMachine::Choice CallMachine::Choose(const Moment& moment) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Choose(
+    const Moment& moment) {
   Choice choice = Pick(tried_, moment);
-  if (choice.result.kind == PickResult::Kind::kUse &&
+  if (ABSL_PREDICT_FALSE(!tried_.empty()) &&
+      choice.result.kind == PickResult::Kind::kUse &&
       std::find(tried_.begin(), tried_.end(), choice.result.endpoint) !=
           tried_.end()) {
     // Every endpoint has been tried. The next round begins elsewhere than the
@@ -354,10 +358,12 @@ void CallMachine::Report(const Choice& choice, PickEvent::Result result,
   if (choice.result.kind == PickResult::Kind::kUse) {
     event.endpoint = choice.result.endpoint;
   }
-  event.candidates = choice.trace.considered;
-  for (int i = 0; i < 2; ++i) {
-    event.candidate[i] = choice.trace.candidates[i].endpoint;
-    event.in_flight[i] = choice.trace.candidates[i].in_flight;
+  if (choice.trace.has_value()) {
+    event.candidates = choice.trace->considered;
+    for (int i = 0; i < 2; ++i) {
+      event.candidate[i] = choice.trace->candidates[i].endpoint;
+      event.in_flight[i] = choice.trace->candidates[i].in_flight;
+    }
   }
   event.random_state = choice.random_state;
   event.picker = moment.picker;

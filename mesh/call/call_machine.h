@@ -136,7 +136,7 @@ class CallMachine {
   struct Choice {
     balancing::PickResult result;
     bool again = false;  // The call has tried all that there is.
-    balancing::PickTrace trace;
+    std::optional<balancing::PickTrace> trace;
     uint64_t random_state = 0;
   };
 

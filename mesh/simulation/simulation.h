@@ -16,8 +16,8 @@
 // Tries a service's configuration against a cluster that is only described:
 // its servers, their latencies and limits, what breaks and when, and who
 // calls. The calls are decided by the same call machine, balancing policy and
-// retry budget that run over gRPC; time and network are virtual. Thousands of
-// simulated seconds a real one, and the same again from the same seed.
+// retry budget that run over gRPC; time and network are virtual. Millions of
+// calls a real second, and the same again from the same seed.
 //
 //   Cluster cluster;
 //   cluster.servers = {{"a:1"}, {"b:1"}, {"c:1"}};
