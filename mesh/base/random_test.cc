@@ -1,5 +1,6 @@
 #include "mesh/base/random.h"
 
+#include <algorithm>
 #include <set>
 #include <thread>
 
