@@ -628,6 +628,7 @@ void Service::Publish() {
                           ? absl::string_view(": discovery reports none")
                           : absl::string_view(": "),
                       resolution_error_.message())));
+    TellOfPicker(next->picker.get());
   }
   if (options_ != nullptr) {
     next->all_idempotent = settings_.all_idempotent;
@@ -660,6 +661,22 @@ void Service::Publish() {
     }
   }
   for (uint64_t id : waiting) Wakeup(id, Wake::kEndpoints);
+}
+
+void Service::TellOfPicker(const balancing::Picker* picker) {
+  if (!observer_->WantsPicks()) return;
+  std::vector<telemetry::PickerEvent::Member> members;
+  members.reserve(members_.size());
+  for (const cluster::Member& member : members_) {
+    members.push_back({member.live.get(), member.weight, member.priority,
+                       member.live->readiness()});
+  }
+  telemetry::PickerEvent event;
+  event.service = name_;
+  event.time = base::Clock::Real().Now();
+  event.picker = picker;
+  event.members = members;
+  observer_->OnPicker(event);
 }
 
 telemetry::ServiceSnapshot Service::Metrics() const {

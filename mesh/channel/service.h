@@ -147,6 +147,7 @@ class Service {
   void WantConnection();
   void PublishSoon();
   void Publish();
+  void TellOfPicker(const balancing::Picker* picker);
   void Wakeup(uint64_t id, Wake why);
   void FireStateWatches();
 
