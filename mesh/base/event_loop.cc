@@ -236,15 +236,17 @@ EventLoop::~EventLoop() {
 }
 
 void EventLoop::Post(Closure closure) {
+  // What `closure` releases may be this object.
+  const std::shared_ptr<Impl> impl = impl_;
   bool wake = false;
   {
-    MutexLock lock(&impl_->mu);
-    if (impl_->stopped.load(std::memory_order_relaxed)) return;
-    impl_->posted.push_back(std::move(closure));
-    wake = impl_->sleeping_until != absl::InfinitePast();
-    impl_->sleeping_until = absl::InfinitePast();
+    MutexLock lock(&impl->mu);
+    if (impl->stopped.load(std::memory_order_relaxed)) return;
+    impl->posted.push_back(std::move(closure));
+    wake = impl->sleeping_until != absl::InfinitePast();
+    impl->sleeping_until = absl::InfinitePast();
   }
-  if (wake) impl_->Wake();
+  if (wake) impl->Wake();
 }
 
 EventLoop::TimerId EventLoop::RunAt(absl::Time at, Closure closure) {

@@ -253,15 +253,16 @@ void Call::PerformOpsOnCall(Ops* ops, grpc::internal::Call*) {
 }
 
 bool Call::PerformEarly(Ops* ops) {
+  grpc_call* placeholder;
   {
     base::MutexLock lock(&mu_);
     if (!waiting_.load(std::memory_order_relaxed)) return false;
     early_.push_back({ops, nullptr});
+    placeholder = running_;
   }
   // It goes down on the placeholder, through the application's interceptors,
   // as far as HoldIfEarly().
-  grpc::internal::Call full(first_ != nullptr ? first_ : running_, this, queue_,
-                            info_);
+  grpc::internal::Call full(placeholder, this, queue_, info_);
   ops->FillOps(&full);
   return true;
 }
@@ -547,6 +548,7 @@ void Call::OnCancelHook() {
 void Call::CutOffIfOn(const ConnectedEndpoint* endpoint) {
   if (stream_on_.load(std::memory_order_relaxed) != endpoint) return;
   grpc::internal::MutexLock lock(Access::Mu(context_));
+  if (context_->c_call() == nullptr) return;  // Not handed over yet.
   grpc_call_cancel_with_status(
       context_->c_call(), GRPC_STATUS_UNAVAILABLE,
       "the endpoint was removed and its drain timeout is over", nullptr);

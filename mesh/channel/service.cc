@@ -172,6 +172,12 @@ Service::~Service() {
     Connected(member.live)->Disconnect();
   }
   for (const Retired& retired : retired_) retired.endpoint->Disconnect();
+  {
+    // Who still watches is told, as gRPC tells of a channel's end.
+    base::MutexLock lock(&state_mu_);
+    state_ = GRPC_CHANNEL_SHUTDOWN;
+  }
+  FireStateWatches();
   base::MutexLock lock(&methods_mu_);
   for (auto& [name, method] : methods_) grpc_slice_unref(method->path);
 }
