@@ -136,6 +136,11 @@ class YamlBuilder : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     auto node = std::make_shared<Node>();
     node->at = At(mark);
+    // The parser's mark of what is not there is that of whatever comes next.
+    if (!stack_.empty()) {
+      const Unfinished& open = stack_.back();
+      node->at = open.key.has_value() ? open.key->key_at : open.node->at;
+    }
     Add(mark, anchor, std::move(node), /*is_new=*/true);
   }
 

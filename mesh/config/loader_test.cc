@@ -196,6 +196,22 @@ TEST(LoaderTest, TakesAnEmptyListForNoEndpoints) {
           .endpoints.empty());
 }
 
+TEST(LoaderTest, TakesAGroupWithNothingInItForAnEmptyOne) {
+  const ServiceOptions service =
+      OnlyService(LoadText("services:\n"
+                           "  cart:\n"
+                           "    endpoints: ['10.0.0.1:80']\n"
+                           "    authority:\n"
+                           "    tls:\n"
+                           "    # ca_file: ca.pem\n"
+                           "    policy:\n"
+                           "      timeout:\n",
+                           "mesh.yaml"));
+  EXPECT_TRUE(service.tls.has_value()) << "not plaintext by accident";
+  EXPECT_EQ(service.authority, "cart");
+  EXPECT_EQ(service.policy.timeout, absl::InfiniteDuration());
+}
+
 TEST(LoaderTest, TakesNoServicesForAConfiguration) {
   for (const char* text : {"{}", "services: {}", "services:"}) {
     const auto options = LoadText(text, "mesh.yaml");
@@ -397,10 +413,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"OnlyComments", "# a\n\n# b\n", "mesh.yaml: is empty"},
         BadText{"Null", "~", "mesh.yaml: is empty"},
         BadText{"Scalar", "hello",
-                "mesh.yaml:1:1: the configuration must be a map, is the string "
+                "mesh.yaml:1:1: the top level must be a map, is the string "
                 "\"hello\""},
         BadText{"List", "- a",
-                "mesh.yaml:1:1: the configuration must be a map, is a list"},
+                "mesh.yaml:1:1: the top level must be a map, is a list"},
         BadText{"TwoDocuments", "services: {}\n---\nservices: {}\n",
                 "mesh.yaml:2:1: more than one document"},
         BadText{"ControlCharacter", std::string("services: \0", 11),
@@ -484,8 +500,8 @@ INSTANTIATE_TEST_SUITE_P(
     Fields, BadTextTest,
     testing::Values(
         BadText{"UnknownAtTheTop", "servces: {}",
-                "mesh.yaml:1:1: unknown field \"servces\" in the "
-                "configuration, did you mean \"services\"?"},
+                "mesh.yaml:1:1: unknown field \"servces\" at the "
+                "top level, did you mean \"services\"?"},
         BadText{"UnknownDeep", Retry("max_atempts: 2"),
                 "mesh.yaml:4:22: unknown field \"max_atempts\" in "
                 "services.cart.policy.retry, did you mean \"max_attempts\"?"},
@@ -615,6 +631,17 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"EmptyService", "services:\n  cart:\n",
                 "mesh.yaml:2:3: services.cart must have one of endpoints, "
                 "endpoints_file and dns"},
+        BadText{"EmptySource", "services:\n  cart:\n    dns:\n",
+                "mesh.yaml:3:5: services.cart.dns.name is missing\n"
+                "mesh.yaml:3:5: services.cart.dns.port is missing"},
+        BadText{"NoEndpointsAtAll", "services:\n  cart:\n    endpoints:\n",
+                "mesh.yaml:3:5: services.cart must have one of endpoints, "
+                "endpoints_file and dns"},
+        BadText{"EmptyMetadata",
+                Endpoints("\n    - address: 1.2.3.4:5\n      metadata:\n"
+                          "        a:\n"),
+                "mesh.yaml:6:9: services.cart.endpoints[0].metadata.a must be "
+                "a string, is empty"},
         BadText{"TwoSources", Service("dns: {name: a, port: 1}"),
                 "mesh.yaml:4:10: services.cart must have only one of endpoints "
                 "and dns"},

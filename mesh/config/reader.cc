@@ -89,7 +89,10 @@ class Reader {
       }
       const std::string field_path = FieldPath(path, entry.key);
       if (!CheckFirst(entry, field_path, &seen)) continue;
-      if (entry.value->kind == Kind::kNull) continue;
+      if (entry.value->kind == Kind::kNull) {
+        ReadNull(message, field, field_path, entry.key_at);
+        continue;
+      }
       if (const auto* oneof = field->containing_oneof();
           oneof != nullptr && !field->has_optional_keyword() &&
           message->GetReflection()->HasOneof(*message, oneof)) {
@@ -111,10 +114,9 @@ class Reader {
   void WrongType(const Node& node, const std::string& path,
                  absl::string_view expected, absl::string_view hint = "") {
     sources_.SetBad(path);
-    problems_.Add(
-        node.at,
-        absl::StrCat(path.empty() ? "the configuration" : path, " must be ",
-                     expected, ", is ", Describe(node), hint));
+    problems_.Add(node.at, absl::StrCat(path.empty() ? "the top level" : path,
+                                        " must be ", expected, ", is ",
+                                        Describe(node), hint));
   }
 
   void UnknownField(const Node::Entry& entry, const Descriptor& descriptor,
@@ -124,9 +126,9 @@ class Reader {
       names.push_back(descriptor.field(i)->name());
     }
     problems_.Add(entry.key_at,
-                  absl::StrCat("unknown field ", Quoted(entry.key), " in ",
-                               path.empty() ? "the configuration" : path,
-                               DidYouMean(entry.key, names)));
+                  absl::StrCat("unknown field ", Quoted(entry.key),
+                               path.empty() ? " at the top level" : " in ",
+                               path, DidYouMean(entry.key, names)));
   }
 
   // False, and a problem, if the key was seen before.
@@ -138,6 +140,19 @@ class Reader {
                   absl::StrCat(path, " is given twice, first at ",
                                it->second.line, ":", it->second.column));
     return false;
+  }
+
+  // A null is as if the field were absent; but a group of fields with nothing
+  // in it is there. (`tls:` must not silently be plaintext because all below it
+  // was commented out.)
+  void ReadNull(Message* message, const FieldDescriptor* field,
+                const std::string& path, Position key_at) {
+    if (field->is_repeated() || IsDuration(*field) ||
+        field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
+      return;
+    }
+    message->GetReflection()->MutableMessage(message, field);
+    sources_.Set(path, key_at);
   }
 
   // The short forms: an address for an endpoint, a scalar for a channel
@@ -210,9 +225,7 @@ class Reader {
       if (!CheckFirst(entry, entry_path, &seen)) continue;
       Message* pair = message->GetReflection()->AddMessage(message, field);
       pair->GetReflection()->SetString(pair, key, entry.key);
-      sources_.Set(entry_path, entry.value->kind == Kind::kNull
-                                   ? entry.key_at
-                                   : entry.value->at);
+      sources_.Set(entry_path, entry.value->at);
       if (value->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
         Message* made = pair->GetReflection()->MutableMessage(pair, value);
         if (entry.value->kind != Kind::kNull) {

@@ -43,8 +43,8 @@ class SourceMap {
 // Fills `message` from `root` and `sources` with the place of each field and
 // element. Every unknown field, wrong type, duplicate and unknown enum value is
 // added to `problems`; the rest is filled all the same. A null value counts as
-// absent. Ranges are checked by CheckRules(), except of numbers that don't fit
-// into the field.
+// absent, of a message as an empty one. Ranges are checked by CheckRules(),
+// except of numbers that don't fit into the field.
 void ReadMessage(const Node& root, google::protobuf::Message* message,
                  SourceMap* sources, Problems* problems);
 

@@ -358,7 +358,8 @@ Every field of the configuration, as YAML or JSON has it and as
 
 - A **duration** is a number with a unit: `ns`, `us`, `ms`, `s`, `m` or `h`
   (`250ms`, `1.5s`). A number without a unit is an error.
-- A field that is absent, or empty (`field:`), has its default.
+- A field that is absent, or empty (`timeout:`), has its default. A group with
+  nothing in it (`tls:`) is there, with the defaults of its fields.
 - Unknown fields, wrong types and values out of their range are errors. All are
   reported at once, with file, line and column.
 - `mesh.schema.json` and `endpoints.schema.json` beside this page are JSON
