@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -187,7 +188,8 @@ void EventLoop::Impl::Poll() {
     MutexLock lock(&mu);
     sleeping_until = absl::InfinitePast();
   }
-  if (ready <= 0) return;  // Time, or EINTR, or no memory: look again.
+  if (ready < 0 && errno != EINTR) usleep(1000);  // No memory: no rush.
+  if (ready <= 0) return;
 
   if (pollfds[0].revents != 0) {
     uint64_t count;
@@ -250,19 +252,20 @@ void EventLoop::Post(Closure closure) {
 }
 
 EventLoop::TimerId EventLoop::RunAt(absl::Time at, Closure closure) {
+  const std::shared_ptr<Impl> impl = impl_;  // As in Post().
   at = std::max(at, Clock::Real().Now());
   bool wake = false;
   TimerId id;
   {
-    MutexLock lock(&impl_->mu);
-    id = ++impl_->last_timer;
-    if (impl_->stopped.load(std::memory_order_relaxed)) return id;
-    impl_->timers.emplace(std::make_pair(at, id), std::move(closure));
-    impl_->timer_times.emplace(id, at);
-    wake = at < impl_->sleeping_until;
-    if (wake) impl_->sleeping_until = absl::InfinitePast();
+    MutexLock lock(&impl->mu);
+    id = ++impl->last_timer;
+    if (impl->stopped.load(std::memory_order_relaxed)) return id;
+    impl->timers.emplace(std::make_pair(at, id), std::move(closure));
+    impl->timer_times.emplace(id, at);
+    wake = at < impl->sleeping_until;
+    if (wake) impl->sleeping_until = absl::InfinitePast();
   }
-  if (wake) impl_->Wake();
+  if (wake) impl->Wake();
   return id;
 }
 

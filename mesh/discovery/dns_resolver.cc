@@ -11,6 +11,8 @@
 namespace mesh::discovery {
 namespace {
 
+// However short the configured `min_refresh`.
+constexpr absl::Duration kMinRefresh = absl::Milliseconds(10);
 constexpr absl::Duration kInitialBackoff = absl::Seconds(1);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(30);
 constexpr double kJitter = 0.2;
@@ -18,22 +20,27 @@ constexpr double kJitter = 0.2;
 }  // namespace
 
 DnsResolver::DnsResolver(config::DnsOptions options, base::EventLoop* loop)
-    : options_(std::move(options)), loop_(loop) {}
+    : name_(std::move(options.name)),
+      port_(options.port),
+      servers_(std::move(options.servers)),
+      min_refresh_(std::max(kMinRefresh, options.min_refresh)),
+      max_refresh_(std::max(min_refresh_, options.max_refresh)),
+      loop_(loop) {}
 
 DnsResolver::~DnsResolver() { loop_->Cancel(timer_); }
 
 void DnsResolver::Start(Listener listener) {
   listener_ = std::make_shared<const Listener>(std::move(listener));
-  if (options_.port == 0) {
+  if (port_ == 0) {
     return Report(absl::InvalidArgumentError(
-        absl::StrCat("the port of ", options_.name, " must not be 0")));
+        absl::StrCat("the port of ", name_, " must not be 0")));
   }
   Resolve();
 }
 
 void DnsResolver::Refresh() {
   if (timer_ == 0 || lookup_ != nullptr || misses_ > 0) return;
-  ResolveAt(std::min(next_at_, begun_at_ + options_.min_refresh));
+  ResolveAt(std::min(next_at_, begun_at_ + min_refresh_));
 }
 
 void DnsResolver::ResolveAt(absl::Time at) {
@@ -44,7 +51,7 @@ void DnsResolver::ResolveAt(absl::Time at) {
 
 void DnsResolver::Resolve() {
   begun_at_ = base::Clock::Real().Now();
-  lookup_ = std::make_unique<DnsLookup>(options_.name, options_.servers, loop_);
+  lookup_ = std::make_unique<DnsLookup>(name_, servers_, loop_);
   lookup_->Start([this](DnsAnswer answer) { OnAnswer(std::move(answer)); });
 }
 
@@ -64,9 +71,8 @@ void DnsResolver::OnAnswer(DnsAnswer answer) {
 
   const bool complete = answer.a.status.ok() && answer.aaaa.status.ok();
   const bool found = !a_.empty() || !aaaa_.empty();
-  absl::Duration wait =
-      std::max(options_.min_refresh,
-               std::min({answer.a.ttl, answer.aaaa.ttl, options_.max_refresh}));
+  absl::Duration wait = std::clamp(std::min(answer.a.ttl, answer.aaaa.ttl),
+                                   min_refresh_, max_refresh_);
   if (complete && found) {
     misses_ = 0;
   } else {
@@ -84,7 +90,7 @@ absl::Duration DnsResolver::Backoff() {
       std::min(kMaxBackoff, kInitialBackoff * std::exp2(std::min(misses_, 10)));
   ++misses_;
   const double spread = 1 - kJitter + 2 * kJitter * base::ThreadRandom().Unit();
-  return std::max(options_.min_refresh, base * spread);
+  return std::max(min_refresh_, base * spread);
 }
 
 std::vector<cluster::Endpoint> DnsResolver::Endpoints() const {
@@ -94,10 +100,10 @@ std::vector<cluster::Endpoint> DnsResolver::Endpoints() const {
     endpoints.back().address = std::move(address);
   };
   for (const std::string& address : a_) {
-    add(absl::StrCat(address, ":", options_.port));
+    add(absl::StrCat(address, ":", port_));
   }
   for (const std::string& address : aaaa_) {
-    add(absl::StrCat("[", address, "]:", options_.port));
+    add(absl::StrCat("[", address, "]:", port_));
   }
   return endpoints;
 }

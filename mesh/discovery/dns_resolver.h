@@ -1,6 +1,7 @@
 #ifndef MESH_DISCOVERY_DNS_RESOLVER_H_
 #define MESH_DISCOVERY_DNS_RESOLVER_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,7 +45,11 @@ class DnsResolver final : public Resolver {
   void Report(absl::StatusOr<cluster::EndpointSetPtr> update);
 
   // Constant.
-  const config::DnsOptions options_;
+  const std::string name_;
+  const uint16_t port_;
+  const std::vector<std::string> servers_;
+  const absl::Duration min_refresh_;
+  const absl::Duration max_refresh_;
   base::EventLoop* const loop_;
 
   // On the loop's thread.
