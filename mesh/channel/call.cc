@@ -336,6 +336,8 @@ void Call::OnDown(InterceptorBatchMethods* methods) {
   if (unary() && !has_request_ &&
       methods->QueryInterceptionHookPoint(
           InterceptionHookPoints::PRE_SEND_MESSAGE)) {
+    owes_post_send_message_ = channel_->application_interceptors() > 0 &&
+                              methods->GetSendMessage() != nullptr;
     // A reference to the serialized request, not a copy.
     request_ = *methods->GetSerializedSendMessage();
     has_request_ = true;
@@ -716,6 +718,12 @@ void Call::Deliver() {
 }
 
 void Call::Proceed(InterceptorBatchMethods* methods, bool restarted) {
+  if (owes_post_send_message_) {
+    // It is the first batch that goes up, and the one with the request.
+    owes_post_send_message_ = false;
+    static_cast<InterceptorBatchMethodsImpl*>(methods)
+        ->AddInterceptionHookPoint(InterceptionHookPoints::POST_SEND_MESSAGE);
+  }
   if (!restarted || restart_info_ == nullptr) return methods->Proceed();
   // All the way up, through the application's interceptors too.
   full_call_ = grpc::internal::Call(running_, this, queue_, info_);

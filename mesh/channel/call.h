@@ -147,6 +147,9 @@ class Call final : public grpc::experimental::Interceptor,
   bool committed_ = false;  // The application has initial metadata.
   bool start_is_up_ = false;
   bool has_request_ = false;
+  // For gRPC to read the serialized request is to forget the message, and with
+  // it a hook that interceptors wait for: it is given back.
+  bool owes_post_send_message_ = false;
   grpc::ByteBuffer request_;
   Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
   Batch batches_[2];

@@ -48,9 +48,6 @@ class Call {
       : context_(context), directives_(directives) {
     if (!directives.key().empty())
       execution_ = executions->Add(directives.key());
-    for (const Header& header : directives.initial_metadata()) {
-      context->AddInitialMetadata(header.key(), header.value());
-    }
     for (const Header& header : directives.trailing_metadata()) {
       context->AddTrailingMetadata(header.key(), header.value());
     }
@@ -64,6 +61,11 @@ class Call {
          execution_ <= directives.fail_first()) ||
         (directives.fail_share() > 0 &&
          base::Random(drawn.fetch_add(1)).Unit() < directives.fail_share());
+    // A failure is trailers-only, as of a server that has not begun to answer.
+    if (fails_now_ && !directives.initial_metadata_first()) return;
+    for (const Header& header : directives.initial_metadata()) {
+      context->AddInitialMetadata(header.key(), header.value());
+    }
   }
 
   // Fails before it has replied.
@@ -407,6 +409,9 @@ absl::StatusOr<std::unique_ptr<TestServer>> TestServer::Start(Options options) {
   builder.RegisterCallbackGenericService(server->raw_service_.get());
   if (options.customize) options.customize(&builder);
   server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr && ports.empty()) {
+    return absl::UnavailableError("cannot start the server");
+  }
   for (size_t i = 0; i < ports.size(); ++i) {
     if (server->server_ == nullptr || ports[i] == 0) {
       return absl::UnavailableError(
