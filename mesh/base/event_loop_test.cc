@@ -414,6 +414,18 @@ TEST(EventLoopTest, MayBeDestroyedByWhatItRuns) {
   }
 }
 
+TEST(EventLoopTest, MayBeReleasedByWhatIsJustBeingPosted) {
+  for (int round = 0; round < 100; ++round) {
+    auto loop = std::make_shared<EventLoop>("test");
+    EventLoop* const raw = loop.get();
+    if (round % 2 == 0) {
+      raw->Post([last = std::move(loop)] {});
+    } else {
+      raw->RunAt(absl::InfinitePast(), [last = std::move(loop)] {});
+    }
+  }
+}
+
 TEST(EventLoopTest, MayBeDestroyedByATimerAndByAWatcher) {
   auto loop = std::make_unique<EventLoop>("test");
   std::promise<void> by_timer;
