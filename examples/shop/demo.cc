@@ -1,7 +1,9 @@
 // The demo: the same load over the same shop, through the same faults, once
 // with bare gRPC channels and once with mesh.
 //
-//   demo [--seconds N] [--json FILE] [--report FILE]
+//   demo [--seconds N] [--json FILE] [--report FILE] [--log FILE]
+//
+// --log: what the processes wrote to stderr, with each call that failed.
 //
 // This process conducts: it starts the shop's processes, breaks them on
 // schedule, watches, and says what it saw. Nothing that it starts outlives it.
@@ -46,6 +48,7 @@ struct Arguments {
   double seconds = kDefaultSeconds;
   std::string json;
   std::string report = "demo-report.html";
+  std::string log;
 };
 
 // A directory that goes, with the files in it, when this does.
@@ -164,9 +167,10 @@ std::string ProgressLine(const ArmLog& log, double seconds, double time) {
       failed, stats.p50_ms, stats.p99_ms);
 }
 
-// Runs one arm, `seconds` long.
+// Runs one arm, `seconds` long. What its processes wrote to stderr is added to
+// `said`.
 absl::StatusOr<ArmLog> RunArm(const std::string& arm, double seconds,
-                              const std::string& programs) {
+                              const std::string& programs, std::string* said) {
   ScratchDirectory directory;
   if (directory.path().empty()) {
     return absl::UnavailableError("cannot make a directory for the shop");
@@ -220,10 +224,12 @@ absl::StatusOr<ArmLog> RunArm(const std::string& arm, double seconds,
   ReadRecords((*shop)->results_path(), &log.calls);
   log.samples.push_back((*shop)->TakeSample());
   log.samples.back().time = (NowNanos() - log.start_ns) * 1e-9;
-  log.client_retries = (*shop)->clients().retries;
-  log.client_transparent_retries = (*shop)->clients().transparent_retries;
-  log.client_denied_retries = (*shop)->clients().denied_retries;
+  log.transparent_retries = (*shop)->clients().transparent_retries;
+  log.denied_retries = (*shop)->clients().denied_retries;
   log.charged_twice = (*shop)->ChargedTwice();
+  std::ifstream file((*shop)->log_path());
+  absl::StrAppend(said, "==== ", arm, "\n",
+                  std::string(std::istreambuf_iterator<char>(file), {}));
   if (log.calls.size() != static_cast<size_t>(kRate * seconds)) {
     return absl::DataLossError(
         absl::StrCat("the load generator made ", log.calls.size(), " of ",
@@ -257,9 +263,12 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
       arguments.json = std::string(value);
     } else if (name == "--report") {
       arguments.report = std::string(value);
+    } else if (name == "--log") {
+      arguments.log = std::string(value);
     } else {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "no argument ", name, "; there are --seconds, --json and --report"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("no argument ", name,
+                       "; there are --seconds, --json, --report and --log"));
     }
   }
   return arguments;
@@ -286,8 +295,9 @@ absl::Status Demo(const Arguments& arguments, const std::string& programs) {
       "mesh.yaml:\n%s\n",
       kServiceConfig, kMeshYaml);
   std::vector<ArmLog> arms;
+  std::string said;
   for (const char* arm : {"bare", "mesh"}) {
-    absl::StatusOr<ArmLog> log = RunArm(arm, seconds, programs);
+    absl::StatusOr<ArmLog> log = RunArm(arm, seconds, programs, &said);
     if (!log.ok()) {
       return absl::Status(log.status().code(),
                           absl::StrCat(arm, ": ", log.status().message()));
@@ -302,6 +312,7 @@ absl::Status Demo(const Arguments& arguments, const std::string& programs) {
     status.Update(WriteText(arguments.json, MetricsJson(MetricsOf(arms))));
     if (status.ok()) printf("metrics: %s\n", arguments.json.c_str());
   }
+  if (!arguments.log.empty()) status.Update(WriteText(arguments.log, said));
   return status;
 }
 

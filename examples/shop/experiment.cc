@@ -30,6 +30,27 @@ const Phase* FindPhase(const ArmLog& log, const std::string& id) {
   return nullptr;
 }
 
+const char* StatusName(uint8_t code) {
+  static constexpr const char* kNames[] = {"OK",
+                                           "CANCELLED",
+                                           "UNKNOWN",
+                                           "INVALID_ARGUMENT",
+                                           "DEADLINE_EXCEEDED",
+                                           "NOT_FOUND",
+                                           "ALREADY_EXISTS",
+                                           "PERMISSION_DENIED",
+                                           "RESOURCE_EXHAUSTED",
+                                           "FAILED_PRECONDITION",
+                                           "ABORTED",
+                                           "OUT_OF_RANGE",
+                                           "UNIMPLEMENTED",
+                                           "INTERNAL",
+                                           "UNAVAILABLE",
+                                           "DATA_LOSS",
+                                           "UNAUTHENTICATED"};
+  return code < 17 ? kNames[code] : "UNKNOWN";
+}
+
 }  // namespace
 
 std::string FormatMilliseconds(double ms) {
@@ -112,6 +133,15 @@ CallStats StatsOf(const ArmLog& log, Class call_class, double from, double to) {
   return stats;
 }
 
+std::map<std::string, uint64_t> FailuresOf(const ArmLog& log) {
+  std::map<std::string, uint64_t> failures;
+  for (const CallRecord& call : log.calls) {
+    if (call.status == 0 || ClassOf(call.kind) != Class::kIdempotent) continue;
+    ++failures[StatusName(call.status)];
+  }
+  return failures;
+}
+
 std::vector<uint64_t> TrafficOf(const ArmLog& log, double from, double to) {
   std::vector<uint64_t> traffic(log.servers.size(), 0);
   if (log.samples.empty()) return traffic;
@@ -137,15 +167,9 @@ double ArrivedBy(const ArmLog& log, size_t index, double time) {
          part * (after->calls[index] - before.calls[index]);
 }
 
-uint64_t RepeatsOf(const ArmLog& log, double from, double to) {
+uint64_t RetriesOf(const ArmLog& log, double from, double to) {
   if (log.samples.empty()) return 0;
-  const Sample& first = SampleAt(log, from);
-  const Sample& last = SampleAt(log, to);
-  uint64_t repeats = 0;
-  for (size_t i = 0; i < log.servers.size(); ++i) {
-    repeats += last.repeats[i] - first.repeats[i];
-  }
-  return repeats;
+  return SampleAt(log, to).retries - SampleAt(log, from).retries;
 }
 
 double SlowShareOf(const ArmLog& log) {
@@ -188,14 +212,17 @@ std::map<std::string, double> MetricsOf(const std::vector<ArmLog>& arms) {
     set_stats("once.", StatsOf(log, Class::kOnce, 0, end));
     set_stats("stream.", StatsOf(log, Class::kStream, 0, end));
     set("once.executed_twice", log.charged_twice);
-    set("retries", RepeatsOf(log, 0, end));
+    for (const auto& [name, calls] : FailuresOf(log)) {
+      set(absl::StrCat("failed.", name), calls);
+    }
+    set("retries", RetriesOf(log, 0, end + 1));
     set("slow_share", SlowShareOf(log));
     for (const Phase& phase : log.phases) {
       const std::string prefix = absl::StrCat(phase.id, ".");
       set_stats(prefix,
                 StatsOf(log, Class::kIdempotent, phase.begin, phase.end));
       set(absl::StrCat(prefix, "retries"),
-          RepeatsOf(log, phase.begin, phase.end));
+          RetriesOf(log, phase.begin, phase.end));
       set(absl::StrCat(prefix, "once.failed"),
           StatsOf(log, Class::kOnce, phase.begin, phase.end).failed);
       set(absl::StrCat(prefix, "stream.failed"),
@@ -206,9 +233,8 @@ std::map<std::string, double> MetricsOf(const std::vector<ArmLog>& arms) {
       set(absl::StrCat("traffic.", log.servers[i]), traffic[i]);
     }
     if (log.arm == "mesh") {
-      set("client.retries", log.client_retries);
-      set("client.transparent_retries", log.client_transparent_retries);
-      set("client.denied_retries", log.client_denied_retries);
+      set("transparent_retries", log.transparent_retries);
+      set("denied_retries", log.denied_retries);
     }
   }
   return metrics;
@@ -241,7 +267,7 @@ std::string Tables(const std::vector<ArmLog>& arms) {
       absl::StrAppendFormat(
           &text, "  | %8s %7d %8s %8s %8d", FormatShare(stats.success()),
           stats.failed, FormatMilliseconds(stats.p50_ms),
-          FormatMilliseconds(stats.p99_ms), RepeatsOf(log, begin, end));
+          FormatMilliseconds(stats.p99_ms), RetriesOf(log, begin, end));
     }
     text += "\n";
   };
@@ -259,6 +285,13 @@ std::string Tables(const std::vector<ArmLog>& arms) {
     text += "\n";
   };
   text += "\n";
+  counts("failed with", [&](const ArmLog& log) {
+    std::string names;
+    for (const auto& [name, calls] : FailuresOf(log)) {
+      absl::StrAppend(&names, names.empty() ? "" : ", ", calls, " ", name);
+    }
+    return names.empty() ? "none" : names;
+  });
   counts("calls that must not be done twice", [&](const ArmLog& log) {
     const CallStats stats = StatsOf(log, Class::kOnce, 0, end);
     return absl::StrFormat("%d failed of %d, %d done twice", stats.failed,

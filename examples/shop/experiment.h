@@ -37,8 +37,10 @@ constexpr double kMinArmSeconds = 20;
 // What the processes had counted at one time.
 struct Sample {
   double time = 0;
-  std::vector<uint64_t> calls;    // That arrived, a server.
-  std::vector<uint64_t> repeats;  // Of those, second and later attempts.
+  std::vector<uint64_t> calls;  // That arrived, a server.
+  // As mesh counts them. gRPC does not, so bare's are those that the servers
+  // saw (grpc-previous-rpc-attempts).
+  uint64_t retries = 0;
 };
 
 // All that was seen of one arm.
@@ -49,10 +51,11 @@ struct ArmLog {
   std::vector<CallRecord> calls;     // In no order.
   int64_t start_ns = 0;              // Of the monotonic clock: second 0.
   std::vector<Sample> samples;       // By time.
-  // As the clients counted, in all.
-  uint64_t client_retries = 0;
-  uint64_t client_transparent_retries = 0;
-  uint64_t client_denied_retries = 0;
+  // Of all retries, those of calls that no server had seen; and retries that
+  // were not made because the budget was empty. Zero for bare, which has
+  // neither figure.
+  uint64_t transparent_retries = 0;
+  uint64_t denied_retries = 0;
   // Orders that were charged more than once.
   uint64_t charged_twice = 0;
 };
@@ -74,12 +77,15 @@ struct CallStats {
 
 CallStats StatsOf(const ArmLog& log, Class call_class, double from, double to);
 
+// How many of the idempotent calls failed with which status, by its name.
+std::map<std::string, uint64_t> FailuresOf(const ArmLog& log);
+
 // Calls that arrived at each server between two times, to the nearest samples.
 std::vector<uint64_t> TrafficOf(const ArmLog& log, double from, double to);
 // Calls that had arrived at server `index` by `time`, interpolated.
 double ArrivedBy(const ArmLog& log, size_t index, double time);
-// The same as TrafficOf, of repeated attempts, all servers together.
-uint64_t RepeatsOf(const ArmLog& log, double from, double to);
+// Retries between two times, to the nearest samples.
+uint64_t RetriesOf(const ArmLog& log, double from, double to);
 
 // Share of the catalogs' traffic that came to the slow one from 2 s after it
 // slowed down until it was fast again.

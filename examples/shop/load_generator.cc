@@ -158,8 +158,14 @@ int Run(const std::string& frontend, int results, double rate, double seconds) {
                           .count();
       record.late_ns = NowNanos() - record.due_ns;
       record.kind = KindOf(n);
-      record.status = static_cast<uint8_t>(Call(*shop, n).error_code());
+      const grpc::Status status = Call(*shop, n);
       record.latency_ns = NowNanos() - record.due_ns;
+      record.status = static_cast<uint8_t>(status.error_code());
+      if (!status.ok()) {
+        fprintf(stderr, "call %lld at %.3f s, after %.3f s: %d %s\n",
+                static_cast<long long>(n), n / rate, record.latency_ns * 1e-9,
+                status.error_code(), status.error_message().c_str());
+      }
       // One write to a file opened with O_APPEND: records never mix.
       if (write(results, &record, sizeof(record)) != sizeof(record)) {
         lost = true;

@@ -237,7 +237,7 @@ std::string SuccessFigure(const std::vector<ArmLog>& arms,
     for (const CallStats& stats : arm) worst = std::min(worst, stats.success());
   }
   // The axis ends at a round figure below the worst.
-  const double step = worst < 0.8 ? 0.2 : worst < 0.9 ? 0.05 : 0.025;
+  const double step = worst < 0.7 ? 0.2 : worst < 0.9 ? 0.05 : 0.025;
   const double bottom = std::max(0.0, std::floor((worst - 0.01) / step) * step);
   auto part = [&](double value) { return (value - bottom) / (1 - bottom); };
   Plot plot(arms.front().phases, 1040, 250, kBucket, "");
@@ -385,7 +385,7 @@ std::string PhaseTable(const std::vector<ArmLog>& arms) {
                       Grouped(stats.failed), "</td><td>",
                       FormatMilliseconds(stats.p50_ms), "</td><td>",
                       FormatMilliseconds(stats.p99_ms), "</td><td>",
-                      Grouped(RepeatsOf(log, begin, end)), "</td>");
+                      Grouped(RetriesOf(log, begin, end)), "</td>");
     }
     html += "</tr>";
   };
@@ -483,8 +483,8 @@ std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
       "<h2>How it was measured</h2><p>Calls are due at a fixed rate whatever "
       "becomes of those before them, and latency counts from when a call was "
       "due. Each has a deadline of 1 s. The load generator itself makes no "
-      "retries. A retry is a call that came to a server with "
-      "grpc-previous-rpc-attempts, so both arms are counted the same way.</p>",
+      "retries. bare's retries are those that the servers saw, for gRPC does "
+      "not count them; mesh's are those that it counts.</p>",
       "<details><summary>bare: gRPC service config</summary><pre>",
       Escape(service_config),
       "</pre></details><details><summary>mesh: mesh.yaml</summary><pre>",

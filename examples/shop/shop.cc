@@ -35,7 +35,7 @@ absl::Status WriteWhole(const std::string& path, const std::string& text) {
 absl::StatusOr<std::unique_ptr<Shop>> Shop::Open(const std::string& arm,
                                                  const std::string& programs,
                                                  const std::string& directory) {
-  auto shop = absl::WrapUnique(new Shop(programs, directory));
+  auto shop = absl::WrapUnique(new Shop(arm, programs, directory));
   for (const char* name :
        {"cart-1", "cart-2", "cart-3", "catalog-1", "catalog-2", "catalog-3",
         "payment-1", "payment-2"}) {
@@ -63,7 +63,7 @@ absl::StatusOr<std::unique_ptr<Shop>> Shop::Open(const std::string& arm,
   auto frontend = Process::Start(
       {programs + "/frontend", "--arm=" + arm, "--config=" + directory,
        absl::StrCat("--panel=", directory, "/frontend.panel")},
-      directory + "/log", /*says_port=*/true);
+      shop->log_path(), /*says_port=*/true);
   if (!frontend.ok()) return frontend.status();
   shop->frontend_ = *std::move(frontend);
   return shop;
@@ -103,7 +103,7 @@ absl::Status Shop::StartLoad(double rate, double seconds) {
        absl::StrCat("--frontend=127.0.0.1:", frontend_->port()),
        absl::StrCat("--results=", results_path()),
        absl::StrCat("--rate=", rate), absl::StrCat("--seconds=", seconds)},
-      directory_ + "/log", /*says_port=*/false);
+      log_path(), /*says_port=*/false);
   if (!load.ok()) return load.status();
   load_ = *std::move(load);
   return absl::OkStatus();
@@ -113,7 +113,11 @@ Sample Shop::TakeSample() const {
   Sample sample;
   for (const Server& server : servers_) {
     sample.calls.push_back(server.panel->calls);
-    sample.repeats.push_back(server.panel->repeats);
+    sample.retries += server.panel->repeats;
+  }
+  if (arm_ == "mesh") {
+    sample.retries =
+        frontend_panel_->retries + frontend_panel_->transparent_retries;
   }
   return sample;
 }
@@ -129,7 +133,7 @@ uint64_t Shop::ChargedTwice() const {
 
 absl::Status Shop::Check() {
   if (!frontend_->Ended()) return absl::OkStatus();
-  std::ifstream file(directory_ + "/log");
+  std::ifstream file(log_path());
   return absl::AbortedError(
       absl::StrCat("the frontend ended:\n",
                    std::string(std::istreambuf_iterator<char>(file), {})));
@@ -142,7 +146,7 @@ absl::StatusOr<std::unique_ptr<Process>> Shop::StartServer(
        absl::StrCat("--port=", port),
        absl::StrCat("--panel=", directory_, "/", name, ".panel"),
        absl::StrCat("--ledger=", directory_, "/ledger")},
-      directory_ + "/log", /*says_port=*/true);
+      log_path(), /*says_port=*/true);
 }
 
 absl::Status Shop::WriteEndpoints() const {

@@ -43,6 +43,8 @@ class Shop {
   absl::Status StartLoad(double rate, double seconds);
   bool LoadEnded() { return load_->Ended(); }
   std::string results_path() const { return directory_ + "/results"; }
+  // What the processes wrote to stderr.
+  std::string log_path() const { return directory_ + "/log"; }
 
   Sample TakeSample() const;
   // Orders in the payment servers' ledger more than once.
@@ -58,14 +60,17 @@ class Shop {
     int port = 0;  // Of the last process.
   };
 
-  Shop(std::string programs, std::string directory)
-      : programs_(std::move(programs)), directory_(std::move(directory)) {}
+  Shop(std::string arm, std::string programs, std::string directory)
+      : arm_(std::move(arm)),
+        programs_(std::move(programs)),
+        directory_(std::move(directory)) {}
 
   absl::StatusOr<std::unique_ptr<Process>> StartServer(const std::string& name,
                                                        int port);
   absl::Status WriteEndpoints() const;
   size_t IndexOf(const std::string& server) const;
 
+  const std::string arm_;
   const std::string programs_;
   const std::string directory_;
 

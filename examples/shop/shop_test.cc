@@ -38,7 +38,6 @@ ArmLog QuietLog(const std::string& arm) {
     Sample sample;
     sample.time = n * 0.1;
     sample.calls.assign(3, n * 10);
-    sample.repeats.assign(3, 0);
     log.samples.push_back(sample);
   }
   return log;
