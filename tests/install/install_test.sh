@@ -1,0 +1,104 @@
+#!/bin/bash
+# The installed library, as a program outside the tree sees it: CMake and
+# pkg-config, shared and static, its symbols and its headers.
+# usage: install_test.sh MESH_TAR PROGRAM_CC CMAKELISTS
+set -uo pipefail
+
+tar_file=$PWD/$1 program=$PWD/$2 cmakelists=$PWD/$3
+work=${TEST_TMPDIR:?}/install
+prefix=$work/prefix
+mkdir -p "$prefix" "$work/source"
+cp "$program" "$work/source/program.cc"
+cp "$cmakelists" "$work/source/CMakeLists.txt"
+cd "$work" || exit 1
+
+# Runs a step; its output is shown when it fails. Each is a test case.
+cases='' failures=0
+step() {
+  local name=$1
+  shift
+  echo "== $name"
+  if "$@" >"$work/log" 2>&1; then
+    cases+="<testcase classname=\"InstallTest\" name=\"$name\"/>"
+  else
+    cat "$work/log"
+    echo "FAILED: $name"
+    failures=$((failures + 1))
+    cases+="<testcase classname=\"InstallTest\" name=\"$name\">"
+    cases+="<failure message=\"see the log\"/></testcase>"
+  fi
+}
+
+cmake_program() {
+  cmake -S source -B build -DCMAKE_PREFIX_PATH="$prefix" \
+    -DCMAKE_BUILD_TYPE=Release && cmake --build build
+}
+
+pkg_config_program() { # NAME PACKAGE
+  local flags
+  flags=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig \
+    pkg-config --cflags --libs "$2") || return 1
+  # shellcheck disable=SC2086
+  g++ -std=c++17 source/program.cc -o "$1" $flags
+}
+
+runs() { # PROGRAM
+  local said
+  said=$(LD_LIBRARY_PATH=$prefix/lib "$1") && echo "$said" &&
+    [[ $said == "mesh "* ]]
+}
+
+needs_libmesh() { # PROGRAM yes|no
+  local found=no
+  [[ -x $1 ]] || return 1
+  readelf -d "$1" | grep -q 'NEEDED.*\[libmesh\.so\.0\]' && found=yes
+  [[ $found == "$2" ]]
+}
+
+only_public_symbols() {
+  local other
+  nm -DC --defined-only "$prefix/lib/libmesh.so" |
+    sed 's/^[0-9a-f]* . //' >symbols
+  other=$(grep -vE \
+    -e '^MESH_0$' \
+    -e '^(mesh::v1::|(typeinfo|typeinfo name|vtable) for mesh::v1::)' \
+    -e '^descriptor_table_mesh_2fv1_' \
+    -e '^mesh::(CreateChannel\(|Mesh::|telemetry::HistogramSnapshot::)' symbols)
+  [[ -z $other ]] || {
+    echo "symbols that are not public:"
+    echo "$other"
+    return 1
+  }
+  grep -q '^mesh::Mesh::FromFile(' symbols &&
+    grep -q '^mesh::Mesh::Create(' symbols &&
+    grep -q '^mesh::CreateChannel(' symbols
+}
+
+each_header_stands_alone() {
+  local header
+  [[ -f $prefix/include/mesh/mesh.h ]] || return 1
+  while read -r header; do
+    echo "#include \"$header\"" |
+      g++ -std=c++17 -fsyntax-only -I"$prefix/include" -x c++ - || return 1
+  done < <(cd "$prefix/include" && find . -name '*.h' | sed 's/^\.\///')
+}
+
+step Unpacks tar -xf "$tar_file" -C "$prefix"
+step CMakeBuildsAProgram cmake_program
+step TheSharedProgramRuns runs build/program_shared
+step TheSharedProgramNeedsTheSoname needs_libmesh build/program_shared yes
+step TheStaticProgramRuns runs build/program_static
+step TheStaticProgramNeedsNoLibrary needs_libmesh build/program_static no
+step PkgConfigBuildsASharedProgram pkg_config_program shared mesh
+step PkgConfigsSharedProgramRuns runs ./shared
+step PkgConfigBuildsAStaticProgram pkg_config_program static mesh-static
+step PkgConfigsStaticProgramRuns runs ./static
+step ShowsOnlyPublicSymbols only_public_symbols
+step EachHeaderStandsAlone each_header_stands_alone
+step ProtosAreInstalled test -f "$prefix/share/mesh/proto/mesh/v1/config.proto"
+
+if [[ -n ${XML_OUTPUT_FILE:-} ]]; then
+  echo "<testsuites><testsuite name=\"InstallTest\">$cases</testsuite></testsuites>" \
+    >"$XML_OUTPUT_FILE"
+fi
+exit $((failures > 0))
