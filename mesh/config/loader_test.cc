@@ -760,6 +760,15 @@ telemetry: {max_methods: lots}
             "string \"lots\"");
 }
 
+TEST(LoaderTest, RefusesHostileTexts) {
+  // yaml-cpp alone takes gigabytes for some of these.
+  for (const char* unit : {"{", "[", "[],", "a: b, ", "- ", "? ", "&a "}) {
+    std::string text = *unit == 'a' ? "{" : "";
+    while (text.size() < (2 << 20)) text += unit;
+    EXPECT_FALSE(LoadText(text, "mesh.yaml").ok()) << unit;
+  }
+}
+
 TEST(LoaderTest, CountsTheProblemsBeyondAThousand) {
   std::string text;
   for (int i = 0; i < 1234; ++i) absl::StrAppend(&text, "x", i, ": 1\n");
