@@ -10,7 +10,6 @@
 namespace mesh::telemetry {
 namespace {
 
-using cluster::LiveEndpoint;
 using cluster::Readiness;
 
 // Upper bounds of the latency buckets, in nanoseconds; the last is infinite.
