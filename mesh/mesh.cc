@@ -99,7 +99,10 @@ class Registry {
     Entry& entry = services_[name];
     std::shared_ptr<channel::Service> service = entry.weak.lock();
     if (service == nullptr) {
-      service = channel::Service::Create(runtime_, name);
+      const auto found = options_.services.find(name);
+      service = channel::Service::Create(
+          runtime_, name,
+          found != options_.services.end() ? found->second : nullptr);
       entry.weak = service;
       ConfigureLocked(name, service, &entry);
     }
@@ -311,15 +314,19 @@ class Background {
     std::weak_ptr<channel::Service>& known = services_[{target, credentials}];
     std::shared_ptr<channel::Service> service = known.lock();
     if (service != nullptr) return service;
-    service = channel::Service::Create(runtime_, target);
+    absl::StatusOr<config::ServiceOptions> parsed = ParseTarget(target);
+    std::shared_ptr<const config::ServiceOptions> options;
+    if (parsed.ok()) {
+      options =
+          std::make_shared<const config::ServiceOptions>(*std::move(parsed));
+    }
+    service = channel::Service::Create(runtime_, target, options);
     known = service;
-    absl::StatusOr<config::ServiceOptions> options = ParseTarget(target);
-    if (options.ok()) {
-      service->Configure(
-          std::make_shared<const config::ServiceOptions>(*std::move(options)),
-          std::move(credentials), absl::OkStatus());
+    if (options != nullptr) {
+      service->Configure(std::move(options), std::move(credentials),
+                         absl::OkStatus());
     } else {
-      service->Configure(nullptr, nullptr, options.status());
+      service->Configure(nullptr, nullptr, parsed.status());
     }
     return service;
   }

@@ -131,12 +131,13 @@ const config::MethodOptions& ServiceSnapshot::PolicyOf(
   return options != nullptr ? options->PolicyOf(name) : *defaults;
 }
 
-std::shared_ptr<Service> Service::Create(std::shared_ptr<Runtime> runtime,
-                                         std::string name) {
+std::shared_ptr<Service> Service::Create(
+    std::shared_ptr<Runtime> runtime, std::string name,
+    std::shared_ptr<const config::ServiceOptions> options) {
   // What a service holds belongs to the control thread, so it is destroyed
   // there, wherever the last reference is dropped. The runtime is kept until
   // then.
-  auto* const made = new Service(runtime, std::move(name));
+  auto* const made = new Service(runtime, std::move(name), std::move(options));
   std::shared_ptr<Service> service(made, [](Service* gone) {
     std::shared_ptr<Runtime> runtime = gone->runtime_;
     base::EventLoop& loop = runtime->loop();
@@ -149,16 +150,21 @@ std::shared_ptr<Service> Service::Create(std::shared_ptr<Runtime> runtime,
   return service;
 }
 
-Service::Service(std::shared_ptr<Runtime> runtime, std::string name)
+Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
+                 std::shared_ptr<const config::ServiceOptions> options)
     : runtime_(std::move(runtime)),
       name_(std::move(name)),
-      budget_(config::RetryBudgetOptions(), base::Clock::Real().Now()),
+      budget_(options != nullptr ? options->retry_budget
+                                 : config::RetryBudgetOptions(),
+              base::Clock::Real().Now()),
       metrics_(std::make_shared<telemetry::ServiceMetrics>(
           name_, runtime_->telemetry().max_methods)),
       observer_(WithApplications(metrics_, runtime_->observers())),
       other_methods_(metrics_->Method("", /*registered=*/false)) {
   auto first = std::make_shared<ServiceSnapshot>();
   first->picker = std::make_shared<NoEndpointsPicker>(absl::OkStatus());
+  first->all_idempotent = options != nullptr && options->AllIdempotent();
+  first->options = std::move(options);
   snapshot_.Set(std::move(first));
 }
 

@@ -64,8 +64,11 @@ using ServiceSnapshotPtr = std::shared_ptr<const ServiceSnapshot>;
 // the data half anywhere. Its last reference may be dropped anywhere.
 class Service {
  public:
-  static std::shared_ptr<Service> Create(std::shared_ptr<Runtime> runtime,
-                                         std::string name);
+  // `options`: what Configure() is about to say, so that a call made at once
+  // has its policy; null when the configuration does not know the service.
+  static std::shared_ptr<Service> Create(
+      std::shared_ptr<Runtime> runtime, std::string name,
+      std::shared_ptr<const config::ServiceOptions> options);
 
   // --- Data plane; any thread.
   const std::string& name() const { return name_; }
@@ -125,7 +128,8 @@ class Service {
     base::EventLoop::TimerId timer = 0;
   };
 
-  Service(std::shared_ptr<Runtime> runtime, std::string name);
+  Service(std::shared_ptr<Runtime> runtime, std::string name,
+          std::shared_ptr<const config::ServiceOptions> options);
   ~Service();
 
   // All on the control thread.
