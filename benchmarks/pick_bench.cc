@@ -3,13 +3,15 @@
 //
 // Beside it, in the same run, a floor: a loop over an array of padded counters
 // that does no more than what power of two choices by calls in flight cannot do
-// without (one random number, two loads, a compare, an atomic increment and
-// later a decrement). Both keep kOutstanding calls in flight a thread, so that
-// loads differ and the compare is a real one. Blocks of both alternate (ABBA);
-// a ratio is taken a round, and the median of the rounds is given.
+// without (a number from the thread's generator, two loads, a compare, an
+// atomic increment and later a decrement). Both keep kOutstanding calls in
+// flight a thread, so that loads differ and the compare is a real one. Blocks
+// of both alternate (ABBA); a ratio is taken a round, and the median of the
+// rounds is given.
 
 #include <time.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -35,14 +37,14 @@ namespace {
 using cluster::LiveEndpoint;
 
 constexpr int kRounds = 41;
-constexpr int kPicksABlock = 20'000;
+// Enough that almost all of a block finds in the caches what it can.
+int PicksABlock(int endpoints) { return std::max(5'000, 4 * endpoints); }
+
 constexpr int kOutstanding = 16;
 
-// CPU time of this thread, in nanoseconds: other processes on the machine do
-// not count.
-double ThreadTime() {
+double Nanoseconds(clockid_t clock) {
   timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  clock_gettime(clock, &time);
   return static_cast<double>(time.tv_sec) * 1e9 +
          static_cast<double>(time.tv_nsec);
 }
@@ -50,7 +52,7 @@ double ThreadTime() {
 // Runs one function on several threads at once, again and again.
 class Team {
  public:
-  explicit Team(int threads) : times_(threads) {
+  explicit Team(int threads) : members_(threads) {
     for (int i = 1; i < threads; ++i) {
       threads_.emplace_back([this, i] { Help(i); });
     }
@@ -61,42 +63,77 @@ class Team {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Nanoseconds that `block` takes a thread, when all run it at once.
+  // Nanoseconds of CPU time that `block` takes a thread when all run it at
+  // once. Other processes on the machine do not count; a run in which they kept
+  // the threads from running at once is made again.
   double Time(const std::function<void()>& block) {
+    constexpr int kTries = 50;
+    double time = 0;
+    for (int i = 0; i < kTries; ++i) {
+      time = TimeOnce(block);
+      if (RanTogether()) break;
+    }
+    return time;
+  }
+
+ private:
+  struct alignas(64) Member {
+    double cpu = 0;
+    double begin = 0;
+    double end = 0;
+  };
+
+  double TimeOnce(const std::function<void()>& block) {
     block_ = &block;
     ready_.store(0, std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);
     round_.fetch_add(1, std::memory_order_release);
     Run(0);
-    while (done_.load(std::memory_order_acquire) < times_.size()) {
+    while (done_.load(std::memory_order_acquire) < members_.size()) {
     }
     double sum = 0;
-    for (double time : times_) sum += time;
-    return sum / static_cast<double>(times_.size());
+    for (const Member& member : members_) sum += member.cpu;
+    return sum / static_cast<double>(members_.size());
   }
 
- private:
-  void Run(size_t member) {
-    ready_.fetch_add(1, std::memory_order_acq_rel);
-    while (ready_.load(std::memory_order_acquire) < times_.size()) {
+  // Whether all have run during nine tenths of the time that any has.
+  bool RanTogether() const {
+    double first = members_[0].begin, last_begin = first;
+    double first_end = members_[0].end, last = first_end;
+    for (const Member& member : members_) {
+      first = std::min(first, member.begin);
+      last_begin = std::max(last_begin, member.begin);
+      first_end = std::min(first_end, member.end);
+      last = std::max(last, member.end);
     }
-    const double start = ThreadTime();
+    return first_end - last_begin > 0.9 * (last - first);
+  }
+
+  void Run(size_t i) {
+    ready_.fetch_add(1, std::memory_order_acq_rel);
+    while (ready_.load(std::memory_order_acquire) < members_.size()) {
+    }
+    Member member;
+    member.begin = Nanoseconds(CLOCK_MONOTONIC);
+    const double start = Nanoseconds(CLOCK_THREAD_CPUTIME_ID);
     (*block_)();
-    times_[member] = ThreadTime() - start;
+    member.cpu = Nanoseconds(CLOCK_THREAD_CPUTIME_ID) - start;
+    member.end = Nanoseconds(CLOCK_MONOTONIC);
+    members_[i] = member;
     done_.fetch_add(1, std::memory_order_acq_rel);
   }
 
-  void Help(size_t member) {
+  void Help(size_t i) {
     for (int round = 1;; ++round) {
       while (round_.load(std::memory_order_acquire) < round) {
       }
       if (block_ == nullptr) return;
-      Run(member);
+      Run(i);
     }
   }
 
   const std::function<void()>* block_ = nullptr;
-  std::vector<double> times_;
+  std::vector<Member> members_;
   std::atomic<int> round_{0};
   std::atomic<size_t> ready_{0};
   std::atomic<size_t> done_{0};
@@ -127,14 +164,13 @@ struct alignas(64) PaddedCounter {
   std::atomic<int64_t> value{0};
 };
 
-void RunFloor(std::vector<PaddedCounter>& counters) {
+void RunFloor(std::vector<PaddedCounter>& counters, int picks) {
   PaddedCounter* const all = counters.data();
   const uint64_t n = counters.size();
-  base::Random random(base::ThreadRandom()());
   PaddedCounter unused;
   Outstanding<PaddedCounter> outstanding(&unused);
-  for (int i = 0; i < kPicksABlock; ++i) {
-    const uint64_t bits = random();
+  for (int i = 0; i < picks; ++i) {
+    const uint64_t bits = base::ThreadRandom()();
     PaddedCounter* const a = all + ((bits >> 32) * n >> 32);
     PaddedCounter* const b = all + ((bits & 0xffffffff) * n >> 32);
     PaddedCounter* const less = b->value.load(std::memory_order_relaxed) <
@@ -155,11 +191,11 @@ struct Snapshot {
 };
 using Slot = base::SnapshotSlot<Snapshot>;
 
-void RunPicks(const Slot& slot) {
+void RunPicks(const Slot& slot, int picks) {
   LiveEndpoint unused({});
   for (int i = 0; i < kOutstanding; ++i) unused.Acquire();
   Outstanding<LiveEndpoint> outstanding(&unused);
-  for (int i = 0; i < kPicksABlock; ++i) {
+  for (int i = 0; i < picks; ++i) {
     balancing::PickArgs args;
     args.random = &base::ThreadRandom();
     const balancing::PickResult picked = slot.Get()->picker->Pick(args);
@@ -169,8 +205,8 @@ void RunPicks(const Slot& slot) {
   for (LiveEndpoint* endpoint : outstanding.all()) endpoint->Release();
 }
 
-void RunReads(const Slot& slot) {
-  for (int i = 0; i < kPicksABlock; ++i) {
+void RunReads(const Slot& slot, int picks) {
+  for (int i = 0; i < picks; ++i) {
     if (slot.Get()->picker == nullptr) std::abort();
     std::atomic_signal_fence(std::memory_order_seq_cst);  // Read again.
   }
@@ -211,10 +247,13 @@ void Measure(const Policy& policy, int endpoints, int threads, Table* table,
                                       absl::UnavailableError("none"));
   const Slot slot(std::move(snapshot));
 
+  const int picks_a_block = PicksABlock(endpoints);
   Team team(threads);
-  const std::function<void()> floor = [&] { RunFloor(counters); };
-  const std::function<void()> picks = [&] { RunPicks(slot); };
-  const std::function<void()> reads = [&] { RunReads(slot); };
+  const std::function<void()> floor = [&] {
+    RunFloor(counters, picks_a_block);
+  };
+  const std::function<void()> picks = [&] { RunPicks(slot, picks_a_block); };
+  const std::function<void()> reads = [&] { RunReads(slot, picks_a_block); };
   team.Time(floor);
   team.Time(picks);
   std::vector<double> ratios, floor_ns, pick_ns, read_ns;
@@ -224,9 +263,9 @@ void Measure(const Policy& policy, int endpoints, int threads, Table* table,
     pick_time += team.Time(picks);
     floor_time += team.Time(floor);
     ratios.push_back(pick_time / floor_time);
-    floor_ns.push_back(floor_time / (2 * kPicksABlock));
-    pick_ns.push_back(pick_time / (2 * kPicksABlock));
-    read_ns.push_back(team.Time(reads) / kPicksABlock);
+    floor_ns.push_back(floor_time / (2 * picks_a_block));
+    pick_ns.push_back(pick_time / (2 * picks_a_block));
+    read_ns.push_back(team.Time(reads) / picks_a_block);
   }
 
   const Estimate ratio = MedianOf(ratios);

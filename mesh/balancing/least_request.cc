@@ -5,6 +5,7 @@
 
 #include "absl/base/optimization.h"
 #include "mesh/balancing/weight_table.h"
+#include "mesh/base/prefetch.h"
 
 namespace mesh::balancing {
 namespace {
@@ -15,6 +16,10 @@ using cluster::Readiness;
 // How often a random draw may hit an endpoint that cannot be used before all
 // are looked at.
 constexpr int kMaxDraws = 8;
+
+// From how many endpoints on both candidates are taken over to be written to.
+// Among fewer the other one is likely in use by another thread right now.
+constexpr uint32_t kPrefetchFrom = 32;
 
 struct Pair {
   uint32_t first;
@@ -84,15 +89,11 @@ class LeastRequestPicker final : public Picker {
     if (ABSL_PREDICT_FALSE(tier_.size() < 2 || !args.tried.empty())) {
       return PickCarefully(args);
     }
-    const Pair pair = draw_.Two(*args.random);
-    const LiveEndpoint* const a = tier_.endpoint(pair.first);
-    const LiveEndpoint* const b = tier_.endpoint(pair.second);
-    if (ABSL_PREDICT_FALSE(a->readiness() != Readiness::kReady ||
-                           b->readiness() != Readiness::kReady)) {
+    LiveEndpoint* const chosen = Lesser(draw_.Two(*args.random), args);
+    if (ABSL_PREDICT_FALSE(chosen->readiness() != Readiness::kReady ||
+                           !chosen->Acquire())) {
       return PickCarefully(args);
     }
-    LiveEndpoint* const chosen = Lesser(pair, args);
-    if (ABSL_PREDICT_FALSE(!chosen->Acquire())) return PickCarefully(args);
     return Use(chosen);
   }
 
@@ -101,6 +102,10 @@ class LeastRequestPicker final : public Picker {
   LiveEndpoint* Lesser(Pair pair, const PickArgs& args) const {
     LiveEndpoint* const a = tier_.endpoint(pair.first);
     LiveEndpoint* const b = tier_.endpoint(pair.second);
+    if (tier_.size() >= kPrefetchFrom) {
+      base::PrefetchToWrite(a);
+      base::PrefetchToWrite(b);
+    }
     const int64_t a_load = a->in_flight();
     const int64_t b_load = b->in_flight();
     if (ABSL_PREDICT_FALSE(args.trace != nullptr)) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/base/optimization.h"
 #include "mesh/balancing/tier.h"
 #include "mesh/base/random.h"
 
@@ -20,21 +21,26 @@ namespace mesh::balancing {
 class RoundRobin final : public TierBalancer {
  public:
   // Whose turn it is. Shared by a policy's pickers, so that a change of members
-  // does not start the round again. On a cache line of its own.
-  class alignas(64) Turns {
+  // does not start the round again.
+  class Turns {
    public:
     // The next turn; the first is random.
     uint64_t Next(base::Random& random) {
-      uint64_t next = next_.load(std::memory_order_relaxed);
-      if (next == 0) {
-        next_.compare_exchange_strong(next, (random() >> 1) + 1,
-                                      std::memory_order_relaxed);
+      uint64_t start = start_.load(std::memory_order_relaxed);
+      if (ABSL_PREDICT_FALSE(start == 0)) {
+        const uint64_t drawn = random() | 1;
+        if (start_.compare_exchange_strong(start, drawn,
+                                           std::memory_order_relaxed)) {
+          start = drawn;
+        }
       }
-      return next_.fetch_add(1, std::memory_order_relaxed);
+      return start + count_.fetch_add(1, std::memory_order_relaxed);
     }
 
    private:
-    std::atomic<uint64_t> next_{0};  // 0: not begun.
+    std::atomic<uint64_t> start_{0};  // 0: not begun.
+    // On a cache line of its own: every pick writes it.
+    alignas(64) std::atomic<uint64_t> count_{0};
   };
 
  private:

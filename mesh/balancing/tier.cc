@@ -93,7 +93,7 @@ PickerPtr TierBalancer::Update(const std::vector<Member>& members,
 }
 
 Tier::Tier(std::vector<Member> members, Eligible eligible)
-    : eligible_(eligible) {
+    : size_(static_cast<uint32_t>(members.size())), eligible_(eligible) {
   endpoints_.reserve(members.size());
   weights_.reserve(members.size());
   pins_.reserve(members.size());

@@ -42,7 +42,7 @@ class Tier {
   // `members` is not empty.
   Tier(std::vector<Member> members, Eligible eligible);
 
-  uint32_t size() const { return static_cast<uint32_t>(endpoints_.size()); }
+  uint32_t size() const { return size_; }
   cluster::LiveEndpoint* endpoint(uint32_t i) const { return endpoints_[i]; }
   uint32_t weight(uint32_t i) const { return weights_[i]; }
   const std::vector<uint32_t>& weights() const { return weights_; }
@@ -55,6 +55,7 @@ class Tier {
   PickResult PickByScan(const PickArgs& args) const;
 
  private:
+  const uint32_t size_;
   std::vector<cluster::LiveEndpoint*> endpoints_;
   std::vector<uint32_t> weights_;
   std::vector<cluster::LiveEndpointPtr> pins_;  // Keep endpoints_ alive.

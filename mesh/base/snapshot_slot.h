@@ -41,14 +41,14 @@ class SnapshotSlot {
   // of this slot again, or the slot is destroyed.
   const std::shared_ptr<const T>& Get() const {
     const ThreadCache* const cache = this_thread_;
-    if (ABSL_PREDICT_TRUE(index_ < cache->size)) {
-      const Entry* const entry = cache->entries[index_];
-      // Relaxed: what the version leads to is read under the lock. Whoever
-      // knows of a Set() sees its version.
-      if (ABSL_PREDICT_TRUE(entry->version ==
-                            version_.load(std::memory_order_relaxed))) {
-        return entry->value;
-      }
+    const Entry* const entry = ABSL_PREDICT_TRUE(index_ < kNear)
+                                   ? &cache->near[index_]
+                                   : cache->Far(index_);
+    // Relaxed: what the version leads to is read under the lock. Whoever knows
+    // of a Set() sees its version.
+    if (ABSL_PREDICT_TRUE(entry->version ==
+                          version_.load(std::memory_order_relaxed))) {
+      return entry->value;
     }
     return Refresh();
   }
@@ -62,20 +62,30 @@ class SnapshotSlot {
   }  // `lock` is released before `value`, the old one.
 
  private:
-  // What one thread has read of one slot. On the heap: references to `value`
-  // stay good when the thread's table grows.
+  // What one thread has read of one slot.
   struct Entry {
     uint64_t version = 0;  // 0: nothing.
     std::shared_ptr<const T> value;
   };
 
-  // What one thread has read of all slots, by their index. Written under the
-  // registry's lock, by the thread itself; the thread reads it without. The
-  // entry of a slot that is destroyed, which no one reads then, is written by
-  // who destroys it.
+  // How many slots are found without a table: the first that a process makes.
+  static constexpr size_t kNear = 32;
+
+  // What one thread has read of all slots, by their index. No entry ever moves.
+  // Written under the registry's lock, but for an entry's content: that is
+  // written by the thread, or by who destroys the slot, when no one reads it.
   struct ThreadCache {
-    size_t size = 0;
-    Entry** entries = nullptr;
+    Entry near[kNear];
+    size_t far_size = 0;
+    Entry** far = nullptr;  // From index kNear on.
+
+    Entry* Far(size_t index) const {
+      index -= kNear;
+      return index < far_size ? far[index] : &no_entry_;
+    }
+    Entry* Find(size_t index) {
+      return index < kNear ? &near[index] : Far(index);
+    }
   };
 
   // Of all threads and slots of one T.
@@ -139,8 +149,7 @@ SnapshotSlot<T>::~SnapshotSlot() {
   MutexLock lock(&all.mu);
   held.reserve(all.threads.size());
   for (ThreadCache* thread : all.threads) {
-    if (index_ >= thread->size) continue;
-    Entry* const entry = thread->entries[index_];
+    Entry* const entry = thread->Find(index_);
     if (entry->version == 0) continue;
     held.push_back(std::move(entry->value));
     entry->version = 0;
@@ -159,10 +168,10 @@ void SnapshotSlot<T>::ForgetThread(void* cache) {
     all.threads.erase(
         std::find(all.threads.begin(), all.threads.end(), thread));
   }
-  for (size_t i = 0; i < thread->size; ++i) {
-    if (thread->entries[i] != &no_entry_) delete thread->entries[i];
+  for (size_t i = 0; i < thread->far_size; ++i) {
+    if (thread->far[i] != &no_entry_) delete thread->far[i];
   }
-  delete[] thread->entries;
+  delete[] thread->far;
   delete thread;
 }
 
@@ -177,18 +186,21 @@ typename SnapshotSlot<T>::Entry& SnapshotSlot<T>::MakeEntry(size_t index) {
     MutexLock lock(&all.mu);
     all.threads.push_back(thread);
   }
+  if (index < kNear) return thread->near[index];
+
+  index -= kNear;
   MutexLock lock(&all.mu);
-  if (index >= thread->size) {
-    const size_t size = std::max(2 * thread->size, index + 1);
-    auto* const entries = new Entry*[size];
-    std::copy_n(thread->entries, thread->size, entries);
-    std::fill(entries + thread->size, entries + size, &no_entry_);
-    delete[] thread->entries;
-    thread->entries = entries;
-    thread->size = size;
+  if (index >= thread->far_size) {
+    const size_t size = std::max(2 * thread->far_size, index + 1);
+    auto* const far = new Entry*[size];
+    std::copy_n(thread->far, thread->far_size, far);
+    std::fill(far + thread->far_size, far + size, &no_entry_);
+    delete[] thread->far;
+    thread->far = far;
+    thread->far_size = size;
   }
-  if (thread->entries[index] == &no_entry_) thread->entries[index] = new Entry;
-  return *thread->entries[index];
+  if (thread->far[index] == &no_entry_) thread->far[index] = new Entry;
+  return *thread->far[index];
 }
 
 template <typename T>
