@@ -54,15 +54,14 @@ TEST(ReplayTest, ARecordedRunIsDecidedTheSameAgain) {
 }
 
 TEST(ReplayTest, SoIsEveryRandomScenario) {
-  uint64_t picks = 0, trusted = 0;
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
+  uint64_t picks = 0;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
     const absl::StatusOr<ReplayCount> count =
         Replay(Record(RandomScenario(seed)));
     ASSERT_TRUE(count.ok()) << "seed " << seed << ": " << count.status();
     picks += count->picks;
-    trusted += count->trusted;
   }
-  EXPECT_GT(picks, trusted);
+  EXPECT_GT(picks, 10'000u);
 }
 
 TEST(ReplayTest, ADifferenceIsFoundAndShown) {

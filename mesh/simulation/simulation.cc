@@ -113,6 +113,7 @@ struct CallState : telemetry::CallInfo {
   int ends = 0;  // Times that OnCallEnd() came.
   int64_t started = 0;
   int64_t deadline_at = kNever;
+  int64_t rests_until = 0;  // The end of its backoff.
 
   // The attempt that runs. `token` tells its events from those of others.
   uint16_t token = 0;
@@ -485,6 +486,7 @@ class World final : public telemetry::Observer {
     call.start = TimeAt(now_);
     call.deadline_at = Later(now_, state.deadline);
     call.deadline = TimeAt(call.deadline_at);
+    call.rests_until = 0;
     call.round.clear();
     ClientState& client = *clients_[client_index];
     call::CallPlan plan = state.plan;
@@ -514,6 +516,7 @@ class World final : public telemetry::Observer {
       case Action::Kind::kStartAttempt:
         return StartAttempt(call, *action);
       case Action::Kind::kSetTimer:
+        call.rests_until = NanosecondOf(action->at);
         return SetTimer(call, NanosecondOf(action->at));
       case Action::Kind::kWait:
         clients_[call.client]->waiting.push_back(call.slot);
@@ -555,6 +558,7 @@ class World final : public telemetry::Observer {
         (call.machine->attempts() > 1 || call.started < call.deadline_at)) {
       Violation("an attempt began after the deadline");
     }
+    if (now_ < call.rests_until) Violation("a backoff was cut short");
     const uint32_t server = ServerOf(action.endpoint);
     ++result_.attempts;
     ++result_.endpoints[server].attempts;

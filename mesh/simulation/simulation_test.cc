@@ -346,7 +346,7 @@ int64_t FromEnvironment(const char* name, int64_t otherwise) {
 // Result::violations). MESH_SIM_SEED plays one seed, MESH_SIM_SEEDS that many.
 TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   const int64_t one = FromEnvironment("MESH_SIM_SEED", 0);
-  const int64_t count = FromEnvironment("MESH_SIM_SEEDS", 500);
+  const int64_t count = FromEnvironment("MESH_SIM_SEEDS", 2000);
   uint64_t calls = 0, ok = 0, retries = 0, transparent = 0, waited = 0;
   for (int64_t seed = one != 0 ? one : 1; seed <= (one != 0 ? one : count);
        ++seed) {
