@@ -70,6 +70,15 @@ bool NeverSent(const grpc::Status& status, absl::string_view debug) {
          !absl::StrContains(debug, "received from peer");
 }
 
+// Whether a peer ended the call as a gRPC server does that is shutting down:
+// calls that reach it then it gives to no handler. A peer might say the same of
+// a call that it had begun, so this proves nothing.
+bool LooksDropped(const grpc::Status& status, absl::string_view debug) {
+  return status.error_code() == grpc::StatusCode::CANCELLED &&
+         status.error_message() == "CANCELLED" &&
+         absl::StrContains(debug, "received from peer");
+}
+
 // Reads the reply as `whole` does, which it does not own.
 class Borrowed final : public grpc::internal::DeserializeFunc {
  public:
@@ -148,8 +157,9 @@ grpc_call* Call::Begin() {
   plan.policy = &policy;
   plan.budget = service_->budget();
   plan.observer = service_->observer();
-  plan.idempotent = policy.idempotent.value_or(
-      method_ != nullptr && method_->idempotent.value_or(false));
+  idempotent_ = policy.idempotent.value_or(method_ != nullptr &&
+                                           method_->idempotent.value_or(false));
+  plan.idempotent = idempotent_;
   plan.wait_for_ready = Access::wait_for_ready(context_);
   plan.replayable = unary();
   // Where all methods may be executed twice the machine retries whatever gRPC
@@ -453,6 +463,9 @@ mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {
   outcome.code = static_cast<absl::StatusCode>(status.error_code());
   if (status.ok()) return outcome;
   outcome.never_sent = NeverSent(status, context_->debug_error_string());
+  if (idempotent_ && LooksDropped(status, context_->debug_error_string())) {
+    outcome.code = absl::StatusCode::kUnavailable;
+  }
   outcome.committed = committed_ || !has_request_;
   for (int i = 0; i < batch_count_ && i < 2 && !outcome.committed; ++i) {
     // Only batches whose type is known can be armed again.

@@ -133,6 +133,7 @@ class Call final : public grpc::experimental::Interceptor,
   telemetry::CallInfo call_info_;
   absl::Time context_deadline_;  // The application's own.
   bool exact_ = true;            // On channels with gRPC's own retries.
+  bool idempotent_ = false;
   bool born_waiting_ = false;
 
   // The machine, and all else that is not guarded, belongs to whom the one

@@ -350,6 +350,18 @@ void Service::FireStateWatches() {
 void Service::Configure(std::shared_ptr<const config::ServiceOptions> options,
                         std::shared_ptr<grpc::ChannelCredentials> credentials,
                         absl::Status unknown) {
+  if (!configured_.exchange(true, std::memory_order_relaxed)) {
+    // Calls that begin before the control thread comes to it have their policy
+    // all the same.
+    auto first = std::make_shared<ServiceSnapshot>();
+    first->options = options;
+    first->all_idempotent = options != nullptr && options->AllIdempotent();
+    first->picker =
+        options != nullptr || unknown.ok()
+            ? balancing::PickerPtr(std::make_shared<NoEndpointsPicker>(unknown))
+            : std::make_shared<DropPicker>(unknown);
+    snapshot_.Set(std::move(first));
+  }
   runtime_->loop().Post([self = self_, options = std::move(options),
                          credentials = std::move(credentials),
                          unknown = std::move(unknown)]() mutable {

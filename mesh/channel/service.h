@@ -189,6 +189,7 @@ class Service {
   uint64_t discovery_failures_ ABSL_GUARDED_BY(discovery_mu_) = 0;
   std::string discovery_error_ ABSL_GUARDED_BY(discovery_mu_);
 
+  std::atomic<bool> configured_{false};
   std::atomic<bool> started_{false};
 
   // Control thread only.
