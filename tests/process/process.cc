@@ -17,8 +17,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 
 namespace mesh::test {
@@ -30,10 +32,24 @@ namespace {
   std::abort();
 }
 
+// Where `program` is. Daemons are where an ordinary user's PATH does not lead.
+std::string Find(const std::string& program) {
+  if (absl::StrContains(program, '/')) return program;
+  const char* path = getenv("PATH");
+  for (const absl::string_view directory : absl::StrSplit(
+           absl::StrCat(path == nullptr ? "" : path, ":/usr/sbin:/sbin"), ':',
+           absl::SkipEmpty())) {
+    const std::string file = absl::StrCat(directory, "/", program);
+    if (access(file.c_str(), X_OK) == 0) return file;
+  }
+  return program;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Process>> Process::Start(
     std::vector<std::string> argv) {
+  const std::string program = Find(argv[0]);
   int in[2], out[2];
   if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) Die("pipe2");
   std::vector<char*> args;
@@ -46,7 +62,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     dup2(in[0], STDIN_FILENO);
     dup2(out[1], STDOUT_FILENO);
-    execvp(args[0], args.data());
+    execv(program.c_str(), args.data());
     static constexpr char kFailed[] = "cannot be started\n";
     (void)!write(STDERR_FILENO, args[0], strlen(args[0]));
     (void)!write(STDERR_FILENO, ": ", 2);
@@ -152,11 +168,21 @@ std::string ProgramDirectory() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path();
 }
 
-int UnusedPort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+namespace {
+
+sockaddr_in Loopback(int port) {
   sockaddr_in address = {};
   address.sin_family = AF_INET;
+  address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+}  // namespace
+
+int UnusedPort() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = Loopback(0);
   socklen_t size = sizeof(address);
   if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
       getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
@@ -164,6 +190,16 @@ int UnusedPort() {
   }
   close(fd);
   return ntohs(address.sin_port);
+}
+
+bool Listens(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) Die("a socket");
+  const sockaddr_in address = Loopback(port);
+  const bool listens = connect(fd, reinterpret_cast<const sockaddr*>(&address),
+                               sizeof(address)) == 0;
+  close(fd);
+  return listens;
 }
 
 TempDirectory::TempDirectory() {

@@ -19,8 +19,8 @@ namespace mesh::test {
 // that started it ends. Not thread-safe.
 class Process {
  public:
-  // Runs `argv`, searched in PATH. Its stdout is read by ReadLine(), its
-  // stderr is ours, its stdin is open until this object goes.
+  // Runs `argv`, searched in PATH and in /usr/sbin. Its stdout is read by
+  // ReadLine(), its stderr is ours, its stdin is open until this object goes.
   static absl::StatusOr<std::unique_ptr<Process>> Start(
       std::vector<std::string> argv);
   ~Process();
@@ -66,6 +66,10 @@ std::string ProgramDirectory();
 // A TCP port of the loopback address that nothing used a moment ago, for
 // programs that cannot choose one themselves.
 int UnusedPort();
+
+// Whether something accepts connections on this TCP port of the loopback
+// address.
+bool Listens(int port);
 
 // A new directory under TEST_TMPDIR or the system's place for temporary files,
 // deleted with all that is in it when this object goes.

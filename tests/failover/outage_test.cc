@@ -1,0 +1,143 @@
+// Servers that die, stop answering, or are all away.
+
+#include <signal.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/scenario/scenario.h"
+
+namespace mesh::test {
+namespace {
+
+class OutageTest : public testing::Test {
+ protected:
+  OutageTest() : servers_(3) {
+    for (ServerProcess& server : servers_) {
+      addresses_.push_back(server.address());
+    }
+  }
+
+  std::vector<ServerProcess> servers_;
+  std::vector<std::string> addresses_;
+};
+
+TEST_F(OutageTest, NoIdempotentCallFailsWhenServersAreKilledOneAfterAnother) {
+  v1::Config config = OneService(addresses_);
+  TheService(&config).mutable_policy()->set_idempotent(true);
+  const std::unique_ptr<Mesh> mesh = MakeMesh(config);
+  const auto stub = StubOf(*mesh);
+  Request request;
+  request.mutable_directives()->set_sleep_ms(5);  // Calls are in flight, then.
+  ASSERT_EQ(CallUnary(*stub, request).error_code(), grpc::StatusCode::OK);
+
+  Load load(1000, 24, [&](int64_t) { return CallUnary(*stub, request); });
+  for (int kill = 0; kill < 20; ++kill) {
+    ServerProcess& victim = servers_[kill % servers_.size()];
+    absl::SleepFor(absl::Milliseconds(200));
+    victim.Kill();
+    absl::SleepFor(absl::Milliseconds(200));
+    victim.Start();
+    // The next one is killed when this one is back at work.
+    EXPECT_TRUE(WaitUntil([&] {
+      const auto endpoints = ServiceMetrics(*mesh).endpoints;
+      for (const auto& endpoint : endpoints) {
+        if (endpoint.state != "ready") return false;
+      }
+      return true;
+    }));
+  }
+  load.Stop();
+
+  EXPECT_EQ(load.failed(), 0) << load.Failures();
+  EXPECT_GT(load.calls(), 5000);
+  EXPECT_GT(Retries(*mesh), 0u) << "the kills have hit nothing";
+}
+
+TEST_F(OutageTest, IdempotentCallsSurviveAServerThatStopsAnswering) {
+  v1::Config config = OneService(addresses_);
+  v1::MethodPolicy& policy = *TheService(&config).mutable_policy();
+  policy.set_idempotent(true);
+  policy.mutable_retry()->mutable_attempt_timeout()->set_nanos(200'000'000);
+  policy.mutable_retry()->add_codes("UNAVAILABLE");
+  policy.mutable_retry()->add_codes("DEADLINE_EXCEEDED");
+  const std::unique_ptr<Mesh> mesh = MakeMesh(config);
+  const auto stub = StubOf(*mesh);
+  ASSERT_EQ(CallUnary(*stub, Request()).error_code(), grpc::StatusCode::OK);
+
+  Load load(300, 24, [&](int64_t) { return CallUnary(*stub, Request()); });
+  absl::SleepFor(absl::Milliseconds(300));
+  servers_[1].Signal(SIGSTOP);
+  absl::SleepFor(absl::Seconds(3));
+  servers_[1].Signal(SIGCONT);
+  absl::SleepFor(absl::Milliseconds(300));
+  load.Stop();
+
+  EXPECT_EQ(load.failed(), 0) << load.Failures();
+  EXPECT_GT(Retries(*mesh), 0u) << "the stop has hit nothing";
+}
+
+TEST_F(OutageTest, CallsFailAtOnceWithTheReasonWhenAllServersAreDown) {
+  v1::Config config = OneService(addresses_);
+  TheService(&config).mutable_policy()->set_idempotent(true);
+  const std::unique_ptr<Mesh> mesh = MakeMesh(config);
+  const auto stub = StubOf(*mesh);
+  ASSERT_EQ(CallUnary(*stub, Request()).error_code(), grpc::StatusCode::OK);
+  for (ServerProcess& server : servers_) server.Kill();
+  ASSERT_TRUE(WaitUntil([&] { return !CallUnary(*stub, Request()).ok(); }));
+
+  const absl::Time start = absl::Now();
+  const grpc::Status status = CallUnary(*stub, Request());
+  const absl::Duration taken = absl::Now() - start;
+
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("onnect"));
+  EXPECT_LT(taken, absl::Seconds(5)) << "of its deadline of 10 s";
+}
+
+TEST_F(OutageTest, ACallThatWaitsForReadyIsServedWhenAServerComesBack) {
+  for (ServerProcess& server : servers_) server.Kill();
+  const std::unique_ptr<Mesh> mesh = MakeMesh(OneService(addresses_));
+  const auto stub = StubOf(*mesh);
+  ASSERT_EQ(CallUnary(*stub, Request()).error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+
+  grpc::Status status;
+  std::thread caller([&] {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::seconds(60));
+    Reply reply;
+    status = stub->Unary(&context, Request(), &reply);
+  });
+  absl::SleepFor(absl::Milliseconds(500));
+  servers_[2].Start();
+  caller.join();
+
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(OutageTest, CallsGoOnAsBeforeOnceAllServersAreBack) {
+  const std::unique_ptr<Mesh> mesh = MakeMesh(OneService(addresses_));
+  const auto stub = StubOf(*mesh);
+  for (ServerProcess& server : servers_) server.Kill();
+  ASSERT_FALSE(CallUnary(*stub, Request()).ok());
+  for (ServerProcess& server : servers_) server.Start();
+  ASSERT_TRUE(WaitUntil([&] { return CallUnary(*stub, Request()).ok(); }));
+
+  for (int i = 0; i < 200; ++i) {
+    const grpc::Status status = CallUnary(*stub, Request());
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  }
+}
+
+}  // namespace
+}  // namespace mesh::test
