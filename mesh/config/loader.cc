@@ -77,7 +77,8 @@ absl::StatusOr<MeshOptions> LoadText(absl::string_view text,
 absl::StatusOr<MeshOptions> FromProto(const v1::Config& config) {
   // A copy, because reflection sees maps through a second form of them, which a
   // change through a reference that was taken earlier does not reach.
-  const v1::Config copy = config;
+  v1::Config copy;
+  copy.CopyFrom(config);
   BuildContext context = ContextOf("");
   MeshOptions options = BuildOptions(copy, &context);
   if (context.problems.empty()) return options;
