@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -19,6 +21,7 @@
 #include "mesh/channel/channel.h"
 #include "mesh/channel/runtime.h"
 #include "mesh/channel/service.h"
+#include "mesh/config/address.h"
 #include "mesh/config/file_watcher.h"
 #include "mesh/config/loader.h"
 #include "mesh/config/options.h"
@@ -44,9 +47,9 @@ class Registry {
 
   // All or nothing.
   absl::Status Apply(config::MeshOptions options) {
-    std::map<std::string, Credentials> credentials;
+    std::map<std::string, Secrets> credentials;
     for (const auto& [name, service] : options.services) {
-      absl::StatusOr<Credentials> made = CredentialsFor(*service);
+      absl::StatusOr<Secrets> made = SecretsFor(*service);
       if (!made.ok()) {
         return absl::Status(
             made.status().code(),
@@ -96,6 +99,12 @@ class Registry {
 
   std::shared_ptr<channel::Service> Service(const std::string& name) {
     base::MutexLock lock(&mu_);
+    if (services_.find(name) == services_.end()) {
+      // Names that nobody uses any more are not kept.
+      for (auto it = services_.begin(); it != services_.end();) {
+        it = it->second.weak.expired() ? services_.erase(it) : std::next(it);
+      }
+    }
     Entry& entry = services_[name];
     std::shared_ptr<channel::Service> service = entry.weak.lock();
     if (service == nullptr) {
@@ -138,19 +147,33 @@ class Registry {
     std::shared_ptr<channel::Service> strong;
   };
 
-  absl::StatusOr<Credentials> CredentialsFor(
-      const config::ServiceOptions& service) {
+  // Credentials, and what they were made of where that was files.
+  struct Secrets {
+    Credentials credentials;
+    std::optional<grpc::SslCredentialsOptions> tls;
+  };
+
+  // The same object for the same secrets: new credentials are new connections.
+  absl::StatusOr<Secrets> SecretsFor(const config::ServiceOptions& service) {
     const auto given = credentials_.find(service.name);
     if (given != credentials_.end() && given->second != nullptr) {
-      return given->second;
+      return Secrets{given->second, std::nullopt};
     }
-    base::MutexLock lock(&mu_);
-    if (!service.tls.has_value()) {
-      // The same object each time: new credentials are new connections.
-      if (insecure_ == nullptr) insecure_ = grpc::InsecureChannelCredentials();
-      return insecure_;
+    if (!service.tls.has_value()) return Secrets{insecure_, std::nullopt};
+    absl::StatusOr<grpc::SslCredentialsOptions> tls =
+        security::ReadTlsFiles(*service.tls);
+    if (!tls.ok()) return tls.status();
+    {
+      base::MutexLock lock(&mu_);
+      const auto before = made_.find(service.name);
+      if (before != made_.end() && before->second.tls.has_value() &&
+          before->second.tls->pem_root_certs == tls->pem_root_certs &&
+          before->second.tls->pem_private_key == tls->pem_private_key &&
+          before->second.tls->pem_cert_chain == tls->pem_cert_chain) {
+        return before->second;
+      }
     }
-    return security::MakeTlsCredentials(*service.tls);
+    return Secrets{grpc::SslCredentials(*tls), *tls};
   }
 
   void ConfigureLocked(const std::string& name,
@@ -159,7 +182,8 @@ class Registry {
     const auto found = options_.services.find(name);
     if (found != options_.services.end()) {
       entry->strong = service;
-      service->Configure(found->second, made_[name], absl::OkStatus());
+      service->Configure(found->second, made_[name].credentials,
+                         absl::OkStatus());
       return;
     }
     entry->strong = nullptr;
@@ -186,11 +210,11 @@ class Registry {
   // Constant.
   const std::shared_ptr<channel::Runtime> runtime_;
   const std::map<std::string, Credentials> credentials_;
+  const Credentials insecure_ = grpc::InsecureChannelCredentials();
 
   mutable base::Mutex mu_;
-  Credentials insecure_ ABSL_GUARDED_BY(mu_);
   config::MeshOptions options_ ABSL_GUARDED_BY(mu_);
-  std::map<std::string, Credentials> made_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, Secrets> made_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Entry> services_ ABSL_GUARDED_BY(mu_);
   uint64_t reloads_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t reload_failures_ ABSL_GUARDED_BY(mu_) = 0;
@@ -216,8 +240,12 @@ class MeshImpl final : public Mesh {
   ~MeshImpl() override {
     // What watches belongs to the control thread, and so does, with the last
     // channel gone, the runtime.
-    registry_->runtime().loop().Post(
-        [watcher = std::move(watcher_), registry = std::move(registry_)] {});
+    registry_->runtime().loop().Post([watcher = std::move(watcher_),
+                                      registry =
+                                          std::move(registry_)]() mutable {
+      watcher.reset();  // Before the loop, which the registry may hold last.
+      registry.reset();
+    });
   }
 
   absl::Status Init(config::MeshOptions options) {
@@ -269,7 +297,8 @@ absl::StatusOr<config::ServiceOptions> ParseTarget(const std::string& target) {
     config::DnsOptions dns;
     const size_t colon = rest.rfind(':');
     uint32_t port = 0;
-    if (colon == absl::string_view::npos || colon == 0 ||
+    if (colon == absl::string_view::npos ||
+        !config::ValidateHostName(rest.substr(0, colon)).ok() ||
         !absl::SimpleAtoi(rest.substr(colon + 1), &port) || port == 0 ||
         port > 65535) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -287,9 +316,10 @@ absl::StatusOr<config::ServiceOptions> ParseTarget(const std::string& target) {
     const absl::Status valid = config::ValidateAddress(address);
     if (!valid.ok()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("target \"", target, "\": ", valid.message()));
+          absl::StrCat("target \"", target, "\": ", valid.message(),
+                       " (a name's target is dns:///host:port)"));
     }
-    if (!seen.insert(std::string(address)).second) continue;
+    if (!seen.insert(config::CanonicalAddress(address)).second) continue;
     cluster::Endpoint endpoint;
     endpoint.address = std::string(address);
     set->endpoints.push_back(std::move(endpoint));
@@ -311,17 +341,22 @@ class Background {
                                             Credentials credentials) {
     base::MutexLock lock(&mu_);
     if (credentials == nullptr) credentials = insecure_;
-    std::weak_ptr<channel::Service>& known = services_[{target, credentials}];
-    std::shared_ptr<channel::Service> service = known.lock();
-    if (service != nullptr) return service;
+    const auto key = std::make_pair(target, credentials);
+    if (const auto known = services_.find(key); known != services_.end()) {
+      if (auto service = known->second.lock()) return service;
+    }
+    // An entry keeps its credentials: none stays without its service.
+    for (auto it = services_.begin(); it != services_.end();) {
+      it = it->second.expired() ? services_.erase(it) : std::next(it);
+    }
     absl::StatusOr<config::ServiceOptions> parsed = ParseTarget(target);
     std::shared_ptr<const config::ServiceOptions> options;
     if (parsed.ok()) {
       options =
           std::make_shared<const config::ServiceOptions>(*std::move(parsed));
     }
-    service = channel::Service::Create(runtime_, target, options);
-    known = service;
+    auto service = channel::Service::Create(runtime_, target, options);
+    services_[key] = service;
     if (options != nullptr) {
       service->Configure(std::move(options), std::move(credentials),
                          absl::OkStatus());

@@ -122,7 +122,9 @@ Call::~Call() {
     machine_->Abandon(base::Clock::Real().Now());
   }
   if (!unary()) service_->RemoveStream(this);
+  if (stream_ != nullptr) grpc_call_unref(stream_);
   if (first_ != nullptr) grpc_call_unref(first_);
+  if (parent_ != nullptr) grpc_call_unref(parent_);
 }
 
 mesh::call::Moment Call::Now() {
@@ -162,11 +164,18 @@ grpc_call* Call::Begin() {
   plan.idempotent = idempotent_;
   plan.wait_for_ready = Access::wait_for_ready(context_);
   plan.replayable = unary();
+  if (unary() && plan.wait_for_ready) {
+    // The machine waits, for any endpoint. gRPC would wait for this one, also
+    // when it is gone for good.
+    context_->set_wait_for_ready(false);
+  }
+  // A retry is a child of it too, and may begin when the server's call is over.
+  parent_ = Access::Parent(context_);
+  if (parent_ != nullptr) grpc_call_ref(parent_);
   // Where all methods may be executed twice the machine retries whatever gRPC
   // itself would; but it does not retry streams.
   exact_ = !snapshot_->all_idempotent || !unary();
   machine_.emplace(plan, &call_info_);
-  if (!unary()) service_->AddStream(this);
 
   Action action = machine_->Start(moment);
   switch (action.kind) {
@@ -186,16 +195,29 @@ grpc_call* Call::Begin() {
                            gpr_inf_future(GPR_CLOCK_REALTIME));
       break;
   }
+  if (!unary() && !machine_->finished()) service_->AddStream(this);
   return running_;
 }
 
 grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   attempt_deadline_ = deadline;
-  if (!unary()) stream_on_.store(endpoint, std::memory_order_relaxed);
-  return NewCallOn(Connected(endpoint)->CoreChannel(exact_),
-                   Access::Parent(context_),
-                   deadline == context_deadline_ ? context_->raw_deadline()
-                                                 : ToGpr(deadline));
+  // gRPC cancels what begins as the child of a call that is over, also when it
+  // was to inherit nothing.
+  constexpr uint32_t kInherits =
+      GRPC_PROPAGATE_DEADLINE | GRPC_PROPAGATE_CANCELLATION;
+  const bool orphan =
+      running_ != nullptr && (Access::Propagation(context_) & kInherits) == 0;
+  grpc_call* const call = NewCallOn(
+      Connected(endpoint)->CoreChannel(exact_), orphan ? nullptr : parent_,
+      deadline == context_deadline_ ? context_->raw_deadline()
+                                    : ToGpr(deadline));
+  if (!unary()) {
+    grpc_call_ref(call);
+    base::MutexLock lock(&mu_);
+    stream_ = call;
+    stream_on_ = endpoint;
+  }
+  return call;
 }
 
 grpc_call* Call::NewFailedCall(const absl::Status& status) {
@@ -560,13 +582,11 @@ void Call::OnCancelHook() {
   if (parked_ != 0) service_->CancelParked(parked_);
 }
 
-void Call::CutOffIfOn(const ConnectedEndpoint* endpoint) {
-  if (stream_on_.load(std::memory_order_relaxed) != endpoint) return;
-  grpc::internal::MutexLock lock(Access::Mu(context_));
-  if (context_->c_call() == nullptr) return;  // Not handed over yet.
-  grpc_call_cancel_with_status(
-      context_->c_call(), GRPC_STATUS_UNAVAILABLE,
-      "the endpoint was removed and its drain timeout is over", nullptr);
+grpc_call* Call::RefIfOn(const ConnectedEndpoint* endpoint) {
+  base::MutexLock lock(&mu_);
+  if (stream_on_ != endpoint) return nullptr;
+  grpc_call_ref(stream_);
+  return stream_;
 }
 
 // Makes `next` the context's call, so that TryCancel(), peer() and the like are
@@ -704,14 +724,15 @@ void Call::Restart(Ops* ops, grpc_call* was) {
     if (restart_context_ == nullptr) {
       restart_context_ = std::make_unique<grpc::ClientContext>();
       SetNextInterceptor(new RestartInterceptor(this));
-      const grpc::internal::RpcMethod rpc(info_->method(), type_);
+      // Not info_->method(): that of a GenericStub is gone by now.
+      const grpc::internal::RpcMethod rpc(call_info_.method.data(), type_);
       restart_info_ = Access::SetRpcInfo(restart_context_.get(), rpc,
                                          channel_.get(), channel_->factories(),
                                          channel_->application_interceptors());
     }
     info = restart_info_;
   }
-  restarted_ = true;
+  if (!restarted_) restarted_ = true;  // The other batch may be up already.
   grpc::internal::Call call(running_, this, queue_, info);
   grpc_call_unref(was);  // FillOps() had taken a reference.
   restarting = this;
@@ -722,6 +743,7 @@ void Call::Deliver() {
   const int count = batch_count_;
   InterceptorBatchMethods* held[2] = {batches_[0].held, batches_[1].held};
   const bool restarted = restarted_;
+  request_.Clear();  // The context may live on for long.
   for (int i = 0; i < count && i < 2; ++i) {
     batches_[i].held = nullptr;
   }
@@ -739,7 +761,9 @@ void Call::Proceed(InterceptorBatchMethods* methods, bool restarted) {
   }
   if (!restarted || restart_info_ == nullptr) return methods->Proceed();
   // All the way up, through the application's interceptors too.
-  full_call_ = grpc::internal::Call(running_, this, queue_, info_);
+  if (full_call_.call() != running_) {
+    full_call_ = grpc::internal::Call(running_, this, queue_, info_);
+  }
   auto* const batch = static_cast<InterceptorBatchMethodsImpl*>(methods);
   batch->SetCall(&full_call_);
   delivering = methods;

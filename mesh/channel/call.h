@@ -64,8 +64,8 @@ class Call final : public grpc::experimental::Interceptor,
   void OnTimer();
   void OnEndpointsChanged();
   void OnCancelled();
-  // Cancels the call if it runs on `endpoint`.
-  void CutOffIfOn(const ConnectedEndpoint* endpoint);
+  // A reference to the grpc_call of a stream that runs on `endpoint`, or null.
+  grpc_call* RefIfOn(const ConnectedEndpoint* endpoint);
 
   // From the interceptor that stands in for this one after a retry.
   void InterceptRestarted(grpc::experimental::InterceptorBatchMethods* methods);
@@ -132,6 +132,7 @@ class Call final : public grpc::experimental::Interceptor,
   const ServiceSnapshotPtr snapshot_;  // The policy, for the call's life.
   telemetry::CallInfo call_info_;
   absl::Time context_deadline_;  // The application's own.
+  grpc_call* parent_ = nullptr;  // Of a ServerContext. Ours too.
   bool exact_ = true;            // On channels with gRPC's own retries.
   bool idempotent_ = false;
   bool born_waiting_ = false;
@@ -167,8 +168,10 @@ class Call final : public grpc::experimental::Interceptor,
   bool cancelled_ = false;
   uint64_t parked_ = 0;  // Id, once the call has been parked.
 
-  // Where a stream runs, for CutOffIfOn().
-  std::atomic<const cluster::LiveEndpoint*> stream_on_{nullptr};
+  // The grpc_call of a stream, which is ours too, and where it runs: for
+  // RefIfOn(), which may come while the context goes away.
+  grpc_call* stream_ = nullptr;
+  const cluster::LiveEndpoint* stream_on_ ABSL_GUARDED_BY(mu_) = nullptr;
 
   // Interceptors of restarted batches: all but the application's own.
   std::unique_ptr<grpc::ClientContext> restart_context_;

@@ -2,16 +2,19 @@
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "mesh/base/mutex.h"
 #include "mesh/mesh.h"
 #include "mesh/v1/config.pb.h"
 #include "tests/support/test_server.h"
@@ -249,6 +252,173 @@ TEST_F(ChannelTest, IsConnectedWhenAnyEndpointIs) {
   EXPECT_FALSE(channel->WaitForStateChange(
       GRPC_CHANNEL_READY,
       std::chrono::system_clock::now() + std::chrono::milliseconds(20)));
+}
+
+TEST_F(ChannelTest, AWaitingCallIsNotTiedToAnEndpointThatIsGone) {
+  auto gone = TestServer::Start();
+  ASSERT_TRUE(gone.ok());
+  auto other = TestServer::Start();
+  ASSERT_TRUE(other.ok());
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["test"];
+  service.add_endpoints()->set_address((*gone)->address());
+  auto mesh = Mesh::Create(config);
+  ASSERT_TRUE(mesh.ok());
+  auto channel = (*mesh)->Channel("test");
+  ASSERT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() +
+                                        std::chrono::seconds(10)));
+  auto stub = TestService::NewStub(channel);
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(20));
+  // It has its endpoint from here on.
+  auto call = stub->PrepareAsyncUnary(&context, test::Request(), &queue);
+  (*gone)->Shutdown(absl::ZeroDuration());
+  gone->reset();
+  service.mutable_endpoints(0)->set_address((*other)->address());
+  ASSERT_TRUE((*mesh)->Reload(config).ok());
+  call->StartCall();
+  test::Reply reply;
+  grpc::Status status;
+  call->Finish(&reply, &status, &reply);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(ChannelTest, ARetryMayBeginWhenTheCallThatItIsMadeForIsOver) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  TestServer& server = **server_started;
+  auto mesh = MakeMesh({server.address()}, true);
+
+  // Answers before what it calls has answered.
+  class Front final : public TestService::Service {
+   public:
+    explicit Front(std::shared_ptr<grpc::ChannelInterface> onward)
+        : stub_(TestService::NewStub(std::move(onward))) {}
+    grpc::Status Unary(grpc::ServerContext* context,
+                       const test::Request* request, test::Reply*) override {
+      grpc::PropagationOptions options;
+      options.disable_cancellation_propagation();
+      options.disable_deadline_propagation();
+      onward_ = grpc::ClientContext::FromServerContext(*context, options);
+      request_ = *request;
+      stub_->async()->Unary(
+          onward_.get(), &request_, &reply_,
+          [this](grpc::Status status) { done.set_value(status); });
+      return grpc::Status::OK;
+    }
+    std::promise<grpc::Status> done;
+
+   private:
+    const std::unique_ptr<TestService::Stub> stub_;
+    std::unique_ptr<grpc::ClientContext> onward_;
+    test::Request request_;
+    test::Reply reply_;
+  } front(mesh->Channel("test"));
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  builder.RegisterService(&front);
+  auto front_server = builder.BuildAndStart();
+
+  auto stub = TestService::NewStub(grpc::CreateChannel(
+      absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials()));
+  test::Request request;
+  request.mutable_directives()->set_key("over");
+  request.mutable_directives()->set_fail_first(1);
+  request.mutable_directives()->set_pushback_ms("300");
+  grpc::ClientContext context;
+  test::Reply reply;
+  ASSERT_TRUE(stub->Unary(&context, request, &reply).ok());
+  const grpc::Status status = front.done.get_future().get();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  front_server->Shutdown();
+}
+
+TEST_F(ChannelTest, AReloadThatChangesNoSecretKeepsTheConnections) {
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["test"];
+  service.add_endpoints()->set_address("127.0.0.1:1");
+  service.mutable_tls();
+  struct Log {
+    base::Mutex mu;
+    std::vector<std::string> lines;
+    std::promise<void> last;
+  };
+  const auto log = std::make_shared<Log>();
+  Options options;
+  options.log_sink = [log](LogSeverity, absl::string_view line) {
+    base::MutexLock lock(&log->mu);
+    if (!absl::StrContains(line, " added, ")) return;
+    log->lines.emplace_back(line);
+    if (absl::StrContains(line, "2 endpoints")) log->last.set_value();
+  };
+  auto mesh = Mesh::Create(config, std::move(options));
+  ASSERT_TRUE(mesh.ok());
+  auto channel = (*mesh)->Channel("test");
+  ASSERT_TRUE((*mesh)->Reload(config).ok());
+  service.add_endpoints()->set_address("127.0.0.1:2");
+  ASSERT_TRUE((*mesh)->Reload(config).ok());
+  log->last.get_future().wait();
+  base::MutexLock lock(&log->mu);
+  EXPECT_EQ(log->lines, (std::vector<std::string>{
+                            "test: 1 endpoints (1 added, 0 removed)",
+                            "test: 2 endpoints (1 added, 0 removed)"}));
+}
+
+TEST_F(ChannelTest, AMeshFromAFileMayGoBeforeItHasAChannel) {
+  const std::string path = absl::StrCat(testing::TempDir(), "/unused.yaml");
+  std::ofstream(path) << "services: {test: {endpoints: [127.0.0.1:1]}}\n";
+  for (int i = 0; i < 20; ++i) {
+    auto mesh = Mesh::FromFile(path);
+    ASSERT_TRUE(mesh.ok()) << mesh.status();
+  }
+}
+
+TEST_F(ChannelTest,
+       AStreamOnARemovedEndpointIsCutOffWhenItHasDrainedForTooLong) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["test"];
+  service.add_endpoints()->set_address((*server_started)->address());
+  service.mutable_connections()->mutable_drain_timeout()->set_nanos(1000000);
+  auto mesh = Mesh::Create(config);
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  auto stub = TestService::NewStub((*mesh)->Channel("test"));
+  grpc::ClientContext context;
+  auto stream = stub->Bidi(&context);
+  test::Reply reply;
+  ASSERT_TRUE(stream->Write(test::Request()));
+  ASSERT_TRUE(stream->Read(&reply));
+  service.mutable_endpoints(0)->set_address("127.0.0.1:1");
+  ASSERT_TRUE((*mesh)->Reload(config).ok());
+  EXPECT_FALSE(stream->Read(&reply));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_NE(status.error_message().find("drain timeout"), std::string::npos)
+      << status.error_message();
+}
+
+TEST_F(ChannelTest, ABadTargetIsSaidToBeBad) {
+  for (const char* target :
+       {"localhost:80", "dns://8.8.8.8/host:80", "dns:///host", "10.0.0.1"}) {
+    auto stub = TestService::NewStub(CreateChannel(target));
+    grpc::ClientContext context;
+    test::Reply reply;
+    const grpc::Status status = stub->Unary(&context, test::Request(), &reply);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT)
+        << target;
+    EXPECT_NE(status.error_message().find("dns:///host:port"),
+              std::string::npos)
+        << status.error_message();
+  }
 }
 
 }  // namespace

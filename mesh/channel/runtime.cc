@@ -58,7 +58,11 @@ grpc::CompletionQueue* Runtime::CallbackQueue() {
 }
 
 void Runtime::PollWhileConnecting() {
-  poll_fast_until_ = base::Clock::Real().Now() + kFastFor;
+  const absl::Time now = base::Clock::Real().Now();
+  const bool fast = now < poll_fast_until_;
+  poll_fast_until_ = now + kFastFor;
+  // Not put off again and again while many connections fail.
+  if (fast) return;
   if (poll_timer_ != 0) loop_.Cancel(poll_timer_);
   SchedulePoll();
 }

@@ -390,7 +390,7 @@ void Service::ApplyConfig(std::shared_ptr<const config::ServiceOptions> options,
   options_ = std::move(options);
   unknown_ = std::move(unknown);
   if (options_ == nullptr) {
-    resolver_.reset();
+    StopDiscovery();
     resolved_ = false;
     std::vector<cluster::LiveEndpointPtr> gone;
     for (const cluster::Member& member : members_) gone.push_back(member.live);
@@ -433,12 +433,17 @@ void Service::ApplyConfig(std::shared_ptr<const config::ServiceOptions> options,
   Publish();
 }
 
-void Service::StartDiscovery() {
+void Service::StopDiscovery() {
   resolver_.reset();
-  if (!running_ || options_ == nullptr) return;
+  resolution_error_ = absl::OkStatus();
   filter_ = discovery::UpdateFilter();
   if (filter_timer_ != 0) runtime_->loop().Cancel(filter_timer_);
   filter_timer_ = 0;
+}
+
+void Service::StartDiscovery() {
+  StopDiscovery();
+  if (!running_ || options_ == nullptr) return;
   resolver_ = discovery::MakeResolver(options_->source, &runtime_->loop());
   resolver_->Start([this](absl::StatusOr<cluster::EndpointSetPtr> update) {
     OnResolved(std::move(update));
@@ -550,8 +555,21 @@ void Service::SweepRetired() {
 }
 
 void Service::CutOff(const ConnectedEndpoint* endpoint) {
-  base::MutexLock lock(&streams_mu_);
-  for (Call* call : streams_) call->CutOffIfOn(endpoint);
+  std::vector<grpc_call*> cut_off;
+  {
+    base::MutexLock lock(&streams_mu_);
+    for (Call* call : streams_) {
+      grpc_call* const core = call->RefIfOn(endpoint);
+      if (core != nullptr) cut_off.push_back(core);
+    }
+  }
+  // What gRPC does now may end with RemoveStream().
+  for (grpc_call* core : cut_off) {
+    grpc_call_cancel_with_status(
+        core, GRPC_STATUS_UNAVAILABLE,
+        "the endpoint was removed and its drain timeout is over", nullptr);
+    grpc_call_unref(core);
+  }
 }
 
 void Service::EnsureConnections() {
@@ -573,8 +591,8 @@ void Service::EnsureConnections() {
 }
 
 void Service::WantConnection() {
-  wanted_ = true;
-  EnsureConnections();
+  // Once it is known, each change of connectivity sees to it.
+  if (!std::exchange(wanted_, true)) EnsureConnections();
 }
 
 void Service::Connect(const std::shared_ptr<ConnectedEndpoint>& endpoint) {
@@ -615,7 +633,7 @@ void Service::OnConnectivity(
   if (state == GRPC_CHANNEL_CONNECTING) runtime_->PollWhileConnecting();
   if (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_TRANSIENT_FAILURE) {
     if (resolver_ != nullptr) resolver_->Refresh();
-    EnsureConnections();
+    lost_ = true;
   }
   PublishSoon();
 }
@@ -625,7 +643,10 @@ void Service::PublishSoon() {
   dirty_ = true;
   runtime_->loop().Post([self = self_] {
     auto service = self.lock();
-    if (service != nullptr && service->dirty_) service->Publish();
+    if (service == nullptr) return;
+    // Once for all connections that were lost meanwhile.
+    if (std::exchange(service->lost_, false)) service->EnsureConnections();
+    if (service->dirty_) service->Publish();
   });
 }
 

@@ -137,6 +137,7 @@ class Service {
                    std::shared_ptr<grpc::ChannelCredentials> credentials,
                    absl::Status unknown);
   void StartDiscovery();
+  void StopDiscovery();
   void OnResolved(absl::StatusOr<cluster::EndpointSetPtr> update);
   void Apply(const discovery::UpdateFilter::Decision& decision);
   void Accept(const cluster::EndpointSetPtr& set);
@@ -195,6 +196,7 @@ class Service {
   // Control thread only.
   bool running_ = false;
   bool dirty_ = false;
+  bool lost_ = false;    // A connection, since the last Publish().
   bool wanted_ = false;  // Somebody waits: connect, whatever `ahead` says.
   std::shared_ptr<const config::ServiceOptions> options_;
   ConnectionSettings settings_;

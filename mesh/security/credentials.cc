@@ -67,7 +67,7 @@ absl::Status CheckPair(const config::TlsOptions& tls,
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeTlsCredentials(
+absl::StatusOr<grpc::SslCredentialsOptions> ReadTlsFiles(
     const config::TlsOptions& tls) {
   grpc::SslCredentialsOptions options;
   if (!tls.ca_file.empty()) {
@@ -87,7 +87,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeTlsCredentials(
     options.pem_cert_chain = *std::move(chain);
     options.pem_private_key = *std::move(key);
   }
-  return grpc::SslCredentials(options);
+  return options;
 }
 
 }  // namespace mesh::security

@@ -10,11 +10,11 @@
 
 namespace mesh::security {
 
-// TLS channel credentials from the files that `tls` names, mutual TLS where it
-// names a certificate. Checked before gRPC sees them, which would only fail
-// every connection: the files must be readable PEM, and the key must be the
-// certificate's. INVALID_ARGUMENT says which file and why.
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeTlsCredentials(
+// What the files that `tls` names hold, for grpc::SslCredentials(): mutual TLS
+// where a certificate is named. Checked before gRPC sees it, which would only
+// fail every connection: the files must be readable PEM, and the key must be
+// the certificate's. INVALID_ARGUMENT says which file and why.
+absl::StatusOr<grpc::SslCredentialsOptions> ReadTlsFiles(
     const config::TlsOptions& tls);
 
 }  // namespace mesh::security
