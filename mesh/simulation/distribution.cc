@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -38,7 +37,7 @@ Distribution Distribution::LogNormal(absl::Duration median, double sigma) {
   return result;
 }
 
-Distribution Distribution::Quantiles(std::vector<Point> points) {
+Distribution Distribution::Quantiles(const std::vector<Point>& points) {
   Distribution result;
   result.kind_ = Kind::kQuantiles;
   for (const Point& point : points) {

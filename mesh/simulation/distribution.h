@@ -30,7 +30,7 @@ class Distribution {
   static Distribution LogNormal(absl::Duration median, double sigma);
   // Linear between the points; below the first and above the last, theirs.
   // Points in ascending order of both.
-  static Distribution Quantiles(std::vector<Point> points);
+  static Distribution Quantiles(const std::vector<Point>& points);
 
   // What is wrong with the parameters, or OK.
   absl::Status Check() const;

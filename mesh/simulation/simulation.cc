@@ -62,7 +62,7 @@ uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
 }
 
 struct ClientState {
-  ClientState(const config::ServiceOptions& service)
+  explicit ClientState(const config::ServiceOptions& service)
       : balancer(balancing::MakeLoadBalancer(service.balancing)),
         budget(service.retry_budget, TimeAt(0)) {}
 
