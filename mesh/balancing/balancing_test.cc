@@ -513,6 +513,17 @@ TEST_F(RoundRobinTest, TheStartIsRandom) {
   EXPECT_GT(starts.size(), 30u);
 }
 
+TEST_F(RoundRobinTest, TheStartIsRandomAmongTwo) {
+  const std::vector<Member> members = MakeMembers(2);
+  int first = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    Subject subject(config::BalancingPolicy::kRoundRobin, seed);
+    subject.Update(members);
+    first += subject.PickAndRelease() == members[0].live.get();
+  }
+  EXPECT_THAT(first, IsShare(0.5, 200));
+}
+
 TEST_F(RoundRobinTest, AnUpdateDoesNotStartTheRoundAgain) {
   const std::vector<Member> members = MakeMembers(10);
   std::vector<int> counts(10);

@@ -13,8 +13,9 @@
 
 namespace mesh::balancing {
 
-// What a pick considered, for an observer. At most two candidates are
-// compared; `considered` counts them.
+// What a pick considered, for an observer. Of least request that is two
+// candidates, or, when all endpoints were looked at, just the one chosen;
+// `considered` counts them.
 struct PickTrace {
   struct Candidate {
     const cluster::LiveEndpoint* endpoint = nullptr;

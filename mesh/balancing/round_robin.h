@@ -28,7 +28,8 @@ class RoundRobin final : public TierBalancer {
     uint64_t Next(base::Random& random) {
       uint64_t start = start_.load(std::memory_order_relaxed);
       if (ABSL_PREDICT_FALSE(start == 0)) {
-        const uint64_t drawn = random() | 1;
+        // Never 0, and far from where the sum would overflow.
+        const uint64_t drawn = (random() >> 1) | (uint64_t{1} << 62);
         if (start_.compare_exchange_strong(start, drawn,
                                            std::memory_order_relaxed)) {
           start = drawn;

@@ -480,6 +480,10 @@ void Service::Apply(const discovery::UpdateFilter::Decision& decision) {
   if (decision.apply != nullptr) Accept(decision.apply);
   if (decision.look_again == absl::InfiniteFuture()) return;
   if (filter_.doubting()) {
+    {
+      base::MutexLock lock(&discovery_mu_);
+      ++discovery_doubted_;
+    }
     runtime_->Log(LogSeverity::kWarning,
                   absl::StrCat(name_,
                                ": discovery suddenly reports no endpoints; the "
@@ -734,6 +738,7 @@ telemetry::ServiceSnapshot Service::Metrics() const {
   base::MutexLock lock(&discovery_mu_);
   result.discovery_updates = discovery_updates_;
   result.discovery_failures = discovery_failures_;
+  result.discovery_doubted = discovery_doubted_;
   result.discovery_error = discovery_error_;
   return result;
 }

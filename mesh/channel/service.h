@@ -188,6 +188,7 @@ class Service {
   mutable base::Mutex discovery_mu_;
   uint64_t discovery_updates_ ABSL_GUARDED_BY(discovery_mu_) = 0;
   uint64_t discovery_failures_ ABSL_GUARDED_BY(discovery_mu_) = 0;
+  uint64_t discovery_doubted_ ABSL_GUARDED_BY(discovery_mu_) = 0;
   std::string discovery_error_ ABSL_GUARDED_BY(discovery_mu_);
 
   std::atomic<bool> configured_{false};
