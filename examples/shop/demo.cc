@@ -161,9 +161,9 @@ std::string ProgressLine(const ArmLog& log, double seconds, double time) {
   const CallStats stats =
       StatsOf(log, Class::kIdempotent, time - 1.2, time - 0.2);
   return absl::StrFormat(
-      "%s %4.0f/%.0f s  %-37s %6d calls  %4d failed  p50 %4.0f ms  p99 %4.0f "
-      "ms",
-      log.arm, std::min(time, seconds), seconds, now->title, log.calls.size(),
+      // Narrow: on a terminal it has to stay one line.
+      "%s %3.0f/%.0f s  %-15s %6d calls %4d failed  p50 %4.0f  p99 %4.0f ms",
+      log.arm, std::min(time, seconds), seconds, now->label, log.calls.size(),
       failed, stats.p50_ms, stats.p99_ms);
 }
 
