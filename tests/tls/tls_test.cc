@@ -280,6 +280,26 @@ TEST_F(TlsTest, AChannelWithoutConfigurationExpectsTheNameInItsTarget) {
             grpc::StatusCode::UNAVAILABLE);
 }
 
+TEST_F(TlsTest, ConnectionsAreKeptWhenAReloadChangesNothingOfTheirs) {
+  const auto server = StartServer();
+  v1::Config config = WithTls(*server);
+  const auto mesh = MakeMesh(config);
+  const auto stub = StubOf(*mesh);
+  Request request;
+  request.mutable_directives()->set_echo(true);
+  Reply before, after;
+  ASSERT_TRUE(CallUnary(*stub, request, &before).ok());
+
+  TheService(&config).mutable_policy()->mutable_timeout()->set_seconds(5);
+  ASSERT_TRUE(mesh->Reload(config).ok());
+  ASSERT_TRUE(WaitUntil([&] {
+    EXPECT_TRUE(CallUnary(*stub, request, &after).ok());
+    return after.seen().deadline_ms() <= 5000;
+  }));
+
+  EXPECT_EQ(after.seen().peer(), before.seen().peer());
+}
+
 TEST_F(TlsTest, SaysWhichFileIsMissingOrWrong) {
   const auto server = StartServer();
   v1::Config config = WithTls(*server);
