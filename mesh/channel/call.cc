@@ -720,7 +720,9 @@ void Call::Rearm(Ops* ops, grpc::Status* status) {
 void Call::Restart(Ops* ops, grpc_call* was) {
   grpc::experimental::ClientRpcInfo* info = info_;
   if (channel_->application_interceptors() > 0) {
-    // The application's interceptors have seen it go down already.
+    // The application's interceptors have seen it go down already. When a wait
+    // ends two threads may come here.
+    base::MutexLock lock(&mu_);
     if (restart_context_ == nullptr) {
       restart_context_ = std::make_unique<grpc::ClientContext>();
       SetNextInterceptor(new RestartInterceptor(this));
@@ -732,7 +734,7 @@ void Call::Restart(Ops* ops, grpc_call* was) {
     }
     info = restart_info_;
   }
-  if (!restarted_) restarted_ = true;  // The other batch may be up already.
+  restarted_.store(true, std::memory_order_release);
   grpc::internal::Call call(running_, this, queue_, info);
   grpc_call_unref(was);  // FillOps() had taken a reference.
   restarting = this;

@@ -145,7 +145,7 @@ class Call final : public grpc::experimental::Interceptor,
                                   // the application's batches. Ours.
   absl::Time attempt_deadline_ = absl::InfiniteFuture();
   const ServiceSnapshot* seen_ = nullptr;  // Of the last pick. Not to be used.
-  bool restarted_ = false;                 // Batches have been started again.
+  std::atomic<bool> restarted_{false};     // Batches have been started again.
   bool committed_ = false;  // The application has initial metadata.
   bool start_is_up_ = false;
   bool has_request_ = false;

@@ -421,5 +421,50 @@ TEST_F(ChannelTest, ABadTargetIsSaidToBeBad) {
   }
 }
 
+TEST_F(ChannelTest, BothBatchesOfACallMayBeStartedAnewAtOnceWhenItsWaitEnds) {
+  class Pass final : public grpc::experimental::Interceptor {
+   public:
+    void Intercept(
+        grpc::experimental::InterceptorBatchMethods* methods) override {
+      methods->Proceed();
+    }
+  };
+  class Passes final
+      : public grpc::experimental::ClientInterceptorFactoryInterface {
+   public:
+    grpc::experimental::Interceptor* CreateClientInterceptor(
+        grpc::experimental::ClientRpcInfo*) override {
+      return new Pass;
+    }
+  };
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  TestServer& server = **server_started;
+  for (int round = 0; round < 50; ++round) {
+    auto mesh = MakeMesh({server.address()}, true);
+    ChannelOptions options;
+    options.interceptors.push_back(std::make_unique<Passes>());
+    auto stub = TestService::NewStub(mesh->Channel("test", std::move(options)));
+    // They begin before there is an endpoint, and go on when it comes.
+    struct One {
+      grpc::ClientContext context;
+      test::Request request;
+      test::Reply reply;
+      std::promise<grpc::Status> done;
+    } calls[20];
+    for (One& call : calls) {
+      call.request.set_payload("hello");
+      stub->async()->Unary(
+          &call.context, &call.request, &call.reply,
+          [&call](grpc::Status status) { call.done.set_value(status); });
+    }
+    for (One& call : calls) {
+      const grpc::Status status = call.done.get_future().get();
+      ASSERT_TRUE(status.ok()) << status.error_message();
+      EXPECT_EQ(call.reply.payload(), "hello");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mesh::channel
