@@ -7,6 +7,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "mesh/channel/grpc_access.h"
+#if defined(MESH_TSAN)
+#include <sanitizer/tsan_interface.h>
+#endif
 
 namespace mesh::channel {
 namespace {
@@ -25,6 +28,9 @@ int Milliseconds(absl::Duration duration) {
 struct Change : grpc_completion_queue_functor {
   explicit Change(std::function<void()> run) : run(std::move(run)) {
     functor_run = [](grpc_completion_queue_functor* self, int) {
+#if defined(MESH_TSAN)
+      __tsan_acquire(self);  // gRPC orders the watch before its end.
+#endif
       std::unique_ptr<Change> change(static_cast<Change*>(self));
       change->run();
     };

@@ -10,6 +10,8 @@
 // one edge that gRPC promises, and no other:
 //
 //   a tag goes in (grpc_cq_begin_op)   ->  it comes out (next, pluck)
+//   gRPC is done with it (end_op)      ->  it comes out
+//   a context gets its call            ->  it is cancelled, and the reverse
 //   a server starts                    ->  its queues hand out what arrives
 //   a closure goes to gRPC's executor  ->  it runs
 //   an alarm is set                    ->  its callback runs
@@ -144,6 +146,12 @@ bool mesh_seam_cq_begin_op(grpc_completion_queue* cq, void* tag) asm(
 void mesh_seam_executor_run(void* closure, void* status, int type, int job) asm(
     "_ZN9grpc_core8Executor3RunEP12grpc_closureN4absl7debian36StatusENS_"
     "12ExecutorTypeENS_15ExecutorJobTypeE");
+void mesh_seam_cq_end_op(grpc_completion_queue* cq, void* tag, void* status, void* done, void* done_arg, void* storage, bool internal) asm(
+    "_Z14grpc_cq_end_opP21grpc_completion_queuePvN4absl"
+    "7debian36StatusEPFvS1_P18grpc_cq_completionES1_S6_b");
+void mesh_seam_set_call(grpc::ClientContext* context, grpc_call* call, const std::shared_ptr<grpc::Channel>* channel) asm(
+    "_ZN4grpc13ClientContext8set_callEP9grpc_callRKSt10shared_ptrINS_"
+    "7ChannelEE");
 }
 
 // ---- A tag goes in, and comes out -------------------------------------------
@@ -153,6 +161,18 @@ bool mesh_seam_cq_begin_op(grpc_completion_queue* cq, void* tag) {
       &mesh_seam_cq_begin_op, "_Z16grpc_cq_begin_opP21grpc_completion_queuePv");
   __tsan_release(tag);
   return next(cq, tag);
+}
+
+// What gRPC has received is in the memory that it hands over with the tag.
+void mesh_seam_cq_end_op(grpc_completion_queue* cq, void* tag, void* status,
+                         void* done, void* done_arg, void* storage,
+                         bool internal) {
+  static auto* const next =
+      Next(&mesh_seam_cq_end_op,
+           "_Z14grpc_cq_end_opP21grpc_completion_queuePvN4absl7debian36Status"
+           "EPFvS1_P18grpc_cq_completionES1_S6_b");
+  __tsan_release(tag);
+  next(cq, tag, status, done, done_arg, storage, internal);
 }
 
 extern "C" grpc_event grpc_completion_queue_next(grpc_completion_queue* cq,
@@ -302,6 +322,7 @@ PRIVATE_MEMBER(
     CancelConditions,
     grpc::internal::ServerCallbackCall::on_cancel_conditions_remaining_);
 PRIVATE_MEMBER(HeldChannel, grpc::ClientContext::channel_);
+PRIVATE_MEMBER(ContextMutex, grpc::ClientContext::mu_);
 PRIVATE_MEMBER(Inlineable, grpc::internal::ServerReactor::InternalInlineable);
 
 template <typename Tag, typename Object>
@@ -363,6 +384,33 @@ void mesh_seam_destroy_client_context(grpc::ClientContext* context) {
       Next(&mesh_seam_destroy_client_context, "_ZN4grpc13ClientContextD1Ev");
   const std::shared_ptr<grpc::Channel> channel = context->*Get(HeldChannel());
   next(context);
+}
+
+// ---- A context's call, set and cancelled ------------------------------------
+// Both inside libgrpc++, under the context's lock.
+
+void mesh_seam_set_call(grpc::ClientContext* context, grpc_call* call,
+                        const std::shared_ptr<grpc::Channel>* channel) {
+  static auto* const next =
+      Next(&mesh_seam_set_call,
+           "_ZN4grpc13ClientContext8set_callEP9grpc_callRKSt10shared_ptrINS_"
+           "7ChannelEE");
+  void* const mu = AddressOf(ContextMutex(), context);
+  __tsan_acquire(mu);
+  // Before the call: it also tells interceptors of an early cancellation.
+  __tsan_release(mu);
+  next(context, call, channel);
+}
+
+// Does what the library's does, where the sanitizer sees it.
+void grpc::ClientContext::TryCancel() {
+  internal::MutexLock lock(&mu_);
+  if (call_ == nullptr) {
+    call_canceled_ = true;
+    return;
+  }
+  SendCancelToInterceptors();
+  grpc_call_cancel(call_, nullptr);
 }
 
 // ---- An absl::Mutex, from instrumented code ---------------------------------

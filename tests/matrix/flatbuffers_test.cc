@@ -4,9 +4,12 @@
 
 #include "flatbuffers/flatbuffers.h"
 
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "flatbuffers/grpc.h"
@@ -46,9 +49,12 @@ Message MakeNote(const std::string& text) {
 }
 
 std::string TextOf(const Message& message) {
-  return message.size() > 0 && message.Verify()
-             ? message.GetRoot()->text()->str()
-             : "not a note";
+  std::vector<uint64_t> aligned(message.size() / sizeof(uint64_t) + 1);
+  std::memcpy(aligned.data(), message.data(), message.size());
+  const auto* const bytes = reinterpret_cast<const uint8_t*>(aligned.data());
+  flatbuffers::Verifier verifier(bytes, message.size());
+  if (!verifier.VerifyBuffer<Note>(nullptr)) return "not a note";
+  return flatbuffers::GetRoot<Note>(bytes)->text()->str();
 }
 
 // How many executions fail before one succeeds, and the arm.

@@ -86,6 +86,15 @@ class TellingPlugin final : public grpc::MetadataCredentialsPlugin {
   }
 };
 
+// Makes its credentials once: gRPC destroys a plugin on any of its threads.
+template <typename Plugin>
+void SetCredentials(grpc::ClientContext* context) {
+  static const auto* const credentials =
+      new std::shared_ptr<grpc::CallCredentials>(
+          grpc::MetadataCredentialsFromPlugin(std::make_unique<Plugin>()));
+  context->set_credentials(*credentials);
+}
+
 const std::vector<Case>& AllCases() {
   static const auto* const cases = new std::vector<Case>{
       {"Ok", [](Kind, Style, Script* s) { s->directives.set_echo(true); }},
@@ -482,28 +491,19 @@ const std::vector<Case>& AllCases() {
       {"CallCredentials",
        [](Kind, Style, Script* s) {
          s->directives.set_echo(true);
-         s->prepare = [](grpc::ClientContext* context) {
-           context->set_credentials(grpc::MetadataCredentialsFromPlugin(
-               std::make_unique<TellingPlugin>()));
-         };
+         s->prepare = SetCredentials<TellingPlugin>;
        },
        grpc::StatusCode::OK, Flavour::kLocal},
       {"CallCredentialsRefused",
        [](Kind, Style, Script* s) {
-         s->prepare = [](grpc::ClientContext* context) {
-           context->set_credentials(grpc::MetadataCredentialsFromPlugin(
-               std::make_unique<RefusingPlugin>()));
-         };
+         s->prepare = SetCredentials<RefusingPlugin>;
          s->debug_varies = true;
          s->writes_may_fail = true;
        },
        grpc::StatusCode::UNAVAILABLE, Flavour::kLocal},
       {"CallCredentialsInPlaintext",
        [](Kind, Style, Script* s) {
-         s->prepare = [](grpc::ClientContext* context) {
-           context->set_credentials(grpc::MetadataCredentialsFromPlugin(
-               std::make_unique<TellingPlugin>()));
-         };
+         s->prepare = SetCredentials<TellingPlugin>;
          s->debug_varies = true;
          s->writes_may_fail = true;
        },

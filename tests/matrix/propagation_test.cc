@@ -32,7 +32,11 @@ class Proxy final : public TestService::Service {
     server_ = builder.BuildAndStart();
     address_ = absl::StrCat("127.0.0.1:", port);
   }
-  ~Proxy() override { server_->Shutdown(); }
+  ~Proxy() override {
+    server_->Shutdown();
+    // Its handlers are done. Said so that ThreadSanitizer sees it, too.
+    base::MutexLock lock(&mu_);
+  }
 
   const std::string& address() const { return address_; }
 
