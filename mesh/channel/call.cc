@@ -725,7 +725,7 @@ void Call::Restart(Ops* ops, grpc_call* was) {
     base::MutexLock lock(&mu_);
     if (restart_context_ == nullptr) {
       restart_context_ = std::make_unique<grpc::ClientContext>();
-      SetNextInterceptor(new RestartInterceptor(this));
+      const NextInterceptor next(new RestartInterceptor(this));
       // Not info_->method(): that of a GenericStub is gone by now.
       const grpc::internal::RpcMethod rpc(call_info_.method.data(), type_);
       restart_info_ = Access::SetRpcInfo(restart_context_.get(), rpc,

@@ -63,9 +63,10 @@ class Notification final : public grpc::internal::CompletionQueueTag {
 
 }  // namespace
 
-void SetNextInterceptor(grpc::experimental::Interceptor* interceptor) {
-  next_interceptor = interceptor;
-}
+NextInterceptor::NextInterceptor(grpc::experimental::Interceptor* interceptor)
+    : outer_(std::exchange(next_interceptor, interceptor)) {}
+
+NextInterceptor::~NextInterceptor() { next_interceptor = outer_; }
 
 absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now) {
   if (deadline.tv_sec == std::numeric_limits<int64_t>::max()) {
@@ -111,7 +112,7 @@ grpc::internal::Call Channel::CreateCallInternal(
       new Call(shared_from_this(), static_cast<Method*>(method.channel_tag()),
                method, context, queue);
   grpc_call* const core = call->Begin();
-  SetNextInterceptor(call);
+  const NextInterceptor next(call);
   auto* const info = Access::SetRpcInfo(context, method, this, factories_,
                                         interceptor_position);
   call->set_info(info);

@@ -52,8 +52,18 @@ class Channel final : public grpc::ChannelInterface,
   InterceptorFactories factories_;
 };
 
-// What a factory at the end of factories() hands out next on this thread.
-void SetNextInterceptor(grpc::experimental::Interceptor* interceptor);
+// While it lives, the factory at the end of factories() hands out `interceptor`
+// on this thread, once. They nest: an application's factory may make a call.
+class NextInterceptor {
+ public:
+  explicit NextInterceptor(grpc::experimental::Interceptor* interceptor);
+  ~NextInterceptor();
+  NextInterceptor(const NextInterceptor&) = delete;
+  NextInterceptor& operator=(const NextInterceptor&) = delete;
+
+ private:
+  grpc::experimental::Interceptor* const outer_;
+};
 
 // `deadline` on the monotonic clock, whose time is `now`.
 absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now);
