@@ -49,6 +49,11 @@ class Call final : public grpc::experimental::Interceptor,
        grpc::CompletionQueue* queue);
   ~Call() override;
 
+  // A thread keeps the memory of a few calls for its next ones. Not of any
+  // other size: this class is final.
+  static void* operator new(size_t size);
+  static void operator delete(void* block);
+
   // Chooses the first endpoint and returns the grpc_call to begin with, which
   // is a placeholder while there is none. Never null.
   grpc_call* Begin();
@@ -152,7 +157,9 @@ class Call final : public grpc::experimental::Interceptor,
   // For gRPC to read the serialized request is to forget the message, and with
   // it a hook that interceptors wait for: it is given back.
   bool owes_post_send_message_ = false;
-  grpc::ByteBuffer request_;
+  // The serialized request: mostly one slice, which costs no allocation.
+  grpc::Slice request_slice_;
+  grpc::ByteBuffer request_;   // When it is not. Otherwise not valid.
   Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
   Batch batches_[2];
   int batch_count_ = 0;
