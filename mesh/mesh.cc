@@ -361,6 +361,7 @@ class Background {
       service->Configure(std::move(options), std::move(credentials),
                          absl::OkStatus());
     } else {
+      // NOLINTNEXTLINE(bugprone-use-after-move): only a good one was moved.
       service->Configure(nullptr, nullptr, parsed.status());
     }
     return service;

@@ -129,7 +129,9 @@ def check_format(every):
 
 
 def check_tidy(every):
-    code = sources(every, ".cc")
+    # What is built outside the tree has its generated headers elsewhere.
+    outside = ("examples/cmake/", "tests/install/")
+    code = [f for f in sources(every, ".cc") if not f.startswith(outside)]
     if not code:
         return []
     generated = run(

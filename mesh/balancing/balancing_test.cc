@@ -59,7 +59,7 @@ class Subject {
   }
 
   // Picks and keeps what was picked acquired.
-  PickResult Pick(std::vector<const LiveEndpoint*> tried = {},
+  PickResult Pick(const std::vector<const LiveEndpoint*>& tried = {},
                   bool wait_for_ready = false, PickTrace* trace = nullptr) {
     PickArgs args;
     args.tried = tried;

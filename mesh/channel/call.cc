@@ -459,7 +459,7 @@ bool Call::HoldIfEarly(InterceptorBatchMethods* methods) {
     return true;
   }
   auto action = machine_->OnEndpointsChanged(Now());
-  if (action.has_value()) Act(*std::move(action));
+  if (action.has_value()) Act(*action);
   return true;
 }
 
@@ -561,7 +561,7 @@ mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {
 
 // --- What is to be done next
 
-void Call::Act(Action action) {
+void Call::Act(const Action& action) {
   switch (action.kind) {
     case Action::Kind::kStartAttempt: {
       grpc_call* const next = NewCall(action.endpoint, action.at);
@@ -606,13 +606,13 @@ void Call::Resume() {
 void Call::OnTimer() {
   Resume();
   auto action = machine_->OnTimer(Now());
-  if (action.has_value()) Act(*std::move(action));
+  if (action.has_value()) Act(*action);
 }
 
 void Call::OnEndpointsChanged() {
   Resume();
   auto action = machine_->OnEndpointsChanged(Now());
-  if (action.has_value()) Act(*std::move(action));
+  if (action.has_value()) Act(*action);
 }
 
 void Call::OnCancelled() {

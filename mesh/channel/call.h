@@ -112,7 +112,7 @@ class Call final : public grpc::experimental::Interceptor,
   mesh::call::AttemptOutcome Outcome(const grpc::Status& status) const;
 
   // What is to be done next.
-  void Act(mesh::call::Action action);
+  void Act(const mesh::call::Action& action);
   void Park(const mesh::call::Action& action);
   void Resume();
   void Start(grpc_call* next);

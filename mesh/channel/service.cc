@@ -325,7 +325,7 @@ void Service::WatchState(grpc_connectivity_state last, absl::Time deadline,
       }
     }
   }
-  if (id == 0) done(true);
+  if (id == 0) done(true);  // NOLINT(bugprone-use-after-move): not moved.
 }
 
 void Service::FireStateWatches() {

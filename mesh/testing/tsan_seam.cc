@@ -311,6 +311,7 @@ template <auto kMember, typename Tag>
 struct Member {
   friend constexpr auto Get(Tag) { return kMember; }
 };
+// NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define PRIVATE_MEMBER(tag, member) \
   struct tag {                      \
     friend constexpr auto Get(tag); \
@@ -496,77 +497,67 @@ bool absl::Notification::WaitForNotificationWithTimeout(
 // ---- Settings ---------------------------------------------------------------
 
 // Asked for before the sanitizer has begun.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" UNSEEN const char* __tsan_default_options() {
   return "exitcode=66:second_deadlock_stack=1:history_size=4";
 }
 
-// What gRPC and Abseil do through libc (memcpy, free, sockets) is their own
-// affair. Nothing of ours is suppressed.
-#define LIBRARY(name) "called_from_lib:/lib" name ".so\n"
+// What gRPC, Abseil and OpenSSL (under gRPC's locks) do through libc (memcpy,
+// free, sockets) is their own affair. Nothing of ours is suppressed.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" UNSEEN const char* __tsan_default_suppressions() {
-  return LIBRARY("absl_bad_optional_access") LIBRARY("absl_bad_variant_access") LIBRARY(
-      "absl_base") LIBRARY("absl_city") LIBRARY("absl_civil_time")
-      LIBRARY("absl_cord") LIBRARY("absl_cord_internal") LIBRARY(
-          "absl_cordz_functions") LIBRARY("absl_cordz_handle")
-          LIBRARY("absl_cordz_info") LIBRARY("absl_debugging_internal") LIBRARY(
-              "absl_demangle_internal") LIBRARY("absl_exponential_biased")
-              LIBRARY("absl_graphcycles_internal") LIBRARY("absl_hash") LIBRARY(
-                  "absl_hashtablez_sampler") LIBRARY("absl_int128")
-                  LIBRARY("absl_leak_check") LIBRARY(
-                      "absl_low_level_hash") LIBRARY("absl_malloc_internal")
-                      LIBRARY("absl_random_distributions") LIBRARY(
-                          "absl_random_internal_platform")
-                          LIBRARY("absl_random_internal_pool_urbg") LIBRARY(
-                              "absl_random_internal_randen")
-                              LIBRARY("absl_random_internal_randen_hwaes") LIBRARY(
-                                  "absl_random_internal_randen_hwaes_impl")
-                                  LIBRARY("absl_random_internal_randen_slow") LIBRARY(
-                                      "absl_random_internal_seed_material")
-                                      LIBRARY("absl_random_seed_gen_exception") LIBRARY(
-                                          "absl_random_seed_sequences")
-                                          LIBRARY("absl_raw_hash_set") LIBRARY(
-                                              "absl_raw_logging_internal")
-                                              LIBRARY("absl_spinlock_wait") LIBRARY(
-                                                  "absl_stacktrace")
-                                                  LIBRARY("absl_status") LIBRARY(
-                                                      "absl_statusor")
-                                                      LIBRARY(
-                                                          "absl_str_format_"
-                                                          "internal")
-                                                          LIBRARY(
-                                                              "absl_strerror")
-                                                              LIBRARY(
-                                                                  "absl_"
-                                                                  "strings")
-                                                                  LIBRARY(
-                                                                      "absl_"
-                                                                      "strings_"
-                                                                      "interna"
-                                                                      "l")
-                                                                      LIBRARY(
-                                                                          "absl"
-                                                                          "_sym"
-                                                                          "boli"
-                                                                          "ze")
-                                                                          LIBRARY(
-                                                                              "absl_synchronization")
-                                                                              LIBRARY(
-                                                                                  "absl_throw_delegate")
-                                                                                  LIBRARY(
-                                                                                      "absl_time")
-                                                                                      LIBRARY(
-                                                                                          "absl_time_zone")
-                                                                                          LIBRARY(
-                                                                                              "address_sorting")
-                                                                                              LIBRARY(
-                                                                                                  "gpr")
-                                                                                                  LIBRARY(
-                                                                                                      "grpc++")
-                                                                                                      LIBRARY(
-                                                                                                          "grpc")
-                                                                                                          LIBRARY(
-                                                                                                              "re2")
-                                                                                                              LIBRARY(
-                                                                                                                  "upb");
+  return "called_from_lib:/libabsl_bad_optional_access.so\n"
+         "called_from_lib:/libabsl_bad_variant_access.so\n"
+         "called_from_lib:/libabsl_base.so\n"
+         "called_from_lib:/libabsl_city.so\n"
+         "called_from_lib:/libabsl_civil_time.so\n"
+         "called_from_lib:/libabsl_cord.so\n"
+         "called_from_lib:/libabsl_cord_internal.so\n"
+         "called_from_lib:/libabsl_cordz_functions.so\n"
+         "called_from_lib:/libabsl_cordz_handle.so\n"
+         "called_from_lib:/libabsl_cordz_info.so\n"
+         "called_from_lib:/libabsl_debugging_internal.so\n"
+         "called_from_lib:/libabsl_demangle_internal.so\n"
+         "called_from_lib:/libabsl_exponential_biased.so\n"
+         "called_from_lib:/libabsl_graphcycles_internal.so\n"
+         "called_from_lib:/libabsl_hash.so\n"
+         "called_from_lib:/libabsl_hashtablez_sampler.so\n"
+         "called_from_lib:/libabsl_int128.so\n"
+         "called_from_lib:/libabsl_leak_check.so\n"
+         "called_from_lib:/libabsl_low_level_hash.so\n"
+         "called_from_lib:/libabsl_malloc_internal.so\n"
+         "called_from_lib:/libabsl_random_distributions.so\n"
+         "called_from_lib:/libabsl_random_internal_platform.so\n"
+         "called_from_lib:/libabsl_random_internal_pool_urbg.so\n"
+         "called_from_lib:/libabsl_random_internal_randen.so\n"
+         "called_from_lib:/libabsl_random_internal_randen_hwaes.so\n"
+         "called_from_lib:/libabsl_random_internal_randen_hwaes_impl.so\n"
+         "called_from_lib:/libabsl_random_internal_randen_slow.so\n"
+         "called_from_lib:/libabsl_random_internal_seed_material.so\n"
+         "called_from_lib:/libabsl_random_seed_gen_exception.so\n"
+         "called_from_lib:/libabsl_random_seed_sequences.so\n"
+         "called_from_lib:/libabsl_raw_hash_set.so\n"
+         "called_from_lib:/libabsl_raw_logging_internal.so\n"
+         "called_from_lib:/libabsl_spinlock_wait.so\n"
+         "called_from_lib:/libabsl_stacktrace.so\n"
+         "called_from_lib:/libabsl_status.so\n"
+         "called_from_lib:/libabsl_statusor.so\n"
+         "called_from_lib:/libabsl_str_format_internal.so\n"
+         "called_from_lib:/libabsl_strerror.so\n"
+         "called_from_lib:/libabsl_strings.so\n"
+         "called_from_lib:/libabsl_strings_internal.so\n"
+         "called_from_lib:/libabsl_symbolize.so\n"
+         "called_from_lib:/libabsl_synchronization.so\n"
+         "called_from_lib:/libabsl_throw_delegate.so\n"
+         "called_from_lib:/libabsl_time.so\n"
+         "called_from_lib:/libabsl_time_zone.so\n"
+         "called_from_lib:/libaddress_sorting.so\n"
+         "called_from_lib:/libcrypto.so\n"
+         "called_from_lib:/libgpr.so\n"
+         "called_from_lib:/libgrpc.so\n"
+         "called_from_lib:/libgrpc++.so\n"
+         "called_from_lib:/libre2.so\n"
+         "called_from_lib:/libssl.so\n"
+         "called_from_lib:/libupb.so\n"
+         "called_from_lib:/libz.so\n";
 }
-#undef LIBRARY

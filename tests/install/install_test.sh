@@ -34,12 +34,22 @@ cmake_program() {
     -DCMAKE_BUILD_TYPE=Release && cmake --build build
 }
 
-pkg_config_program() { # NAME PACKAGE
+pkg_config_says() { # OPTION PACKAGE
+  PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config "$1" "$2"
+}
+
+pkg_config_compiles() {
   local flags
-  flags=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig \
-    pkg-config --cflags --libs "$2") || return 1
+  flags=$(pkg_config_says --cflags mesh) || return 1
   # shellcheck disable=SC2086
-  g++ -std=c++17 source/program.cc -o "$1" $flags
+  g++ -std=c++17 $flags -c source/program.cc -o program.o
+}
+
+pkg_config_links() { # NAME PACKAGE
+  local flags
+  flags=$(pkg_config_says --libs "$2") || return 1
+  # shellcheck disable=SC2086
+  g++ program.o -o "$1" $flags
 }
 
 runs() { # PROGRAM
@@ -89,9 +99,10 @@ step TheSharedProgramRuns runs build/program_shared
 step TheSharedProgramNeedsTheSoname needs_libmesh build/program_shared yes
 step TheStaticProgramRuns runs build/program_static
 step TheStaticProgramNeedsNoLibrary needs_libmesh build/program_static no
-step PkgConfigBuildsASharedProgram pkg_config_program shared mesh
+step PkgConfigCompilesAProgram pkg_config_compiles
+step PkgConfigLinksASharedProgram pkg_config_links shared mesh
 step PkgConfigsSharedProgramRuns runs ./shared
-step PkgConfigBuildsAStaticProgram pkg_config_program static mesh-static
+step PkgConfigLinksAStaticProgram pkg_config_links static mesh-static
 step PkgConfigsStaticProgramRuns runs ./static
 step ShowsOnlyPublicSymbols only_public_symbols
 step EachHeaderStandsAlone each_header_stands_alone

@@ -493,6 +493,7 @@ class Events {
   std::string complaints_ ABSL_GUARDED_BY(mu_);
 };
 
+// NOLINTBEGIN(modernize-use-override): not all of them have all.
 // Any of gRPC's client reactors: overrides those of these that `Base` has.
 template <typename Base>
 class Reactor final : public Base {
@@ -514,6 +515,7 @@ class Reactor final : public Base {
  private:
   Events* const events_;
 };
+// NOLINTEND(modernize-use-override)
 
 class CallbackDriver : public Driver {
  public:
