@@ -125,7 +125,7 @@ constexpr int kLongRun = 2500;
 constexpr int kRepetitions = 3;
 // Which thread takes the next event, and whether another has to be woken for
 // it, is never the same twice.
-constexpr int kCallbackRepetitions = 9;
+constexpr int kCallbackRepetitions = 7;
 constexpr double kExtraAllocationsAtMost = 2;
 
 // One client program's work. What it measures is the same wherever it is

@@ -54,7 +54,8 @@ class ServerProcess {
 };
 
 // How often each key was executed, from servers' journals.
-std::map<std::string, int> ReadJournals(const std::vector<std::string>& journals);
+std::map<std::string, int> ReadJournals(
+    const std::vector<std::string>& journals);
 
 // Runs calls at a steady rate until it is stopped, on several threads so that
 // a slow call does not hold up the others.
