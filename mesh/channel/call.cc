@@ -588,7 +588,7 @@ void Call::Park(const Action& action) {
   {
     // Whoever resumes the call takes this lock first.
     grpc::internal::MutexLock lock(Access::Mu(context_));
-    if (!cancelled_) {
+    if (!cancelled_.load(std::memory_order_relaxed)) {
       parked_ = service_->Park(
           this, action.kind == Action::Kind::kWait ? seen_ : nullptr,
           action.at);
@@ -626,8 +626,9 @@ void Call::OnCancelled() {
 
 // TryCancel() has the context's lock: nothing is done here but to tell.
 void Call::OnCancelHook() {
-  cancelled_ = true;
-  if (parked_ != 0) service_->CancelParked(parked_);
+  cancelled_.store(true, std::memory_order_relaxed);
+  const uint64_t parked = parked_.load(std::memory_order_relaxed);
+  if (parked != 0) service_->CancelParked(parked);
 }
 
 grpc_call* Call::RefIfOn(const ConnectedEndpoint* endpoint) {
@@ -641,7 +642,7 @@ grpc_call* Call::RefIfOn(const ConnectedEndpoint* endpoint) {
 // about the attempt that runs. False when the call has been cancelled.
 bool Call::Swap(grpc_call* next, grpc_call** previous) {
   grpc::internal::MutexLock lock(Access::Mu(context_));
-  if (cancelled_) return false;
+  if (cancelled_.load(std::memory_order_relaxed)) return false;
   *previous = Access::SwapCall(context_, next);
   return true;
 }

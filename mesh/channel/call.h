@@ -172,8 +172,9 @@ class Call final : public grpc::experimental::Interceptor,
   absl::InlinedVector<EarlyBatch, 2> early_ ABSL_GUARDED_BY(mu_);
 
   // Guarded by the context's lock, which TryCancel() holds.
-  bool cancelled_ = false;
-  uint64_t parked_ = 0;  // Id, once the call has been parked.
+  // (Atomic for the sanitizer, which does not see that lock.)
+  std::atomic<bool> cancelled_{false};
+  std::atomic<uint64_t> parked_{0};  // Id, once the call has been parked.
 
   // The grpc_call of a stream, which is ours too, and where it runs: for
   // RefIfOn(), which may come while the context goes away.
