@@ -145,8 +145,9 @@ def check_tidy(every):
     flags = ["-std=c++17", "-I.", "-isystem", genfiles, "-Wno-everything"]
 
     def tidy(path):
+        rtti = ["-fno-rtti"] if "no_rtti" in path else []
         return path, run(
-            ["clang-tidy-14", "--quiet", path, "--"] + flags
+            ["clang-tidy-14", "--quiet", path, "--"] + flags + rtti
         )
 
     problems = []

@@ -71,8 +71,8 @@ class Subject {
 
   // Picks and releases. Null when there was nothing to use.
   const LiveEndpoint* PickAndRelease(
-      std::vector<const LiveEndpoint*> tried = {}) {
-    const PickResult result = Pick(std::move(tried));
+      const std::vector<const LiveEndpoint*>& tried = {}) {
+    const PickResult result = Pick(tried);
     if (result.kind != Kind::kUse) return nullptr;
     result.endpoint->Release();
     return result.endpoint;

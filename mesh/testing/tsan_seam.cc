@@ -311,12 +311,13 @@ template <auto kMember, typename Tag>
 struct Member {
   friend constexpr auto Get(Tag) { return kMember; }
 };
-// NOLINTNEXTLINE(bugprone-macro-parentheses)
+// NOLINTBEGIN(bugprone-macro-parentheses): a name can't be.
 #define PRIVATE_MEMBER(tag, member) \
   struct tag {                      \
     friend constexpr auto Get(tag); \
   };                                \
   template struct Member<&member, tag>
+// NOLINTEND(bugprone-macro-parentheses)
 PRIVATE_MEMBER(Outstanding,
                grpc::internal::ServerCallbackCall::callbacks_outstanding_);
 PRIVATE_MEMBER(
@@ -497,14 +498,12 @@ bool absl::Notification::WaitForNotificationWithTimeout(
 // ---- Settings ---------------------------------------------------------------
 
 // Asked for before the sanitizer has begun.
-// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" UNSEEN const char* __tsan_default_options() {
   return "exitcode=66:second_deadlock_stack=1:history_size=4";
 }
 
 // What gRPC, Abseil and OpenSSL (under gRPC's locks) do through libc (memcpy,
 // free, sockets) is their own affair. Nothing of ours is suppressed.
-// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" UNSEEN const char* __tsan_default_suppressions() {
   return "called_from_lib:/libabsl_bad_optional_access.so\n"
          "called_from_lib:/libabsl_bad_variant_access.so\n"

@@ -184,7 +184,7 @@ int main(int argc, char** argv) {
   }
   if (mode == "leaked") {
     StartCallbacks(stub.release(), 20);
-    mesh.release();
+    (void)mesh.release();
     std::exit(ReachedTheEnd());
   }
   if (mode == "return_from_main") {
