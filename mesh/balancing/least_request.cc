@@ -86,10 +86,15 @@ class LeastRequestPicker final : public Picker {
       : tier_(std::move(ready), Tier::Eligible::kReady), draw_(tier_) {}
 
   PickResult Pick(const PickArgs& args) const override {
-    if (ABSL_PREDICT_FALSE(tier_.size() < 2 || !args.tried.empty())) {
+    if (ABSL_PREDICT_FALSE(!args.tried.empty())) return PickCarefully(args);
+    LiveEndpoint* chosen;
+    if (ABSL_PREDICT_TRUE(tier_.size() >= 2)) {
+      chosen = Lesser(draw_.Two(*args.random), args);
+    } else if (args.trace == nullptr) {
+      chosen = tier_.endpoint(0);
+    } else {
       return PickCarefully(args);
     }
-    LiveEndpoint* const chosen = Lesser(draw_.Two(*args.random), args);
     if (ABSL_PREDICT_FALSE(chosen->readiness() != Readiness::kReady ||
                            !chosen->Acquire())) {
       return PickCarefully(args);

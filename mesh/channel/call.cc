@@ -195,8 +195,11 @@ grpc_call* Call::Begin() {
       snapshot_->PolicyOf(method_, call_info_.method);
   context_deadline_ = ToMonotonic(context_->raw_deadline(), moment.now);
   call_info_.start = moment.now;
-  call_info_.deadline =
-      std::min(context_deadline_, moment.now + policy.timeout);
+  call_info_.deadline = context_deadline_;
+  if (policy.timeout != absl::InfiniteDuration()) {
+    call_info_.deadline =
+        std::min(context_deadline_, moment.now + policy.timeout);
+  }
   if (policy.wait_for_ready.has_value() &&
       !Access::wait_for_ready_is_set(context_)) {
     context_->set_wait_for_ready(*policy.wait_for_ready);

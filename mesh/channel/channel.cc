@@ -75,16 +75,25 @@ absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now) {
   if (deadline.tv_sec == std::numeric_limits<int64_t>::min()) {
     return absl::InfinitePast();
   }
-  const absl::Duration since_epoch =
-      absl::Seconds(deadline.tv_sec) + absl::Nanoseconds(deadline.tv_nsec);
+  const auto since_epoch = [&] {
+    return absl::Seconds(deadline.tv_sec) + absl::Nanoseconds(deadline.tv_nsec);
+  };
   switch (deadline.clock_type) {
     case GPR_CLOCK_MONOTONIC:
-      return absl::UnixEpoch() + since_epoch;
+      return absl::UnixEpoch() + since_epoch();
     case GPR_TIMESPAN:
-      return now + since_epoch;
+      return now + since_epoch();
     default: {
       const gpr_timespec wall = gpr_now(GPR_CLOCK_REALTIME);
-      return now + (since_epoch - absl::Seconds(wall.tv_sec) -
+      constexpr int64_t kCentury = int64_t{100} * 365 * 24 * 3600;
+      if (deadline.tv_sec > wall.tv_sec - kCentury &&
+          deadline.tv_sec < wall.tv_sec + kCentury) {
+        // What calls come through: no arithmetic that saturates.
+        return now +
+               absl::Nanoseconds((deadline.tv_sec - wall.tv_sec) * 1000000000 +
+                                 deadline.tv_nsec - wall.tv_nsec);
+      }
+      return now + (since_epoch() - absl::Seconds(wall.tv_sec) -
                     absl::Nanoseconds(wall.tv_nsec));
     }
   }
