@@ -71,7 +71,7 @@ class Runtime {
   grpc_completion_queue* const poll_queue_;
 
   // Control thread only.
-  absl::Time poll_fast_until_ = absl::InfinitePast();
+  absl::Duration poll_interval_ = absl::Milliseconds(200);
   base::EventLoop::TimerId poll_timer_ = 0;
 
   ConnectivityWatcher watcher_;
