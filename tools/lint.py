@@ -31,7 +31,7 @@ ROOMS = {
     "discovery": (BELOW_CALL + ["log"], ["com_github_cares_cares"]),
     "balancing": (BELOW_CALL, []),
     "resilience": (BELOW_CALL, []),
-    "telemetry": (["base", "cluster"], []),
+    "telemetry": (["base", "cluster", "config"], []),
     "security": (
         ["base", "config"],
         ["com_github_grpc_grpc", "openssl"],
@@ -43,7 +43,7 @@ ROOMS = {
     ),
     "channel": (
         BELOW_CALL
-        + ["balancing", "call", "discovery", "log", "resilience", "telemetry"],
+        + ["balancing", "call", "discovery", "log", "resilience", "server", "telemetry"],
         ["com_github_grpc_grpc", "com_google_protobuf"],
     ),
     "server": (["base", "config"], ["com_github_grpc_grpc"]),

@@ -32,6 +32,9 @@ struct PickArgs {
   // Endpoints that this call has tried already: used again only when there is
   // no other.
   absl::Span<const cluster::LiveEndpoint* const> tried;
+  // A hedge: of those not tried, endpoints in another locality than this one's
+  // are preferred. Null: no matter.
+  const cluster::LiveEndpoint* elsewhere_than = nullptr;
   // The call would rather wait than fail while no endpoint can be reached.
   bool wait_for_ready = false;
   base::Random* random = nullptr;  // Never null.

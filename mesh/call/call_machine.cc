@@ -35,7 +35,7 @@ Action CallMachine::Start(const Moment& moment) {
   return PickAndStart(moment);
 }
 
-Action CallMachine::OnAttemptDone(const AttemptOutcome& outcome,
+Action CallMachine::OnAttemptDone(int, const AttemptOutcome& outcome,
                                   const Moment& moment) {
   assert(state_ == State::kAttempting);
   EndAttempt(outcome, moment.now);
@@ -65,6 +65,22 @@ Action CallMachine::OnAttemptDone(const AttemptOutcome& outcome,
     ++previous_attempts_;
   }
   return RetryByPolicy(outcome, moment);
+}
+
+Action CallMachine::OnCommitted(int attempt, const Moment&) {
+  Action action;
+  action.kind = Action::Kind::kGoOn;
+  action.attempt = attempt;
+  return action;
+}
+
+bool CallMachine::retried_in_vain() const {
+  return finished() && attempts_ > 1 && last_code_ != absl::StatusCode::kOk;
+}
+
+std::string CallMachine::Story(absl::Time now) const {
+  return absl::StrCat(info_->service, ": ", attempts_, " attempts in ",
+                      absl::FormatDuration(now - info_->start));
 }
 
 std::optional<Action> CallMachine::OnTimer(const Moment& moment) {
@@ -198,6 +214,7 @@ Action CallMachine::Begin(const Choice& choice, const Moment& moment) {
   Action action;
   action.kind = Action::Kind::kStartAttempt;
   action.endpoint = endpoint_;
+  action.attempt = attempts_;
   action.at = info_->deadline;
   // Only an attempt that another can follow is cut short.
   const absl::Duration timeout = plan_.policy->retry.attempt_timeout;
@@ -409,7 +426,9 @@ Action CallMachine::Refuse(Verdict verdict, absl::StatusCode code,
 
 Action CallMachine::Finish(absl::StatusCode code, absl::Time now) {
   End(code, now);
-  return Action();
+  Action action;
+  action.attempt = attempts_;
+  return action;
 }
 
 Action CallMachine::Fail(absl::Status status, absl::Time now) {

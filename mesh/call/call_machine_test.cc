@@ -166,7 +166,7 @@ class CallMachineTest : public ::testing::Test {
   }
   Action Start() { return Machine().Start(At()); }
   Action Done(const AttemptOutcome& outcome) {
-    return Machine().OnAttemptDone(outcome, At());
+    return Machine().OnAttemptDone(Machine().attempts(), outcome, At());
   }
   // Lets the time of `action` come and tells the machine.
   Action Timer(const Action& action) {

@@ -42,6 +42,8 @@ absl::string_view NameOf(AttemptReason reason) {
       return "transparent";
     case AttemptReason::kRetry:
       return "retry";
+    case AttemptReason::kHedge:
+      return "hedge";
   }
   return "?";
 }
@@ -67,6 +69,12 @@ absl::string_view NameOf(RetryEvent::Verdict verdict) {
       return "transparent";
     case Verdict::kRetry:
       return "retry";
+    case Verdict::kHedge:
+      return "hedge";
+    case Verdict::kGoOn:
+      return "go_on";
+    case Verdict::kTooManyRetries:
+      return "too_many_retries";
     case Verdict::kNotRetryable:
       return "not_retryable";
     case Verdict::kCommitted:

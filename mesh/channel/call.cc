@@ -234,6 +234,7 @@ grpc_call* Call::Begin() {
       break;
     case Action::Kind::kFail:
     case Action::Kind::kFinish:
+    case Action::Kind::kGoOn:
       running_ = NewFailedCall(action.status);
       break;
     case Action::Kind::kWait:
@@ -481,7 +482,7 @@ void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
     // A stream's outcome is learnt from, and passed on.
     mesh::call::AttemptOutcome outcome = Outcome(*methods->GetRecvStatus());
     outcome.committed = true;
-    machine_->OnAttemptDone(outcome, Now());
+    machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
     service_->RemoveStream(this);
   }
   Proceed(methods, restarted);
@@ -528,7 +529,8 @@ void Call::OnUnaryStatus(InterceptorBatchMethods* methods) {
 void Call::Judge() {
   if (machine_->finished()) return Deliver();
   Methods* const last = batches_[batch_count_ - 1].held;
-  Act(machine_->OnAttemptDone(Outcome(*last->GetRecvStatus()), Now()));
+  Act(machine_->OnAttemptDone(machine_->attempts(),
+                              Outcome(*last->GetRecvStatus()), Now()));
 }
 
 mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {
@@ -584,6 +586,8 @@ void Call::Act(const Action& action) {
       return Deliver();
     case Action::Kind::kFinish:
       return Deliver();
+    case Action::Kind::kGoOn:
+      return;
   }
 }
 
@@ -660,7 +664,7 @@ void Call::Start(grpc_call* next) {
       mesh::call::AttemptOutcome cancelled;
       cancelled.code = absl::StatusCode::kCancelled;
       cancelled.committed = true;
-      machine_->OnAttemptDone(cancelled, Now());
+      machine_->OnAttemptDone(machine_->attempts(), cancelled, Now());
     }
     next = nullptr;
   }
@@ -701,7 +705,7 @@ void Call::TryAgain(grpc_call* next) {
     mesh::call::AttemptOutcome cancelled;
     cancelled.code = absl::StatusCode::kCancelled;
     cancelled.committed = true;
-    machine_->OnAttemptDone(cancelled, Now());
+    machine_->OnAttemptDone(machine_->attempts(), cancelled, Now());
     *batches_[batch_count_ - 1].held->GetRecvStatus() =
         grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
     return Deliver();

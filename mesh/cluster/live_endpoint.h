@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "mesh/cluster/endpoint.h"
+#include "mesh/cluster/health.h"
 
 namespace mesh::cluster {
 
@@ -83,21 +84,53 @@ class alignas(64) LiveEndpoint {
   const EndpointCounters& counters() const { return counters_; }
 
   Readiness readiness() const {
-    return readiness_.load(std::memory_order_relaxed);
+    return static_cast<Readiness>(standing() & 0xff);
   }
   // Control thread only.
   void set_readiness(Readiness readiness) {
-    readiness_.store(readiness, std::memory_order_relaxed);
+    Change(0xff, static_cast<uint32_t>(readiness));
   }
 
+  Health health() const { return static_cast<Health>(standing() >> 8 & 0xff); }
+  // Of 255: the share of its picks that a pick is to leave it. 0 while it is
+  // suspect or ejected; in between while it ramps.
+  uint32_t share() const { return standing() >> 16 & 0xff; }
+  // By whoever judges it; one thread at a time.
+  void set_health(Health health, uint32_t share) {
+    Change(0xffff00, static_cast<uint32_t>(health) << 8 | share << 16);
+  }
+
+  // Ready, and with its full share: what a pick looks at first.
+  bool available() const { return standing() == kAvailable; }
+
+  EndpointObservations& observations() { return observations_; }
+  const EndpointObservations& observations() const { return observations_; }
+
  private:
+  static constexpr uint32_t kFullShare = 255u << 16;
+  static constexpr uint32_t kAvailable =
+      static_cast<uint32_t>(Readiness::kReady) | kFullShare;
+
+  uint32_t standing() const {
+    return standing_.load(std::memory_order_relaxed);
+  }
+  void Change(uint32_t mask, uint32_t bits) {
+    uint32_t before = standing();
+    while (!standing_.compare_exchange_weak(before, (before & ~mask) | bits,
+                                            std::memory_order_relaxed)) {
+    }
+  }
+
   // First, on one cache line: what a pick reads and writes.
   std::atomic<int64_t> in_flight_{0};
   std::atomic<bool> closed_{false};
-  std::atomic<Readiness> readiness_{Readiness::kIdle};
+  // Readiness, health and share, a byte each.
+  std::atomic<uint32_t> standing_{static_cast<uint32_t>(Readiness::kIdle) |
+                                  kFullShare};
 
   // From here on what changes less often, or is read less often.
-  alignas(64) EndpointCounters counters_;
+  alignas(64) EndpointObservations observations_;
+  EndpointCounters counters_;
   const Endpoint endpoint_;
 };
 

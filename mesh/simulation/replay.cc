@@ -436,7 +436,7 @@ absl::Status Player::Stage::Play() {
         if (judged && lines_[verdict].Text("verdict") == "budget_exhausted") {
           budget.SetOptions(no);
         }
-        action = machine.OnAttemptDone(outcome, Now(now));
+        action = machine.OnAttemptDone(machine.attempts(), outcome, Now(now));
         break;
       }
       case Action::Kind::kSetTimer:
@@ -448,6 +448,7 @@ absl::Status Player::Stage::Play() {
                                   : machine.OnTimer(Now(now));
         break;
       }
+      case Action::Kind::kGoOn:
       case Action::Kind::kFinish:
       case Action::Kind::kFail:
         break;

@@ -518,6 +518,8 @@ class World final : public telemetry::Observer {
       case Action::Kind::kSetTimer:
         call.rests_until = NanosecondOf(action->at);
         return SetTimer(call, NanosecondOf(action->at));
+      case Action::Kind::kGoOn:
+        return;
       case Action::Kind::kWait:
         clients_[call.client]->waiting.push_back(call.slot);
         ++call.references;
@@ -593,7 +595,8 @@ class World final : public telemetry::Observer {
   void AttemptEnded(CallState& call, const AttemptOutcome& outcome) {
     call.attempting = false;
     ++call.token;
-    Perform(call, call.machine->OnAttemptDone(outcome, Now(call)));
+    Perform(call, call.machine->OnAttemptDone(call.machine->attempts(), outcome,
+                                              Now(call)));
   }
 
   void OnDone(CallState& call, uint32_t what) {

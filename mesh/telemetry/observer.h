@@ -10,10 +10,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mesh/cluster/live_endpoint.h"
-
-namespace mesh::config {
-struct MethodOptions;
-}
+#include "mesh/config/options.h"
 
 namespace mesh::telemetry {
 
@@ -43,6 +40,7 @@ enum class AttemptReason : uint8_t {
   kFirst,
   kTransparent,  // No server has seen the attempt before it.
   kRetry,        // By the retry policy.
+  kHedge,        // Beside one that has not been answered.
 };
 
 // An endpoint was chosen, or none could be.
@@ -80,6 +78,8 @@ struct AttemptEvent {
   bool never_sent = false;  // Proved that no server has seen it.
   bool timed_out = false;   // By the attempt's own deadline.
   bool committed = false;   // The caller has seen part of its answer.
+  bool local = false;       // It came about on this side of the connection.
+  bool given_up = false;  // Another attempt has answered; `code` is CANCELLED.
   // What the server said of retries. Negative: no.
   std::optional<absl::Duration> pushback;
 };
@@ -88,13 +88,16 @@ struct AttemptEvent {
 struct RetryEvent {
   enum class Verdict : uint8_t {
     kTransparent,   // Again at once: no server has seen it.
+    kHedge,         // Another one beside it: it has not been answered.
+    kGoOn,          // Another attempt of the call runs.
     kRetry,         // Again after `delay`.
     kNotRetryable,  // The method, the code or the call's kind forbids it.
     kCommitted,     // The caller has seen part of the answer.
     kAttemptsExhausted,
     kBudgetExhausted,
-    kPushedBack,  // The server said not to.
-    kDeadline,    // No time is left for another.
+    kTooManyRetries,  // caps.max_retries
+    kPushedBack,      // The server said not to.
+    kDeadline,        // No time is left for another.
     kCancelled,
   };
   Verdict verdict = Verdict::kNotRetryable;
@@ -111,6 +114,27 @@ struct CallEvent {
   absl::Time end;
   absl::StatusCode code = absl::StatusCode::kOk;  // What the caller gets.
   int attempts = 0;  // 0 when no endpoint could be chosen.
+};
+
+// A guard refused a call, or (`observed`) would have.
+struct RefusalEvent {
+  config::Guard guard = config::Guard::kMaxCalls;
+  bool observed = false;
+  absl::Time time;
+  // What the call fails with. Empty when observed.
+  absl::StatusCode code = absl::StatusCode::kResourceExhausted;
+  absl::string_view why;
+};
+
+// The health of an endpoint has changed, or (`observed`) would have.
+struct HealthEvent {
+  absl::string_view service;
+  absl::Time time;
+  cluster::LiveEndpoint* endpoint = nullptr;  // Never null.
+  cluster::Health from = cluster::Health::kHealthy;
+  cluster::Health to = cluster::Health::kHealthy;
+  absl::string_view cause;  // "consecutive_failures", "silence", ...
+  bool observed = false;
 };
 
 // A service has a new picker. Comes before any pick from it.
@@ -139,7 +163,9 @@ class Observer {
   virtual void OnPick(const CallInfo&, const PickEvent&) {}
   virtual void OnAttemptEnd(const CallInfo&, const AttemptEvent&) {}
   virtual void OnRetryDecision(const CallInfo&, const RetryEvent&) {}
+  virtual void OnRefusal(const CallInfo&, const RefusalEvent&) {}
   virtual void OnCallEnd(const CallInfo&, const CallEvent&) {}
+  virtual void OnHealth(const HealthEvent&) {}
   // On the control thread, and only while WantsPicks().
   virtual void OnPicker(const PickerEvent&) {}
   // Whether to be told of what goes well too: calls that begin, successful
