@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "absl/strings/string_view.h"
+
 namespace mesh::cluster {
 
 // What passive health checking thinks of an endpoint, whatever its connection
@@ -15,6 +17,28 @@ enum class Health : uint8_t {
   kProbing,  // Its ejection is over: one call at a time (half-open).
   kRamping,  // Back, with a share that grows.
 };
+inline constexpr int kHealths = 5;
+// As in metrics: "healthy".
+absl::string_view NameOf(Health health);
+
+// Why it has changed.
+enum class HealthCause : uint8_t {
+  kConsecutiveFailures,
+  kConsecutiveGatewayFailures,
+  kConsecutiveLocalFailures,
+  kSuccessRate,
+  kFailurePercentage,
+  kLatency,
+  kSilence,        // -> kSuspect
+  kEjectionOver,   // -> kProbing
+  kProbeAnswered,  // -> kRamping
+  kProbeFailed,    // -> kEjected or kSuspect
+  kNewConnection,  // -> kRamping
+  kRamped,         // -> kHealthy
+};
+inline constexpr int kHealthCauses = 12;
+// As in metrics: "consecutive_failures".
+absl::string_view NameOf(HealthCause cause);
 
 // Counted of an endpoint's attempts for whoever judges it. Each field by
 // itself is exact; a reader sees no single moment.

@@ -32,20 +32,7 @@ struct AttemptResult {
 // A change of an endpoint's health, or (`observed`) one that would have been
 // made.
 struct HealthChange {
-  enum class Cause : uint8_t {
-    kConsecutiveFailures,
-    kConsecutiveGatewayFailures,
-    kConsecutiveLocalFailures,
-    kSuccessRate,
-    kFailurePercentage,
-    kLatency,
-    kSilence,        // -> kSuspect
-    kEjectionOver,   // -> kProbing
-    kProbeAnswered,  // -> kRamping
-    kProbeFailed,    // -> kEjected or kSuspect
-    kNewConnection,  // -> kRamping
-    kRamped,         // -> kHealthy
-  };
+  using Cause = cluster::HealthCause;
   cluster::LiveEndpoint* endpoint = nullptr;
   cluster::Health from = cluster::Health::kHealthy;
   cluster::Health to = cluster::Health::kHealthy;

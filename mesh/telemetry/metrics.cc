@@ -322,8 +322,20 @@ void FanOut::OnRetryDecision(const CallInfo& call, const RetryEvent& event) {
   }
 }
 
+void FanOut::OnRefusal(const CallInfo& call, const RefusalEvent& event) {
+  for (const auto& observer : observers_) observer->OnRefusal(call, event);
+}
+
 void FanOut::OnCallEnd(const CallInfo& call, const CallEvent& event) {
   for (const auto& observer : observers_) observer->OnCallEnd(call, event);
+}
+
+void FanOut::OnHealth(const HealthEvent& event) {
+  for (const auto& observer : observers_) observer->OnHealth(event);
+}
+
+void FanOut::OnProbe(const ProbeEvent& event) {
+  for (const auto& observer : observers_) observer->OnProbe(event);
 }
 
 void FanOut::OnPicker(const PickerEvent& event) {

@@ -118,7 +118,10 @@ class FanOut final : public Observer {
   void OnPick(const CallInfo& call, const PickEvent& event) override;
   void OnAttemptEnd(const CallInfo& call, const AttemptEvent& event) override;
   void OnRetryDecision(const CallInfo& call, const RetryEvent& event) override;
+  void OnRefusal(const CallInfo& call, const RefusalEvent& event) override;
   void OnCallEnd(const CallInfo& call, const CallEvent& event) override;
+  void OnHealth(const HealthEvent& event) override;
+  void OnProbe(const ProbeEvent& event) override;
   void OnPicker(const PickerEvent& event) override;
   bool WantsPicks() const override;
 

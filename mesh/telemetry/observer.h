@@ -133,8 +133,21 @@ struct HealthEvent {
   cluster::LiveEndpoint* endpoint = nullptr;  // Never null.
   cluster::Health from = cluster::Health::kHealthy;
   cluster::Health to = cluster::Health::kHealthy;
-  absl::string_view cause;  // "consecutive_failures", "silence", ...
+  cluster::HealthCause cause = cluster::HealthCause::kRamped;
   bool observed = false;
+};
+
+// A silent endpoint is probed.
+struct ProbeEvent {
+  enum class Stage : uint8_t {
+    kSent,
+    kAnswered,  // By the server, whatever it says.
+    kFailed,    // The connection broke, or the endpoint was removed.
+  };
+  Stage stage = Stage::kSent;
+  absl::string_view service;
+  absl::Time time;
+  cluster::LiveEndpoint* endpoint = nullptr;  // Never null.
 };
 
 // A service has a new picker. Comes before any pick from it.
@@ -166,6 +179,7 @@ class Observer {
   virtual void OnRefusal(const CallInfo&, const RefusalEvent&) {}
   virtual void OnCallEnd(const CallInfo&, const CallEvent&) {}
   virtual void OnHealth(const HealthEvent&) {}
+  virtual void OnProbe(const ProbeEvent&) {}
   // On the control thread, and only while WantsPicks().
   virtual void OnPicker(const PickerEvent&) {}
   // Whether to be told of what goes well too: calls that begin, successful
