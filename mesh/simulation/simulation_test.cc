@@ -119,6 +119,10 @@ TEST(SimulationTest, ABlackHoleIsEscapedByTheAttemptTimeout) {
   Cluster cluster = Three();
   cluster.faults = {
       Fault::BlackHole("b", absl::Seconds(10), absl::Seconds(20))};
+  // No suspicion and no ejection, and a budget for all that it swallows.
+  service.guards.black_hole.mode = config::Mode::kOff;
+  service.guards.outlier_ejection.mode = config::Mode::kOff;
+  service.retry_budget.ratio = 0.5;
   const Result without = RunOk(service, cluster, For(absl::Seconds(30)));
   EXPECT_GT(without.ended[4], 0) << "DEADLINE_EXCEEDED";
   service.policy.retry.attempt_timeout = 100 * kMs;
@@ -133,6 +137,8 @@ TEST(SimulationTest, LeastRequestTurnsFromASlowServerRoundRobinDoesNot) {
   cluster.faults = {
       Fault::Slow("c", absl::ZeroDuration(), absl::InfiniteDuration(), 20)};
   config::ServiceOptions service = Idempotent();
+  service.guards.outlier_ejection.mode = config::Mode::kOff;
+  service.guards.black_hole.mode = config::Mode::kOff;
   const Result least = RunOk(service, cluster, For(absl::Seconds(20)));
   EXPECT_LT(least.endpoints[2].attempts, 0.15 * least.attempts);
   service.balancing = config::BalancingPolicy::kRoundRobin;
@@ -150,6 +156,8 @@ TEST(SimulationTest, TheBudgetKeepsRetriesFromMultiplyingAnOutage) {
                                            absl::StatusCode::kUnavailable));
   }
   config::ServiceOptions service = Idempotent();
+  service.retry_budget.ratio = 0.1;
+  service.retry_budget.min_per_second = 10;
   const Result bounded = RunOk(service, cluster, For(absl::Seconds(50)));
   uint64_t attempts = 0;
   for (int second = 20; second < 30; ++second) {
