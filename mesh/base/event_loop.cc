@@ -64,6 +64,8 @@ struct EventLoop::Impl {
   void RunTimers();
   void Poll();
   void Wake();
+  // A fork copies the object, but not its thread, and maybe a locked mutex.
+  bool Forked() const { return getpid() != pid; }
 
   // The loop that this thread runs, if any.
   static thread_local const Impl* running;
@@ -225,8 +227,7 @@ EventLoop::EventLoop(const char* name) : impl_(std::make_shared<Impl>()) {
 }
 
 EventLoop::~EventLoop() {
-  if (getpid() != impl_->pid) {
-    // A fork copied the object, but not its thread, and maybe a locked mutex.
+  if (impl_->Forked()) {
     new std::shared_ptr<Impl>(std::move(impl_));
     return;
   }
@@ -238,6 +239,11 @@ EventLoop::~EventLoop() {
 }
 
 void EventLoop::Post(Closure closure) {
+  if (impl_->Forked()) {
+    // Neither run nor destroyed: what it holds may be locked, too.
+    new Closure(std::move(closure));
+    return;
+  }
   // What `closure` releases may be this object.
   const std::shared_ptr<Impl> impl = impl_;
   bool wake = false;
@@ -252,7 +258,11 @@ void EventLoop::Post(Closure closure) {
 }
 
 EventLoop::TimerId EventLoop::RunAt(absl::Time at, Closure closure) {
-  const std::shared_ptr<Impl> impl = impl_;  // As in Post().
+  if (impl_->Forked()) {
+    new Closure(std::move(closure));  // As in Post().
+    return 1;
+  }
+  const std::shared_ptr<Impl> impl = impl_;
   at = std::max(at, Clock::Real().Now());
   bool wake = false;
   TimerId id;
@@ -270,6 +280,7 @@ EventLoop::TimerId EventLoop::RunAt(absl::Time at, Closure closure) {
 }
 
 bool EventLoop::Cancel(TimerId timer) {
+  if (impl_->Forked()) return false;
   Closure cancelled;  // Destroyed after the lock is released.
   MutexLock lock(&impl_->mu);
   const auto time = impl_->timer_times.find(timer);
@@ -301,7 +312,7 @@ void EventLoop::Watch(int fd, short events, std::function<void(short)> ready) {
 }
 
 void EventLoop::Stop() {
-  if (getpid() != impl_->pid) return;  // See the destructor.
+  if (impl_->Forked()) return;
   const std::shared_ptr<Impl> impl = impl_;
   std::thread thread;
   {

@@ -479,6 +479,30 @@ TEST(EventLoopTest, AForkedChildMayDestroyItsCopy) {
   EXPECT_EQ(WEXITSTATUS(status), 7);
   RunOn(*loop, [] {});
 }
+
+// Whatever the threads that were not copied had locked.
+TEST(EventLoopTest, NothingBlocksInAForkedChild) {
+  EventLoop loop("test");
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    while (!stop) loop.Cancel(loop.RunAt(In(absl::Seconds(9)), [] {}));
+  });
+  for (int i = 0; i < 100; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);  // Ends a child that blocks.
+      loop.Post([] {});
+      loop.Cancel(loop.RunAt(In(absl::Seconds(9)), [] {}));
+      loop.Stop();
+      _exit(7);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+  }
+  stop = true;
+  busy.join();
+}
 #endif
 
 }  // namespace
