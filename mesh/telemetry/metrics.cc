@@ -145,12 +145,30 @@ inline MethodMetrics::Shard& MethodMetrics::ThisThreadsShard() {
   return GetOrMake(shards_[base::ThisShard()]);
 }
 
-inline void MethodMetrics::CountAttempt(AttemptReason reason) {
+inline void MethodMetrics::CountAttempt(const AttemptEvent& event) {
   Shard& shard = ThisThreadsShard();
   Increment(shard.attempts);
-  if (ABSL_PREDICT_TRUE(reason == AttemptReason::kFirst)) return;
-  Increment(reason == AttemptReason::kRetry ? shard.retries
-                                            : shard.transparent_retries);
+  if (ABSL_PREDICT_FALSE(event.reason != AttemptReason::kFirst)) {
+    CountRepeated(shard, event);
+  }
+}
+
+ABSL_ATTRIBUTE_NOINLINE void MethodMetrics::CountRepeated(
+    Shard& shard, const AttemptEvent& event) {
+  switch (event.reason) {
+    case AttemptReason::kFirst:
+      break;
+    case AttemptReason::kTransparent:
+      Increment(shard.transparent_retries);
+      break;
+    case AttemptReason::kRetry:
+      Increment(shard.retries);
+      break;
+    case AttemptReason::kHedge:
+      Increment(shard.hedges);
+      if (event.code == absl::StatusCode::kOk) Increment(shard.hedges_won);
+      break;
+  }
 }
 
 inline void MethodMetrics::CountCall(absl::StatusCode code, uint64_t ns) {
@@ -171,6 +189,8 @@ MethodSnapshot MethodMetrics::Snapshot() const {
     method.retries += shard->retries.load(std::memory_order_relaxed);
     method.transparent_retries +=
         shard->transparent_retries.load(std::memory_order_relaxed);
+    method.hedges += shard->hedges.load(std::memory_order_relaxed);
+    method.hedges_won += shard->hedges_won.load(std::memory_order_relaxed);
     for (int code = 0; code < kCodes; ++code) {
       const Histogram* const histogram =
           shard->by_status[code].load(std::memory_order_acquire);
@@ -243,14 +263,31 @@ void ServiceMetrics::OnAttemptEnd(const CallInfo& call,
   Increment(endpoint.attempts);
   Increment(endpoint.ended[IndexOf(event.code)]);
   if (ABSL_PREDICT_FALSE(event.never_sent)) Increment(endpoint.never_sent);
-  (call.metrics != nullptr ? call.metrics : &other_)
-      ->CountAttempt(event.reason);
+  (call.metrics != nullptr ? call.metrics : &other_)->CountAttempt(event);
 }
 
 void ServiceMetrics::OnRetryDecision(const CallInfo&, const RetryEvent& event) {
   if (event.verdict == RetryEvent::Verdict::kBudgetExhausted) {
     retries_denied_by_budget_.Add(1);
   }
+}
+
+void ServiceMetrics::OnRefusal(const CallInfo&, const RefusalEvent& event) {
+  const auto guard = static_cast<size_t>(event.guard);
+  if (guard < refusals_.size()) refusals_[guard][event.observed].Add(1);
+}
+
+void ServiceMetrics::OnHealth(const HealthEvent& event) {
+  const auto to = static_cast<size_t>(event.to);
+  const auto cause = static_cast<size_t>(event.cause);
+  if (to < cluster::kHealths && cause < cluster::kHealthCauses) {
+    Increment(health_changes_[to][cause][event.observed]);
+  }
+}
+
+void ServiceMetrics::OnProbe(const ProbeEvent& event) {
+  const auto stage = static_cast<size_t>(event.stage);
+  if (stage < probes_.size()) Increment(probes_[stage]);
 }
 
 void ServiceMetrics::OnCallEnd(const CallInfo& call, const CallEvent& event) {
@@ -281,6 +318,8 @@ ServiceSnapshot ServiceMetrics::Snapshot(
     EndpointSnapshot endpoint;
     endpoint.address = live->endpoint().address;
     endpoint.state = NameOf(live->readiness());
+    endpoint.health = std::string(NameOf(live->health()));
+    endpoint.share = live->share() / 255.0;
     endpoint.in_flight = live->in_flight();
     for (size_t code = 0; code < endpoint.ended.size(); ++code) {
       endpoint.ended[code] =
@@ -298,6 +337,35 @@ ServiceSnapshot ServiceMetrics::Snapshot(
   snapshot.picks_failed = static_cast<uint64_t>(picks_failed_.Sum());
   snapshot.retries_denied_by_budget =
       static_cast<uint64_t>(retries_denied_by_budget_.Sum());
+
+  for (size_t guard = 0; guard < refusals_.size(); ++guard) {
+    RefusalSnapshot refusal;
+    refusal.guard =
+        std::string(config::NameOf(static_cast<config::Guard>(guard)));
+    refusal.enforced = static_cast<uint64_t>(refusals_[guard][0].Sum());
+    refusal.observed = static_cast<uint64_t>(refusals_[guard][1].Sum());
+    if (refusal.enforced + refusal.observed == 0) continue;
+    snapshot.refusals.push_back(std::move(refusal));
+  }
+  for (int to = 0; to < cluster::kHealths; ++to) {
+    for (int cause = 0; cause < cluster::kHealthCauses; ++cause) {
+      const auto& counts = health_changes_[to][cause];
+      HealthChangeSnapshot change;
+      change.enforced = counts[0].load(std::memory_order_relaxed);
+      change.observed = counts[1].load(std::memory_order_relaxed);
+      if (change.enforced + change.observed == 0) continue;
+      change.to = std::string(NameOf(static_cast<cluster::Health>(to)));
+      change.cause =
+          std::string(NameOf(static_cast<cluster::HealthCause>(cause)));
+      snapshot.health_changes.push_back(std::move(change));
+    }
+  }
+  const auto probes = [this](ProbeEvent::Stage stage) {
+    return probes_[static_cast<size_t>(stage)].load(std::memory_order_relaxed);
+  };
+  snapshot.probes_sent = probes(ProbeEvent::Stage::kSent);
+  snapshot.probes_answered = probes(ProbeEvent::Stage::kAnswered);
+  snapshot.probes_failed = probes(ProbeEvent::Stage::kFailed);
   return snapshot;
 }
 

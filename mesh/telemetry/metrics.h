@@ -18,7 +18,9 @@
 #include "mesh/base/mutex.h"
 #include "mesh/base/sharded_counter.h"
 #include "mesh/base/snapshot_slot.h"
+#include "mesh/cluster/health.h"
 #include "mesh/cluster/live_endpoint.h"
+#include "mesh/config/options.h"
 #include "mesh/telemetry/observer.h"
 #include "mesh/telemetry/snapshot.h"
 
@@ -52,11 +54,14 @@ class MethodMetrics {
     std::atomic<uint64_t> attempts{0};
     std::atomic<uint64_t> retries{0};
     std::atomic<uint64_t> transparent_retries{0};
+    std::atomic<uint64_t> hedges{0};
+    std::atomic<uint64_t> hedges_won{0};
     // Null until the first call that ended so.
     std::array<std::atomic<Histogram*>, kCodes> by_status = {};
   };
 
-  void CountAttempt(AttemptReason reason);
+  void CountAttempt(const AttemptEvent& event);
+  void CountRepeated(Shard& shard, const AttemptEvent& event);
   void CountCall(absl::StatusCode code, uint64_t ns);
   Shard& ThisThreadsShard();
 
@@ -82,11 +87,14 @@ class ServiceMetrics final : public Observer {
   void OnPick(const CallInfo& call, const PickEvent& event) override;
   void OnAttemptEnd(const CallInfo& call, const AttemptEvent& event) override;
   void OnRetryDecision(const CallInfo& call, const RetryEvent& event) override;
+  void OnRefusal(const CallInfo& call, const RefusalEvent& event) override;
   void OnCallEnd(const CallInfo& call, const CallEvent& event) override;
+  void OnHealth(const HealthEvent& event) override;
+  void OnProbe(const ProbeEvent& event) override;
 
   // What was counted, with the state of `endpoints`, of which it lists the
-  // first `max_endpoints`. Fields of the retry budget and of discovery are
-  // left to the caller, who has them.
+  // first `max_endpoints`. Fields of the retry budget, of admission and of
+  // discovery are left to the caller, who has them.
   ServiceSnapshot Snapshot(absl::Span<const cluster::LiveEndpointPtr> endpoints,
                            size_t max_endpoints) const;
 
@@ -106,6 +114,14 @@ class ServiceMetrics final : public Observer {
   base::ShardedCounter picks_waited_;
   base::ShardedCounter picks_failed_;
   base::ShardedCounter retries_denied_by_budget_;
+
+  // Enforced, observed.
+  std::array<std::array<base::ShardedCounter, 2>, config::kGuards> refusals_;
+  using Changes = std::array<
+      std::array<std::array<std::atomic<uint64_t>, 2>, cluster::kHealthCauses>,
+      cluster::kHealths>;
+  Changes health_changes_ = {};  // By new health and cause; likewise.
+  std::array<std::atomic<uint64_t>, 3> probes_ = {};  // By stage.
 };
 
 // Hands every event to several observers, in order.

@@ -168,6 +168,20 @@ auto OfMethod(uint64_t MethodSnapshot::*field) {
   });
 }
 
+// Calls `write(mode, count)` for the modes in which it has occurred.
+template <typename T, typename F>
+void ForEachMode(const T& counts, F write) {
+  if (counts.enforced > 0) write("enforce", counts.enforced);
+  if (counts.observed > 0) write("observe", counts.observed);
+}
+
+auto OfAdmission(int64_t AdmissionSnapshot::*field) {
+  return PerService([field](const ServiceSnapshot& service, Samples& samples) {
+    samples.Add({{"grpc_target", service.service}},
+                static_cast<double>(service.admission.*field));
+  });
+}
+
 const std::vector<Writer>& Writers() {
   static const auto& writers = *new std::vector<Writer>{
       {{"grpc_client_call_duration_seconds", "histogram",
@@ -192,12 +206,59 @@ const std::vector<Writer>& Writers() {
         "grpc_target grpc_method",
         "Attempts made again because no server had seen the one before."},
        OfMethod(&MethodSnapshot::transparent_retries)},
+      {{"mesh_client_hedges_total", "counter", "grpc_target grpc_method",
+        "Attempts made beside one that had not been answered."},
+       OfMethod(&MethodSnapshot::hedges)},
+      {{"mesh_client_hedges_won_total", "counter", "grpc_target grpc_method",
+        "Of those, how many succeeded before the others."},
+       OfMethod(&MethodSnapshot::hedges_won)},
       {{"mesh_retries_denied_by_budget_total", "counter", "grpc_target",
         "Retries that the retry policy asked for and the budget denied."},
        OfService(&ServiceSnapshot::retries_denied_by_budget)},
       {{"mesh_retry_budget_balance", "gauge", "grpc_target",
         "Retries that the budget would grant right now."},
        OfService(&ServiceSnapshot::retry_budget_balance)},
+      {{"mesh_refusals_total", "counter", "grpc_target guard mode",
+        "Calls, retries and hedges that a guard refused (mode enforce), or "
+        "would have (observe)."},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         for (const RefusalSnapshot& refusal : service.refusals) {
+           ForEachMode(refusal, [&](absl::string_view mode, uint64_t count) {
+             samples.Add({{"grpc_target", service.service},
+                          {"guard", refusal.guard},
+                          {"mode", mode}},
+                         count);
+           });
+         }
+       })},
+      {{"mesh_calls_in_flight", "gauge", "grpc_target",
+        "Calls that have been admitted and have not ended."},
+       OfAdmission(&AdmissionSnapshot::calls)},
+      {{"mesh_calls_waiting", "gauge", "grpc_target",
+        "Of those, how many wait for an endpoint."},
+       OfAdmission(&AdmissionSnapshot::waiting)},
+      {{"mesh_retries_in_flight", "gauge", "grpc_target",
+        "Retries and hedges that have not ended."},
+       OfAdmission(&AdmissionSnapshot::retries)},
+      {{"mesh_breaker_state", "gauge", "grpc_target state",
+        "1 for the state that the circuit breaker is in: closed, open or "
+        "half_open."},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         if (service.admission.breaker.empty()) return;
+         samples.Add({{"grpc_target", service.service},
+                      {"state", service.admission.breaker}},
+                     uint64_t{1});
+       })},
+      {{"mesh_throttle_probability", "gauge", "grpc_target",
+        "Probability with which the throttle drops a call, or would."},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         samples.Add({{"grpc_target", service.service}},
+                     service.admission.throttle_probability);
+       })},
+      {{"mesh_concurrency_limit", "gauge", "grpc_target",
+        "Calls in flight that adaptive concurrency allows, or would. 0: there "
+        "is no limit."},
+       OfAdmission(&AdmissionSnapshot::concurrency_limit)},
       {{"mesh_picks_waited_total", "counter", "grpc_target",
         "Picks that had to wait for an endpoint to become ready."},
        OfService(&ServiceSnapshot::picks_waited)},
@@ -213,6 +274,50 @@ const std::vector<Writer>& Writers() {
                       {"address", endpoint.address},
                       {"state", endpoint.state}},
                      uint64_t{1});
+       })},
+      {{"mesh_endpoint_health", "gauge", "grpc_target address health",
+        "1 for what passive health checking thinks of the endpoint: healthy, "
+        "suspect, ejected, probing or ramping."},
+       PerEndpoint([](const ServiceSnapshot& service,
+                      const EndpointSnapshot& endpoint, Samples& samples) {
+         samples.Add({{"grpc_target", service.service},
+                      {"address", endpoint.address},
+                      {"health", endpoint.health}},
+                     uint64_t{1});
+       })},
+      {{"mesh_endpoint_share", "gauge", "grpc_target address",
+        "Of the calls that balancing would give it, the share that health "
+        "leaves the endpoint: 0 to 1."},
+       PerEndpoint([](const ServiceSnapshot& service,
+                      const EndpointSnapshot& endpoint, Samples& samples) {
+         samples.Add(
+             {{"grpc_target", service.service}, {"address", endpoint.address}},
+             endpoint.share);
+       })},
+      {{"mesh_health_changes_total", "counter", "grpc_target to cause mode",
+        "Times that an endpoint's health became `to` (mode enforce), or would "
+        "have (observe)."},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         for (const HealthChangeSnapshot& change : service.health_changes) {
+           ForEachMode(change, [&](absl::string_view mode, uint64_t count) {
+             samples.Add({{"grpc_target", service.service},
+                          {"to", change.to},
+                          {"cause", change.cause},
+                          {"mode", mode}},
+                         count);
+           });
+         }
+       })},
+      {{"mesh_probes_total", "counter", "grpc_target stage",
+        "Probes of silent endpoints: sent, answered or failed."},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         for (const auto& [stage, count] :
+              {std::pair("sent", service.probes_sent),
+               std::pair("answered", service.probes_answered),
+               std::pair("failed", service.probes_failed)}) {
+           samples.Add({{"grpc_target", service.service}, {"stage", stage}},
+                       count);
+         }
        })},
       {{"mesh_endpoint_in_flight", "gauge", "grpc_target address",
         "Attempts in flight."},

@@ -32,18 +32,47 @@ struct MethodSnapshot {
   uint64_t attempts = 0;                // Ended.
   uint64_t retries = 0;                 // By policy.
   uint64_t transparent_retries = 0;     // Of calls that no server had seen.
-  HistogramSnapshot latency;            // Of whole calls.
+  uint64_t hedges = 0;        // Attempts made beside an unanswered one.
+  uint64_t hedges_won = 0;    // Of those, how many succeeded first.
+  HistogramSnapshot latency;  // Of whole calls.
   // The same by status code, for codes that occurred.
   std::map<int, HistogramSnapshot> latency_by_status;
 };
 
 struct EndpointSnapshot {
   std::string address;
-  std::string state;  // "idle", "connecting", "ready", "failed".
+  std::string state;   // "idle", "connecting", "ready", "failed".
+  std::string health;  // "healthy", "suspect", "ejected", "probing", "ramping".
+  double share = 1;    // Of its picks, what is left it: 0 to 1.
   int64_t in_flight = 0;
   uint64_t attempts = 0;                // Begun.
   std::array<uint64_t, 17> ended = {};  // Attempts, by status code.
   uint64_t never_sent = 0;
+};
+
+// How often a guard ("max_calls", "breaker") refused a call or a retry.
+struct RefusalSnapshot {
+  std::string guard;
+  uint64_t enforced = 0;
+  uint64_t observed = 0;  // Would have, had its mode been ENFORCE.
+};
+
+// How often endpoints became `to` ("ejected") for a reason ("latency").
+struct HealthChangeSnapshot {
+  std::string to;
+  std::string cause;
+  uint64_t enforced = 0;
+  uint64_t observed = 0;  // Would have, had the mode been ENFORCE.
+};
+
+// Of the guards in front of a service's calls.
+struct AdmissionSnapshot {
+  int64_t calls = 0;    // Under way.
+  int64_t waiting = 0;  // Of those, how many wait for an endpoint.
+  int64_t retries = 0;  // Retries and hedges under way.
+  std::string breaker;  // "closed", "open", "half_open". Empty: there is none.
+  double throttle_probability = 0;  // With which a call is dropped.
+  int64_t concurrency_limit = 0;    // As it was found; 0: there is none.
 };
 
 struct ServiceSnapshot {
@@ -55,6 +84,12 @@ struct ServiceSnapshot {
   uint64_t picks_failed = 0;
   uint64_t retries_denied_by_budget = 0;
   double retry_budget_balance = 0;
+  std::vector<RefusalSnapshot> refusals;             // That occurred.
+  std::vector<HealthChangeSnapshot> health_changes;  // That occurred.
+  uint64_t probes_sent = 0;                          // To silent endpoints.
+  uint64_t probes_answered = 0;
+  uint64_t probes_failed = 0;
+  AdmissionSnapshot admission;
   uint64_t discovery_updates = 0;
   uint64_t discovery_failures = 0;
   uint64_t discovery_doubted = 0;  // Reports of an empty set, held back.

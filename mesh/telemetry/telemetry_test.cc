@@ -28,6 +28,8 @@
 namespace mesh::telemetry {
 namespace {
 
+using cluster::Health;
+using cluster::HealthCause;
 using cluster::LiveEndpoint;
 using cluster::LiveEndpointPtr;
 using testing::ElementsAre;
@@ -58,12 +60,13 @@ class TelemetryTest : public testing::Test {
   void EndAttempt(const CallInfo& call,
                   AttemptReason reason = AttemptReason::kFirst,
                   absl::StatusCode code = absl::StatusCode::kOk,
-                  bool never_sent = false) {
+                  bool never_sent = false, bool given_up = false) {
     AttemptEvent event;
     event.reason = reason;
     event.endpoint = endpoint_.get();
     event.code = code;
     event.never_sent = never_sent;
+    event.given_up = given_up;
     metrics_.OnAttemptEnd(call, event);
   }
 
@@ -75,6 +78,30 @@ class TelemetryTest : public testing::Test {
     event.code = code;
     event.attempts = 1;
     metrics_.OnCallEnd(call, event);
+  }
+
+  void Refuse(config::Guard guard, bool observed) {
+    RefusalEvent event;
+    event.guard = guard;
+    event.observed = observed;
+    metrics_.OnRefusal(CallInfo(), event);
+  }
+
+  void ChangeHealth(Health to, HealthCause cause, bool observed = false) {
+    HealthEvent event;
+    event.service = "cart";
+    event.endpoint = endpoint_.get();
+    event.to = to;
+    event.cause = cause;
+    event.observed = observed;
+    metrics_.OnHealth(event);
+  }
+
+  void Probe(ProbeEvent::Stage stage) {
+    ProbeEvent event;
+    event.stage = stage;
+    event.endpoint = endpoint_.get();
+    metrics_.OnProbe(event);
   }
 
   ServiceSnapshot Take() {
@@ -130,6 +157,108 @@ TEST_F(TelemetryTest, CountsAttemptsByReasonAndEndpoint) {
   EXPECT_EQ(endpoint.ended[Index(absl::StatusCode::kOk)], 1u);
   EXPECT_EQ(endpoint.ended[Index(absl::StatusCode::kAborted)], 1u);
   EXPECT_EQ(endpoint.ended[Index(absl::StatusCode::kUnavailable)], 1u);
+}
+
+TEST_F(TelemetryTest, CountsHedgesAndThoseThatWon) {
+  const CallInfo call = Call("/shop.Cart/Get");
+  constexpr auto kCancelled = absl::StatusCode::kCancelled;
+  // The hedge wins.
+  EndAttempt(call, AttemptReason::kHedge);
+  EndAttempt(call, AttemptReason::kFirst, kCancelled, false, /*given_up=*/true);
+  // The first attempt wins.
+  EndAttempt(call);
+  EndAttempt(call, AttemptReason::kHedge, kCancelled, false, /*given_up=*/true);
+  // The hedge fails.
+  EndAttempt(call, AttemptReason::kHedge, absl::StatusCode::kInternal);
+
+  const MethodSnapshot get = Take().methods[0];
+  EXPECT_EQ(get.attempts, 5u);
+  EXPECT_EQ(get.hedges, 3u);
+  EXPECT_EQ(get.hedges_won, 1u);
+  EXPECT_EQ(get.retries, 0u);
+  EXPECT_EQ(get.transparent_retries, 0u);
+}
+
+TEST_F(TelemetryTest, CountsRefusalsByGuardEnforcedAndObservedApart) {
+  EXPECT_TRUE(Take().refusals.empty());
+  Refuse(config::Guard::kBreaker, /*observed=*/false);
+  Refuse(config::Guard::kBreaker, /*observed=*/true);
+  Refuse(config::Guard::kBreaker, /*observed=*/true);
+  Refuse(config::Guard::kFault, /*observed=*/false);
+  Refuse(static_cast<config::Guard>(99), /*observed=*/false);  // Ignored.
+  const std::vector<RefusalSnapshot> refusals = Take().refusals;
+  ASSERT_EQ(refusals.size(), 2u);
+  EXPECT_EQ(refusals[0].guard, "breaker");
+  EXPECT_EQ(refusals[0].enforced, 1u);
+  EXPECT_EQ(refusals[0].observed, 2u);
+  EXPECT_EQ(refusals[1].guard, "fault");
+  EXPECT_EQ(refusals[1].enforced, 1u);
+}
+
+TEST_F(TelemetryTest, EveryGuardIsCountedUnderANameOfItsOwn) {
+  for (int guard = 0; guard < config::kGuards; ++guard) {
+    Refuse(static_cast<config::Guard>(guard), /*observed=*/false);
+  }
+  std::set<std::string> names;
+  for (const RefusalSnapshot& refusal : Take().refusals) {
+    EXPECT_NE(refusal.guard, "unknown");
+    names.insert(refusal.guard);
+  }
+  EXPECT_EQ(names.size(), size_t{config::kGuards});
+}
+
+TEST_F(TelemetryTest, CountsHealthChangesByWhatTheyLeadToAndWhy) {
+  ChangeHealth(Health::kEjected, HealthCause::kLatency);
+  ChangeHealth(Health::kEjected, HealthCause::kLatency);
+  ChangeHealth(Health::kEjected, HealthCause::kLatency, /*observed=*/true);
+  ChangeHealth(Health::kEjected, HealthCause::kProbeFailed);
+  ChangeHealth(Health::kSuspect, HealthCause::kSilence);
+  ChangeHealth(Health::kSuspect, static_cast<HealthCause>(99));  // Ignored.
+  const std::vector<HealthChangeSnapshot> changes = Take().health_changes;
+  ASSERT_EQ(changes.size(), 3u);
+  EXPECT_EQ(changes[0].to, "suspect");
+  EXPECT_EQ(changes[0].cause, "silence");
+  EXPECT_EQ(changes[0].enforced, 1u);
+  EXPECT_EQ(changes[1].to, "ejected");
+  EXPECT_EQ(changes[1].cause, "latency");
+  EXPECT_EQ(changes[1].enforced, 2u);
+  EXPECT_EQ(changes[1].observed, 1u);
+  EXPECT_EQ(changes[2].cause, "probe_failed");
+}
+
+TEST_F(TelemetryTest, EveryHealthAndCauseHasANameOfItsOwn) {
+  std::set<absl::string_view> names;
+  for (int i = 0; i < cluster::kHealths; ++i) {
+    names.insert(NameOf(static_cast<Health>(i)));
+  }
+  EXPECT_EQ(names.size(), size_t{cluster::kHealths});
+  for (int i = 0; i < cluster::kHealthCauses; ++i) {
+    names.insert(NameOf(static_cast<HealthCause>(i)));
+  }
+  EXPECT_EQ(names.size(), size_t{cluster::kHealths + cluster::kHealthCauses});
+  EXPECT_EQ(names.count("unknown"), 0u);
+}
+
+TEST_F(TelemetryTest, AnEndpointsHealthAndShareAreThoseOfTheMoment) {
+  EXPECT_EQ(Take().endpoints[0].health, "healthy");
+  EXPECT_EQ(Take().endpoints[0].share, 1);
+  endpoint_->set_health(Health::kSuspect, 0);
+  EXPECT_EQ(Take().endpoints[0].health, "suspect");
+  EXPECT_EQ(Take().endpoints[0].share, 0);
+  endpoint_->set_health(Health::kRamping, 51);
+  EXPECT_EQ(Take().endpoints[0].health, "ramping");
+  EXPECT_DOUBLE_EQ(Take().endpoints[0].share, 0.2);
+}
+
+TEST_F(TelemetryTest, CountsProbes) {
+  Probe(ProbeEvent::Stage::kSent);
+  Probe(ProbeEvent::Stage::kSent);
+  Probe(ProbeEvent::Stage::kSent);
+  Probe(ProbeEvent::Stage::kAnswered);
+  Probe(ProbeEvent::Stage::kFailed);
+  EXPECT_EQ(Take().probes_sent, 3u);
+  EXPECT_EQ(Take().probes_answered, 1u);
+  EXPECT_EQ(Take().probes_failed, 1u);
 }
 
 TEST_F(TelemetryTest, CountsPicksThatWaitedOrFailed) {
@@ -313,7 +442,12 @@ class Recorder : public Observer {
   void OnRetryDecision(const CallInfo&, const RetryEvent&) override {
     Add("retry");
   }
+  void OnRefusal(const CallInfo&, const RefusalEvent&) override {
+    Add("refusal");
+  }
   void OnCallEnd(const CallInfo&, const CallEvent&) override { Add("end"); }
+  void OnHealth(const HealthEvent&) override { Add("health"); }
+  void OnProbe(const ProbeEvent&) override { Add("probe"); }
   bool WantsPicks() const override { return wants_picks_; }
 
  private:
@@ -332,9 +466,12 @@ TEST(FanOutTest, EveryObserverSeesEveryEvent) {
   all.OnPick(call, {});
   all.OnAttemptEnd(call, {});
   all.OnRetryDecision(call, {});
+  all.OnRefusal(call, {});
   all.OnCallEnd(call, {});
-  EXPECT_THAT(
-      first, ElementsAre("picker", "start", "pick", "attempt", "retry", "end"));
+  all.OnHealth({});
+  all.OnProbe({});
+  EXPECT_THAT(first, ElementsAre("picker", "start", "pick", "attempt", "retry",
+                                 "refusal", "end", "health", "probe"));
   EXPECT_EQ(first, second);
   EXPECT_FALSE(all.WantsPicks());
 }
@@ -519,9 +656,17 @@ class PrometheusTest : public TelemetryTest {
     EndAttempt(call, AttemptReason::kRetry);
     EndCall(call, absl::Milliseconds(3));
     EndCall(call, absl::Hours(1), absl::StatusCode::kDeadlineExceeded);
+    Refuse(config::Guard::kBreaker, /*observed=*/true);
+    Refuse(config::Guard::kMaxCalls, /*observed=*/false);
+    ChangeHealth(Health::kSuspect, HealthCause::kSilence);
+    Probe(ProbeEvent::Stage::kSent);
     Snapshot snapshot;
     snapshot.services.push_back(Take());
     snapshot.services.back().retry_budget_balance = 9.5;
+    snapshot.services.back().admission.calls = 3;
+    snapshot.services.back().admission.breaker = "half_open";
+    snapshot.services.back().admission.throttle_probability = 0.25;
+    snapshot.services.back().admission.concurrency_limit = 40;
     snapshot.services.push_back(ServiceMetrics("stock", 1).Snapshot({}, 1));
     snapshot.services.back().discovery_error = "no such host";
     snapshot.services.back().discovery_failures = 4;
@@ -589,6 +734,32 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
                   {{"grpc_target", "cart"}, {"grpc_method", "/shop.Cart/Add"}}),
             1);
   EXPECT_EQ(value("mesh_retry_budget_balance", {{"grpc_target", "cart"}}), 9.5);
+  EXPECT_EQ(value("mesh_refusals_total", {{"grpc_target", "cart"},
+                                          {"guard", "breaker"},
+                                          {"mode", "observe"}}),
+            1);
+  EXPECT_EQ(value("mesh_health_changes_total", {{"grpc_target", "cart"},
+                                                {"to", "suspect"},
+                                                {"cause", "silence"},
+                                                {"mode", "enforce"}}),
+            1);
+  EXPECT_EQ(value("mesh_endpoint_health", {{"grpc_target", "cart"},
+                                           {"address", "10.0.0.1:80"},
+                                           {"health", "healthy"}}),
+            1);
+  EXPECT_EQ(value("mesh_endpoint_share",
+                  {{"grpc_target", "cart"}, {"address", "10.0.0.1:80"}}),
+            1);
+  EXPECT_EQ(
+      value("mesh_probes_total", {{"grpc_target", "cart"}, {"stage", "sent"}}),
+      1);
+  EXPECT_EQ(value("mesh_calls_in_flight", {{"grpc_target", "cart"}}), 3);
+  EXPECT_EQ(value("mesh_breaker_state",
+                  {{"grpc_target", "cart"}, {"state", "half_open"}}),
+            1);
+  EXPECT_EQ(value("mesh_throttle_probability", {{"grpc_target", "cart"}}),
+            0.25);
+  EXPECT_EQ(value("mesh_concurrency_limit", {{"grpc_target", "cart"}}), 40);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "cart"}}), 0);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "stock"}}), 1);
   EXPECT_EQ(value("mesh_config_reloads_total", {}), 2);
