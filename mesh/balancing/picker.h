@@ -25,6 +25,8 @@ struct PickTrace {
   int considered = 0;
   bool preferred_untried = false;  // Some ready endpoint was passed over
                                    // because this call had tried it.
+  bool by_health = false;          // Some endpoint was not available() in full,
+                                   // or at its limit: the pick looked closer.
 };
 
 // What one pick may use.

@@ -9,19 +9,72 @@
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 
 namespace mesh::call {
 
 using balancing::PickResult;
+using config::Guard;
+using config::Mode;
 using telemetry::AttemptReason;
 using telemetry::PickEvent;
+
+namespace {
+
+// Failed attempts that are remembered by address: the first ones and the last.
+constexpr size_t kMostFailures = 5;
+
+// "3.2 ms", "412 ms", "1.52 s": for a person.
+std::string Brief(absl::Duration duration) {
+  const double seconds = absl::ToDoubleSeconds(duration);
+  if (seconds < 0.01) return absl::StrFormat("%.1f ms", seconds * 1e3);
+  if (seconds < 1) return absl::StrFormat("%.0f ms", seconds * 1e3);
+  return absl::StrFormat("%.2f s", seconds);
+}
+
+bool Forbids(std::optional<absl::Duration> pushback) {
+  return pushback.has_value() &&
+         (*pushback < absl::ZeroDuration() || *pushback > kMaxPushback);
+}
+
+}  // namespace
+
+// What guards say, told on.
+class CallMachine::Refusals final : public resilience::Admission::Listener {
+ public:
+  Refusals(const CallMachine* machine, absl::Time now)
+      : machine_(machine), now_(now) {}
+
+  void OnRefusal(const resilience::Refusal& refusal) override {
+    if (!refusal.observed) why_ = refusal.why;
+    if (machine_->plan_.observer == nullptr) return;
+    telemetry::RefusalEvent event;
+    event.guard = refusal.guard;
+    event.observed = refusal.observed;
+    event.time = now_;
+    event.code = refusal.code;
+    event.why = refusal.why;
+    machine_->plan_.observer->OnRefusal(*machine_->info_, event);
+  }
+
+  // Of the last refusal that is enforced.
+  const std::string& why() const { return why_; }
+
+ private:
+  const CallMachine* const machine_;
+  const absl::Time now_;
+  std::string why_;
+};
 
 // ---- Events, in the order of a call's life ----
 
 Action CallMachine::Start(const Moment& moment) {
   assert(state_ == State::kNew);
   plan_.budget->OnCall();
+  if (plan_.health != nullptr && plan_.health->Due(moment.now)) {
+    plan_.health->Tick(moment.endpoints, moment.now, moment.random);
+  }
   if (plan_.observer != nullptr && plan_.observer->WantsPicks()) {
     wants_picks_ = true;
     telemetry::CallStartEvent event;
@@ -30,72 +83,94 @@ Action CallMachine::Start(const Moment& moment) {
     event.idempotent = plan_.idempotent;
     event.wait_for_ready = plan_.wait_for_ready;
     event.replayable = plan_.replayable;
+    event.unary = plan_.unary;
     plan_.observer->OnCallStart(*info_, event);
   }
-  return PickAndStart(moment);
+  if (ABSL_PREDICT_FALSE(plan_.policy->fault.mode != Mode::kOff)) {
+    std::optional<Action> fault = InjectFaults(moment);
+    if (fault.has_value()) return *std::move(fault);
+  }
+  return Enter(moment);
 }
 
-Action CallMachine::OnAttemptDone(int, const AttemptOutcome& outcome,
+Action CallMachine::OnAttemptDone(int attempt, const AttemptOutcome& outcome,
                                   const Moment& moment) {
-  assert(state_ == State::kAttempting);
-  EndAttempt(outcome, moment.now);
+  size_t index = 0;
+  while (index < running_.size() && running_[index].number != attempt) ++index;
+  if (ABSL_PREDICT_FALSE(index == running_.size())) return GoOn(attempt);
+  cluster::LiveEndpoint* const endpoint = running_[index].endpoint;
+  EndAttempt(index, outcome, /*given_up=*/false, moment.now);
   if (outcome.code == absl::StatusCode::kOk) {
-    return Finish(outcome.code, moment.now);
+    return Finish(attempt, outcome.code, moment.now);
   }
   last_code_ = outcome.code;
+  last_attempt_ = attempt;
 
   // What ends the call whatever the policy says.
-  if (cancelled_) return Refuse(Verdict::kCancelled, outcome.code, moment);
-  if (outcome.committed) {
-    return Refuse(Verdict::kCommitted, outcome.code, moment);
+  std::optional<Verdict> end;
+  if (cancelled_) {
+    end = Verdict::kCancelled;
+  } else if (outcome.committed || committed_) {
+    end = Verdict::kCommitted;
+  } else if (!plan_.replayable) {
+    end = Verdict::kNotRetryable;
+  } else if (moment.now >= info_->deadline) {
+    end = Verdict::kDeadline;
   }
-  if (!plan_.replayable) {
-    return Refuse(Verdict::kNotRetryable, outcome.code, moment);
-  }
-  if (moment.now >= info_->deadline) {
-    return Refuse(Verdict::kDeadline, outcome.code, moment);
+  if (end.has_value()) {
+    return Refuse(*end, attempt, outcome.code, Pause(), moment);
   }
 
   // Only a call that goes on needs to know where it has been.
-  tried_.push_back(endpoint_);
+  tried_.push_back(endpoint);
   if (outcome.never_sent) {
-    std::optional<Action> again = RetryTransparently(outcome.code, moment);
+    ++unseen_;
+    std::optional<Action> again =
+        RetryTransparently(attempt, outcome.code, moment);
     if (again.has_value()) return *std::move(again);
-  } else {
-    ++previous_attempts_;
   }
-  return RetryByPolicy(outcome, moment);
+  return running_.empty() ? RetryByPolicy(attempt, outcome, moment)
+                          : GoOnWithout(attempt, outcome, moment);
 }
 
-Action CallMachine::OnCommitted(int attempt, const Moment&) {
-  Action action;
-  action.kind = Action::Kind::kGoOn;
-  action.attempt = attempt;
+Action CallMachine::OnCommitted(int attempt, const Moment& moment) {
+  const auto it =
+      std::find_if(running_.begin(), running_.end(),
+                   [attempt](const Attempt& a) { return a.number == attempt; });
+  if (it == running_.end()) return GoOn(attempt);
+  committed_ = true;
+  hedge_at_ = absl::InfiniteFuture();
+  const Attempt committed = *it;
+  const bool others = running_.size() > 1;
+  running_.erase(it);
+  GiveUp(/*another_counts=*/true, moment.now);
+  running_.push_back(committed);
+  Action action = GoOn(attempt);
+  action.cancel_others = others;
   return action;
 }
 
-bool CallMachine::retried_in_vain() const {
-  return finished() && attempts_ > 1 && last_code_ != absl::StatusCode::kOk;
-}
-
-std::string CallMachine::Story(absl::Time now) const {
-  return absl::StrCat(info_->service, ": ", attempts_, " attempts in ",
-                      absl::FormatDuration(now - info_->start));
-}
-
 std::optional<Action> CallMachine::OnTimer(const Moment& moment) {
-  if (state_ != State::kBackingOff && state_ != State::kWaiting) {
-    return std::nullopt;
+  switch (state_) {
+    case State::kNew:
+    case State::kFinished:
+      return std::nullopt;
+    case State::kAttempting:
+      if (hedge_at_ == absl::InfiniteFuture()) return std::nullopt;
+      return moment.now < hedge_at_ ? GoOn(attempts_) : Hedge(moment);
+    case State::kDelayed:
+    case State::kBackingOff:
+    case State::kWaiting:
+      break;
   }
   if (moment.now < timer_at_) {
-    Action action;
-    action.kind = state_ == State::kWaiting ? Action::Kind::kWait
-                                            : Action::Kind::kSetTimer;
-    action.at = timer_at_;
-    return action;
+    return Rest(state_ == State::kWaiting ? Action::Kind::kWait
+                                          : Action::Kind::kSetTimer,
+                timer_at_);
   }
   if (moment.now >= info_->deadline) return FailAtDeadline(moment.now);
-  return PickAndStart(moment);
+  if (state_ != State::kDelayed) return PickAndStart(moment);
+  return abort_.has_value() ? Abort(*abort_, moment.now) : Enter(moment);
 }
 
 std::optional<Action> CallMachine::OnEndpointsChanged(const Moment& moment) {
@@ -106,43 +181,113 @@ std::optional<Action> CallMachine::OnEndpointsChanged(const Moment& moment) {
 
 std::optional<Action> CallMachine::OnCancelled(const Moment& moment) {
   switch (state_) {
-    case State::kAttempting:
-      cancelled_ = true;
-      return std::nullopt;
-    case State::kBackingOff:
-      return Fail(absl::CancelledError("cancelled before it was retried"),
-                  moment.now);
-    case State::kWaiting:
-      return Fail(absl::CancelledError(
-                      absl::StrCat("cancelled while it waited for an endpoint "
-                                   "of service '",
-                                   info_->service, "'")),
-                  moment.now);
     case State::kNew:
     case State::kFinished:
       return std::nullopt;
+    case State::kAttempting:
+      cancelled_ = true;
+      hedge_at_ = absl::InfiniteFuture();
+      return std::nullopt;
+    case State::kDelayed:
+      return Fail(absl::StatusCode::kCancelled,
+                  "cancelled during an injected delay", moment.now);
+    case State::kBackingOff:
+      return Fail(absl::StatusCode::kCancelled, "cancelled before a retry",
+                  moment.now);
+    case State::kWaiting:
+      return Fail(absl::StatusCode::kCancelled,
+                  "cancelled while it waited for an endpoint", moment.now);
   }
   return std::nullopt;
 }
 
 void CallMachine::Abandon(absl::Time now) {
   if (state_ == State::kNew || state_ == State::kFinished) return;
-  if (state_ == State::kAttempting) {
-    AttemptOutcome outcome;
-    outcome.code = absl::StatusCode::kCancelled;
-    EndAttempt(outcome, now);
-  }
+  cancelled_ = true;
+  GiveUp(/*another_counts=*/false, now);
   End(absl::StatusCode::kCancelled, now);
+}
+
+// ---- Before the first attempt ----
+
+std::optional<Action> CallMachine::InjectFaults(const Moment& moment) {
+  const config::FaultOptions& fault = plan_.policy->fault;
+  const auto drawn = [&moment](double share) {
+    return share > 0 && moment.random->Unit() < share;
+  };
+  abort_ = plan_.abort_by_header;
+  if (!abort_.has_value() && drawn(fault.abort_share)) {
+    abort_ = fault.abort_code;
+  }
+  std::optional<absl::Duration> delay = plan_.delay_by_header;
+  if (!delay.has_value() && drawn(fault.delay_share)) delay = fault.delay;
+  if (delay.has_value() && *delay <= absl::ZeroDuration()) delay.reset();
+
+  const bool enforced = fault.mode == Mode::kEnforce;
+  if (plan_.observer != nullptr && delay.has_value()) {
+    telemetry::RefusalEvent event;
+    event.guard = Guard::kFault;
+    event.observed = !enforced;
+    event.time = moment.now;
+    event.code = absl::StatusCode::kOk;
+    event.delay = *delay;
+    plan_.observer->OnRefusal(*info_, event);
+  }
+  if (enforced && delay.has_value()) {
+    state_ = State::kDelayed;
+    return Rest(Action::Kind::kSetTimer,
+                std::min(moment.now + *delay, info_->deadline));
+  }
+  if (!abort_.has_value()) return std::nullopt;
+  if (enforced) return Abort(*abort_, moment.now);
+  if (plan_.observer != nullptr) {
+    telemetry::RefusalEvent event;
+    event.guard = Guard::kFault;
+    event.observed = true;
+    event.time = moment.now;
+    event.code = *abort_;
+    plan_.observer->OnRefusal(*info_, event);
+  }
+  return std::nullopt;
+}
+
+Action CallMachine::Abort(absl::StatusCode code, absl::Time now) {
+  const std::string why =
+      absl::StrCat("fault injected: ", absl::StatusCodeToString(code));
+  if (plan_.observer != nullptr) {
+    telemetry::RefusalEvent event;
+    event.guard = Guard::kFault;
+    event.time = now;
+    event.code = code;
+    event.why = why;
+    plan_.observer->OnRefusal(*info_, event);
+  }
+  return Fail(code, why, now);
+}
+
+Action CallMachine::Enter(const Moment& moment) {
+  if (plan_.admission != nullptr) {
+    Refusals refusals(this, moment.now);
+    const std::optional<resilience::Refusal> refusal =
+        plan_.admission->Admit(info_->method, plan_.policy->rate_limit,
+                               moment.now, moment.random, &refusals, &ticket_);
+    if (ABSL_PREDICT_FALSE(refusal.has_value())) {
+      return Fail(refusal->code, refusal->why, moment.now);
+    }
+    admitted_ = true;
+  }
+  return PickAndStart(moment);
 }
 
 // ---- Choosing an endpoint ----
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Pick(
     absl::Span<const cluster::LiveEndpoint* const> tried,
-    const Moment& moment) {
+    const cluster::LiveEndpoint* elsewhere_than, const Moment& moment) {
   Choice choice;
   balancing::PickArgs args;
   args.tried = tried;
+  args.elsewhere_than = elsewhere_than;
   args.wait_for_ready = plan_.wait_for_ready;
   args.random = moment.random;
   if (wants_picks_) {
@@ -155,19 +300,30 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Pick(
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Choose(
     const Moment& moment) {
-  Choice choice = Pick(tried_, moment);
+  Choice choice = Pick(tried_, nullptr, moment);
   if (ABSL_PREDICT_FALSE(!tried_.empty()) &&
       choice.result.kind == PickResult::Kind::kUse &&
       std::find(tried_.begin(), tried_.end(), choice.result.endpoint) !=
           tried_.end()) {
     // Every endpoint has been tried. The next round begins elsewhere than the
     // last one ended.
-    if (choice.result.endpoint == endpoint_ && tried_.size() > 1) {
+    if (choice.result.endpoint == tried_.back() && tried_.size() > 1) {
       Decline(choice, moment);
-      choice = Pick(absl::MakeConstSpan(&tried_.back(), 1), moment);
+      choice = Pick(absl::MakeConstSpan(&tried_.back(), 1), nullptr, moment);
     }
     choice.again = true;
   }
+  return choice;
+}
+
+CallMachine::Choice CallMachine::ChooseBeside(const Moment& moment) {
+  absl::InlinedVector<const cluster::LiveEndpoint*, 8> taken(tried_.begin(),
+                                                             tried_.end());
+  for (const Attempt& attempt : running_) taken.push_back(attempt.endpoint);
+  Choice choice = Pick(taken, running_.front().endpoint, moment);
+  choice.again = choice.result.kind == PickResult::Kind::kUse &&
+                 std::find(taken.begin(), taken.end(),
+                           choice.result.endpoint) != taken.end();
   return choice;
 }
 
@@ -191,29 +347,40 @@ Action CallMachine::PickAndStart(const Moment& moment) {
     case PickResult::Kind::kDrop:
       break;
   }
+  return FailToPick(choice, *choice.result.status, moment);
+}
+
+Action CallMachine::FailToPick(const Choice& choice, const absl::Status& status,
+                               const Moment& moment) {
   if (plan_.observer != nullptr) {
     Report(choice, PickEvent::Result::kFailed, moment);
   }
   // What a server or a connection said tells more than that there is none.
-  if (attempts_ > 0) return Finish(last_code_, moment.now);
-  return Fail(*choice.result.status, moment.now);
+  if (attempts_ > 0) return Finish(last_attempt_, last_code_, moment.now);
+  return Fail(status, moment.now);
 }
 
 Action CallMachine::Begin(const Choice& choice, const Moment& moment) {
   if (wants_picks_) Report(choice, PickEvent::Result::kUsed, moment);
-  if (choice.again) {
+  cluster::LiveEndpoint* const endpoint = choice.result.endpoint;
+  if (ABSL_PREDICT_FALSE(choice.again)) {
+    const cluster::LiveEndpoint* const last = tried_.back();
     tried_.clear();
-    if (choice.result.endpoint != endpoint_) tried_.push_back(endpoint_);
+    if (endpoint != last) tried_.push_back(last);
   }
   if (reason_ == AttemptReason::kTransparent) ++transparent_;
+  if (ABSL_PREDICT_FALSE(holds_wait_)) {
+    plan_.admission->EndWait();
+    holds_wait_ = false;
+  }
   ++attempts_;
   state_ = State::kAttempting;
-  endpoint_ = choice.result.endpoint;
-  attempt_start_ = moment.now;
+  endpoint_ = endpoint;
 
   Action action;
   action.kind = Action::Kind::kStartAttempt;
-  action.endpoint = endpoint_;
+  action.hedge = !running_.empty();
+  action.endpoint = endpoint;
   action.attempt = attempts_;
   action.at = info_->deadline;
   // Only an attempt that another can follow is cut short.
@@ -222,10 +389,29 @@ Action CallMachine::Begin(const Choice& choice, const Moment& moment) {
       plan_.idempotent) {
     action.at = std::min(action.at, moment.now + timeout);
   }
+  running_.push_back({endpoint, moment.now, attempts_, reason_,
+                      std::exchange(holds_retry_, false)});
+  if (plan_.health != nullptr) {
+    plan_.health->OnAttemptStart(endpoint, plan_.unary, moment.now);
+  }
+  if (ABSL_PREDICT_FALSE(plan_.policy->hedging.mode != Mode::kOff)) {
+    ArmHedge(moment.now);
+    action.timer = hedge_at_;
+  }
   return action;
 }
 
 Action CallMachine::Wait(const Choice& choice, const Moment& moment) {
+  if (!holds_wait_ && plan_.admission != nullptr) {
+    Refusals refusals(this, moment.now);
+    if (!plan_.admission->TryWait(&refusals)) {
+      return FailToPick(choice,
+                        absl::ResourceExhaustedError(
+                            absl::StrCat(info_->service, ": ", refusals.why())),
+                        moment);
+    }
+    holds_wait_ = true;
+  }
   if (choice.result.kind == PickResult::Kind::kFail) {
     unreachable_ = *choice.result.status;
   }
@@ -241,24 +427,27 @@ Action CallMachine::Wait(const Choice& choice, const Moment& moment) {
 
 // No server has seen the attempt that failed: it may be made again whatever
 // the method is, costs no server anything, and is not charged to the budget.
-// At once while there is an endpoint that the call has not tried, and once
-// more when there is none: a connection may have ended under the call whose
-// endpoint is well. After that a call that waits for ready backs off, for any
-// other the policy decides (nullopt).
-std::optional<Action> CallMachine::RetryTransparently(absl::StatusCode code,
+// At once while there is an endpoint that the call has not tried, and, if no
+// other attempt runs, once more when there is none: a connection may have
+// ended under the call whose endpoint is well. After that a call that waits
+// for ready backs off, for any other the policy decides (nullopt).
+std::optional<Action> CallMachine::RetryTransparently(int attempt,
+                                                      absl::StatusCode code,
                                                       const Moment& moment) {
+  const bool alone = running_.empty();
   const AttemptReason reason_before = reason_;
   reason_ = AttemptReason::kTransparent;
   if (transparent_ < kMaxTransparentRetries) {
-    const Choice choice = Choose(moment);
+    const Choice choice = alone ? Choose(moment) : ChooseBeside(moment);
     switch (choice.result.kind) {
       case PickResult::Kind::kUse:
-        if (choice.again && repeated_) break;
+        if (choice.again && (repeated_ || !alone)) break;
         repeated_ |= choice.again;
-        Decided(Verdict::kTransparent, code, Pause(), moment);
+        Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
         return Begin(choice, moment);
       case PickResult::Kind::kWait:
-        Decided(Verdict::kTransparent, code, Pause(), moment);
+        if (!alone) break;
+        Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
         return Wait(choice, moment);
       case PickResult::Kind::kFail:
       case PickResult::Kind::kDrop:
@@ -266,10 +455,10 @@ std::optional<Action> CallMachine::RetryTransparently(absl::StatusCode code,
     }
     Decline(choice, moment);
   }
-  if (plan_.wait_for_ready) {
+  if (plan_.wait_for_ready && alone) {
     Pause pause = NextBackoff(moment.random);
     pause.delay = std::min(pause.delay, info_->deadline - moment.now);
-    Decided(Verdict::kTransparent, code, pause, moment);
+    Decided(Verdict::kTransparent, attempt, code, pause, moment);
     return BackOff(pause.delay, moment.now);
   }
   reason_ = reason_before;
@@ -278,20 +467,18 @@ std::optional<Action> CallMachine::RetryTransparently(absl::StatusCode code,
 
 // Retry of what a server may have seen, as gRFC A6 has it. The budget is asked
 // last, so that it is charged only for a retry that is made.
-Action CallMachine::RetryByPolicy(const AttemptOutcome& outcome,
+Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
                                   const Moment& moment) {
   const config::RetryOptions& policy = plan_.policy->retry;
-  if (!plan_.idempotent ||
-      !(outcome.attempt_timed_out || policy.codes.Contains(outcome.code))) {
-    return Refuse(Verdict::kNotRetryable, outcome.code, moment);
+  const absl::StatusCode code = outcome.code;
+  if (!MayRetry(outcome)) {
+    return Refuse(Verdict::kNotRetryable, attempt, code, Pause(), moment);
   }
-  if (1 + retries_ >= policy.max_attempts) {
-    return Refuse(Verdict::kAttemptsExhausted, outcome.code, moment);
+  if (counted_attempts() >= policy.max_attempts) {
+    return Refuse(Verdict::kAttemptsExhausted, attempt, code, Pause(), moment);
   }
-  if (outcome.pushback.has_value() &&
-      (*outcome.pushback < absl::ZeroDuration() ||
-       *outcome.pushback > kMaxPushback)) {
-    return Refuse(Verdict::kPushedBack, outcome.code, moment);
+  if (pushed_back_ || Forbids(outcome.pushback)) {
+    return Refuse(Verdict::kPushedBack, attempt, code, Pause(), moment);
   }
 
   const AttemptReason reason_before = reason_;
@@ -316,8 +503,10 @@ Action CallMachine::RetryByPolicy(const AttemptOutcome& outcome,
   }
 
   std::optional<Verdict> refusal;
-  if (pause.delay >= info_->deadline - moment.now) {
+  if (TooLate(pause.delay, moment.now)) {
     refusal = Verdict::kDeadline;
+  } else if (!TryRetry(moment)) {
+    refusal = Verdict::kTooManyRetries;
   } else if (!plan_.budget->TryWithdraw(moment.now)) {
     refusal = Verdict::kBudgetExhausted;
   }
@@ -325,14 +514,55 @@ Action CallMachine::RetryByPolicy(const AttemptOutcome& outcome,
     if (at_once.has_value()) Decline(*at_once, moment);
     reason_ = reason_before;
     backoffs_ = backoffs_before;
-    Decided(*refusal, outcome.code, pause, moment);
-    return Finish(outcome.code, moment.now);
+    return Refuse(*refusal, attempt, code, pause, moment);
   }
 
   ++retries_;
-  Decided(Verdict::kRetry, outcome.code, pause, moment);
+  Decided(Verdict::kRetry, attempt, code, pause, moment);
   if (at_once.has_value()) return Begin(*at_once, moment);
   return BackOff(pause.delay, moment.now);
+}
+
+// As gRFC A6 has it for hedges: a failure that may be retried leaves the call
+// to the others, and the next hedge need not wait for its time; any other is
+// the call's. Pushback holds for all that would follow.
+Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
+                                const Moment& moment) {
+  if (!MayRetry(outcome) && !outcome.never_sent) {
+    return Refuse(Verdict::kNotRetryable, attempt, outcome.code, Pause(),
+                  moment);
+  }
+  Decided(Verdict::kGoOn, attempt, outcome.code, Pause(), moment);
+  if (Forbids(outcome.pushback)) {
+    pushed_back_ = true;
+    hedge_at_ = absl::InfiniteFuture();
+  } else if (hedge_at_ != absl::InfiniteFuture()) {
+    hedge_at_ = moment.now + outcome.pushback.value_or(absl::ZeroDuration());
+    if (hedge_at_ <= moment.now) return Hedge(moment);
+    if (hedge_at_ >= info_->deadline) hedge_at_ = absl::InfiniteFuture();
+  }
+  return GoOn(running_.front().number);
+}
+
+bool CallMachine::MayRetry(const AttemptOutcome& outcome) const {
+  return plan_.idempotent && (outcome.attempt_timed_out ||
+                              plan_.policy->retry.codes.Contains(outcome.code));
+}
+
+bool CallMachine::TooLate(absl::Duration delay, absl::Time now) const {
+  absl::Duration needed = delay;
+  if (plan_.latency != nullptr && info_->deadline != absl::InfiniteFuture()) {
+    const absl::Duration usual = plan_.latency->Quantile(0.5, now);
+    if (usual != absl::InfiniteDuration()) needed += usual;
+  }
+  return needed >= info_->deadline - now;
+}
+
+bool CallMachine::TryRetry(const Moment& moment) {
+  if (plan_.admission == nullptr) return true;
+  Refusals refusals(this, moment.now);
+  holds_retry_ = plan_.admission->TryRetry(&refusals);
+  return holds_retry_;
 }
 
 CallMachine::Pause CallMachine::NextBackoff(base::Random* random) {
@@ -355,11 +585,106 @@ Action CallMachine::BackOff(absl::Duration delay, absl::Time now) {
   return Rest(Action::Kind::kSetTimer, now + delay);
 }
 
+// ---- Hedging ----
+
+void CallMachine::ArmHedge(absl::Time now) {
+  hedge_at_ = absl::InfiniteFuture();
+  const config::HedgingOptions& policy = plan_.policy->hedging;
+  if (!plan_.idempotent || !plan_.replayable || !plan_.unary || pushed_back_ ||
+      counted_attempts() >= policy.max_attempts) {
+    return;
+  }
+  if (hedge_delay_ == absl::ZeroDuration()) {
+    // Once a call: all its hedges come in the same step.
+    if (policy.delay.has_value()) {
+      hedge_delay_ = *policy.delay;
+    } else if (plan_.latency != nullptr) {
+      hedge_delay_ = std::max(
+          plan_.latency->Quantile(policy.quantile, now) * policy.factor,
+          policy.min_delay);
+    } else {
+      hedge_delay_ = absl::InfiniteDuration();
+    }
+  }
+  if (policy.mode != Mode::kEnforce) return;
+  hedge_wait_ = hedge_delay_;
+  if (hedge_wait_ < info_->deadline - now) hedge_at_ = now + hedge_wait_;
+}
+
+// Another attempt beside those that run. When there is none to be had now, it
+// is asked for again, after twice as long each time.
+Action CallMachine::Hedge(const Moment& moment) {
+  hedge_at_ = absl::InfiniteFuture();
+  const int unanswered = running_.front().number;
+  const AttemptReason reason_before = reason_;
+  reason_ = AttemptReason::kHedge;
+  Pause pause;
+  pause.delay = hedge_delay_;
+  if (TooLate(absl::ZeroDuration(), moment.now)) {
+    Decided(Verdict::kDeadline, unanswered, absl::StatusCode::kOk, pause,
+            moment);
+    reason_ = reason_before;
+    return GoOn(unanswered);
+  }
+  std::optional<Verdict> refusal;
+  const Choice choice = ChooseBeside(moment);
+  if (choice.result.kind != PickResult::Kind::kUse || choice.again) {
+    refusal = Verdict::kGoOn;
+  } else if (!TryRetry(moment)) {
+    refusal = Verdict::kTooManyRetries;
+  } else if (!plan_.budget->TryWithdraw(moment.now)) {
+    refusal = Verdict::kBudgetExhausted;
+    if (std::exchange(holds_retry_, false)) plan_.admission->EndRetry();
+  }
+  if (!refusal.has_value()) {
+    Decided(Verdict::kHedge, unanswered, absl::StatusCode::kOk, pause, moment);
+    return Begin(choice, moment);
+  }
+  Decline(choice, moment);
+  Decided(*refusal, unanswered, absl::StatusCode::kOk, pause, moment);
+  reason_ = reason_before;
+  hedge_wait_ *= 2;
+  if (hedge_wait_ < info_->deadline - moment.now) {
+    hedge_at_ = moment.now + hedge_wait_;
+  }
+  return GoOn(unanswered);
+}
+
+// In observe mode, once it is known that the first attempt took as long.
+void CallMachine::ReportUnmadeHedge(const Attempt& attempt, absl::Time now) {
+  if (attempt.reason != AttemptReason::kFirst || plan_.observer == nullptr ||
+      hedge_delay_ == absl::ZeroDuration() ||
+      now - attempt.start < hedge_delay_) {
+    return;
+  }
+  telemetry::RetryEvent event;
+  event.verdict = Verdict::kHedge;
+  event.observed = true;
+  event.time = now;
+  event.attempt = attempt.number;
+  event.delay = hedge_delay_;
+  plan_.observer->OnRetryDecision(*info_, event);
+}
+
+// ---- What is to be done ----
+
 Action CallMachine::Rest(Action::Kind kind, absl::Time until) {
   timer_at_ = until;
   Action action;
   action.kind = kind;
   action.at = until;
+  return action;
+}
+
+Action CallMachine::GoOn(int attempt) const {
+  Action action;
+  action.kind = Action::Kind::kGoOn;
+  action.attempt = attempt;
+  if (state_ == State::kAttempting) {
+    action.timer = hedge_at_;
+  } else if (state_ != State::kFinished) {
+    action.timer = timer_at_;
+  }
   return action;
 }
 
@@ -381,54 +706,107 @@ void CallMachine::Report(const Choice& choice, PickEvent::Result result,
       event.candidate[i] = choice.trace->candidates[i].endpoint;
       event.in_flight[i] = choice.trace->candidates[i].in_flight;
     }
+    event.by_health = choice.trace->by_health;
   }
   event.random_state = choice.random_state;
   event.picker = moment.picker;
   plan_.observer->OnPick(*info_, event);
 }
 
-void CallMachine::EndAttempt(const AttemptOutcome& outcome, absl::Time now) {
+void CallMachine::EndAttempt(size_t index, const AttemptOutcome& outcome,
+                             bool given_up, absl::Time now) {
+  const Attempt attempt = running_[index];
+  running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
   if (plan_.observer != nullptr) {
     telemetry::AttemptEvent event;
-    event.attempt = attempts_;
-    event.reason = reason_;
-    event.endpoint = endpoint_;
-    event.start = attempt_start_;
+    event.attempt = attempt.number;
+    event.reason = attempt.reason;
+    event.endpoint = attempt.endpoint;
+    event.start = attempt.start;
     event.end = now;
     event.code = outcome.code;
     event.never_sent = outcome.never_sent;
     event.timed_out = outcome.attempt_timed_out;
-    event.committed = outcome.committed;
+    event.committed = outcome.committed || committed_;
+    event.local = outcome.local;
+    event.given_up = given_up;
     event.pushback = outcome.pushback;
     plan_.observer->OnAttemptEnd(*info_, event);
   }
-  endpoint_->Release();
+  if (plan_.health != nullptr) {
+    resilience::AttemptResult result;
+    result.code = outcome.code;
+    result.local = outcome.local;
+    result.never_sent = outcome.never_sent;
+    result.given_up =
+        given_up ||
+        (cancelled_ && outcome.code == absl::StatusCode::kCancelled);
+    result.unary = plan_.unary;
+    result.latency = now - attempt.start;
+    plan_.health->OnAttemptEnd(attempt.endpoint, result, now);
+  }
+  if (plan_.latency != nullptr && outcome.code == absl::StatusCode::kOk) {
+    plan_.latency->Record(now - attempt.start, now);
+  }
+  if (ABSL_PREDICT_FALSE(plan_.policy->hedging.mode == Mode::kObserve)) {
+    ReportUnmadeHedge(attempt, now);
+  }
+  if (ABSL_PREDICT_FALSE(attempt.holds_retry)) plan_.admission->EndRetry();
+  if (ABSL_PREDICT_FALSE(outcome.code != absl::StatusCode::kOk)) {
+    Remember(attempt, outcome.code);
+  }
+  attempt.endpoint->Release();
 }
 
-void CallMachine::Decided(Verdict verdict, absl::StatusCode code,
+void CallMachine::GiveUp(bool another_counts, absl::Time now) {
+  AttemptOutcome outcome;
+  outcome.code = absl::StatusCode::kCancelled;
+  outcome.local = true;
+  while (!running_.empty()) EndAttempt(0, outcome, another_counts, now);
+}
+
+void CallMachine::Remember(const Attempt& attempt, absl::StatusCode code) {
+  if (failures_.size() == kMostFailures) failures_.pop_back();
+  failures_.push_back(
+      {attempt.number, code, attempt.endpoint->endpoint().address});
+}
+
+void CallMachine::Decided(Verdict verdict, int attempt, absl::StatusCode code,
                           const Pause& pause, const Moment& moment) {
   if (plan_.observer == nullptr) return;
   telemetry::RetryEvent event;
   event.verdict = verdict;
   event.time = moment.now;
-  event.attempt = attempts_;
+  event.attempt = attempt;
   event.code = code;
   event.delay = pause.delay;
   event.random_state = pause.random_state;
   plan_.observer->OnRetryDecision(*info_, event);
 }
 
-Action CallMachine::Refuse(Verdict verdict, absl::StatusCode code,
-                           const Moment& moment) {
-  Decided(verdict, code, Pause(), moment);
-  return Finish(code, moment.now);
+Action CallMachine::Refuse(Verdict verdict, int attempt, absl::StatusCode code,
+                           const Pause& pause, const Moment& moment) {
+  stopped_ = verdict;
+  Decided(verdict, attempt, code, pause, moment);
+  return Finish(attempt, code, moment.now);
 }
 
-Action CallMachine::Finish(absl::StatusCode code, absl::Time now) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Finish(
+    int attempt, absl::StatusCode code, absl::Time now) {
+  if (ABSL_PREDICT_FALSE(!running_.empty())) {
+    GiveUp(/*another_counts=*/true, now);
+  }
   End(code, now);
   Action action;
-  action.attempt = attempts_;
+  action.attempt = attempt;
   return action;
+}
+
+Action CallMachine::Fail(absl::StatusCode code, absl::string_view why,
+                         absl::Time now) {
+  std::string message = absl::StrCat(info_->service, ": ", why);
+  if (attempts_ > 0) absl::StrAppend(&message, "; ", Account(now));
+  return Fail(absl::Status(code, message), now);
 }
 
 Action CallMachine::Fail(absl::Status status, absl::Time now) {
@@ -440,28 +818,118 @@ Action CallMachine::Fail(absl::Status status, absl::Time now) {
 }
 
 Action CallMachine::FailAtDeadline(absl::Time now) {
-  if (state_ == State::kBackingOff) {
-    return Fail(absl::DeadlineExceededError(absl::StrCat(
-                    "deadline exceeded before a retry could be made; the last "
-                    "of ",
-                    attempts_, " attempts ended with ",
-                    absl::StatusCodeToString(last_code_))),
-                now);
+  if (state_ == State::kDelayed) {
+    return Fail(absl::StatusCode::kDeadlineExceeded,
+                "deadline exceeded during an injected delay", now);
   }
-  std::string why = absl::StrCat("deadline exceeded while waiting for an ",
-                                 "endpoint of service '", info_->service, "'");
+  if (state_ == State::kBackingOff) {
+    return Fail(absl::StatusCode::kDeadlineExceeded,
+                "deadline exceeded before a retry could be made", now);
+  }
+  std::string why = "deadline exceeded while waiting for an endpoint";
   if (!unreachable_.ok()) absl::StrAppend(&why, ": ", unreachable_.message());
-  return Fail(absl::DeadlineExceededError(why), now);
+  return Fail(absl::StatusCode::kDeadlineExceeded, why, now);
 }
 
 void CallMachine::End(absl::StatusCode code, absl::Time now) {
   state_ = State::kFinished;
+  last_code_ = code;
+  hedge_at_ = absl::InfiniteFuture();
+  if (ABSL_PREDICT_FALSE(holds_wait_)) {
+    plan_.admission->EndWait();
+    holds_wait_ = false;
+  }
+  if (ABSL_PREDICT_FALSE(holds_retry_)) {
+    plan_.admission->EndRetry();
+    holds_retry_ = false;
+  }
+  if (admitted_) plan_.admission->OnCallEnd(ticket_, code, now);
   if (plan_.observer == nullptr) return;
   telemetry::CallEvent event;
   event.end = now;
   event.code = code;
   event.attempts = attempts_;
   plan_.observer->OnCallEnd(*info_, event);
+}
+
+// ---- What became of it ----
+
+bool CallMachine::retried_in_vain() const {
+  if (!finished() || last_code_ == absl::StatusCode::kOk || cancelled_) {
+    return false;
+  }
+  return counted_attempts() > 1 || stopped_ == Verdict::kBudgetExhausted ||
+         stopped_ == Verdict::kTooManyRetries ||
+         stopped_ == Verdict::kPushedBack;
+}
+
+std::string CallMachine::Story(absl::Time now) const {
+  return absl::StrCat(info_->service, ": ", Account(now));
+}
+
+std::string CallMachine::Account(absl::Time now) const {
+  std::string text =
+      absl::StrCat(attempts_, attempts_ == 1 ? " attempt" : " attempts", " in ",
+                   Brief(now - info_->start));
+  if (failures_.empty()) return text;
+  const Failure* last = &failures_.front();
+  for (const Failure& failure : failures_) {
+    if (failure.attempt == last_attempt_) last = &failure;
+  }
+  if (failures_.size() > 1) {
+    std::vector<Failure> tried = failures_;
+    std::sort(tried.begin(), tried.end(), [](const auto& a, const auto& b) {
+      return a.attempt < b.attempt;
+    });
+    for (size_t i = 0; i < tried.size(); ++i) {
+      absl::StrAppend(&text, i == 0 ? " (" : ", ");
+      if (i > 0 && tried[i].attempt > tried[i - 1].attempt + 1 &&
+          tried.size() == kMostFailures) {
+        absl::StrAppend(&text, "..., ");
+      }
+      absl::StrAppend(&text, tried[i].address);
+    }
+    absl::StrAppend(&text, ")");
+  }
+  absl::StrAppend(&text, attempts_ > 1 ? ", last " : ", ",
+                  absl::StatusCodeToString(last->code), " from ",
+                  last->address);
+  if (!stopped_.has_value()) return text;
+  switch (*stopped_) {
+    case Verdict::kTransparent:
+    case Verdict::kHedge:
+    case Verdict::kGoOn:
+    case Verdict::kRetry:
+      break;
+    case Verdict::kNotRetryable:
+      absl::StrAppend(&text, !plan_.replayable ? "; it cannot be sent again"
+                             : !plan_.idempotent
+                                 ? "; the method is not idempotent"
+                                 : "; this status is not retried");
+      break;
+    case Verdict::kCommitted:
+      absl::StrAppend(&text, "; a part of the answer was delivered");
+      break;
+    case Verdict::kAttemptsExhausted:
+      absl::StrAppend(&text, "; no more attempts are allowed");
+      break;
+    case Verdict::kBudgetExhausted:
+      absl::StrAppend(&text, "; retry budget exhausted");
+      break;
+    case Verdict::kTooManyRetries:
+      absl::StrAppend(&text, "; too many retries at once");
+      break;
+    case Verdict::kPushedBack:
+      absl::StrAppend(&text, "; a server said not to retry");
+      break;
+    case Verdict::kDeadline:
+      absl::StrAppend(&text, "; no time left for a retry");
+      break;
+    case Verdict::kCancelled:
+      absl::StrAppend(&text, "; cancelled by the caller");
+      break;
+  }
+  return text;
 }
 
 }  // namespace mesh::call

@@ -1,11 +1,16 @@
 #ifndef MESH_CALL_CALL_MACHINE_H_
 #define MESH_CALL_CALL_MACHINE_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mesh/balancing/picker.h"
@@ -149,11 +154,11 @@ class CallMachine {
 
   // Attempts begun.
   int attempts() const { return attempts_; }
-  // As `grpc-previous-rpc-attempts` is to say: attempts that a server may have
-  // seen, before the one that runs.
-  int previous_attempts() const { return previous_attempts_; }
-  // The endpoint of the attempt that runs or was the last. May be null. Valid
-  // while the attempt runs.
+  // As `grpc-previous-rpc-attempts` is to say with the attempt that was begun
+  // last: attempts before it that a server may have seen, hedged ones too.
+  int previous_attempts() const { return std::max(0, attempts_ - 1 - unseen_); }
+  // The endpoint of the attempt that was begun last. May be null. Valid while
+  // the attempt runs.
   cluster::LiveEndpoint* endpoint() const { return endpoint_; }
   bool finished() const { return state_ == State::kFinished; }
   // Once finished: it failed though it was tried more than once, or would have
@@ -169,10 +174,27 @@ class CallMachine {
 
   enum class State : uint8_t {
     kNew,
+    kDelayed,  // By an injected fault.
     kAttempting,
     kBackingOff,
     kWaiting,
     kFinished,
+  };
+
+  // One that runs.
+  struct Attempt {
+    cluster::LiveEndpoint* endpoint;  // Acquired.
+    absl::Time start;
+    int number;
+    telemetry::AttemptReason reason;
+    bool holds_retry;  // Admission::EndRetry() is owed.
+  };
+
+  // One that has failed, for Story().
+  struct Failure {
+    int attempt;
+    absl::StatusCode code;
+    std::string address;
   };
 
   // One pick and what an observer wants to know of it.
@@ -190,35 +212,74 @@ class CallMachine {
     uint64_t random_state = 0;
   };
 
+  class Refusals;
+
+  // Before the first attempt.
+  std::optional<Action> InjectFaults(const Moment& moment);
+  Action Abort(absl::StatusCode code, absl::Time now);
+  Action Enter(const Moment& moment);
+
   Choice Pick(absl::Span<const cluster::LiveEndpoint* const> tried,
+              const cluster::LiveEndpoint* elsewhere_than,
               const Moment& moment);
-  // Where the call goes next.
+  // Where the call goes next, while no attempt runs; beside those that do.
   Choice Choose(const Moment& moment);
+  Choice ChooseBeside(const Moment& moment);
   // Gives back what was chosen.
   void Decline(const Choice& choice, const Moment& moment);
 
   Action PickAndStart(const Moment& moment);
   Action Begin(const Choice& choice, const Moment& moment);
   Action Wait(const Choice& choice, const Moment& moment);
+  Action FailToPick(const Choice& choice, const absl::Status& status,
+                    const Moment& moment);
 
-  std::optional<Action> RetryTransparently(absl::StatusCode code,
+  std::optional<Action> RetryTransparently(int attempt, absl::StatusCode code,
                                            const Moment& moment);
-  Action RetryByPolicy(const AttemptOutcome& outcome, const Moment& moment);
+  Action RetryByPolicy(int attempt, const AttemptOutcome& outcome,
+                       const Moment& moment);
+  // An attempt has failed while others run.
+  Action GoOnWithout(int attempt, const AttemptOutcome& outcome,
+                     const Moment& moment);
+  bool MayRetry(const AttemptOutcome& outcome) const;
+  // Whether an attempt that begins after `delay` could hardly be answered
+  // before the deadline.
+  bool TooLate(absl::Duration delay, absl::Time now) const;
+  bool TryRetry(const Moment& moment);
   Pause NextBackoff(base::Random* random);
   Action BackOff(absl::Duration delay, absl::Time now);
+
+  // When the next hedge is due, now that an attempt begins.
+  void ArmHedge(absl::Time now);
+  Action Hedge(const Moment& moment);
+  void ReportUnmadeHedge(const Attempt& attempt, absl::Time now);
+
   // Nothing to do until then, but what may happen.
   Action Rest(Action::Kind kind, absl::Time until);
+  Action GoOn(int attempt) const;
 
   void Report(const Choice& choice, telemetry::PickEvent::Result result,
               const Moment& moment);
-  void EndAttempt(const AttemptOutcome& outcome, absl::Time now);
-  void Decided(Verdict verdict, absl::StatusCode code, const Pause& pause,
-               const Moment& moment);
-  Action Refuse(Verdict verdict, absl::StatusCode code, const Moment& moment);
-  Action Finish(absl::StatusCode code, absl::Time now);
+  // Ends what runs at `index`.
+  void EndAttempt(size_t index, const AttemptOutcome& outcome, bool given_up,
+                  absl::Time now);
+  // Of those that run, when the call does not want them any more.
+  void GiveUp(bool another_counts, absl::Time now);
+  void Remember(const Attempt& attempt, absl::StatusCode code);
+  void Decided(Verdict verdict, int attempt, absl::StatusCode code,
+               const Pause& pause, const Moment& moment);
+  Action Refuse(Verdict verdict, int attempt, absl::StatusCode code,
+                const Pause& pause, const Moment& moment);
+  Action Finish(int attempt, absl::StatusCode code, absl::Time now);
+  Action Fail(absl::StatusCode code, absl::string_view why, absl::Time now);
   Action Fail(absl::Status status, absl::Time now);
   Action FailAtDeadline(absl::Time now);
   void End(absl::StatusCode code, absl::Time now);
+
+  // Attempts that count against limits on them.
+  int counted_attempts() const { return attempts_ - transparent_; }
+  // "3 attempts in 412 ms (a, b, c), last UNAVAILABLE from c; ...".
+  std::string Account(absl::Time now) const;
 
   // Constant.
   const CallPlan plan_;
@@ -226,22 +287,38 @@ class CallMachine {
 
   State state_ = State::kNew;
   telemetry::AttemptReason reason_ = telemetry::AttemptReason::kFirst;
-  bool cancelled_ = false;  // While an attempt ran.
-  bool repeated_ = false;   // A transparent retry went to a tried endpoint.
+  bool cancelled_ = false;    // While an attempt ran.
+  bool committed_ = false;    // To the one attempt that runs.
+  bool pushed_back_ = false;  // By an attempt beside others.
+  bool repeated_ = false;     // A transparent retry went to a tried endpoint.
   bool wants_picks_ = false;
+  bool admitted_ = false;
+  bool holds_wait_ = false;   // Admission::EndWait() is owed.
+  bool holds_retry_ = false;  // EndRetry() is, for one that is to begin.
+  std::optional<absl::StatusCode> abort_;  // An injected fault.
+  // Why the call went no further, once an attempt has failed for good.
+  std::optional<Verdict> stopped_;
   int attempts_ = 0;
-  int previous_attempts_ = 0;
-  int retries_ = 0;      // By policy.
+  int unseen_ = 0;       // Of them ended, never sent.
   int transparent_ = 0;  // Transparent retries begun.
+  int retries_ = 0;      // By policy.
   int backoffs_ = 0;     // Since the start, or the last pushback.
   // What the last failed attempt said; the status when no other can be made.
+  // Once finished: what the call ended with.
   absl::StatusCode last_code_ = absl::StatusCode::kOk;
-  absl::Time attempt_start_;
-  absl::Time timer_at_;
+  int last_attempt_ = 0;
   cluster::LiveEndpoint* endpoint_ = nullptr;
+  absl::Time timer_at_;  // While it is delayed, backs off or waits.
+  absl::InlinedVector<Attempt, 2> running_;
+  // Of the next hedge. Else InfiniteFuture.
+  absl::Time hedge_at_ = absl::InfiniteFuture();
+  absl::Duration hedge_delay_;  // Zero: not known yet.
+  absl::Duration hedge_wait_;   // As that, but twice as long after each no.
+  resilience::Admission::Ticket ticket_;
   // Endpoints of this round of attempts, for comparison only: they may be
   // gone. When there is no other, a new round begins.
   absl::InlinedVector<const cluster::LiveEndpoint*, 4> tried_;
+  std::vector<Failure> failures_;
   absl::Status unreachable_;  // What a waiting call would have failed with.
 };
 

@@ -458,7 +458,7 @@ TEST_F(CallMachineTest, AWaitEndsAtTheDeadlineAndSaysForWhatItWaited) {
   const std::optional<Action> end = Machine().OnTimer(At());
   ASSERT_TRUE(end.has_value());
   EXPECT_EQ(end->status.code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_THAT(std::string(end->status.message()), HasSubstr("'cart'"));
+  EXPECT_THAT(std::string(end->status.message()), HasSubstr("cart: "));
   EXPECT_THAT(std::string(end->status.message()),
               HasSubstr("connection refused"));
   EXPECT_THAT(listener.events,

@@ -33,6 +33,7 @@ struct CallStartEvent {
   bool idempotent = false;
   bool wait_for_ready = false;
   bool replayable = false;
+  bool unary = true;
 };
 
 // Why an attempt was made.
@@ -64,6 +65,9 @@ struct PickEvent {
   // The random generator's state before the pick: with it and the loads, the
   // pick can be made again.
   uint64_t random_state = 0;
+  // Some endpoint was not available to it in full: the health and the limits
+  // of endpoints had a say.
+  bool by_health = false;
   // Which picker was asked: the identity that PickerEvent gives it.
   const void* picker = nullptr;
 };
@@ -84,12 +88,14 @@ struct AttemptEvent {
   std::optional<absl::Duration> pushback;
 };
 
-// What was decided after an attempt that failed.
+// What was decided after an attempt that failed; or, where `code` is OK, of a
+// hedge beside one that has not been answered.
 struct RetryEvent {
   enum class Verdict : uint8_t {
     kTransparent,   // Again at once: no server has seen it.
     kHedge,         // Another one beside it: it has not been answered.
-    kGoOn,          // Another attempt of the call runs.
+    kGoOn,          // Another attempt of the call runs. Of a hedge: there is
+                    // no other endpoint for it.
     kRetry,         // Again after `delay`.
     kNotRetryable,  // The method, the code or the call's kind forbids it.
     kCommitted,     // The caller has seen part of the answer.
@@ -102,10 +108,12 @@ struct RetryEvent {
   };
   Verdict verdict = Verdict::kNotRetryable;
   absl::Time time;
-  int attempt = 1;  // The one that failed.
+  int attempt = 1;  // The one that failed, or is not answered.
   absl::StatusCode code = absl::StatusCode::kOk;
-  absl::Duration delay;  // Until a retry, made or refused for want of time or
-                         // budget. Else zero.
+  // Until a retry, made or refused for want of time or budget. Of a hedge: how
+  // long an attempt is to be unanswered for it. Else zero.
+  absl::Duration delay;
+  bool observed = false;  // A hedge that would have been made.
   // Of the random generator before the delay was drawn. 0: nothing was drawn.
   uint64_t random_state = 0;
 };
@@ -121,9 +129,12 @@ struct RefusalEvent {
   config::Guard guard = config::Guard::kMaxCalls;
   bool observed = false;
   absl::Time time;
-  // What the call fails with. Empty when observed.
+  // What the call fails with. Of kMaxRetries: what it would not have failed
+  // with; of a fault that only delays the call: OK. `why` is empty when
+  // observed.
   absl::StatusCode code = absl::StatusCode::kResourceExhausted;
   absl::string_view why;
+  absl::Duration delay;  // Of a fault.
 };
 
 // The health of an endpoint has changed, or (`observed`) would have.
