@@ -1,7 +1,9 @@
 #include "mesh/config/builder.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,6 +48,98 @@ std::string MethodPatternError(absl::string_view pattern) {
   return "";
 }
 
+// Where the fields of a method's policy were given.
+struct Given {
+  const SourceMap& sources;
+  // By the field's own name ("retry.max_attempts"): its path in the narrowest
+  // policy that has it. A field that is absent is not there.
+  std::map<std::string, std::string> paths;
+};
+
+// Copies what a message says into options. A field that is absent changes
+// nothing, so a narrower policy goes over a wider one, and any over the
+// defaults.
+class Fields {
+ public:
+  explicit Fields(const google::protobuf::Message& message)
+      : Fields(message, "", "", nullptr) {}
+  // Also notes in `given` which fields there are; `path` is that of the policy,
+  // `group` that of the message in it ("retry"), empty for the policy itself.
+  Fields(const google::protobuf::Message& message, std::string path,
+         std::string group, Given* given)
+      : message_(message),
+        path_(std::move(path)),
+        group_(std::move(group)),
+        given_(given) {}
+
+  template <typename T>
+  const Fields& Get(const char* name, T* out) const {
+    const FieldDescriptor* field =
+        message_.GetDescriptor()->FindFieldByName(name);
+    const bool has = reflection().HasField(message_, field);
+    if (has) Read(*field, out);
+    if (given_ != nullptr) {
+      const std::string relative = FieldPath(group_, name);
+      const std::string path = FieldPath(path_, relative);
+      if (has || given_->sources.IsBad(path)) given_->paths[relative] = path;
+    }
+    return *this;
+  }
+
+ private:
+  using FieldDescriptor = google::protobuf::FieldDescriptor;
+
+  const google::protobuf::Reflection& reflection() const {
+    return *message_.GetReflection();
+  }
+  void Read(const FieldDescriptor& field, int* out) const {
+    // CheckRules() reports what does not fit.
+    *out = static_cast<int>(
+        std::min<uint32_t>(reflection().GetUInt32(message_, &field),
+                           std::numeric_limits<int>::max()));
+  }
+  void Read(const FieldDescriptor& field, uint64_t* out) const {
+    *out = reflection().GetUInt64(message_, &field);
+  }
+  void Read(const FieldDescriptor& field, double* out) const {
+    *out = reflection().GetDouble(message_, &field);
+  }
+  void Read(const FieldDescriptor& field, bool* out) const {
+    *out = reflection().GetBool(message_, &field);
+  }
+  void Read(const FieldDescriptor& field, std::string* out) const {
+    *out = reflection().GetString(message_, &field);
+  }
+  void Read(const FieldDescriptor& field, absl::Duration* out) const {
+    *out = ToDuration(static_cast<const google::protobuf::Duration&>(
+        reflection().GetMessage(message_, &field)));
+  }
+  void Read(const FieldDescriptor& field, Mode* out) const {
+    switch (reflection().GetEnumValue(message_, &field)) {
+      case v1::MODE_OFF:
+        *out = Mode::kOff;
+        return;
+      case v1::MODE_OBSERVE:
+        *out = Mode::kObserve;
+        return;
+      case v1::MODE_ENFORCE:
+        *out = Mode::kEnforce;
+        return;
+    }
+  }
+  template <typename T>
+  void Read(const FieldDescriptor& field, std::optional<T>* out) const {
+    T value{};
+    Read(field, &value);
+    *out = value;
+  }
+
+  const google::protobuf::Message& message_;
+  const std::string path_;
+  const std::string group_;
+  Given* const given_;
+};
+
 // A policy and where it is written.
 struct Layer {
   const v1::MethodPolicy* policy;
@@ -66,13 +160,11 @@ class Builder {
       options.services[name] = std::make_shared<const ServiceOptions>(
           BuildService(name, service, KeyPath("services", name)));
     }
-    const v1::Telemetry& telemetry = config.telemetry();
-    if (telemetry.has_max_methods()) {
-      options.telemetry.max_methods = telemetry.max_methods();
-    }
-    if (telemetry.has_max_endpoints()) {
-      options.telemetry.max_endpoints = telemetry.max_endpoints();
-    }
+    Fields(config.telemetry())
+        .Get("max_methods", &options.telemetry.max_methods)
+        .Get("max_endpoints", &options.telemetry.max_endpoints);
+    Fields(config.limits())
+        .Get("stream_retry_bytes", &options.limits.stream_retry_bytes);
     return options;
   }
 
@@ -103,12 +195,6 @@ class Builder {
     BuildAuthority(service, path, &options);
     if (service.load_balancing().policy() == v1::LoadBalancing::ROUND_ROBIN) {
       options.balancing = BalancingPolicy::kRoundRobin;
-    } else if (service.load_balancing().policy() !=
-               v1::LoadBalancing::LEAST_REQUEST) {
-      // Only code can say this: the reader knows the names.
-      Add({}, path, ".load_balancing.policy must be LEAST_REQUEST or ",
-          "ROUND_ROBIN, is ",
-          static_cast<int>(service.load_balancing().policy()));
     }
     BuildConnections(service.connections(), FieldPath(path, "connections"),
                      &options.connections);
@@ -116,13 +202,10 @@ class Builder {
       options.tls = BuildTls(service.tls(), FieldPath(path, "tls"));
     }
     BuildChannelArgs(service, FieldPath(path, "channel_args"), &options);
-    if (service.retry_budget().has_ratio()) {
-      options.retry_budget.ratio = service.retry_budget().ratio();
-    }
-    if (service.retry_budget().has_min_per_second()) {
-      options.retry_budget.min_per_second =
-          service.retry_budget().min_per_second();
-    }
+    Fields(service.retry_budget())
+        .Get("ratio", &options.retry_budget.ratio)
+        .Get("min_per_second", &options.retry_budget.min_per_second);
+    BuildGuards(service, path, &options.guards);
     BuildPolicies(service, path, &options);
     return options;
   }
@@ -228,9 +311,7 @@ class Builder {
   EndpointsFileOptions BuildEndpointsFile(const v1::EndpointsFile& file) {
     EndpointsFileOptions options;
     options.path = ResolvePath(file.path(), context_.file);
-    if (file.has_poll_interval()) {
-      options.poll_interval = ToDuration(file.poll_interval());
-    }
+    Fields(file).Get("poll_interval", &options.poll_interval);
     return options;
   }
 
@@ -238,12 +319,9 @@ class Builder {
     DnsOptions options;
     options.name = dns.name();
     options.port = static_cast<uint16_t>(dns.port());
-    if (dns.has_min_refresh()) {
-      options.min_refresh = ToDuration(dns.min_refresh());
-    }
-    if (dns.has_max_refresh()) {
-      options.max_refresh = ToDuration(dns.max_refresh());
-    }
+    Fields(dns)
+        .Get("min_refresh", &options.min_refresh)
+        .Get("max_refresh", &options.max_refresh);
     CheckOrder(options.min_refresh, FieldPath(path, "min_refresh"),
                options.max_refresh, FieldPath(path, "max_refresh"));
     if (!dns.name().empty()) {
@@ -298,22 +376,196 @@ class Builder {
 
   void BuildConnections(const v1::Connections& connections,
                         const std::string& path, ConnectionOptions* options) {
-    if (connections.has_ahead()) options->ahead = connections.ahead();
-    if (connections.has_connect_timeout()) {
-      options->connect_timeout = ToDuration(connections.connect_timeout());
-    }
-    if (connections.has_initial_backoff()) {
-      options->initial_backoff = ToDuration(connections.initial_backoff());
-    }
-    if (connections.has_max_backoff()) {
-      options->max_backoff = ToDuration(connections.max_backoff());
-    }
-    if (connections.has_drain_timeout()) {
-      options->drain_timeout = ToDuration(connections.drain_timeout());
-    }
+    Fields(connections)
+        .Get("ahead", &options->ahead)
+        .Get("connect_timeout", &options->connect_timeout)
+        .Get("initial_backoff", &options->initial_backoff)
+        .Get("max_backoff", &options->max_backoff)
+        .Get("drain_timeout", &options->drain_timeout);
     CheckOrder(options->initial_backoff, FieldPath(path, "initial_backoff"),
                options->max_backoff, FieldPath(path, "max_backoff"));
   }
+
+  // --- Guards ---
+
+  void BuildGuards(const v1::Service& service, const std::string& path,
+                   GuardOptions* options) {
+    BuildEjection(service.outlier_ejection(),
+                  FieldPath(path, "outlier_ejection"),
+                  &options->outlier_ejection);
+    BuildBlackHole(service, path, &options->black_hole);
+    BuildCaps(service.caps(), FieldPath(path, "caps"), &options->caps);
+
+    Fields(service.breaker())
+        .Get("mode", &options->breaker.mode)
+        .Get("failure_rate", &options->breaker.failure_rate)
+        .Get("slow_call", &options->breaker.slow_call)
+        .Get("slow_call_rate", &options->breaker.slow_call_rate)
+        .Get("window", &options->breaker.window)
+        .Get("min_calls", &options->breaker.min_calls)
+        .Get("open_for", &options->breaker.open_for)
+        .Get("probes", &options->breaker.probes);
+    Needs(service.breaker(), FieldPath(path, "breaker"), "slow_call_rate",
+          "slow_call");
+
+    Fields(service.throttle())
+        .Get("mode", &options->throttle.mode)
+        .Get("k", &options->throttle.k)
+        .Get("window", &options->throttle.window)
+        .Get("min_calls", &options->throttle.min_calls);
+
+    BuildConcurrency(service.adaptive_concurrency(),
+                     FieldPath(path, "adaptive_concurrency"),
+                     &options->adaptive_concurrency);
+
+    std::optional<Mode> mode;
+    std::optional<int> burst;
+    Fields(service.rate_limit())
+        .Get("mode", &mode)
+        .Get("per_second", &options->rate_limit.per_second)
+        .Get("burst", &burst);
+    FinishRateLimit(mode, burst, &options->rate_limit);
+    for (const char* field : {"mode", "burst"}) {
+      Needs(service.rate_limit(), FieldPath(path, "rate_limit"), field,
+            "per_second");
+    }
+  }
+
+  // Reports a field that is given without the one that it is of use with.
+  void Needs(const google::protobuf::Message& message, const std::string& path,
+             const char* field, const char* needed) {
+    const auto has = [&](const char* name) {
+      return message.GetReflection()->HasField(
+          message, message.GetDescriptor()->FindFieldByName(name));
+    };
+    const std::string field_path = FieldPath(path, field);
+    if (has(field) && !has(needed) && !sources_.IsBad(field_path) &&
+        !sources_.IsBad(FieldPath(path, needed))) {
+      Add(sources_.Find(field_path), field_path, " does nothing without ",
+          needed);
+    }
+  }
+
+  void BuildEjection(const v1::OutlierEjection& ejection,
+                     const std::string& path, OutlierEjectionOptions* options) {
+    Fields(ejection)
+        .Get("mode", &options->mode)
+        .Get("interval", &options->interval)
+        .Get("base_ejection_time", &options->base_ejection_time)
+        .Get("max_ejection_time", &options->max_ejection_time)
+        .Get("max_ejection_percent", &options->max_ejection_percent)
+        .Get("panic_threshold_percent", &options->panic_threshold_percent)
+        .Get("consecutive_failures", &options->consecutive_failures)
+        .Get("consecutive_gateway_failures",
+             &options->consecutive_gateway_failures)
+        .Get("consecutive_local_failures",
+             &options->consecutive_local_failures);
+    Fields(ejection.success_rate())
+        .Get("enabled", &options->success_rate.enabled)
+        .Get("stdev_factor", &options->success_rate.stdev_factor)
+        .Get("minimum_hosts", &options->success_rate.minimum_hosts)
+        .Get("request_volume", &options->success_rate.request_volume);
+    Fields(ejection.failure_percentage())
+        .Get("enabled", &options->failure_percentage.enabled)
+        .Get("threshold", &options->failure_percentage.threshold)
+        .Get("minimum_hosts", &options->failure_percentage.minimum_hosts)
+        .Get("request_volume", &options->failure_percentage.request_volume);
+    Fields(ejection.latency())
+        .Get("enabled", &options->latency.enabled)
+        .Get("factor", &options->latency.factor)
+        .Get("min_difference", &options->latency.min_difference)
+        .Get("minimum_hosts", &options->latency.minimum_hosts)
+        .Get("request_volume", &options->latency.request_volume);
+    CheckOrder(
+        options->base_ejection_time, FieldPath(path, "base_ejection_time"),
+        options->max_ejection_time, FieldPath(path, "max_ejection_time"));
+    // Beyond this, panic ignores that they are ejected.
+    const int most = 100 - options->panic_threshold_percent;
+    const std::string percent = FieldPath(path, "max_ejection_percent");
+    const std::string panic = FieldPath(path, "panic_threshold_percent");
+    if (options->max_ejection_percent > most &&
+        (ejection.has_max_ejection_percent() ||
+         ejection.has_panic_threshold_percent()) &&
+        options->max_ejection_percent <= 100 && most >= 0 &&
+        !sources_.IsBad(percent) && !sources_.IsBad(panic)) {
+      Add(sources_.Find(sources_.Has(percent) ? percent : panic), percent,
+          " must be at most 100 - panic_threshold_percent, ", most, ", is ",
+          options->max_ejection_percent);
+    }
+  }
+
+  void BuildBlackHole(const v1::Service& service,
+                      const std::string& service_path,
+                      BlackHoleOptions* options) {
+    const v1::BlackHole& black_hole = service.black_hole();
+    const std::string path = FieldPath(service_path, "black_hole");
+    Fields(black_hole)
+        .Get("mode", &options->mode)
+        .Get("min_silence", &options->min_silence)
+        .Get("latency_factor", &options->latency_factor)
+        .Get("probe_method", &options->probe_method)
+        .Get("ramp", &options->ramp)
+        .Get("keepalive_time", &options->keepalive_time)
+        .Get("keepalive_timeout", &options->keepalive_timeout);
+    absl::string_view method = options->probe_method;
+    const std::string method_path = FieldPath(path, "probe_method");
+    if (black_hole.probe_method().empty() && sources_.Has(method_path)) {
+      method = "";
+    }
+    const absl::string_view written = method;
+    if ((!absl::ConsumePrefix(&method, "/") ||
+         !MethodPatternError(method).empty() ||
+         absl::StrContains(method, '*')) &&
+        !sources_.IsBad(method_path)) {
+      Add(sources_.Find(method_path), method_path,
+          " must be \"/package.Service/Method\", is ", Quoted(written));
+    }
+    Needs(black_hole, path, "keepalive_timeout", "keepalive_time");
+    for (const char* field : {"keepalive_time", "keepalive_timeout"}) {
+      const std::string argument = absl::StrCat("grpc.", field, "_ms");
+      const std::string at = FieldPath(path, field);
+      if (sources_.Has(at) && service.channel_args().contains(argument)) {
+        Add(sources_.Find(at), service_path, " must have only one of ",
+            "black_hole.", field, " and the channel argument ", argument);
+      }
+    }
+  }
+
+  void BuildCaps(const v1::Caps& caps, const std::string& path,
+                 CapsOptions* options) {
+    Fields(caps)
+        .Get("mode", &options->mode)
+        .Get("max_calls", &options->max_calls)
+        .Get("max_calls_per_endpoint", &options->max_calls_per_endpoint)
+        .Get("max_waiting", &options->max_waiting)
+        .Get("max_retries", &options->max_retries);
+    if (options->max_calls > 0) {  // 0 is no bound.
+      CheckOrder(options->max_calls_per_endpoint,
+                 FieldPath(path, "max_calls_per_endpoint"), options->max_calls,
+                 FieldPath(path, "max_calls"));
+    }
+  }
+
+  void BuildConcurrency(const v1::AdaptiveConcurrency& concurrency,
+                        const std::string& path,
+                        AdaptiveConcurrencyOptions* options) {
+    Fields(concurrency)
+        .Get("mode", &options->mode)
+        .Get("initial_limit", &options->initial_limit)
+        .Get("min_limit", &options->min_limit)
+        .Get("max_limit", &options->max_limit)
+        .Get("latency_factor", &options->latency_factor);
+    if (concurrency.algorithm() == v1::AdaptiveConcurrency::AIMD) {
+      options->algorithm = AdaptiveConcurrencyOptions::Algorithm::kAimd;
+    }
+    const std::string initial = FieldPath(path, "initial_limit");
+    CheckOrder(options->min_limit, FieldPath(path, "min_limit"),
+               options->initial_limit, initial);
+    CheckOrder(options->initial_limit, initial, options->max_limit,
+               FieldPath(path, "max_limit"));
+  }
+
+  // --- TLS and channel arguments ---
 
   // The path of a file that the configuration names, checked to be readable.
   std::string TlsFile(const std::string& file, const std::string& path) {
@@ -376,7 +628,7 @@ class Builder {
     const GrpcServiceConfig grpc =
         BuildGrpcServiceConfig(service, FieldPath(path, "grpc_service_config"));
     const Layer widest{&service.policy(), FieldPath(path, "policy")};
-    CheckCodes(service.policy(), widest.path);
+    CheckLayer(widest);
     options->policy = Merge({widest}, grpc.Find(""));
 
     const std::string methods_path = FieldPath(path, "methods");
@@ -388,7 +640,7 @@ class Builder {
         Add(sources_.Find(layer.path), methods_path, ": ", Quoted(pattern), " ",
             error);
       }
-      CheckCodes(policy, layer.path);
+      CheckLayer(layer);
       methods.emplace(pattern, layer);
     }
     std::set<std::string> patterns;
@@ -408,6 +660,7 @@ class Builder {
       layers.push_back(widest);
       options->methods[pattern] = Merge(layers, grpc.Find(pattern));
     }
+    ReportUseless();
   }
 
   MethodOptions Merge(const std::vector<Layer>& layers,
@@ -416,63 +669,188 @@ class Builder {
     if (grpc != nullptr) {
       options.timeout = grpc->timeout.value_or(options.timeout);
       options.wait_for_ready = grpc->wait_for_ready;
-      if (grpc->retry.has_value()) {
+      if (grpc->retry.has_value()) {  // Also where it hedges.
         options.retry = *grpc->retry;
         options.idempotent = true;  // Its author asserted that.
       }
+      if (grpc->hedging.has_value()) options.hedging = *grpc->hedging;
     }
     // From the widest to the narrowest, each over the ones before.
-    std::string attempt_timeout_path, initial_path, max_path;
+    Given given{sources_, {}};
+    std::optional<Mode> rate_limit_mode, fault_mode;
+    std::optional<int> burst;
+    double abort_percent = 0, delay_percent = 0;
+    std::string abort_code;
     for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
       const v1::MethodPolicy& policy = *layer->policy;
-      const v1::RetryPolicy& retry = policy.retry();
-      const std::string retry_path = FieldPath(layer->path, "retry");
-      if (policy.has_timeout()) options.timeout = ToDuration(policy.timeout());
-      if (policy.has_idempotent()) options.idempotent = policy.idempotent();
-      if (policy.has_wait_for_ready()) {
-        options.wait_for_ready = policy.wait_for_ready();
-      }
-      if (retry.has_max_attempts()) {
-        options.retry.max_attempts = retry.max_attempts();
-      }
-      if (retry.codes_size() > 0) {
+      const auto fields = [&](const google::protobuf::Message& message,
+                              const char* group) {
+        return Fields(message, layer->path, group, &given);
+      };
+      fields(policy, "")
+          .Get("timeout", &options.timeout)
+          .Get("idempotent", &options.idempotent)
+          .Get("wait_for_ready", &options.wait_for_ready)
+          .Get("idle_timeout", &options.idle_timeout);
+      fields(policy.retry(), "retry")
+          .Get("max_attempts", &options.retry.max_attempts)
+          .Get("initial_backoff", &options.retry.initial_backoff)
+          .Get("max_backoff", &options.retry.max_backoff)
+          .Get("backoff_multiplier", &options.retry.backoff_multiplier)
+          .Get("attempt_timeout", &options.retry.attempt_timeout)
+          .Get("stream_bytes", &options.retry.stream_bytes);
+      if (policy.retry().codes_size() > 0) {
         options.retry.codes = StatusCodeSet();
-        for (const std::string& name : retry.codes()) {
+        for (const std::string& name : policy.retry().codes()) {
           if (const auto code = StatusCodeFromName(name)) {
             options.retry.codes = options.retry.codes.With(*code);
           }
         }
       }
-      if (retry.has_initial_backoff()) {
-        options.retry.initial_backoff = ToDuration(retry.initial_backoff());
-        initial_path = FieldPath(retry_path, "initial_backoff");
-      }
-      if (retry.has_max_backoff()) {
-        options.retry.max_backoff = ToDuration(retry.max_backoff());
-        max_path = FieldPath(retry_path, "max_backoff");
-      }
-      if (retry.has_backoff_multiplier()) {
-        options.retry.backoff_multiplier = retry.backoff_multiplier();
-      }
-      if (retry.has_attempt_timeout()) {
-        options.retry.attempt_timeout = ToDuration(retry.attempt_timeout());
-        attempt_timeout_path = FieldPath(retry_path, "attempt_timeout");
+      fields(policy.hedging(), "hedging")
+          .Get("mode", &options.hedging.mode)
+          .Get("delay", &options.hedging.delay)
+          .Get("quantile", &options.hedging.quantile)
+          .Get("factor", &options.hedging.factor)
+          .Get("min_delay", &options.hedging.min_delay)
+          .Get("max_attempts", &options.hedging.max_attempts);
+      fields(policy.rate_limit(), "rate_limit")
+          .Get("mode", &rate_limit_mode)
+          .Get("per_second", &options.rate_limit.per_second)
+          .Get("burst", &burst);
+      fields(policy.fault(), "fault")
+          .Get("mode", &fault_mode)
+          .Get("abort_percent", &abort_percent)
+          .Get("abort_code", &abort_code)
+          .Get("delay_percent", &delay_percent)
+          .Get("delay", &options.fault.delay)
+          .Get("by_header", &options.fault.by_header);
+    }
+    FinishRateLimit(rate_limit_mode, burst, &options.rate_limit);
+    FaultOptions& fault = options.fault;
+    fault.abort_share = abort_percent / 100;
+    fault.delay_share = delay_percent / 100;
+    fault.abort_code =
+        StatusCodeFromName(abort_code).value_or(fault.abort_code);
+    if (fault.abort_share > 0 || fault.delay_share > 0 || fault.by_header) {
+      fault.mode = fault_mode.value_or(Mode::kEnforce);
+    }
+    CheckPolicy(options, given);
+    return options;
+  }
+
+  // A limit acts once there is one.
+  static void FinishRateLimit(std::optional<Mode> mode,
+                              std::optional<int> burst,
+                              RateLimitOptions* options) {
+    if (options->per_second <= 0) return;
+    options->mode = mode.value_or(Mode::kEnforce);
+    options->burst =
+        burst.has_value() ? *burst : std::max(1.0, options->per_second);
+  }
+
+  // --- What contradicts itself ---
+
+  // What is written in one policy, whatever others say.
+  void CheckLayer(const Layer& layer) {
+    CheckCodes(*layer.policy, layer.path);
+    const v1::Hedging& hedging = layer.policy->hedging();
+    const std::string hedging_path = FieldPath(layer.path, "hedging");
+    for (const auto& [name, has] :
+         {std::make_pair("quantile", hedging.has_quantile()),
+          std::make_pair("factor", hedging.has_factor()),
+          std::make_pair("min_delay", hedging.has_min_delay())}) {
+      if (hedging.has_delay() && has) {
+        const std::string path = FieldPath(hedging_path, name);
+        Add(sources_.Find(path), path,
+            " is of an adaptive delay and has no place beside delay");
       }
     }
-    if (!attempt_timeout_path.empty() &&
-        options.retry.attempt_timeout >= options.timeout) {
-      Add(sources_.Find(attempt_timeout_path), attempt_timeout_path,
+    const std::string& code = layer.policy->fault().abort_code();
+    const std::string code_path = FieldPath(layer.path, "fault.abort_code");
+    if (!code.empty()) {
+      CheckCode(code, code_path, /*may_be_cancelled=*/true);
+    } else if (sources_.Has(code_path) && !sources_.IsBad(code_path)) {
+      Add(sources_.Find(code_path), code_path, " must not be empty");
+    }
+  }
+
+  // The policy of a method, or of all others, as it is in force.
+  void CheckPolicy(const MethodOptions& options, const Given& given) {
+    const auto path = [&](const char* field) {
+      const auto it = given.paths.find(field);
+      return it == given.paths.end() ? std::string() : it->second;
+    };
+    const RetryOptions& retry = options.retry;
+    const std::string attempt_timeout = path("retry.attempt_timeout");
+    if (!attempt_timeout.empty() && !sources_.IsBad(attempt_timeout) &&
+        retry.attempt_timeout >= options.timeout) {
+      Add(sources_.Find(attempt_timeout), attempt_timeout,
           " must be less than the method's timeout of ",
           DurationToText(options.timeout), ", is ",
-          DurationToText(options.retry.attempt_timeout));
+          DurationToText(retry.attempt_timeout));
     }
-    if (!initial_path.empty() || !max_path.empty()) {
-      CheckOrder(options.retry.initial_backoff,
-                 initial_path.empty() ? "initial_backoff" : initial_path,
-                 options.retry.max_backoff,
-                 max_path.empty() ? "max_backoff" : max_path);
+    const std::string initial = path("retry.initial_backoff");
+    const std::string max = path("retry.max_backoff");
+    if (!initial.empty() || !max.empty()) {
+      CheckOrder(retry.initial_backoff,
+                 initial.empty() ? "initial_backoff" : initial,
+                 retry.max_backoff, max.empty() ? "max_backoff" : max);
     }
-    return options;
+
+    const HedgingOptions& hedging = options.hedging;
+    if (hedging.mode != Mode::kOff) {
+      Judge(path("hedging.mode"), options.idempotent == false,
+            " must be off where idempotent is false: a hedge executes a call "
+            "twice");
+      const bool fixed = hedging.delay.has_value();
+      const absl::Duration delay = hedging.delay.value_or(hedging.min_delay);
+      const std::string delay_path =
+          path(fixed ? "hedging.delay" : "hedging.min_delay");
+      const bool late = delay >= options.timeout;
+      Judge(delay_path, late || delay >= retry.attempt_timeout,
+            absl::StrCat(
+                " must be less than the method's ",
+                late ? "timeout" : "retry.attempt_timeout", " of ",
+                DurationToText(late ? options.timeout : retry.attempt_timeout),
+                ", is ", DurationToText(delay)));
+    }
+    Judge(path("idle_timeout"), options.idle_timeout >= options.timeout,
+          absl::StrCat(" must be less than the method's timeout of ",
+                       DurationToText(options.timeout), ", is ",
+                       DurationToText(options.idle_timeout)));
+    for (const char* field : {"rate_limit.mode", "rate_limit.burst"}) {
+      Judge(path(field), path("rate_limit.per_second").empty(),
+            " does nothing without per_second");
+    }
+    Judge(path("fault.abort_code"), path("fault.abort_percent").empty(),
+          " does nothing without abort_percent");
+    Judge(path("fault.delay"), path("fault.delay_percent").empty(),
+          " does nothing without delay_percent");
+    Judge(path("fault.delay_percent"),
+          options.fault.delay_share > 0 && path("fault.delay").empty(),
+          " does nothing without delay");
+  }
+
+  // What a policy says may do nothing for one of the methods that it is for:
+  // another takes it back there. Only when it does nothing for any of them it
+  // is an error. Notes one method's part of that; `path` is empty when the
+  // field was not given.
+  void Judge(const std::string& path, bool useless, absl::string_view why) {
+    if (path.empty() || sources_.IsBad(path)) return;
+    Use& use = uses_[path];
+    if (!useless) {
+      use.any = true;
+    } else if (use.why_not.empty()) {
+      use.why_not = std::string(why);
+    }
+  }
+
+  void ReportUseless() {
+    for (const auto& [path, use] : uses_) {
+      if (!use.any) Add(sources_.Find(path), path, use.why_not);
+    }
+    uses_.clear();
   }
 
   void CheckCodes(const v1::MethodPolicy& policy, const std::string& path) {
@@ -487,24 +865,41 @@ class Builder {
     for (int i = 0; i < codes.size(); ++i) {
       const std::string at = IndexPath(codes_path, i);
       if (sources_.IsBad(at)) continue;
-      const std::optional<absl::StatusCode> code = StatusCodeFromName(codes[i]);
-      if (!code.has_value()) {
-        Add(sources_.Find(at), at,
-            " must be the name of a gRPC status code, is ", Quoted(codes[i]),
-            DidYouMeanStatus(codes[i]));
-      } else if (*code == absl::StatusCode::kOk ||
-                 *code == absl::StatusCode::kCancelled) {
-        Add(sources_.Find(at), at, " must be the code of a failure, is ",
-            codes[i]);
-      } else if (!seen.insert(codes[i]).second) {
+      if (CheckCode(codes[i], at, /*may_be_cancelled=*/false) &&
+          !seen.insert(codes[i]).second) {
         Add(sources_.Find(at), at, ": ", codes[i], " is given twice");
       }
     }
   }
 
+  // False, and a problem, if `name` is not that of a failure.
+  bool CheckCode(const std::string& name, const std::string& path,
+                 bool may_be_cancelled) {
+    const std::optional<absl::StatusCode> code = StatusCodeFromName(name);
+    if (!code.has_value()) {
+      Add(sources_.Find(path), path,
+          " must be the name of a gRPC status code, is ", Quoted(name),
+          DidYouMeanStatus(name));
+      return false;
+    }
+    if (*code == absl::StatusCode::kOk ||
+        (*code == absl::StatusCode::kCancelled && !may_be_cancelled)) {
+      Add(sources_.Find(path), path, " must be the code of a failure, is ",
+          name);
+      return false;
+    }
+    return true;
+  }
+
+  static std::string Text(absl::Duration value) {
+    return DurationToText(value);
+  }
+  static std::string Text(int value) { return absl::StrCat(value); }
+
   // Reports a lower bound above its upper one, where one of them is given.
-  void CheckOrder(absl::Duration low, const std::string& low_path,
-                  absl::Duration high, const std::string& high_path) {
+  template <typename T>
+  void CheckOrder(T low, const std::string& low_path, T high,
+                  const std::string& high_path) {
     if (low <= high || sources_.IsBad(low_path) || sources_.IsBad(high_path)) {
       return;
     }
@@ -512,8 +907,8 @@ class Builder {
                                                : sources_.Find(high_path);
     const absl::string_view name =
         absl::string_view(high_path).substr(high_path.rfind('.') + 1);
-    Add(at, low_path, " must be at most ", name, ", ", DurationToText(high),
-        ", is ", DurationToText(low));
+    Add(at, low_path, " must be at most ", name, ", ", Text(high), ", is ",
+        Text(low));
   }
 
   GrpcServiceConfig BuildGrpcServiceConfig(const v1::Service& service,
@@ -551,9 +946,16 @@ class Builder {
     return result;
   }
 
+  // Whether what a policy says does anything for any method.
+  struct Use {
+    bool any = false;
+    std::string why_not;  // For the first method for which it does nothing.
+  };
+
   BuildContext& context_;
   const SourceMap& sources_;
   Problems& problems_;
+  std::map<std::string, Use> uses_;  // Of one service, by path.
 };
 
 }  // namespace

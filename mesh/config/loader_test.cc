@@ -10,12 +10,13 @@
 #include <map>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
@@ -94,7 +95,7 @@ services:
         metadata: {version: "1.10", canary: "true"}
       - address: unix:/run/cart.sock
         locality: {region: eu, zone: eu-a, sub_zone: rack1}
-    load_balancing: {policy: ROUND_ROBIN}
+    load_balancing: {policy: round_robin}
     connections:
       ahead: 0
       connect_timeout: 1.5s
@@ -338,6 +339,108 @@ services:
   EXPECT_EQ(service.policy.wait_for_ready, true);
 }
 
+TEST(LoaderTest, TakesEachFieldInsideOfAMethodsPoliciesFromTheNarrowest) {
+  const ServiceOptions service = OnlyService(LoadText(R"(
+services:
+  shop:
+    endpoints: []
+    policy:
+      retry: {stream_bytes: 1000}
+      hedging: {mode: enforce, factor: 2, min_delay: 3ms}
+      rate_limit: {per_second: 2.5}
+      fault: {delay: 2s, abort_percent: 50, abort_code: ABORTED}
+      idle_timeout: 1m
+    methods:
+      shop.Cart/*:
+        hedging: {factor: 3, quantile: 0.9}
+        rate_limit: {mode: observe}
+        fault: {delay_percent: 1}
+      shop.Cart/Get:
+        retry: {stream_bytes: 0}
+        hedging: {mode: off, max_attempts: 3, delay: 7ms}
+        rate_limit: {per_second: 10, burst: 3}
+        fault: {mode: observe, by_header: true, abort_percent: 0}
+        idle_timeout: 1s
+)",
+                                                      "mesh.yaml"));
+  const MethodOptions& get = service.PolicyOf("/shop.Cart/Get");
+  EXPECT_EQ(get.retry.stream_bytes, 0u);
+  EXPECT_EQ(get.hedging.mode, Mode::kOff);
+  EXPECT_EQ(get.hedging.max_attempts, 3);
+  EXPECT_EQ(get.hedging.delay, absl::Milliseconds(7));
+  EXPECT_EQ(get.hedging.factor, 3) << "of *";
+  EXPECT_EQ(get.hedging.quantile, 0.9) << "of *";
+  EXPECT_EQ(get.hedging.min_delay, absl::Milliseconds(3)) << "of the service";
+  EXPECT_EQ(get.rate_limit.mode, Mode::kObserve) << "of *";
+  EXPECT_EQ(get.rate_limit.per_second, 10);
+  EXPECT_EQ(get.rate_limit.burst, 3);
+  EXPECT_EQ(get.fault.mode, Mode::kObserve);
+  EXPECT_EQ(get.fault.abort_share, 0);
+  EXPECT_EQ(get.fault.delay_share, 0.01) << "of *";
+  EXPECT_EQ(get.fault.delay, absl::Seconds(2)) << "of the service";
+  EXPECT_EQ(get.fault.abort_code, absl::StatusCode::kAborted)
+      << "of the service";
+  EXPECT_TRUE(get.fault.by_header);
+  EXPECT_EQ(get.idle_timeout, absl::Seconds(1));
+
+  const MethodOptions& add = service.PolicyOf("/shop.Cart/Add");
+  EXPECT_EQ(add.retry.stream_bytes, 1000u);
+  EXPECT_EQ(add.hedging.mode, Mode::kEnforce);
+  EXPECT_EQ(add.hedging.factor, 3);
+  EXPECT_EQ(add.rate_limit.mode, Mode::kObserve);
+  EXPECT_EQ(add.rate_limit.per_second, 2.5);
+  EXPECT_EQ(add.rate_limit.burst, 2.5) << "what a second allows";
+  EXPECT_EQ(add.fault.mode, Mode::kEnforce);
+  EXPECT_EQ(add.fault.abort_share, 0.5);
+  EXPECT_FALSE(add.fault.by_header);
+  EXPECT_EQ(add.idle_timeout, absl::Minutes(1));
+
+  EXPECT_EQ(service.policy.hedging.factor, 2);
+  EXPECT_EQ(service.policy.rate_limit.mode, Mode::kEnforce);
+  EXPECT_EQ(service.policy.fault.delay_share, 0);
+}
+
+TEST(LoaderTest, ARateLimitHoldsAtLeastOneCall) {
+  const ServiceOptions service = OnlyService(LoadText(
+      "services: {a: {endpoints: [], rate_limit: {per_second: 0.1}}}", "m"));
+  EXPECT_EQ(service.guards.rate_limit.mode, Mode::kEnforce);
+  EXPECT_EQ(service.guards.rate_limit.burst, 1);
+  EXPECT_EQ(service.policy.rate_limit.mode, Mode::kOff);
+}
+
+TEST(LoaderTest, ReadsTheHedgingPolicyOfAServiceConfig) {
+  const ServiceOptions service = OnlyService(LoadText(R"(
+services:
+  shop:
+    endpoints: []
+    methods:
+      shop.Pay/Pay: {idempotent: false}
+    grpc_service_config:
+      json: >
+        {"methodConfig": [
+          {"name": [{}], "hedgingPolicy": {"maxAttempts": 9,
+            "hedgingDelay": "0.5s",
+            "nonFatalStatusCodes": ["UNAVAILABLE", "INTERNAL"]}},
+          {"name": [{"service": "shop.Cart"}],
+            "hedgingPolicy": {"maxAttempts": 2}}]}
+)",
+                                                      "mesh.yaml"));
+  EXPECT_EQ(service.policy.idempotent, true) << "its author asserted that";
+  EXPECT_EQ(service.policy.hedging.mode, Mode::kEnforce);
+  EXPECT_EQ(service.policy.hedging.max_attempts, 5) << "gRPC's own limit";
+  EXPECT_EQ(service.policy.hedging.delay, absl::Milliseconds(500));
+  EXPECT_EQ(service.policy.retry.max_attempts, 5);
+  EXPECT_EQ(service.policy.retry.codes,
+            StatusCodeSet::Of(absl::StatusCode::kUnavailable)
+                .With(absl::StatusCode::kInternal));
+  EXPECT_EQ(service.PolicyOf("/shop.Pay/Pay").idempotent, false);
+
+  const MethodOptions& cart = service.PolicyOf("/shop.Cart/Get");
+  EXPECT_EQ(cart.hedging.delay, absl::Microseconds(100)) << "the least";
+  EXPECT_EQ(cart.hedging.max_attempts, 2);
+  EXPECT_EQ(cart.retry.max_attempts, 1) << "every status is final";
+}
+
 TEST(LoaderTest, TakesTheMethodsWithARetryPolicyInAServiceConfigAsIdempotent) {
   const ServiceOptions service = OnlyService(LoadText(R"(
 services:
@@ -555,13 +658,29 @@ INSTANTIATE_TEST_SUITE_P(
                 "mesh.yaml:4:23: services.cart.policy.timeout must be a "
                 "duration such as 250ms, 1.5s, 2m or 1h, is the string "
                 "\"-5s\""},
-        BadText{"UnknownName", Service("load_balancing: {policy: round_robin}"),
+        BadText{"UnknownName", Service("load_balancing: {policy: round-robin}"),
                 "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
-                "LEAST_REQUEST or ROUND_ROBIN, is the string \"round_robin\", "
-                "did you mean \"ROUND_ROBIN\"?"},
+                "least_request or round_robin, is the string \"round-robin\", "
+                "did you mean \"round_robin\"?"},
         BadText{"NumberForAName", Service("load_balancing: {policy: 1}"),
                 "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
-                "LEAST_REQUEST or ROUND_ROBIN, is 1"},
+                "least_request or round_robin, is 1"},
+        BadText{"BooleanForAName", Service("load_balancing: {policy: false}"),
+                "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
+                "least_request or round_robin, is false"},
+        BadText{"TrueForAMode", Service("caps: {mode: true}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is true"},
+        BadText{"UnknownMode", Service("caps: {mode: shadow}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is the string \"shadow\""},
+        BadText{"UnspecifiedMode", Service("caps: {mode: unspecified}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is the string \"unspecified\""},
+        BadText{"NameOfTheSchema", Service("caps: {mode: MODE_ENFORCE}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is the string \"MODE_ENFORCE\", did you mean "
+                "\"enforce\"?"},
         BadText{"NullElement", Endpoints("\n    -\n"),
                 "mesh.yaml:4:5: services.cart.endpoints[0] must be an address "
                 "or a map, is empty"},
@@ -608,6 +727,37 @@ INSTANTIATE_TEST_SUITE_P(
                 "mesh.yaml:4:23: services.cart.policy.timeout must be a "
                 "duration such as 250ms, 1.5s, 2m or 1h, is the string "
                 "\"99999999999999999999h\""},
+        BadText{"BeyondALongInteger",
+                "limits: {stream_retry_bytes: 18446744073709551616}",
+                "mesh.yaml:1:30: limits.stream_retry_bytes must be in "
+                "0..17179869184, is 18446744073709551616"},
+        BadText{"MoreThanAnIntegerHolds",
+                "limits: {stream_retry_bytes: 18446744073709551615}",
+                "mesh.yaml:1:30: limits.stream_retry_bytes must be in "
+                "0..17179869184, is 18446744073709551615"},
+        BadText{"NegativeLongInteger", "limits: {stream_retry_bytes: -1}",
+                "mesh.yaml:1:30: limits.stream_retry_bytes must be in "
+                "0..17179869184, is -1"},
+        BadText{"EjectionShareOfZero",
+                Service("outlier_ejection: {max_ejection_percent: 0}"),
+                "mesh.yaml:4:46: services.cart.outlier_ejection."
+                "max_ejection_percent must be in 1..100, is 0"},
+        BadText{"FailureRateOfZero", Service("breaker: {failure_rate: 0}"),
+                "mesh.yaml:4:29: services.cart.breaker.failure_rate must be in "
+                "0.01..1, is 0"},
+        BadText{"FailureRateInPercent", Service("breaker: {failure_rate: 50}"),
+                "mesh.yaml:4:29: services.cart.breaker.failure_rate must be in "
+                "0.01..1, is 50"},
+        BadText{"RateOfZero", Service("rate_limit: {per_second: 0}"),
+                "mesh.yaml:4:30: services.cart.rate_limit.per_second must be "
+                "in 0.001..1000000000, is 0"},
+        BadText{"BurstOfZero", Service("rate_limit: {per_second: 1, burst: 0}"),
+                "mesh.yaml:4:40: services.cart.rate_limit.burst must be in "
+                "1..1000000000, is 0"},
+        BadText{"PingsThatServersPunish",
+                Service("black_hole: {keepalive_time: 1s}"),
+                "mesh.yaml:4:34: services.cart.black_hole.keepalive_time must "
+                "be in 10s..24h, is 1s"},
         BadText{"PortZero", "services: {a: {dns: {name: b, port: 0}}}",
                 "mesh.yaml:1:37: services.a.dns.port must be in 1..65535, is "
                 "0"},
@@ -735,6 +885,248 @@ INSTANTIATE_TEST_SUITE_P(
                 "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
                 "2, column 15: methodConfig[0].timeout must be a string, is "
                 "5"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Contradiction, BadTextTest,
+    testing::Values(
+        BadText{"HedgeAfterTheTimeout",
+                Service("policy: {timeout: 1s, hedging: {mode: enforce, delay: "
+                        "1s}}"),
+                "mesh.yaml:4:59: services.cart.policy.hedging.delay must be "
+                "less than the method's timeout of 1s, is 1s"},
+        BadText{"HedgeAfterTheTimeoutOfTheAttempt",
+                Service("policy: {hedging: {mode: observe, delay: 1s}, retry: "
+                        "{attempt_timeout: 300ms}}"),
+                "mesh.yaml:4:46: services.cart.policy.hedging.delay must be "
+                "less than the method's retry.attempt_timeout of 300ms, is "
+                "1s"},
+        BadText{"LeastHedgeDelayAfterTheTimeout",
+                Service("policy: {hedging: {mode: enforce, min_delay: 2s}}\n"
+                        "    methods: {a.B/*: {timeout: 1s}}\n"
+                        "    grpc_service_config: {json: '{\"methodConfig\": "
+                        "[{\"name\": [{}], \"timeout\": \"1.5s\"}]}'}"),
+                "mesh.yaml:4:50: services.cart.policy.hedging.min_delay must "
+                "be less than the method's timeout of 1.5s, is 2s"},
+        BadText{"TwoKindsOfHedgeDelay",
+                Service("policy: {hedging: {delay: 1s, quantile: 0.9, factor: "
+                        "2, min_delay: 1ms}}"),
+                "mesh.yaml:4:45: services.cart.policy.hedging.quantile is of "
+                "an adaptive delay and has no place beside delay\n"
+                "mesh.yaml:4:58: services.cart.policy.hedging.factor is of an "
+                "adaptive delay and has no place beside delay\n"
+                "mesh.yaml:4:72: services.cart.policy.hedging.min_delay is of "
+                "an adaptive delay and has no place beside delay"},
+        BadText{"HedgingOfWhatIsNotIdempotent",
+                Service("policy: {idempotent: false, hedging: {mode: "
+                        "enforce}}"),
+                "mesh.yaml:4:49: services.cart.policy.hedging.mode must be off "
+                "where idempotent is false: a hedge executes a call twice"},
+        BadText{"HedgingOfWhatAWiderPolicySaysIsNotIdempotent",
+                Service("policy: {idempotent: false}\n"
+                        "    methods: {a.B/C: {hedging: {mode: enforce}}}"),
+                "mesh.yaml:5:39: services.cart.methods[\"a.B/C\"].hedging.mode "
+                "must be off where idempotent is false: a hedge executes a "
+                "call twice"},
+        BadText{"IdleTimeoutAboveTheTimeout",
+                Service("policy: {timeout: 5s, idle_timeout: 5s}"),
+                "mesh.yaml:4:41: services.cart.policy.idle_timeout must be "
+                "less than the method's timeout of 5s, is 5s"},
+        BadText{"EjectionTimes",
+                Service("outlier_ejection: {base_ejection_time: 10m}"),
+                "mesh.yaml:4:44: services.cart.outlier_ejection."
+                "base_ejection_time must be at most max_ejection_time, 5m, is "
+                "10m"},
+        BadText{"EjectionThatPanicUndoes",
+                Service("outlier_ejection: {max_ejection_percent: 60}"),
+                "mesh.yaml:4:46: services.cart.outlier_ejection."
+                "max_ejection_percent must be at most 100 - "
+                "panic_threshold_percent, 50, is 60"},
+        BadText{"PanicThatUndoesEjection",
+                Service("outlier_ejection: {panic_threshold_percent: 80}"),
+                "mesh.yaml:4:49: services.cart.outlier_ejection."
+                "max_ejection_percent must be at most 100 - "
+                "panic_threshold_percent, 20, is 30"},
+        BadText{"ProbeMethodWithoutASlash",
+                Service("black_hole: {probe_method: a.B/C}"),
+                "mesh.yaml:4:32: services.cart.black_hole.probe_method must be "
+                "\"/package.Service/Method\", is \"a.B/C\""},
+        BadText{"ProbeOfAllMethods",
+                Service("black_hole: {probe_method: /a.B/*}"),
+                "mesh.yaml:4:32: services.cart.black_hole.probe_method must be "
+                "\"/package.Service/Method\", is \"/a.B/*\""},
+        BadText{"EmptyProbeMethod", Service("black_hole: {probe_method: ''}"),
+                "mesh.yaml:4:32: services.cart.black_hole.probe_method must be "
+                "\"/package.Service/Method\", is \"\""},
+        BadText{"KeepaliveTimeoutWithoutKeepalive",
+                Service("black_hole: {keepalive_timeout: 5s}"),
+                "mesh.yaml:4:37: services.cart.black_hole.keepalive_timeout "
+                "does nothing without keepalive_time"},
+        BadText{"KeepaliveTwice",
+                Service("black_hole: {keepalive_time: 60s}\n    "
+                        "channel_args: {grpc.keepalive_time_ms: 60000}"),
+                "mesh.yaml:4:34: services.cart must have only one of "
+                "black_hole.keepalive_time and the channel argument "
+                "grpc.keepalive_time_ms"},
+        BadText{"EndpointCapAboveTheService",
+                Service("caps: {max_calls: 10, max_calls_per_endpoint: 11}"),
+                "mesh.yaml:4:51: services.cart.caps.max_calls_per_endpoint "
+                "must be at most max_calls, 10, is 11"},
+        BadText{"SlowCallRateWithoutSlowCall",
+                Service("breaker: {slow_call_rate: 0.5}"),
+                "mesh.yaml:4:31: services.cart.breaker.slow_call_rate does "
+                "nothing without slow_call"},
+        BadText{"ConcurrencyLimits",
+                Service("adaptive_concurrency: {min_limit: 200, max_limit: "
+                        "50}"),
+                "mesh.yaml:4:39: services.cart.adaptive_concurrency.min_limit "
+                "must be at most initial_limit, 100, is 200\n"
+                "mesh.yaml:4:55: services.cart.adaptive_concurrency."
+                "initial_limit must be at most max_limit, 50, is 100"},
+        BadText{"RateLimitWithoutARate",
+                Service("rate_limit: {burst: 5, mode: observe}"),
+                "mesh.yaml:4:25: services.cart.rate_limit.burst does nothing "
+                "without per_second\n"
+                "mesh.yaml:4:34: services.cart.rate_limit.mode does nothing "
+                "without per_second"},
+        BadText{"RateLimitOfAMethodWithoutARate",
+                Service("methods: {a.B/C: {rate_limit: {burst: 5}}}"),
+                "mesh.yaml:4:43: services.cart.methods[\"a.B/C\"].rate_limit."
+                "burst does nothing without per_second"},
+        BadText{"BadRateIsOneProblem",
+                Service("policy: {rate_limit: {per_second: x, burst: 5}}"),
+                "mesh.yaml:4:39: services.cart.policy.rate_limit.per_second "
+                "must be a number, is the string \"x\""},
+        BadText{"AbortCodeWithoutPercent",
+                Service("policy: {fault: {abort_code: INTERNAL}}"),
+                "mesh.yaml:4:34: services.cart.policy.fault.abort_code does "
+                "nothing without abort_percent"},
+        BadText{"AbortWithSuccess",
+                Service("policy: {fault: {abort_percent: 1, abort_code: OK}}"),
+                "mesh.yaml:4:52: services.cart.policy.fault.abort_code must be "
+                "the code of a failure, is OK"},
+        BadText{"AbortWithAnUnknownCode",
+                Service("policy: {fault: {abort_percent: 1, abort_code: "
+                        "ABORT}}"),
+                "mesh.yaml:4:52: services.cart.policy.fault.abort_code must be "
+                "the name of a gRPC status code, is \"ABORT\", did you mean "
+                "\"ABORTED\"?"},
+        BadText{"EmptyAbortCode",
+                Service("policy: {fault: {abort_percent: 1, abort_code: ''}}"),
+                "mesh.yaml:4:52: services.cart.policy.fault.abort_code must "
+                "not be empty"},
+        BadText{"DelayWithoutPercent", Service("policy: {fault: {delay: 1s}}"),
+                "mesh.yaml:4:29: services.cart.policy.fault.delay does nothing "
+                "without delay_percent"},
+        BadText{"PercentWithoutDelay",
+                Service("policy: {fault: {delay_percent: 1}}"),
+                "mesh.yaml:4:37: services.cart.policy.fault.delay_percent does "
+                "nothing without delay"},
+        BadText{"CancelledIsNotRetried", Retry("codes: [CANCELLED]"),
+                "mesh.yaml:4:30: services.cart.policy.retry.codes[0] must be "
+                "the code of a failure, is CANCELLED"},
+        BadText{"RetryAndHedgingOfOneMethod",
+                Service("grpc_service_config:\n      json: |\n"
+                        "        {\"methodConfig\": [{\n"
+                        "          \"timeout\": \"1s\",\n"
+                        "          \"retryPolicy\": {\"maxAttempts\": 2, "
+                        "\"initialBackoff\": \"1s\", \"maxBackoff\": \"1s\", "
+                        "\"backoffMultiplier\": 1, \"retryableStatusCodes\": "
+                        "[\"UNAVAILABLE\"]},\n"
+                        "          \"hedgingPolicy\": {\"maxAttempts\": 1, "
+                        "\"hedgingDelay\": \"1s\", \"nonFatalStatusCodes\": "
+                        "[\"BAD\"]}}]}"),
+                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
+                "4, column 20: methodConfig[0] must have only one of "
+                "retryPolicy and hedgingPolicy\n"
+                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
+                "4, column 36: methodConfig[0].hedgingPolicy.maxAttempts must "
+                "be at least 2, is 1\n"
+                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
+                "4, column 55: methodConfig[0].hedgingPolicy.hedgingDelay must "
+                "be less than timeout, 1s, is 1s\n"
+                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
+                "4, column 85: methodConfig[0].hedgingPolicy."
+                "nonFatalStatusCodes[0] must be a status code, is the string "
+                "\"BAD\""}));
+
+TEST(LoaderTest, TakesWhatOnlyForSomeMethodsDoesNothing) {
+  for (const char* rest : {
+           "policy: {idle_timeout: 30s}, methods: {a.B/C: {timeout: 1s}}",
+           "policy: {timeout: 1s, idle_timeout: 30s}, "
+           "methods: {a.B/C: {timeout: 1h}}",
+           "policy: {hedging: {mode: enforce, delay: 50ms}}, "
+           "methods: {a.B/C: {timeout: 20ms}}",
+           "policy: {hedging: {mode: enforce}}, "
+           "methods: {a.B/C: {idempotent: false}}",
+           "policy: {idempotent: false, hedging: {mode: enforce}}, "
+           "methods: {a.B/C: {idempotent: true}}",
+           "policy: {fault: {delay: 1s}}, "
+           "methods: {a.B/C: {fault: {delay_percent: 10}}}",
+           "policy: {fault: {abort_percent: 0, abort_code: INTERNAL}}",
+           "policy: {fault: {delay_percent: 0}}",
+           "policy: {timeout: 1s, hedging: {mode: off, delay: 2s}}",
+           "policy: {rate_limit: {burst: 5}}, "
+           "methods: {a.B/C: {rate_limit: {per_second: 10}}}",
+           "outlier_ejection: {max_ejection_percent: 100, "
+           "panic_threshold_percent: 0}",
+           "caps: {max_calls: 0, max_calls_per_endpoint: 10}",
+       }) {
+    EXPECT_EQ(
+        LoadText(absl::StrCat("services: {a: {endpoints: [], ", rest, "}}"),
+                 "mesh.yaml")
+            .status(),
+        absl::OkStatus())
+        << rest;
+  }
+}
+
+TEST(LoaderTest, ReadsNamesInAnyCaseAndOffHoweverItIsWritten) {
+  const auto mode = [](absl::string_view text, const std::string& name) {
+    return OnlyService(LoadText(text, name)).guards.caps.mode;
+  };
+  const auto yaml = [&](absl::string_view value) {
+    return mode(absl::StrCat("services: {a: {endpoints: [], caps: {mode: ",
+                             value, "}}}"),
+                "mesh.yaml");
+  };
+  // YAML 1.1, which many other tools follow, takes a plain `off` for false,
+  // and writes that.
+  for (const char* off : {"off", "Off", "OFF", "'off'", "\"off\"", "false"}) {
+    EXPECT_EQ(yaml(off), Mode::kOff) << off;
+  }
+  for (const char* observe : {"observe", "Observe", "OBSERVE"}) {
+    EXPECT_EQ(yaml(observe), Mode::kObserve) << observe;
+  }
+  EXPECT_EQ(yaml("enforce"), Mode::kEnforce);
+  EXPECT_EQ(yaml(""), Mode::kEnforce) << "the default";
+  for (const char* off : {"\"off\"", "false"}) {
+    EXPECT_EQ(mode(absl::StrCat("{\"services\": {\"a\": {\"endpoints\": [], "
+                                "\"caps\": {\"mode\": ",
+                                off, "}}}}"),
+                   "mesh.json"),
+              Mode::kOff)
+        << off;
+  }
+  EXPECT_EQ(
+      OnlyService(LoadText("services: {a: {endpoints: [], load_balancing: "
+                           "{policy: round_robin}}}",
+                           "m"))
+          .balancing,
+      BalancingPolicy::kRoundRobin);
+}
+
+TEST(LoaderTest, RefusesNumbersThatAreNoNamesInAMessage) {
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["cart"];
+  service.add_endpoints()->set_address("10.0.0.1:80");
+  service.mutable_caps()->set_mode(static_cast<v1::Mode>(7));
+  service.mutable_load_balancing()->set_policy(
+      static_cast<v1::LoadBalancing::Policy>(9));
+  EXPECT_EQ(MessageOf(FromProto(config).status()),
+            "services.cart.caps.mode must be off, observe or enforce, is 7\n"
+            "services.cart.load_balancing.policy must be least_request or "
+            "round_robin, is 9");
+}
 
 TEST(LoaderTest, ReportsEverythingAtOnceInOrderOfPosition) {
   EXPECT_EQ(ErrorOf(R"(services:
@@ -1028,6 +1420,7 @@ TEST(SchemaTest, HasOnlyTypesThatTheReaderKnows) {
         case FieldDescriptor::CPPTYPE_ENUM:
         case FieldDescriptor::CPPTYPE_INT32:
         case FieldDescriptor::CPPTYPE_UINT32:
+        case FieldDescriptor::CPPTYPE_UINT64:
         case FieldDescriptor::CPPTYPE_STRING:
         case FieldDescriptor::CPPTYPE_MESSAGE:
           break;
@@ -1044,9 +1437,259 @@ TEST(SchemaTest, HasOnlyTypesThatTheReaderKnows) {
   }
 }
 
+// Everything that options say but the endpoints, one field a line.
+class Dump {
+ public:
+  static std::string Of(const MeshOptions& options) {
+    Dump dump;
+    dump.Add("max_methods", options.telemetry.max_methods);
+    dump.Add("max_endpoints", options.telemetry.max_endpoints);
+    dump.Add("stream_retry_bytes", options.limits.stream_retry_bytes);
+    for (const auto& [name, service] : options.services) {
+      dump.AddService(*service);
+    }
+    return dump.text_;
+  }
+
+ private:
+  static std::string Text(absl::Duration value) {
+    return absl::FormatDuration(value);
+  }
+  static std::string Text(const std::string& value) { return value; }
+  static std::string Text(Mode value) {
+    return absl::StrCat("mode ", static_cast<int>(value));
+  }
+  static std::string Text(StatusCodeSet value) {
+    std::string text;
+    for (int code = 0; code <= 16; ++code) {
+      if (value.Contains(static_cast<absl::StatusCode>(code))) {
+        absl::StrAppend(&text, code, " ");
+      }
+    }
+    return text;
+  }
+  template <typename T>
+  static std::string Text(const std::optional<T>& value) {
+    return value.has_value() ? Text(*value) : "none";
+  }
+  template <typename T>
+  static std::enable_if_t<std::is_arithmetic_v<T>, std::string> Text(T value) {
+    return absl::StrCat(value);
+  }
+
+  template <typename T>
+  void Add(const char* name, const T& value) {
+    absl::StrAppend(&text_, name, " ", Text(value), "\n");
+  }
+
+  void AddService(const ServiceOptions& service) {
+    Add("balancing", static_cast<int>(service.balancing));
+    const ConnectionOptions& c = service.connections;
+    Add("ahead", c.ahead);
+    Add("connect_timeout", c.connect_timeout);
+    Add("initial_backoff", c.initial_backoff);
+    Add("max_backoff", c.max_backoff);
+    Add("drain_timeout", c.drain_timeout);
+    Add("ratio", service.retry_budget.ratio);
+    Add("min_per_second", service.retry_budget.min_per_second);
+    AddPolicy(service.policy);
+    const OutlierEjectionOptions& o = service.guards.outlier_ejection;
+    Add("mode", o.mode);
+    Add("interval", o.interval);
+    Add("base_ejection_time", o.base_ejection_time);
+    Add("max_ejection_time", o.max_ejection_time);
+    Add("max_ejection_percent", o.max_ejection_percent);
+    Add("panic_threshold_percent", o.panic_threshold_percent);
+    Add("consecutive_failures", o.consecutive_failures);
+    Add("consecutive_gateway_failures", o.consecutive_gateway_failures);
+    Add("consecutive_local_failures", o.consecutive_local_failures);
+    Add("enabled", o.success_rate.enabled);
+    Add("stdev_factor", o.success_rate.stdev_factor);
+    Add("minimum_hosts", o.success_rate.minimum_hosts);
+    Add("request_volume", o.success_rate.request_volume);
+    Add("enabled", o.failure_percentage.enabled);
+    Add("threshold", o.failure_percentage.threshold);
+    Add("minimum_hosts", o.failure_percentage.minimum_hosts);
+    Add("request_volume", o.failure_percentage.request_volume);
+    Add("enabled", o.latency.enabled);
+    Add("factor", o.latency.factor);
+    Add("min_difference", o.latency.min_difference);
+    Add("minimum_hosts", o.latency.minimum_hosts);
+    Add("request_volume", o.latency.request_volume);
+    const BlackHoleOptions& h = service.guards.black_hole;
+    Add("mode", h.mode);
+    Add("min_silence", h.min_silence);
+    Add("latency_factor", h.latency_factor);
+    Add("probe_method", h.probe_method);
+    Add("ramp", h.ramp);
+    Add("keepalive_time", h.keepalive_time);
+    Add("keepalive_timeout", h.keepalive_timeout);
+    const CapsOptions& caps = service.guards.caps;
+    Add("mode", caps.mode);
+    Add("max_calls", caps.max_calls);
+    Add("max_calls_per_endpoint", caps.max_calls_per_endpoint);
+    Add("max_waiting", caps.max_waiting);
+    Add("max_retries", caps.max_retries);
+    const BreakerOptions& b = service.guards.breaker;
+    Add("mode", b.mode);
+    Add("failure_rate", b.failure_rate);
+    Add("slow_call", b.slow_call);
+    Add("slow_call_rate", b.slow_call_rate);
+    Add("window", b.window);
+    Add("min_calls", b.min_calls);
+    Add("open_for", b.open_for);
+    Add("probes", b.probes);
+    const ThrottleOptions& t = service.guards.throttle;
+    Add("mode", t.mode);
+    Add("k", t.k);
+    Add("window", t.window);
+    Add("min_calls", t.min_calls);
+    const AdaptiveConcurrencyOptions& a = service.guards.adaptive_concurrency;
+    Add("mode", a.mode);
+    Add("algorithm", static_cast<int>(a.algorithm));
+    Add("initial_limit", a.initial_limit);
+    Add("min_limit", a.min_limit);
+    Add("max_limit", a.max_limit);
+    Add("latency_factor", a.latency_factor);
+    AddRateLimit(service.guards.rate_limit);
+  }
+
+  void AddPolicy(const MethodOptions& policy) {
+    Add("timeout", policy.timeout);
+    Add("idempotent", policy.idempotent);
+    Add("wait_for_ready", policy.wait_for_ready);
+    Add("idle_timeout", policy.idle_timeout);
+    Add("max_attempts", policy.retry.max_attempts);
+    Add("codes", policy.retry.codes);
+    Add("initial_backoff", policy.retry.initial_backoff);
+    Add("max_backoff", policy.retry.max_backoff);
+    Add("backoff_multiplier", policy.retry.backoff_multiplier);
+    Add("attempt_timeout", policy.retry.attempt_timeout);
+    Add("stream_bytes", policy.retry.stream_bytes);
+    Add("mode", policy.hedging.mode);
+    Add("delay", policy.hedging.delay);
+    Add("quantile", policy.hedging.quantile);
+    Add("factor", policy.hedging.factor);
+    Add("min_delay", policy.hedging.min_delay);
+    Add("max_attempts", policy.hedging.max_attempts);
+    AddRateLimit(policy.rate_limit);
+    Add("mode", policy.fault.mode);
+    Add("abort_share", policy.fault.abort_share);
+    Add("abort_code", static_cast<int>(policy.fault.abort_code));
+    Add("delay_share", policy.fault.delay_share);
+    Add("delay", policy.fault.delay);
+    Add("by_header", policy.fault.by_header);
+  }
+
+  void AddRateLimit(const RateLimitOptions& limit) {
+    Add("mode", limit.mode);
+    Add("per_second", limit.per_second);
+    Add("burst", limit.burst);
+  }
+
+  std::string text_;
+};
+
+// A field of a group of the configuration.
+struct SchemaField {
+  std::string path;  // "services.a.caps.max_calls"
+  const google::protobuf::FieldDescriptor* field;
+  std::string default_text;  // Empty: none.
+
+  // The configuration with only `value` for this field, and `beside` in front
+  // of it.
+  std::string With(const std::string& value,
+                   const std::string& beside = "") const {
+    std::string text = beside + field->name() + ": " + value;
+    const std::vector<std::string> keys = absl::StrSplit(path, '.');
+    for (size_t i = keys.size() - 1; i-- > 0;) {
+      text = absl::StrCat(keys[i] == "a" ? "a: {endpoints: [], " : keys[i],
+                          keys[i] == "a" ? "" : ": {", text, "}");
+    }
+    return text;
+  }
+};
+
+// Every field whose meaning Dump writes, by walking the schema from the whole
+// configuration down.
+std::vector<SchemaField> FieldsOf(const google::protobuf::Descriptor* type,
+                                  const std::string& path) {
+  // What says where endpoints are and how to connect has tests of its own.
+  static const std::set<std::string> kOthers = {
+      "endpoints",    "endpoints_file", "dns",     "tls",
+      "channel_args", "authority",      "methods", "grpc_service_config"};
+  std::vector<SchemaField> fields;
+  for (int i = 0; i < type->field_count(); ++i) {
+    const auto* field = type->field(i);
+    const std::string field_path =
+        absl::StrCat(path, path.empty() ? "" : ".", field->name());
+    if (kOthers.count(field->name()) > 0 && path == "services.a") continue;
+    const auto* message =
+        field->is_map() ? field->message_type()->map_value()->message_type()
+                        : field->message_type();
+    if (message != nullptr &&
+        message != google::protobuf::Duration::descriptor()) {
+      const auto inner =
+          FieldsOf(message, field->is_map() ? field_path + ".a" : field_path);
+      fields.insert(fields.end(), inner.begin(), inner.end());
+    } else {
+      fields.push_back({field_path, field,
+                        field->options().GetExtension(v1::rules).default_()});
+    }
+  }
+  return fields;
+}
+
+std::string DumpOf(const std::string& text) {
+  const absl::StatusOr<MeshOptions> options = LoadText(text, "m");
+  return options.ok() ? Dump::Of(*options)
+                      : absl::StrCat(options.status().ToString(), "\n", text);
+}
+
+// What some fields can't do without.
+std::string Beside(const std::string& path) {
+  static const std::map<std::string, std::string> kBeside = {
+      {"rate_limit.mode", "per_second: 5, "},
+      {"rate_limit.burst", "per_second: 5, "},
+      {"fault.mode", "abort_percent: 5, "},
+      {"fault.abort_code", "abort_percent: 5, "},
+      {"fault.delay", "delay_percent: 5, "},
+      {"fault.delay_percent", "delay: 5s, "},
+      {"breaker.slow_call_rate", "slow_call: 5s, "},
+      {"black_hole.keepalive_timeout", "keepalive_time: 60s, "}};
+  for (const auto& [suffix, beside] : kBeside) {
+    if (absl::EndsWith(path, suffix)) return beside;
+  }
+  return "";
+}
+
 TEST(SchemaTest, SaysTheDefaultsThatTheOptionsHave) {
-  const ServiceOptions absent =
-      OnlyService(LoadText("services: {a: {endpoints: []}}", "m"));
+  // `absent` stands for each field's value where the field is left out.
+  const std::vector<SchemaField> fields =
+      FieldsOf(v1::Config::descriptor(), "");
+  EXPECT_GT(fields.size(), 80u);
+  for (const SchemaField& field : fields) {
+    if (field.default_text.empty()) continue;
+    const std::string beside = Beside(field.path);
+    std::string absent;
+    if (beside.empty()) {
+      absent = absl::StartsWith(field.path, "services.")
+                   ? "services: {a: {endpoints: []}}"
+                   : "{}";
+    } else {
+      SchemaField other = field;
+      const size_t colon = beside.find(": ");
+      other.field = field.field->containing_type()->FindFieldByName(
+          beside.substr(0, colon));
+      const std::string value =
+          beside.substr(colon + 2, beside.size() - colon - 4);
+      // A delay without a percent that is not 0 would do nothing.
+      absent = other.With(value);
+      if (field.field->name() == "delay_percent") continue;
+    }
+    const std::string written = field.With(field.default_text, beside);
+    EXPECT_EQ(DumpOf(written), DumpOf(absent)) << written;
+  }
   const auto default_of = [](const char* name) {
     const auto* field =
         google::protobuf::DescriptorPool::generated_pool()->FindFieldByName(
@@ -1055,57 +1698,82 @@ TEST(SchemaTest, SaysTheDefaultsThatTheOptionsHave) {
                ? std::string("no such field")
                : field->options().GetExtension(v1::rules).default_();
   };
-  // Every default of the schema, written out.
-  std::string text = "services: {a: {endpoints: [], ";
-  for (const char* group :
-       {"load_balancing: LoadBalancing", "connections: Connections",
-        "retry_budget: RetryBudget", "policy: {retry: RetryPolicy}"}) {
-    std::string written = group;
-    const size_t colon = written.rfind(": ");
-    const std::string type(absl::StripSuffix(written.substr(colon + 2), "}"));
-    std::string fields;
-    const auto* descriptor = google::protobuf::DescriptorPool::generated_pool()
-                                 ->FindMessageTypeByName("mesh.v1." + type);
-    ASSERT_NE(descriptor, nullptr) << type;
-    for (int i = 0; i < descriptor->field_count(); ++i) {
-      const std::string value =
-          default_of((type + "." + descriptor->field(i)->name()).c_str());
-      if (value.empty()) continue;
-      absl::StrAppend(&fields, fields.empty() ? "" : ", ",
-                      descriptor->field(i)->name(), ": ", value);
-    }
-    absl::StrAppend(&text,
-                    absl::StrReplaceAll(written, {{type, "{" + fields + "}"}}),
-                    ", ");
-  }
-  absl::StrAppend(&text, "}}");
-  const ServiceOptions written = OnlyService(LoadText(text, "m"));
-  EXPECT_EQ(written.balancing, absent.balancing) << text;
-  EXPECT_EQ(written.connections, absent.connections) << text;
-  EXPECT_EQ(written.retry_budget.ratio, absent.retry_budget.ratio);
-  EXPECT_EQ(written.retry_budget.min_per_second,
-            absent.retry_budget.min_per_second);
-  const RetryOptions& a = absent.policy.retry;
-  const RetryOptions& w = written.policy.retry;
-  EXPECT_EQ(w.max_attempts, a.max_attempts);
-  EXPECT_EQ(w.codes, a.codes);
-  EXPECT_EQ(w.initial_backoff, a.initial_backoff);
-  EXPECT_EQ(w.max_backoff, a.max_backoff);
-  EXPECT_EQ(w.backoff_multiplier, a.backoff_multiplier);
+  EXPECT_EQ(default_of("FaultInjection.delay_percent"), "0");
+  EXPECT_EQ(FaultOptions().delay_share, 0);
   EXPECT_EQ(default_of("EndpointsFile.poll_interval"), "1s");
   EXPECT_EQ(EndpointsFileOptions().poll_interval, absl::Seconds(1));
   EXPECT_EQ(default_of("Dns.min_refresh"), "1s");
   EXPECT_EQ(DnsOptions().min_refresh, absl::Seconds(1));
   EXPECT_EQ(default_of("Dns.max_refresh"), "300s");
   EXPECT_EQ(DnsOptions().max_refresh, absl::Seconds(300));
-  EXPECT_EQ(default_of("Telemetry.max_methods"),
-            absl::StrCat(TelemetryOptions().max_methods));
-  EXPECT_EQ(default_of("Telemetry.max_endpoints"),
-            absl::StrCat(TelemetryOptions().max_endpoints));
   EXPECT_EQ(default_of("Endpoint.weight"),
             absl::StrCat(cluster::Endpoint().weight));
   EXPECT_EQ(default_of("Endpoint.priority"),
             absl::StrCat(cluster::Endpoint().priority));
+}
+
+TEST(SchemaTest, SaysADefaultWhereverTheOptionsHaveOne) {
+  // Those for which being absent is a meaning of its own, which the comment
+  // says.
+  const std::set<std::string> without = {
+      "services.a.policy.timeout",
+      "services.a.policy.idempotent",
+      "services.a.policy.wait_for_ready",
+      "services.a.policy.idle_timeout",
+      "services.a.policy.retry.attempt_timeout",
+      "services.a.policy.hedging.delay",
+      "services.a.policy.rate_limit.per_second",
+      "services.a.policy.rate_limit.burst",
+      "services.a.policy.fault.delay",
+      "services.a.black_hole.keepalive_time",
+      "services.a.breaker.slow_call",
+      "services.a.rate_limit.per_second",
+      "services.a.rate_limit.burst"};
+  for (const SchemaField& field : FieldsOf(v1::Config::descriptor(), "")) {
+    EXPECT_EQ(field.default_text.empty(), without.count(field.path) > 0)
+        << field.path;
+  }
+}
+
+TEST(SchemaTest, HasNoFieldThatTheOptionsDoNotLearnOf) {
+  using google::protobuf::FieldDescriptor;
+  for (const SchemaField& field : FieldsOf(v1::Config::descriptor(), "")) {
+    // Values of which at least one is good and not the default, or two where
+    // something stands beside it.
+    std::vector<std::string> values;
+    const v1::Rules& rules = field.field->options().GetExtension(v1::rules);
+    switch (field.field->cpp_type()) {
+      case FieldDescriptor::CPPTYPE_BOOL:
+        values = {"true", "false"};
+        break;
+      case FieldDescriptor::CPPTYPE_ENUM:
+        values = field.field->name() == "mode"
+                     ? std::vector<std::string>{"off", "observe", "enforce"}
+                     : std::vector<std::string>{"round_robin", "aimd"};
+        break;
+      case FieldDescriptor::CPPTYPE_STRING:
+        values = {"[INTERNAL]", "INTERNAL", "ABORTED", "/a.B/C"};
+        break;
+      case FieldDescriptor::CPPTYPE_MESSAGE:
+        values = {absl::StrCat(rules.min(), "s"), "100ms", "12s", "200s"};
+        break;
+      default:
+        values = {absl::StrCat(rules.min()), "0.5", "3", "20", "200"};
+        break;
+    }
+    const std::string beside = Beside(field.path);
+    std::set<std::string> meanings;
+    for (const std::string& value : values) {
+      const auto options = LoadText(field.With(value, beside), "m");
+      if (options.ok()) meanings.insert(Dump::Of(*options));
+    }
+    meanings.insert(DumpOf(absl::StartsWith(field.path, "services.")
+                               ? "services: {a: {endpoints: []}}"
+                               : "{}"));
+    // What stands beside it changes the meaning too.
+    EXPECT_GE(meanings.size(), beside.empty() ? 2u : 3u)
+        << field.With(values[0], beside);
+  }
 }
 
 }  // namespace

@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
 #include "mesh/config/text.h"
@@ -20,6 +22,7 @@ namespace mesh::config {
 namespace {
 
 using google::protobuf::Descriptor;
+using google::protobuf::EnumDescriptor;
 using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
@@ -64,6 +67,16 @@ std::string ValueTypeText(const FieldDescriptor& field) {
     default:
       return "an integer";
   }
+}
+
+// All names of an enum, in messages: "off, observe or enforce".
+std::string EnumText(const EnumDescriptor& type) {
+  const std::vector<EnumName> names = NamesOf(type);
+  std::string text = names[0].name;
+  for (size_t i = 1; i < names.size(); ++i) {
+    absl::StrAppend(&text, i + 1 < names.size() ? ", " : " or ", names[i].name);
+  }
+  return text;
 }
 
 class Reader {
@@ -270,6 +283,7 @@ class Reader {
         reflection->SetBool(message, field,
                             absl::ascii_tolower(node.text[0]) == 't');
         return;
+      case FieldDescriptor::CPPTYPE_UINT64:
       case FieldDescriptor::CPPTYPE_UINT32:
       case FieldDescriptor::CPPTYPE_INT32:
         return ReadInteger(node, message, field, path);
@@ -310,46 +324,46 @@ class Reader {
     if (node.kind != Kind::kInteger) {
       return WrongType(node, path, ValueTypeText(*field));
     }
-    const bool is_signed = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32;
-    int64_t value = 0;
-    if (!absl::SimpleAtoi(node.text, &value) ||
-        value < (is_signed ? std::numeric_limits<int32_t>::min() : 0) ||
-        value > (is_signed ? std::numeric_limits<int32_t>::max()
-                           : std::numeric_limits<uint32_t>::max())) {
-      sources_.SetBad(path);
-      std::string range = RangeText(*field);
-      if (range.empty())
-        range = is_signed ? "-2147483648..2147483647" : "0..4294967295";
-      problems_.Add(node.at, absl::StrCat(path, " must be in ", range, ", is ",
-                                          Describe(node)));
-      return;
-    }
-    if (is_signed) {
-      message->GetReflection()->SetInt32(message, field, value);
+    const Reflection* reflection = message->GetReflection();
+    bool fits;
+    std::string range = RangeText(*field);
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
+      uint64_t value = 0;
+      fits = absl::SimpleAtoi(node.text, &value);
+      if (fits) reflection->SetUInt64(message, field, value);
+      if (range.empty()) range = "0..18446744073709551615";
+    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
+      uint32_t value = 0;
+      fits = absl::SimpleAtoi(node.text, &value);
+      if (fits) reflection->SetUInt32(message, field, value);
+      if (range.empty()) range = "0..4294967295";
     } else {
-      message->GetReflection()->SetUInt32(message, field, value);
+      int32_t value = 0;
+      fits = absl::SimpleAtoi(node.text, &value);
+      if (fits) reflection->SetInt32(message, field, value);
+      if (range.empty()) range = "-2147483648..2147483647";
     }
+    if (fits) return;
+    sources_.SetBad(path);
+    problems_.Add(node.at, absl::StrCat(path, " must be in ", range, ", is ",
+                                        Describe(node)));
   }
 
   void ReadEnum(const Node& node, Message* message,
                 const FieldDescriptor* field, const std::string& path) {
-    const auto* type = field->enum_type();
-    if (const EnumValueDescriptor* value =
-            node.kind == Kind::kString ? type->FindValueByName(node.text)
-                                       : nullptr) {
-      message->GetReflection()->SetEnum(message, field, value);
-      return;
-    }
+    const EnumDescriptor& type = *field->enum_type();
     std::vector<std::string> names;
-    for (int i = 0; i < type->value_count(); ++i) {
-      names.push_back(type->value(i)->name());
+    for (const EnumName& name : NamesOf(type)) {
+      const bool off = node.kind == Kind::kBool && name.name == "off" &&
+                       absl::EqualsIgnoreCase(node.text, "false");
+      if (off || (node.kind == Kind::kString &&
+                  absl::EqualsIgnoreCase(node.text, name.name))) {
+        message->GetReflection()->SetEnum(message, field, name.value);
+        return;
+      }
+      names.push_back(name.name);
     }
-    std::string expected = names[0];
-    for (size_t i = 1; i < names.size(); ++i) {
-      absl::StrAppend(&expected, i + 1 < names.size() ? ", " : " or ",
-                      names[i]);
-    }
-    WrongType(node, path, expected,
+    WrongType(node, path, EnumText(type),
               node.kind == Kind::kString ? DidYouMean(node.text, names) : "");
   }
 
@@ -375,13 +389,27 @@ class Reader {
 void CheckRange(const Message& message, const FieldDescriptor& field,
                 const std::string& path, const SourceMap& sources,
                 Problems* problems) {
+  const Reflection* reflection = message.GetReflection();
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
+    // Only code can say a number: the reader knows the names.
+    const int number = reflection->GetEnumValue(message, &field);
+    if (field.enum_type()->FindValueByNumber(number) == nullptr) {
+      problems->Add(
+          {}, absl::StrCat(path, " must be ", EnumText(*field.enum_type()),
+                           ", is ", number));
+    }
+    return;
+  }
   const v1::Rules& rules = RulesOf(field);
   if (!rules.has_min() && !rules.has_max()) return;
   if (sources.IsBad(path)) return;
-  const Reflection* reflection = message.GetReflection();
   double value;
   std::string text;
   switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_UINT64:
+      value = reflection->GetUInt64(message, &field);
+      text = absl::StrCat(reflection->GetUInt64(message, &field));
+      break;
     case FieldDescriptor::CPPTYPE_UINT32:
       value = reflection->GetUInt32(message, &field);
       text = absl::StrCat(reflection->GetUInt32(message, &field));
@@ -434,6 +462,18 @@ bool CheckRequired(const Message& message, const FieldDescriptor& field,
 }
 
 }  // namespace
+
+std::vector<EnumName> NamesOf(const EnumDescriptor& type) {
+  const std::string prefix = absl::AsciiStrToLower(type.name()) + "_";
+  std::vector<EnumName> names;
+  for (int i = 0; i < type.value_count(); ++i) {
+    const std::string lower = absl::AsciiStrToLower(type.value(i)->name());
+    const absl::string_view name = absl::StripPrefix(lower, prefix);
+    if (name == "unspecified") continue;
+    names.push_back({std::string(name), type.value(i)});
+  }
+  return names;
+}
 
 std::string RangeText(const FieldDescriptor& field) {
   const v1::Rules& rules = RulesOf(field);

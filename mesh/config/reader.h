@@ -3,6 +3,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "google/protobuf/descriptor.h"
@@ -40,16 +41,30 @@ class SourceMap {
   std::unordered_map<std::string, Place> places_;
 };
 
+// One of the names that a field of an enum type may have.
+struct EnumName {
+  std::string name;  // "round_robin": as the reference has it.
+  const google::protobuf::EnumValueDescriptor* value;
+};
+
+// All names of `type`, in order: those of the schema in lower case, without the
+// name of the type in front (MODE_OFF is "off"). What stands for an absent
+// field (MODE_UNSPECIFIED) has none.
+std::vector<EnumName> NamesOf(const google::protobuf::EnumDescriptor& type);
+
 // Fills `message` from `root` and `sources` with the place of each field and
 // element. Every unknown field, wrong type, duplicate and unknown enum value is
 // added to `problems`; the rest is filled all the same. A null value counts as
-// absent, of a message as an empty one. Ranges are checked by CheckRules(),
-// except of numbers that don't fit into the field.
+// absent, of a message as an empty one. Names of an enum are read in any case;
+// where one is "off", `false` is too, because that is what other tools, which
+// follow YAML 1.1, make of an unquoted `off`. Ranges are checked by
+// CheckRules(), except of numbers that don't fit into the field.
 void ReadMessage(const Node& root, google::protobuf::Message* message,
                  SourceMap* sources, Problems* problems);
 
 // Checks `message` and all in it against the Rules of the schema (ranges,
-// required fields). `path` is that of `message`, empty for the root.
+// required fields) and its enums, which a message built in code can leave.
+// `path` is that of `message`, empty for the root.
 void CheckRules(const google::protobuf::Message& message,
                 const std::string& path, const SourceMap& sources,
                 Problems* problems);

@@ -116,6 +116,20 @@ std::vector<std::string> OneOf(const Descriptor& message) {
   return {};
 }
 
+// Which fields of a message need which others beside them, as JSON.
+std::string Needs(const Descriptor& message) {
+  if (message.full_name() == "mesh.v1.Tls") {
+    return R"({"cert_file": ["key_file"], "key_file": ["cert_file"]})";
+  }
+  if (message.full_name() == "mesh.v1.BlackHole") {
+    return R"({"keepalive_timeout": ["keepalive_time"]})";
+  }
+  if (message.full_name() == "mesh.v1.Breaker") {
+    return R"({"slow_call_rate": ["slow_call"]})";
+  }
+  return "";
+}
+
 // --- JSON ---
 
 std::string Quote(absl::string_view text) {
@@ -166,19 +180,29 @@ std::string Number(double value) { return absl::StrFormat("%.15g", value); }
 
 std::vector<std::string> Names(const EnumDescriptor& type) {
   std::vector<std::string> names;
-  for (int i = 0; i < type.value_count(); ++i) {
-    names.push_back(type.value(i)->name());
-  }
+  for (const EnumName& name : NamesOf(type)) names.push_back(name.name);
   return names;
+}
+
+// What the reader takes for a name, in the two cases that people use.
+std::string EnumValues(const EnumDescriptor& type) {
+  std::vector<std::string> values;
+  for (const std::string& name : Names(type)) values.push_back(Quote(name));
+  for (const std::string& name : Names(type)) {
+    values.push_back(Quote(absl::AsciiStrToUpper(name)));
+  }
+  for (const std::string& name : Names(type)) {
+    if (name == "off") values.push_back("false");
+  }
+  return Array(values);
 }
 
 // The comment of a field, with those of the names that it may have.
 std::string Description(const FieldDescriptor& field) {
   std::string text = Comment(field);
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
-    for (int i = 0; i < field.enum_type()->value_count(); ++i) {
-      absl::StrAppend(&text, " `", field.enum_type()->value(i)->name(),
-                      "`: ", Comment(*field.enum_type()->value(i)));
+    for (const EnumName& name : NamesOf(*field.enum_type())) {
+      absl::StrAppend(&text, " `", name.name, "`: ", Comment(*name.value));
     }
   }
   return text;
@@ -209,7 +233,7 @@ Members ValueSchema(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_BOOL:
       return {{"type", Quote("boolean")}};
     case FieldDescriptor::CPPTYPE_ENUM:
-      return {{"enum", ArrayOfStrings(Names(*field.enum_type()))}};
+      return {{"enum", EnumValues(*field.enum_type())}};
     case FieldDescriptor::CPPTYPE_STRING:
       schema = {{"type", Quote("string")}};
       if (rules.required()) schema.push_back({"minLength", "1"});
@@ -234,7 +258,11 @@ Members ValueSchema(const FieldDescriptor& field) {
   if (rules.has_max()) {
     schema.push_back({"maximum", Number(rules.max())});
   } else if (!is_double) {
-    schema.push_back({"maximum", is_signed ? "2147483647" : "4294967295"});
+    schema.push_back(
+        {"maximum", is_signed ? "2147483647"
+                    : field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64
+                        ? "18446744073709551615"
+                        : "4294967295"});
   }
   return schema;
 }
@@ -280,11 +308,8 @@ std::string MessageSchema(const Descriptor& message) {
   if (!alternatives.empty()) {
     schema.push_back({"oneOf", Array(alternatives)});
   }
-  if (message.full_name() == "mesh.v1.Tls") {
-    schema.push_back({"dependentRequired",
-                      "{\"cert_file\": [\"key_file\"], "
-                      "\"key_file\": [\"cert_file\"]}"});
-  }
+  const std::string needs = Needs(message);
+  if (!needs.empty()) schema.push_back({"dependentRequired", needs});
   const std::vector<std::string> shorthands = Shorthands(message);
   if (!shorthands.empty()) {
     std::vector<std::string> forms;
@@ -360,6 +385,8 @@ Every field of the configuration, as YAML or JSON has it and as
   (`250ms`, `1.5s`). A number without a unit is an error.
 - A field that is absent, or empty (`timeout:`), has its default. A group with
   nothing in it (`tls:`) is there, with the defaults of its fields.
+- The names that a field may have (`enforce`) are read in any case. Where one is
+  `off` it may stand without quotes, and `false` means it too.
 - Unknown fields, wrong types and values out of their range are errors. All are
   reported at once, with file, line and column.
 - `mesh.schema.json` and `endpoints.schema.json` beside this page are JSON

@@ -19,6 +19,9 @@ using Kind = Node::Kind;
 
 constexpr int kMaxAttempts = 5;  // gRFC A6: more is taken as this.
 
+// The least that the schema has. An attempt that ends sooner needs no hedge.
+constexpr absl::Duration kMinHedgingDelay = absl::Microseconds(100);
+
 class ServiceConfigReader {
  public:
   explicit ServiceConfigReader(Problems* problems) : problems_(*problems) {}
@@ -135,6 +138,13 @@ class ServiceConfigReader {
     if (const Node* retry = Get(node, path, "retryPolicy", Kind::kMap)) {
       config.retry = ReadRetry(*retry, FieldPath(path, "retryPolicy"));
     }
+    if (const Node* hedging = Get(node, path, "hedgingPolicy", Kind::kMap)) {
+      if (config.retry.has_value()) {
+        Add(*hedging, path,
+            " must have only one of retryPolicy and hedgingPolicy");
+      }
+      ReadHedging(*hedging, FieldPath(path, "hedgingPolicy"), &config);
+    }
     const Node* names = Get(node, path, "name", Kind::kList);
     if (names == nullptr) return;  // It counts for no method.
     for (size_t i = 0; i < names->items.size(); ++i) {
@@ -169,20 +179,7 @@ class ServiceConfigReader {
   std::optional<RetryOptions> ReadRetry(const Node& node,
                                         const std::string& path) {
     RetryOptions retry;
-    if (const Node* attempts =
-            Require(node, path, "maxAttempts", Kind::kInteger)) {
-      int64_t value;
-      // What does not fit is very many, or very negative.
-      if (!absl::SimpleAtoi(attempts->text, &value)) {
-        value = attempts->text[0] == '-' ? 0 : kMaxAttempts;
-      }
-      if (value < 2) {
-        Add(*attempts, FieldPath(path, "maxAttempts"),
-            " must be at least 2, is ", Describe(*attempts));
-      }
-      retry.max_attempts =
-          static_cast<int>(std::min<int64_t>(value, kMaxAttempts));
-    }
+    retry.max_attempts = ReadMaxAttempts(node, path);
     const auto backoff = [&](absl::string_view key, absl::Duration* value) {
       *value = Duration(Require(node, path, key, Kind::kString),
                         FieldPath(path, key), /*may_be_zero=*/false)
@@ -201,14 +198,59 @@ class ServiceConfigReader {
     }
     if (const Node* codes =
             Require(node, path, "retryableStatusCodes", Kind::kList)) {
-      ReadCodes(*codes, FieldPath(path, "retryableStatusCodes"), &retry);
+      const std::string codes_path = FieldPath(path, "retryableStatusCodes");
+      if (codes->items.empty()) Add(*codes, codes_path, " must not be empty");
+      retry.codes = ReadCodes(*codes, codes_path);
     }
     return retry;
   }
 
-  void ReadCodes(const Node& node, const std::string& path,
-                 RetryOptions* retry) {
-    if (node.items.empty()) Add(node, path, " must not be empty");
+  // A hedge that fails with a non-fatal code makes the next one go at once:
+  // that is a retry that goes elsewhere.
+  void ReadHedging(const Node& node, const std::string& path,
+                   GrpcMethodConfig* config) {
+    HedgingOptions hedging;
+    hedging.mode = Mode::kEnforce;
+    hedging.max_attempts = ReadMaxAttempts(node, path);
+    const Node* delay = Get(node, path, "hedgingDelay", Kind::kString);
+    const std::string delay_path = FieldPath(path, "hedgingDelay");
+    hedging.delay = std::max(kMinHedgingDelay,
+                             Duration(delay, delay_path, /*may_be_zero=*/true)
+                                 .value_or(absl::ZeroDuration()));
+    if (delay != nullptr && config->timeout.has_value() &&
+        *hedging.delay >= *config->timeout) {
+      Add(*delay, delay_path, " must be less than timeout, ",
+          DurationToText(*config->timeout), ", is ",
+          DurationToText(*hedging.delay));
+    }
+    RetryOptions retry;
+    retry.max_attempts = 1;
+    if (const Node* codes =
+            Get(node, path, "nonFatalStatusCodes", Kind::kList)) {
+      retry.codes = ReadCodes(*codes, FieldPath(path, "nonFatalStatusCodes"));
+      if (!codes->items.empty()) retry.max_attempts = hedging.max_attempts;
+    }
+    config->hedging = hedging;
+    config->retry = retry;
+  }
+
+  // Of a retry or hedging policy; in 2..kMaxAttempts if there is no problem.
+  int ReadMaxAttempts(const Node& node, const std::string& path) {
+    const Node* attempts = Require(node, path, "maxAttempts", Kind::kInteger);
+    if (attempts == nullptr) return 2;
+    int64_t value;
+    // What does not fit is very many, or very negative.
+    if (!absl::SimpleAtoi(attempts->text, &value)) {
+      value = attempts->text[0] == '-' ? 0 : kMaxAttempts;
+    }
+    if (value < 2) {
+      Add(*attempts, FieldPath(path, "maxAttempts"), " must be at least 2, is ",
+          Describe(*attempts));
+    }
+    return static_cast<int>(std::clamp<int64_t>(value, 2, kMaxAttempts));
+  }
+
+  StatusCodeSet ReadCodes(const Node& node, const std::string& path) {
     StatusCodeSet codes;
     for (size_t i = 0; i < node.items.size(); ++i) {
       const Node& item = *node.items[i];
@@ -228,7 +270,7 @@ class ServiceConfigReader {
       }
       codes = codes.With(*code);
     }
-    retry->codes = codes;
+    return codes;
   }
 
   Problems& problems_;

@@ -19,7 +19,9 @@ namespace mesh::config {
 struct GrpcMethodConfig {
   std::optional<absl::Duration> timeout;
   std::optional<bool> wait_for_ready;
+  // At most one of the two was written; hedging brings a `retry` with it.
   std::optional<RetryOptions> retry;
+  std::optional<HedgingOptions> hedging;
 };
 
 struct GrpcServiceConfig {
