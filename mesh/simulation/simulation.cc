@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
@@ -16,7 +15,11 @@
 #include "absl/strings/str_format.h"
 #include "mesh/balancing/load_balancer.h"
 #include "mesh/call/call_machine.h"
+#include "mesh/resilience/admission.h"
+#include "mesh/resilience/health_monitor.h"
+#include "mesh/resilience/latency_tracker.h"
 #include "mesh/resilience/retry_budget.h"
+#include "mesh/simulation/description.h"
 #include "mesh/simulation/event_queue.h"
 
 namespace mesh::simulation {
@@ -49,6 +52,10 @@ int64_t Later(int64_t time, int64_t by) {
   return by >= kHorizon || time >= kHorizon ? kNever : time + by;
 }
 
+constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+
+class World;
+
 // One client's view of one server.
 class SimulatedEndpoint final : public cluster::LiveEndpoint {
  public:
@@ -61,22 +68,51 @@ uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
   return static_cast<const SimulatedEndpoint*>(endpoint)->server;
 }
 
-struct ClientState {
-  explicit ClientState(const config::ServiceOptions& service)
-      : balancer(balancing::MakeLoadBalancer(service.balancing)),
-        budget(service.retry_budget, TimeAt(0)) {}
+// A service as its clients know it: `count` servers from `first` on.
+struct ServiceState {
+  const config::ServiceOptions* options = nullptr;
+  uint32_t first = 0;
+  uint32_t count = 0;
+};
 
+// A process that calls one service.
+struct ClientState final : resilience::HealthMonitor::Host {
+  ClientState(const config::ServiceOptions& options, uint32_t service,
+              uint32_t servers, World* world)
+      : service(service),
+        balancer(balancing::MakeLoadBalancer(options.balancing)),
+        budget(options.retry_budget, TimeAt(0)),
+        admission(options.guards, TimeAt(0)),
+        health(options.guards, &budget, this),
+        live(servers),
+        world(world) {}
+
+  // resilience::HealthMonitor::Host
+  void Probe(cluster::LiveEndpoint* endpoint) override;
+  void OnHealthChange(const resilience::HealthChange& change) override;
+
+  const uint32_t service;
   const std::unique_ptr<balancing::LoadBalancer> balancer;
   resilience::RetryBudget budget;
-  std::vector<std::shared_ptr<SimulatedEndpoint>> live;  // By server; or null.
+  resilience::Admission admission;
+  resilience::HealthMonitor health;
+  std::map<std::string, resilience::LatencyTracker> latencies;  // By method.
+  // By server of the service; or null.
+  std::vector<std::shared_ptr<SimulatedEndpoint>> live;
   std::vector<std::shared_ptr<SimulatedEndpoint>> removed;
+  std::vector<cluster::LiveEndpointPtr> endpoints;  // As `live`, no null.
   balancing::PickerPtr picker;
   std::vector<uint32_t> waiting;  // Calls.
   uint64_t calls = 0;
-  uint64_t retries = 0;
+  uint64_t charged = 0;  // To the budget: retries, hedges and probes.
+  World* const world;
 };
 
 struct ServerState {
+  const Server* description = nullptr;
+  uint32_t service = 0;
+  uint32_t client = kNone;  // That calls the tier behind.
+
   bool refuses = false;  // Down or draining.
   bool down = false;
   bool swallows = false;
@@ -91,63 +127,108 @@ struct ServerState {
   int busy = 0;
   uint32_t epoch = 0;  // Of the process: counts its deaths.
   std::deque<Queued> queue;
+  int places = 0;  // Of the queue that are taken.
+  std::vector<uint32_t> swallowed_probes;
 };
 
 struct LoadState {
-  call::CallPlan plan;  // But for the budget.
+  const Load* load = nullptr;  // Null: a tier's.
+  std::string method;
+  call::CallPlan plan;  // But for what belongs to a client.
+  bool hedges = false;
   int64_t from = 0;
   int64_t until = 0;
   int64_t deadline = kNever;  // From the call's start.
   int64_t gap = 0;            // Mean, between calls of one client.
 };
 
-// One logical call and the part of the network that it occupies.
+// An attempt that runs, and the part of the network that it occupies.
+struct Attempt {
+  int number = 0;
+  uint16_t token = 0;  // Tells its events from those of others.
+  bool at_server = false;
+  bool queued = false;
+  bool deadline_armed = false;
+  bool committed = false;
+  uint32_t server = 0;
+  int64_t network = 0;  // There and back.
+  int64_t deadline = kNever;
+  int64_t served_at = kNever;  // When the server is done, once that is known.
+};
+
+// One logical call.
 struct CallState : telemetry::CallInfo {
   std::optional<call::CallMachine> machine;
   uint32_t slot = 0;
   uint32_t client = 0;
   uint32_t load = 0;
+  uint32_t execution = kNone;  // Under which it is made.
   // Whatever still refers to the slot: events, queues. It is used again when
   // the call has ended and this is 0, so late events find the right call.
   int references = 0;
   int ends = 0;  // Times that OnCallEnd() came.
+  absl::StatusCode code = absl::StatusCode::kOk;
   int64_t started = 0;
   int64_t deadline_at = kNever;
   int64_t rests_until = 0;  // The end of its backoff.
-
-  // The attempt that runs. `token` tells its events from those of others.
-  uint16_t token = 0;
-  bool attempting = false;
-  bool at_server = false;
-  bool deadline_armed = false;
-  uint32_t server = 0;
-  int64_t network = 0;  // There and back.
-  int64_t attempt_deadline = kNever;
-  int64_t served_at = kNever;  // When the server is done, once that is known.
+  int64_t timer_at = kNever;
+  uint16_t last_token = 0;
+  absl::InlinedVector<Attempt, 2> attempts;  // That run.
 
   // Servers of the attempts of this round, to check what is tried.
   absl::InlinedVector<uint32_t, 4> round;
+
+  Attempt* Find(uint16_t token) {
+    for (Attempt& attempt : attempts) {
+      if (attempt.token == token) return &attempt;
+    }
+    return nullptr;
+  }
+};
+
+// A call that a server executes while it calls the tier behind.
+struct Execution {
+  uint32_t server = 0;
+  uint32_t epoch = 0;
+  uint32_t call = kNone;  // Whose attempt it answers. kNone: nobody's.
+  uint16_t token = 0;
+};
+
+// A health monitor's probe on its way.
+struct Probe {
+  uint32_t client = 0;
+  SimulatedEndpoint* endpoint = nullptr;  // Null: done.
+  int64_t network = 0;                    // There and back.
 };
 
 enum EventKind : uint8_t {
-  kArrival,   // a: load, b: client. A call begins.
-  kReach,     // a: call, b: token. An attempt reaches its server.
-  kServed,    // a: server, b: epoch. A slot is free.
-  kDone,      // a: call, b: token, code, flags. An answer reaches the client.
-  kDeadline,  // a: call, b: token. The attempt's deadline.
-  kTimer,     // a: call. The machine's timer.
-  kStray,     // a: call. Endpoints changed, says somebody.
-  kCancel,    // a: call. The caller cancels.
-  kAbandon,   // a: call. The caller goes away.
-  kFault,     // a: fault, b: whether it begins.
-  kListed,    // a: server, b: whether it is.
-  kSense,     // a: server, b: client. The client notices how the server is.
+  // Of a call, which is `a` and is referred to.
+  kReach,     // b: token. An attempt reaches its server.
+  kFirst,     // b: token. The first message of its answer reaches the client.
+  kDone,      // b: token, code, flags. Its answer does.
+  kDeadline,  // b: token. Its deadline.
+  kLate,      // b: number. Word of an attempt that was cancelled.
+  kTimer,     // b: whether it is a stray one. The machine's timer.
+  kStray,     // Endpoints changed, says somebody.
+  kCancel,    // The caller cancels.
+  kAbandon,   // The caller goes away.
+  kLastOfCalls = kAbandon,
+
+  kArrival,     // a: load, b: client. A call begins.
+  kServed,      // a: server, b: epoch. A slot is free.
+  kBehind,      // a: execution. It calls the tier behind.
+  kFault,       // a: fault, b: whether it begins.
+  kListed,      // a: server, b: whether it is.
+  kSense,       // a: server, b: client. The client notices how the server is.
+  kProbeReach,  // a: probe. It reaches its server.
+  kProbeDone,   // a: probe, b: whether it was answered.
 };
 
 constexpr uint32_t kNeverSent = 1u << 24;
 constexpr uint32_t kCommitted = 1u << 25;
 constexpr uint32_t kPushback = 1u << 26;
 constexpr uint32_t kNoRetry = 1u << 27;
+constexpr uint32_t kLocal = 1u << 28;
 
 // The simulated world, and the observer of all its calls.
 class World final : public telemetry::Observer {
@@ -214,20 +295,42 @@ class World final : public telemetry::Observer {
     using Verdict = telemetry::RetryEvent::Verdict;
     Mix(static_cast<uint64_t>(event.verdict) << 56 ^
         static_cast<uint64_t>(Nanoseconds(event.delay)));
-    if (event.verdict == Verdict::kTransparent) ++result_.transparent_retries;
-    if (event.verdict == Verdict::kBudgetExhausted) ++result_.denied_by_budget;
-    if (event.verdict == Verdict::kRetry) {
-      ++result_.retries;
-      ClientState& client = *clients_[Of(info).client];
-      ++client.retries;
-      const config::RetryBudgetOptions& budget = service_.retry_budget;
-      if (client.retries > budget.ratio * client.calls +
-                               budget.min_per_second * (1 + now_ * 1e-9) + 1 +
-                               1e-3) {
-        Violation("the budget was exceeded");
-      }
+    const CallState& call = Of(info);
+    Result::Tier& tier = result_.tiers[clients_[call.client]->service];
+    switch (event.verdict) {
+      case Verdict::kTransparent:
+        ++result_.transparent_retries;
+        break;
+      case Verdict::kBudgetExhausted:
+        ++result_.denied_by_budget;
+        ++tier.denied_by_budget;
+        break;
+      case Verdict::kRetry:
+        ++result_.retries;
+        ++tier.retries;
+        Charge(*clients_[call.client]);
+        break;
+      case Verdict::kHedge:
+        if (event.observed) {
+          ++result_.unmade_hedges;
+          break;
+        }
+        ++result_.hedges;
+        ++tier.hedges;
+        Charge(*clients_[call.client]);
+        break;
+      default:
+        break;
     }
     if (user_ != nullptr) user_->OnRetryDecision(info, event);
+  }
+
+  void OnRefusal(const telemetry::CallInfo& info,
+                 const telemetry::RefusalEvent& event) override {
+    Mix(static_cast<uint64_t>(event.guard) << 48 | event.observed);
+    Result::Count& count = result_.refusals[static_cast<size_t>(event.guard)];
+    ++(event.observed ? count.observed : count.enforced);
+    if (user_ != nullptr) user_->OnRefusal(info, event);
   }
 
   void OnCallEnd(const telemetry::CallInfo& info,
@@ -235,14 +338,62 @@ class World final : public telemetry::Observer {
     Mix(static_cast<uint64_t>(event.code) << 40 ^ static_cast<uint64_t>(now_));
     CallState& call = Of(info);
     if (++call.ends != 1) Violation("a call ended twice");
-    const int64_t latency = now_ - call.started;
-    ++result_.ended[static_cast<size_t>(event.code)];
-    result_.all.Add(latency);
-    if (event.code == absl::StatusCode::kOk) result_.latency.Add(latency);
-    if (Result::Step* step = StepNow()) {
-      ++(event.code == absl::StatusCode::kOk ? step->ok : step->failed);
+    call.code = event.code;
+    ++ended_;
+    const bool ok = event.code == absl::StatusCode::kOk;
+    if (ok) ++result_.tiers[clients_[call.client]->service].ok;
+    if (call.execution == kNone) {
+      const int64_t latency = now_ - call.started;
+      ++result_.ended[static_cast<size_t>(event.code)];
+      result_.all.Add(latency);
+      if (ok) result_.latency.Add(latency);
+      if (Result::Step* step = StepAt(now_)) ++(ok ? step->ok : step->failed);
+      if (Result::Step* step = ok ? StepAt(call.started) : nullptr) {
+        ++step->succeeded;
+      }
     }
     if (user_ != nullptr) user_->OnCallEnd(info, event);
+  }
+
+  // ---- What health monitors ask for, and tell ----
+
+  void SendProbe(ClientState& client, SimulatedEndpoint* endpoint) {
+    ++result_.probes;
+    Mix(0x9700b3 + endpoint->server);
+    Charge(client);
+    uint32_t slot;
+    if (free_probes_.empty()) {
+      slot = probes_.size();
+      probes_.emplace_back();
+    } else {
+      slot = free_probes_.back();
+      free_probes_.pop_back();
+    }
+    Probe& probe = probes_[slot];
+    probe.client = IndexOf(client);
+    probe.endpoint = endpoint;
+    probe.network =
+        servers_[endpoint->server].description->network.Sample(random_);
+    Tell(client, telemetry::ProbeEvent::Stage::kSent, endpoint);
+    Push(now_ + probe.network / 2, kProbeReach, slot);
+  }
+
+  void OnHealthChange(const ClientState& client,
+                      const resilience::HealthChange& change) {
+    Mix(static_cast<uint64_t>(change.to) << 40 |
+        static_cast<uint64_t>(change.cause) << 32 | ServerOf(change.endpoint));
+    Result::Count& count = result_.health[static_cast<size_t>(change.to)];
+    ++(change.observed ? count.observed : count.enforced);
+    if (user_ == nullptr) return;
+    telemetry::HealthEvent event;
+    event.service = services_[client.service].options->name;
+    event.time = change.time;
+    event.endpoint = change.endpoint;
+    event.from = change.from;
+    event.to = change.to;
+    event.cause = change.cause;
+    event.observed = change.observed;
+    user_->OnHealth(event);
   }
 
  private:
@@ -263,11 +414,7 @@ class World final : public telemetry::Observer {
 
   void Push(int64_t time, EventKind kind, uint32_t a, uint32_t b = 0) {
     if (time >= kHorizon) return;
-    if (kind == kReach || kind == kDone || kind == kDeadline ||
-        kind == kTimer || kind == kStray || kind == kCancel ||
-        kind == kAbandon) {
-      ++calls_[a].references;
-    }
+    if (kind <= kLastOfCalls) ++calls_[a].references;
     Event event;
     event.time = std::max(time, now_);
     event.kind = kind;
@@ -281,8 +428,8 @@ class World final : public telemetry::Observer {
     return static_cast<int64_t>(random_.Unit() * Nanoseconds(most));
   }
 
-  Result::Step* StepNow() {
-    const size_t index = static_cast<size_t>(now_ / step_);
+  Result::Step* StepAt(int64_t time) {
+    const size_t index = static_cast<size_t>(time / step_);
     if (index >= result_.steps.size()) {
       // Long after the last call began only stragglers end; they are counted
       // in the totals.
@@ -291,7 +438,7 @@ class World final : public telemetry::Observer {
       const size_t before = result_.steps.size();
       result_.steps.resize(index + 1);
       for (size_t i = before; i <= index; ++i) {
-        result_.steps[i].attempts.resize(cluster_.servers.size());
+        result_.steps[i].attempts.resize(servers_.size());
       }
     }
     return &result_.steps[index];
@@ -300,25 +447,34 @@ class World final : public telemetry::Observer {
   // ---- The world's beginning and end ----
 
   void SetUp() {
-    servers_.resize(cluster_.servers.size());
-    result_.endpoints.resize(cluster_.servers.size());
+    AddService(service_, cluster_.servers);
+    for (const Tier& tier : cluster_.behind) {
+      AddService(tier.service, tier.servers);
+    }
+    result_.step = options_.step;
+    result_.endpoints.resize(servers_.size());
+    for (size_t i = 0; i < servers_.size(); ++i) {
+      result_.endpoints[i].address = servers_[i].description->address;
+      index_[servers_[i].description->address] = i;
+    }
     active_.resize(cluster_.faults.size());
-    for (size_t i = 0; i < cluster_.servers.size(); ++i) {
-      result_.endpoints[i].address = cluster_.servers[i].address;
-      index_[cluster_.servers[i].address] = i;
+
+    for (int i = 0; i < cluster_.clients; ++i) AddClient(0);
+    for (ServerState& server : servers_) {
+      if (server.service + 1 >= services_.size()) continue;
+      server.client = clients_.size();
+      AddClient(server.service + 1);
     }
-    for (int i = 0; i < cluster_.clients; ++i) {
-      clients_.push_back(std::make_unique<ClientState>(service_));
-      clients_.back()->live.resize(cluster_.servers.size());
-    }
-    for (size_t i = 0; i < cluster_.servers.size(); ++i) {
-      const Server& server = cluster_.servers[i];
+    for (size_t i = 0; i < servers_.size(); ++i) {
+      const Server& server = *servers_[i].description;
       if (server.listed_from > absl::ZeroDuration()) {
         Push(Nanoseconds(server.listed_from), kListed, i, 1);
       } else {
         for (auto& client : clients_) {
-          client->live[i] = NewEndpoint(i);
-          client->live[i]->set_readiness(cluster::Readiness::kReady);
+          if (client->service != servers_[i].service) continue;
+          auto& live = client->live[i - services_[client->service].first];
+          live = NewEndpoint(i);
+          live->set_readiness(cluster::Readiness::kReady);
         }
       }
       Push(Nanoseconds(server.listed_until), kListed, i, 0);
@@ -327,22 +483,65 @@ class World final : public telemetry::Observer {
     for (size_t i = 0; i < cluster_.faults.size(); ++i) {
       Push(Nanoseconds(cluster_.faults[i].from), kFault, i, 1);
     }
-    for (size_t i = 0; i < cluster_.loads.size(); ++i) SetUpLoad(i);
+    for (const Load& load : cluster_.loads) SetUpLoad(load);
+    for (const Tier& tier : cluster_.behind) {
+      loads_.push_back(MakeLoad(tier.service, tier.method, tier.deadline));
+    }
   }
 
-  void SetUpLoad(uint32_t index) {
-    const Load& load = cluster_.loads[index];
-    const config::MethodOptions& policy = service_.PolicyOf(load.method);
+  void AddService(const config::ServiceOptions& options,
+                  const std::vector<Server>& servers) {
+    ServiceState service;
+    service.options = &options;
+    service.first = servers_.size();
+    service.count = servers.size();
+    for (const Server& server : servers) {
+      servers_.emplace_back();
+      servers_.back().description = &server;
+      servers_.back().service = services_.size();
+    }
+    services_.push_back(service);
+    result_.tiers.emplace_back();
+    result_.tiers.back().first_endpoint = service.first;
+    result_.tiers.back().endpoints = service.count;
+  }
+
+  void AddClient(uint32_t service) {
+    const ServiceState& of = services_[service];
+    clients_.push_back(
+        std::make_unique<ClientState>(*of.options, service, of.count, this));
+    client_index_[clients_.back().get()] = clients_.size() - 1;
+  }
+
+  uint32_t IndexOf(const ClientState& client) const {
+    return client_index_.find(&client)->second;
+  }
+
+  LoadState MakeLoad(const config::ServiceOptions& service, std::string method,
+                     absl::Duration deadline) {
+    const config::MethodOptions& policy = service.PolicyOf(method);
     LoadState state;
+    state.method = std::move(method);
     state.plan.policy = &policy;
     state.plan.observer = this;
     state.plan.idempotent = policy.idempotent.value_or(false);
+    state.plan.wait_for_ready = policy.wait_for_ready.value_or(false);
+    state.plan.replayable = true;
+    state.hedges = policy.hedging.mode != config::Mode::kOff;
+    state.deadline = Nanoseconds(std::min(deadline, policy.timeout));
+    return state;
+  }
+
+  void SetUpLoad(const Load& load) {
+    const uint32_t index = loads_.size();
+    LoadState state = MakeLoad(service_, load.method, load.deadline);
+    state.load = &load;
     state.plan.wait_for_ready =
-        policy.wait_for_ready.value_or(load.wait_for_ready);
+        state.plan.policy->wait_for_ready.value_or(load.wait_for_ready);
     state.plan.replayable = load.replayable;
+    state.plan.unary = !load.stream;
     state.from = Nanoseconds(load.from);
     state.until = std::min(Nanoseconds(load.until), end_);
-    state.deadline = Nanoseconds(std::min(load.deadline, policy.timeout));
     if (load.rate > 0) {
       state.gap = static_cast<int64_t>(1e9 * cluster_.clients / load.rate);
     }
@@ -351,7 +550,7 @@ class World final : public telemetry::Observer {
       if (load.rate > 0) {
         // Evenly: the clients take turns.
         Push(state.from + (load.evenly ? state.gap * client / cluster_.clients
-                                       : Gap(load, state)),
+                                       : Gap(state)),
              kArrival, index, client);
       }
     }
@@ -360,13 +559,16 @@ class World final : public telemetry::Observer {
     }
   }
 
-  int64_t Gap(const Load& load, const LoadState& state) {
-    if (load.evenly) return state.gap;
+  int64_t Gap(const LoadState& state) {
+    if (state.load->evenly) return state.gap;
     return static_cast<int64_t>(-static_cast<double>(state.gap) *
                                 std::log(1 - random_.Unit()));
   }
 
   void TearDown() {
+    for (uint32_t i = 0; i < probes_.size(); ++i) {
+      if (probes_[i].endpoint != nullptr) OnProbeDone(i, false);
+    }
     for (CallState& call : calls_) {
       if (!call.machine.has_value()) continue;
       if (!call.machine->finished()) {
@@ -378,20 +580,10 @@ class World final : public telemetry::Observer {
       }
       if (call.ends != 1) Violation("a call did not end once");
     }
-    for (const auto& client : clients_) {
-      for (const auto* all : {&client->live, &client->removed}) {
-        for (const auto& endpoint : *all) {
-          if (endpoint != nullptr && endpoint->in_flight() != 0) {
-            Violation(absl::StrCat(endpoint->endpoint().address, " ends with ",
-                                   endpoint->in_flight(),
-                                   " attempts in flight"));
-          }
-        }
-      }
-    }
-    uint64_t ended = 0;
-    for (uint64_t count : result_.ended) ended += count;
-    if (ended != result_.calls) Violation("not every call ended");
+    for (const auto& client : clients_) CheckAtRest(*client);
+    uint64_t begun = 0;
+    for (const Result::Tier& tier : result_.tiers) begun += tier.calls;
+    if (ended_ != begun) Violation("not every call ended");
     result_.simulated = absl::Nanoseconds(now_);
   }
 
@@ -404,30 +596,38 @@ class World final : public telemetry::Observer {
       case kServed:
         if (servers_[event.a].epoch == event.b) OnServed(event.a);
         return;
+      case kBehind:
+        return OnBehind(event.a);
       case kFault:
         return OnFault(event.a, event.b != 0);
       case kListed:
         return OnListed(event.a, event.b != 0);
       case kSense:
         return OnSense(event.a, *clients_[event.b]);
+      case kProbeReach:
+        return OnProbeReach(event.a);
+      case kProbeDone:
+        return OnProbeDone(event.a, event.b != 0);
       default:
         break;
     }
     CallState& call = calls_[event.a];
-    const bool current =
-        call.attempting && call.token == static_cast<uint16_t>(event.b);
     switch (event.kind) {
       case kReach:
-        if (current) OnReach(call);
-        break;
+      case kFirst:
       case kDone:
-        if (current) OnDone(call, event.b);
-        break;
       case kDeadline:
-        if (current) OnAttemptDeadline(call);
+        // Of an attempt that runs no more nothing is heard.
+        if (Attempt* const attempt =
+                call.Find(static_cast<uint16_t>(event.b))) {
+          OnAttemptEvent(call, *attempt, event);
+        }
+        break;
+      case kLate:
+        OnLate(call, event.b);
         break;
       case kTimer:
-        Perform(call, call.machine->OnTimer(Now(call)));
+        OnTimer(call, event.b != 0);
         break;
       case kStray:
         Perform(call, call.machine->OnEndpointsChanged(Now(call)));
@@ -436,15 +636,25 @@ class World final : public telemetry::Observer {
         OnCancel(call);
         break;
       case kAbandon:
-        call.attempting = false;
-        ++call.token;
-        if (!call.machine->finished()) {
-          call.machine->Abandon(TimeAt(now_));
-          CallEnded(call);
-        }
+        if (!call.machine->finished()) Abandon(call);
         break;
     }
     Unreference(call);
+  }
+
+  void OnAttemptEvent(CallState& call, Attempt& attempt, const Event& event) {
+    switch (event.kind) {
+      case kReach:
+        return OnReach(call, attempt);
+      case kFirst:
+        attempt.committed = true;
+        return Perform(call,
+                       call.machine->OnCommitted(attempt.number, Now(call)));
+      case kDone:
+        return OnDone(call, attempt, event.b);
+      case kDeadline:
+        return OnAttemptDeadline(call, attempt);
+    }
   }
 
   void Unreference(CallState& call) {
@@ -458,17 +668,22 @@ class World final : public telemetry::Observer {
   }
 
   call::Moment Now(const CallState& call) {
-    return {TimeAt(now_), clients_[call.client]->picker.get(), &decisions_};
+    const ClientState& client = *clients_[call.client];
+    return {TimeAt(now_), client.picker.get(), &decisions_, client.endpoints};
   }
 
   void OnArrival(uint32_t load_index, uint32_t client_index) {
-    const Load& load = cluster_.loads[load_index];
     const LoadState& state = loads_[load_index];
     if (now_ >= state.until) return;
-    if (load.rate > 0) {
-      Push(now_ + Gap(load, state), kArrival, load_index, client_index);
+    if (state.load->rate > 0) {
+      Push(now_ + Gap(state), kArrival, load_index, client_index);
     }
+    BeginCall(load_index, client_index, Later(now_, state.deadline), kNone);
+  }
 
+  void BeginCall(uint32_t load_index, uint32_t client_index,
+                 int64_t deadline_at, uint32_t execution) {
+    const LoadState& state = loads_[load_index];
     if (free_.empty()) {
       calls_.emplace_back();
       calls_.back().slot = calls_.size() - 1;
@@ -476,33 +691,43 @@ class World final : public telemetry::Observer {
     }
     CallState& call = calls_[free_.back()];
     free_.pop_back();
-    call.service = service_.name;
-    call.method = load.method;
+    ClientState& client = *clients_[client_index];
+    call.service = services_[client.service].options->name;
+    call.method = state.method;
     call.client = client_index;
     call.load = load_index;
+    call.execution = execution;
     call.ends = 0;
     call.references = 1;  // Until it has begun.
     call.started = now_;
     call.start = TimeAt(now_);
-    call.deadline_at = Later(now_, state.deadline);
-    call.deadline = TimeAt(call.deadline_at);
+    call.deadline_at = deadline_at;
+    call.deadline = TimeAt(deadline_at);
     call.rests_until = 0;
+    call.timer_at = kNever;
+    call.attempts.clear();
     call.round.clear();
-    ClientState& client = *clients_[client_index];
     call::CallPlan plan = state.plan;
     plan.budget = &client.budget;
+    plan.health = &client.health;
+    plan.admission = &client.admission;
+    if (state.hedges) plan.latency = &client.latencies[state.method];
     call.machine.emplace(plan, &call);
 
-    ++result_.calls;
     ++client.calls;
-    if (Result::Step* step = StepNow()) ++step->started;
-    if (load.cancel_share > 0 && random_.Unit() < load.cancel_share) {
-      const int64_t at = now_ + load.cancel_after.Sample(random_);
-      Push(at, kCancel, call.slot);
-      if (Chaos()) Push(at + UpTo(absl::Milliseconds(5)), kCancel, call.slot);
-    }
-    if (Chaos() && random_.Below(10) == 0) {
-      Push(now_ + UpTo(absl::Milliseconds(100)), kAbandon, call.slot);
+    ++result_.tiers[client.service].calls;
+    if (execution == kNone) {
+      ++result_.calls;
+      if (Result::Step* step = StepAt(now_)) ++step->started;
+      const Load& load = *state.load;
+      if (load.cancel_share > 0 && random_.Unit() < load.cancel_share) {
+        const int64_t at = now_ + load.cancel_after.Sample(random_);
+        Push(at, kCancel, call.slot);
+        if (Chaos()) Push(at + UpTo(absl::Milliseconds(5)), kCancel, call.slot);
+      }
+      if (Chaos() && random_.Below(10) == 0) {
+        Push(now_ + UpTo(absl::Milliseconds(100)), kAbandon, call.slot);
+      }
     }
     Perform(call, call.machine->Start(Now(call)));
     Unreference(call);
@@ -514,12 +739,20 @@ class World final : public telemetry::Observer {
     if (!action.has_value()) return;
     switch (action->kind) {
       case Action::Kind::kStartAttempt:
+        if (!action->hedge && !call.attempts.empty()) {
+          Violation("an attempt began that forgets those that run");
+        }
+        SetTimer(call, NanosecondOf(action->timer));
         return StartAttempt(call, *action);
       case Action::Kind::kSetTimer:
-        call.rests_until = NanosecondOf(action->at);
+        if (call.attempts.empty()) call.rests_until = NanosecondOf(action->at);
         return SetTimer(call, NanosecondOf(action->at));
       case Action::Kind::kGoOn:
-        return;
+        if (action->cancel_others) CancelOthers(call, action->attempt);
+        if (call.attempts.empty()) {
+          Violation("a call is to go on, but no attempt of it runs");
+        }
+        return SetTimer(call, NanosecondOf(action->timer));
       case Action::Kind::kWait:
         clients_[call.client]->waiting.push_back(call.slot);
         ++call.references;
@@ -533,26 +766,47 @@ class World final : public telemetry::Observer {
     }
   }
 
+  // The one timer of a call; kNever: none.
   void SetTimer(CallState& call, int64_t at) {
+    call.timer_at = at;
+    if (at >= kHorizon) return;
     if (call.deadline_at != kNever && at > call.deadline_at) {
       Violation("a call waits beyond its deadline");
     }
-    if (at >= kHorizon) return;
     if (Chaos()) {
       Push(now_ + static_cast<int64_t>(random_.Unit() * (at - now_)), kTimer,
-           call.slot);  // Too early.
+           call.slot, 1);  // Too early.
     }
-    if (Chaos()) Push(at + UpTo(absl::Milliseconds(50)), kTimer, call.slot);
+    if (Chaos()) Push(at + UpTo(absl::Milliseconds(50)), kTimer, call.slot, 1);
     Push(Chaos() ? at + UpTo(absl::Milliseconds(50)) : at, kTimer, call.slot);
   }
 
+  void OnTimer(CallState& call, bool stray) {
+    if (call.machine->finished() && !stray) return;
+    const int64_t at = call.timer_at;
+    if (now_ < at && !stray) return;  // Another has replaced it.
+    if (now_ >= at) call.timer_at = kNever;
+    Perform(call, call.machine->OnTimer(Now(call)));
+  }
+
   void CallEnded(CallState& call) {
-    call.attempting = false;
+    for (const Attempt& attempt : call.attempts) Cancelled(call, attempt);
+    call.attempts.clear();
+    call.timer_at = kNever;
     if (!call.machine->finished()) Violation("a call ended unfinished");
-    const Load& load = cluster_.loads[call.load];
+    if (call.execution != kNone) {
+      return EndExecution(call.execution, call.code,
+                          call.machine->retried_in_vain());
+    }
+    const Load& load = *loads_[call.load].load;
     if (load.callers > 0) {
       Push(now_ + load.think.Sample(random_), kArrival, call.load, call.client);
     }
+  }
+
+  void Abandon(CallState& call) {
+    call.machine->Abandon(TimeAt(now_));
+    CallEnded(call);
   }
 
   void StartAttempt(CallState& call, const Action& action) {
@@ -560,25 +814,29 @@ class World final : public telemetry::Observer {
         (call.machine->attempts() > 1 || call.started < call.deadline_at)) {
       Violation("an attempt began after the deadline");
     }
+    if (NanosecondOf(action.at) > call.deadline_at) {
+      Violation("an attempt may run beyond the deadline");
+    }
     if (now_ < call.rests_until) Violation("a backoff was cut short");
+    call.rests_until = 0;
     const uint32_t server = ServerOf(action.endpoint);
     ++result_.attempts;
+    ++result_.tiers[clients_[call.client]->service].attempts;
     ++result_.endpoints[server].attempts;
-    if (Result::Step* step = StepNow()) ++step->attempts[server];
+    if (Result::Step* step = StepAt(now_)) ++step->attempts[server];
 
-    ++call.token;
-    call.attempting = true;
-    call.at_server = false;
-    call.deadline_armed = false;
-    call.server = server;
-    call.network = cluster_.servers[server].network.Sample(random_);
-    call.attempt_deadline = NanosecondOf(action.at);
-    call.served_at = kNever;
-    const int64_t reached = now_ + call.network / 2;
-    Push(reached, kReach, call.slot, call.token);
-    ArmDeadline(call, reached);
+    Attempt attempt;
+    attempt.number = action.attempt;
+    attempt.token = ++call.last_token;
+    attempt.server = server;
+    attempt.network = servers_[server].description->network.Sample(random_);
+    attempt.deadline = NanosecondOf(action.at);
+    const int64_t reached = now_ + attempt.network / 2;
+    Push(reached, kReach, call.slot, attempt.token);
+    ArmDeadline(call, attempt, reached);
+    call.attempts.push_back(attempt);
     if (Chaos()) {
-      Push(now_ + UpTo(absl::Milliseconds(20)), kTimer, call.slot);
+      Push(now_ + UpTo(absl::Milliseconds(20)), kTimer, call.slot, 1);
       Push(now_ + UpTo(absl::Milliseconds(20)), kStray, call.slot);
     }
   }
@@ -586,134 +844,309 @@ class World final : public telemetry::Observer {
   // Sets a timer for the attempt's deadline if it comes before `next`, the
   // next thing that the client will see of the attempt. So the many deadlines
   // that never come are never in the queue.
-  void ArmDeadline(CallState& call, int64_t next) {
-    if (call.deadline_armed || call.attempt_deadline >= next) return;
-    call.deadline_armed = true;
-    Push(call.attempt_deadline, kDeadline, call.slot, call.token);
+  void ArmDeadline(const CallState& call, Attempt& attempt, int64_t next) {
+    if (attempt.deadline_armed || attempt.deadline >= next) return;
+    attempt.deadline_armed = true;
+    Push(attempt.deadline, kDeadline, call.slot, attempt.token);
   }
 
-  void AttemptEnded(CallState& call, const AttemptOutcome& outcome) {
-    call.attempting = false;
-    ++call.token;
-    Perform(call, call.machine->OnAttemptDone(call.machine->attempts(), outcome,
-                                              Now(call)));
+  void AttemptEnded(CallState& call, const Attempt& attempt,
+                    AttemptOutcome outcome) {
+    const int number = attempt.number;
+    outcome.committed |= attempt.committed;
+    call.attempts.erase(call.attempts.begin() +
+                        (&attempt - call.attempts.data()));
+    Perform(call, call.machine->OnAttemptDone(number, outcome, Now(call)));
   }
 
-  void OnDone(CallState& call, uint32_t what) {
+  void OnDone(CallState& call, const Attempt& attempt, uint32_t what) {
     AttemptOutcome outcome;
     outcome.code = static_cast<absl::StatusCode>(what >> 16 & 0xff);
     outcome.never_sent = (what & kNeverSent) != 0;
     outcome.committed = (what & kCommitted) != 0;
+    outcome.local = (what & kLocal) != 0;
     if (what & kPushback) outcome.pushback = absl::Milliseconds(30);
     if (what & kNoRetry) outcome.pushback = absl::Milliseconds(-1);
-    AttemptEnded(call, outcome);
+    AttemptEnded(call, attempt, outcome);
   }
 
-  void OnAttemptDeadline(CallState& call) {
-    GiveUp(call);
+  void OnAttemptDeadline(CallState& call, const Attempt& attempt) {
+    GiveUp(attempt);
     AttemptOutcome outcome;
     outcome.code = absl::StatusCode::kDeadlineExceeded;
-    outcome.attempt_timed_out = call.attempt_deadline < call.deadline_at;
-    AttemptEnded(call, outcome);
+    outcome.local = true;
+    outcome.attempt_timed_out = attempt.deadline < call.deadline_at;
+    AttemptEnded(call, attempt, outcome);
   }
 
   void OnCancel(CallState& call) {
     std::optional<Action> action = call.machine->OnCancelled(Now(call));
     if (action.has_value()) return Perform(call, *std::move(action));
-    if (!call.attempting) return;
-    GiveUp(call);
-    AttemptOutcome outcome;
-    outcome.code = absl::StatusCode::kCancelled;
-    AttemptEnded(call, outcome);
+    // Each attempt ends cancelled; the first such word that the machine wants
+    // to hear ends the call.
+    while (!call.attempts.empty()) {
+      GiveUp(call.attempts.front());
+      AttemptOutcome outcome;
+      outcome.code = absl::StatusCode::kCancelled;
+      outcome.local = true;
+      AttemptEnded(call, call.attempts.front(), outcome);
+      if (!call.machine->finished() && call.attempts.empty()) {
+        Violation("a cancelled call goes on");
+        break;
+      }
+    }
   }
 
-  void GiveUp(const CallState& call) {
-    if (call.at_server && call.served_at != kNever) {
-      ++result_.endpoints[call.server].wasted;
+  void CancelOthers(CallState& call, int but) {
+    for (size_t i = call.attempts.size(); i-- > 0;) {
+      if (call.attempts[i].number == but) continue;
+      Cancelled(call, call.attempts[i]);
+      call.attempts.erase(call.attempts.begin() + i);
+    }
+  }
+
+  // An attempt that nobody wants any more.
+  void Cancelled(const CallState& call, const Attempt& attempt) {
+    GiveUp(attempt);
+    if (Chaos()) {
+      Push(now_ + UpTo(absl::Milliseconds(10)), kLate, call.slot,
+           attempt.number);
+    }
+  }
+
+  // The word of a cancelled attempt crossed the wish to cancel it.
+  void OnLate(CallState& call, int number) {
+    AttemptOutcome outcome;
+    outcome.code = random_.Below(2) == 0 ? absl::StatusCode::kOk
+                                         : absl::StatusCode::kUnavailable;
+    const bool finished = call.machine->finished();
+    const Action action =
+        call.machine->OnAttemptDone(number, outcome, Now(call));
+    if (action.kind != Action::Kind::kGoOn || action.cancel_others ||
+        finished != call.machine->finished()) {
+      Violation("a cancelled attempt was heard");
+    }
+    if (!finished) SetTimer(call, NanosecondOf(action.timer));
+  }
+
+  // The server learns of it at once.
+  void GiveUp(const Attempt& attempt) {
+    if (!attempt.at_server) return;
+    ServerState& state = servers_[attempt.server];
+    if (attempt.queued) {
+      if (state.description->drops_abandoned) --state.places;
+    } else if (attempt.served_at != kNever) {
+      ++result_.endpoints[attempt.server].wasted;
     }
   }
 
   // ---- Servers ----
 
-  void Answer(CallState& call, int64_t at, absl::StatusCode code,
-              uint32_t flags = 0) {
-    uint32_t what = call.token | static_cast<uint32_t>(code) << 16 | flags;
+  void Answer(CallState& call, Attempt& attempt, int64_t at,
+              absl::StatusCode code, uint32_t flags = 0) {
+    uint32_t what = attempt.token | static_cast<uint32_t>(code) << 16 | flags;
     if (code != absl::StatusCode::kOk && options_.chaos > 0) {
       if (Chaos() && (flags & kNeverSent) == 0) what |= kCommitted;
       if (Chaos()) what |= kPushback;
       if (Chaos()) what |= kNoRetry;
     }
-    at = Later(at, call.network / 2);
+    at = Later(at, attempt.network / 2);
     if (Chaos()) at = Later(at, UpTo(absl::Milliseconds(1)));
     Push(at, kDone, call.slot, what);
     if (Chaos()) {  // The same again.
       Push(Later(at, UpTo(absl::Milliseconds(1))), kDone, call.slot, what);
     }
-    ArmDeadline(call, at);
+    ArmDeadline(call, attempt, at);
   }
 
-  void OnReach(CallState& call) {
-    const Server& server = cluster_.servers[call.server];
-    ServerState& state = servers_[call.server];
+  void OnReach(CallState& call, Attempt& attempt) {
+    ServerState& state = servers_[attempt.server];
+    const Server& server = *state.description;
     if (state.refuses) {
-      Answer(call, now_, absl::StatusCode::kUnavailable, kNeverSent);
+      Answer(call, attempt, now_, absl::StatusCode::kUnavailable,
+             kNeverSent | kLocal);
       return;
     }
-    call.at_server = true;
+    attempt.at_server = true;
     if (state.swallows) {
-      ArmDeadline(call, kNever);
+      ArmDeadline(call, attempt, kNever);
     } else if (server.slots == 0 || state.busy < server.slots) {
-      Serve(call);
-    } else if (static_cast<int>(state.queue.size()) < server.queue) {
-      state.queue.push_back({call.slot, call.token});
+      Serve(call, attempt);
+    } else if (state.places < server.queue) {
+      state.queue.push_back({call.slot, attempt.token});
+      ++state.places;
+      attempt.queued = true;
       ++call.references;
-      ArmDeadline(call, kNever);
+      ArmDeadline(call, attempt, kNever);
     } else {
-      call.at_server = false;
-      Answer(call, now_, absl::StatusCode::kResourceExhausted);
+      attempt.at_server = false;
+      Answer(call, attempt, now_, absl::StatusCode::kResourceExhausted);
     }
   }
 
+  // A slot is taken for a call. When it would be served, by this server alone.
   int64_t Occupy(uint32_t index) {
-    const Server& server = cluster_.servers[index];
     ServerState& state = servers_[index];
     ++result_.endpoints[index].executed;
-    int64_t time = server.latency.Sample(random_);
+    int64_t time = state.description->latency.Sample(random_);
     if (state.factor != 1) {
       time = static_cast<int64_t>(
           std::min(static_cast<double>(time) * state.factor, 1e18));
     }
-    if (server.slots > 0) {
-      ++state.busy;
-      Push(Later(now_, time), kServed, index, state.epoch);
-    }
+    if (state.description->slots > 0) ++state.busy;
     return Later(now_, time);
   }
 
-  void Serve(CallState& call) {
-    const ServerState& state = servers_[call.server];
-    call.served_at = Occupy(call.server);
+  bool HasBehind(const ServerState& state) const {
+    return state.client != kNone;
+  }
+
+  void FreeSlotAt(uint32_t server, int64_t at) {
+    const ServerState& state = servers_[server];
+    if (state.description->slots > 0) Push(at, kServed, server, state.epoch);
+  }
+
+  void Serve(CallState& call, Attempt& attempt) {
+    const uint32_t server = attempt.server;
+    const ServerState& state = servers_[server];
+    const int64_t served = Occupy(server);
     const bool error =
         state.error_share > 0 && random_.Unit() < state.error_share;
-    Answer(call, call.served_at, error ? state.error : absl::StatusCode::kOk);
+    if (HasBehind(state) && !error) {
+      Execute(server, served, call.slot, attempt.token);
+      ++call.references;
+      return ArmDeadline(call, attempt, kNever);
+    }
+    FreeSlotAt(server, served);
+    attempt.served_at = served;
+    if (!error && loads_[call.load].load != nullptr &&
+        loads_[call.load].load->stream) {
+      Push(now_ + (served - now_) / 2 + attempt.network / 2, kFirst, call.slot,
+           attempt.token);
+    }
+    Answer(call, attempt, served, error ? state.error : absl::StatusCode::kOk);
+  }
+
+  // What was given up while it queued is executed for nobody.
+  void ServeNobody(uint32_t server) {
+    ++result_.endpoints[server].wasted;
+    const int64_t served = Occupy(server);
+    if (HasBehind(servers_[server])) return Execute(server, served, kNone, 0);
+    FreeSlotAt(server, served);
   }
 
   void OnServed(uint32_t index) {
-    const Server& server = cluster_.servers[index];
     ServerState& state = servers_[index];
+    const Server& server = *state.description;
+    if (server.slots == 0) return;
     --state.busy;
     while (!state.queue.empty() && state.busy < server.slots) {
       const ServerState::Queued next = state.queue.front();
       state.queue.pop_front();
       CallState& call = calls_[next.call];
-      if (call.attempting && call.token == next.token) {
-        Serve(call);
+      if (Attempt* const attempt = call.Find(next.token)) {
+        --state.places;
+        attempt->queued = false;
+        Serve(call, *attempt);
       } else if (!server.drops_abandoned) {
-        ++result_.endpoints[index].wasted;
-        Occupy(index);
+        --state.places;
+        ServeNobody(index);
       }
       Unreference(call);
     }
+  }
+
+  // ---- The tier behind ----
+
+  void Execute(uint32_t server, int64_t at, uint32_t call, uint16_t token) {
+    uint32_t slot;
+    if (free_executions_.empty()) {
+      slot = executions_.size();
+      executions_.emplace_back();
+    } else {
+      slot = free_executions_.back();
+      free_executions_.pop_back();
+    }
+    executions_[slot] = {server, servers_[server].epoch, call, token};
+    Push(at, kBehind, slot);
+  }
+
+  Attempt* AttemptOf(const Execution& execution) {
+    return execution.call == kNone
+               ? nullptr
+               : calls_[execution.call].Find(execution.token);
+  }
+
+  void OnBehind(uint32_t slot) {
+    const Execution& execution = executions_[slot];
+    const ServerState& state = servers_[execution.server];
+    const Attempt* const attempt = AttemptOf(execution);
+    if (execution.epoch != state.epoch ||
+        (attempt == nullptr && state.description->drops_abandoned)) {
+      return EndExecution(slot, absl::StatusCode::kCancelled, false);
+    }
+    const uint32_t load = cluster_.loads.size() + state.service;
+    int64_t deadline = Later(now_, loads_[load].deadline);
+    if (cluster_.context_crosses_tiers && attempt != nullptr) {
+      deadline = std::min(deadline, attempt->deadline);
+    }
+    BeginCall(load, state.client, deadline, slot);
+  }
+
+  void EndExecution(uint32_t slot, absl::StatusCode code, bool in_vain) {
+    const Execution execution = executions_[slot];
+    free_executions_.push_back(slot);
+    Attempt* const attempt = AttemptOf(execution);
+    if (attempt != nullptr) {
+      attempt->served_at = now_;
+      Answer(calls_[execution.call], *attempt, now_, code,
+             in_vain && cluster_.context_crosses_tiers ? kNoRetry : 0);
+    } else if (execution.call != kNone) {
+      ++result_.endpoints[execution.server].wasted;
+    }
+    if (execution.call != kNone) Unreference(calls_[execution.call]);
+    if (execution.epoch == servers_[execution.server].epoch) {
+      OnServed(execution.server);
+    }
+  }
+
+  // ---- Probes ----
+
+  void OnProbeReach(uint32_t slot) {
+    const Probe& probe = probes_[slot];
+    ServerState& state = servers_[probe.endpoint->server];
+    if (state.swallows && !state.refuses) {
+      state.swallowed_probes.push_back(slot);
+    } else {
+      AnswerProbe(slot, !state.refuses);
+    }
+  }
+
+  void AnswerProbe(uint32_t slot, bool answered) {
+    Push(now_ + probes_[slot].network / 2, kProbeDone, slot, answered);
+  }
+
+  void OnProbeDone(uint32_t slot, bool answered) {
+    Probe& probe = probes_[slot];
+    ClientState& client = *clients_[probe.client];
+    SimulatedEndpoint* const endpoint = probe.endpoint;
+    probe.endpoint = nullptr;
+    free_probes_.push_back(slot);
+    Mix(0x97d0 + answered);
+    using Stage = telemetry::ProbeEvent::Stage;
+    Tell(client, answered ? Stage::kAnswered : Stage::kFailed, endpoint);
+    client.health.OnProbeDone(endpoint, answered, TimeAt(now_));
+  }
+
+  void Tell(const ClientState& client, telemetry::ProbeEvent::Stage stage,
+            SimulatedEndpoint* endpoint) {
+    if (user_ == nullptr) return;
+    telemetry::ProbeEvent event;
+    event.stage = stage;
+    event.service = services_[client.service].options->name;
+    event.time = TimeAt(now_);
+    event.endpoint = endpoint;
+    user_->OnProbe(event);
   }
 
   // ---- Faults and membership ----
@@ -762,52 +1195,81 @@ class World final : public telemetry::Observer {
       }
     }
     if (state.down && !down) Crash(server);
+    if (!state.swallows || state.refuses) {
+      // The end of a black hole: what it kept is answered, or lost.
+      std::vector<uint32_t> probes;
+      probes.swap(state.swallowed_probes);
+      for (uint32_t probe : probes) AnswerProbe(probe, !state.refuses);
+    }
     if (state.refuses != refused) {
       const Distribution& delay =
           state.refuses ? cluster_.detection : cluster_.reconnection;
       for (size_t i = 0; i < clients_.size(); ++i) {
+        if (clients_[i]->service != state.service) continue;
         Push(now_ + delay.Sample(random_), kSense, server, i);
       }
     }
   }
 
   // All that the server had is lost, and its clients see that the connection
-  // broke.
+  // broke. (Its own budget and health of the tier behind survive: a
+  // simplification.)
   void Crash(uint32_t server) {
     ServerState& state = servers_[server];
     ++state.epoch;
     state.busy = 0;
     for (CallState& call : calls_) {
-      if (!call.attempting || !call.at_server || call.server != server ||
-          call.served_at <= now_) {
-        continue;
+      for (Attempt& attempt : call.attempts) {
+        if (!attempt.at_server || attempt.server != server ||
+            attempt.served_at <= now_) {
+          continue;
+        }
+        attempt.token = ++call.last_token;  // What it would have answered
+                                            // never comes.
+        const bool armed = attempt.deadline_armed;
+        attempt.deadline_armed = false;
+        attempt.at_server = false;
+        Answer(call, attempt, now_, absl::StatusCode::kUnavailable, kLocal);
+        attempt.deadline_armed |= armed && attempt.deadline <= now_;
       }
-      ++call.token;  // What it would have answered never comes.
-      const bool armed = call.deadline_armed;
-      call.deadline_armed = false;
-      call.at_server = false;
-      Answer(call, now_, absl::StatusCode::kUnavailable);
-      call.deadline_armed |= armed && call.attempt_deadline <= now_;
     }
     std::deque<ServerState::Queued> lost;
     lost.swap(state.queue);
+    state.places = 0;
     for (const ServerState::Queued& queued : lost) {
       Unreference(calls_[queued.call]);
+    }
+    if (!HasBehind(state)) return;
+    for (CallState& call : calls_) {
+      if (call.machine.has_value() && !call.machine->finished() &&
+          call.client == state.client) {
+        ++call.references;
+        Abandon(call);
+        Unreference(call);
+      }
     }
   }
 
   std::shared_ptr<SimulatedEndpoint> NewEndpoint(uint32_t server) const {
+    const Server& description = *servers_[server].description;
     cluster::Endpoint endpoint;
-    endpoint.address = cluster_.servers[server].address;
-    endpoint.weight = cluster_.servers[server].weight;
-    endpoint.priority = cluster_.servers[server].priority;
+    endpoint.address = description.address;
+    endpoint.weight = description.weight;
+    endpoint.priority = description.priority;
+    endpoint.locality.zone = description.zone;
     return std::make_shared<SimulatedEndpoint>(std::move(endpoint), server);
+  }
+
+  std::shared_ptr<SimulatedEndpoint>& LiveOf(ClientState& client,
+                                             uint32_t server) {
+    return client.live[server - services_[client.service].first];
   }
 
   void OnListed(uint32_t server, bool listed) {
     for (size_t i = 0; i < clients_.size(); ++i) {
       ClientState& client = *clients_[i];
-      std::shared_ptr<SimulatedEndpoint>& live = client.live[server];
+      if (client.service != servers_[server].service) continue;
+      std::shared_ptr<SimulatedEndpoint>& live = LiveOf(client, server);
       if (listed) {
         live = NewEndpoint(server);
         live->set_readiness(cluster::Readiness::kConnecting);
@@ -822,29 +1284,35 @@ class World final : public telemetry::Observer {
   }
 
   void OnSense(uint32_t server, ClientState& client) {
-    const auto& live = client.live[server];
+    const auto& live = LiveOf(client, server);
     if (live == nullptr) return;
     const auto readiness = servers_[server].refuses
                                ? cluster::Readiness::kFailed
                                : cluster::Readiness::kReady;
     if (live->readiness() == readiness) return;
     live->set_readiness(readiness);
+    if (readiness == cluster::Readiness::kReady) {
+      client.health.OnConnected(live.get(), TimeAt(now_));
+    }
     Rebuild(client);
   }
 
   // Publishes a new picker and tells the calls that wait for one.
   void Rebuild(ClientState& client) {
+    const std::string& name = services_[client.service].options->name;
     std::vector<balancing::Member> members;
+    client.endpoints.clear();
     for (const auto& live : client.live) {
       if (live == nullptr) continue;
       members.push_back(
           {live, live->endpoint().weight, live->endpoint().priority});
+      client.endpoints.push_back(live);
     }
     // The old one lives until what is told below has been told of.
     const balancing::PickerPtr before = std::move(client.picker);
     client.picker = client.balancer->Update(
-        members, absl::UnavailableError(absl::StrCat("service '", service_.name,
-                                                     "' has no endpoints")));
+        members, absl::UnavailableError(
+                     absl::StrCat("service '", name, "' has no endpoints")));
     if (user_wants_picks_) {
       std::vector<telemetry::PickerEvent::Member> seen;
       for (const balancing::Member& member : members) {
@@ -852,7 +1320,7 @@ class World final : public telemetry::Observer {
                         member.live->readiness()});
       }
       telemetry::PickerEvent event;
-      event.service = service_.name;
+      event.service = name;
       event.time = TimeAt(now_);
       event.picker = client.picker.get();
       event.members = seen;
@@ -869,8 +1337,22 @@ class World final : public telemetry::Observer {
 
   // ---- Invariants ----
 
+  // Something was charged to the budget of a client: over any time it lets no
+  // more through than its share of the calls, its floor, and one burst.
+  void Charge(ClientState& client) {
+    ++client.charged;
+    const config::RetryBudgetOptions& budget =
+        services_[client.service].options->retry_budget;
+    if (static_cast<double>(client.charged) >
+        budget.ratio * static_cast<double>(client.calls) +
+            budget.min_per_second * (1 + static_cast<double>(now_) * 1e-9) + 1 +
+            1e-3) {
+      Violation("the budget was exceeded");
+    }
+  }
+
   // An endpoint that the call has tried is used again only when no other is
-  // ready, and never twice running while another is.
+  // there for it, and never twice running while another is.
   void CheckChoice(CallState& call, const telemetry::PickEvent& event) {
     const uint32_t chosen = ServerOf(event.endpoint);
     const auto tried = [&call](uint32_t server) {
@@ -880,8 +1362,7 @@ class World final : public telemetry::Observer {
     if (tried(chosen)) {
       const uint32_t last = call.round.back();
       for (const auto& live : clients_[call.client]->live) {
-        if (live == nullptr ||
-            live->readiness() != cluster::Readiness::kReady ||
+        if (live == nullptr || !live->available() ||
             live->endpoint().priority != event.endpoint->endpoint().priority) {
           continue;
         }
@@ -901,6 +1382,32 @@ class World final : public telemetry::Observer {
     call.round.push_back(chosen);
   }
 
+  // When all calls have ended nothing of them is left.
+  void CheckAtRest(const ClientState& client) {
+    for (const auto* all : {&client.live, &client.removed}) {
+      for (const auto& endpoint : *all) {
+        if (endpoint == nullptr) continue;
+        const std::string& address = endpoint->endpoint().address;
+        if (endpoint->in_flight() != 0) {
+          Violation(absl::StrCat(address, " ends with ", endpoint->in_flight(),
+                                 " attempts in flight"));
+        }
+        const int awaiting = endpoint->observations().awaiting.load();
+        if (awaiting != 0) {
+          Violation(absl::StrCat(address, " ends with ", awaiting,
+                                 " answers awaited"));
+        }
+      }
+    }
+    const resilience::Admission::State state =
+        client.admission.Snapshot(TimeAt(now_));
+    if (state.calls != 0 || state.waiting != 0 || state.retries != 0) {
+      Violation(absl::StrCat("admission ends with ", state.calls, " calls, ",
+                             state.waiting, " that wait and ", state.retries,
+                             " retries"));
+    }
+  }
+
   // Constant.
   const config::ServiceOptions& service_;
   const Cluster& cluster_;
@@ -915,262 +1422,31 @@ class World final : public telemetry::Observer {
   const bool user_wants_picks_;
   EventQueue queue_;
   std::map<std::string, uint32_t> index_;
-  std::vector<ServerState> servers_;
-  std::vector<bool> active_;  // By fault.
-  std::vector<LoadState> loads_;
+  std::vector<ServiceState> services_;
+  std::vector<ServerState> servers_;  // Of all services.
+  std::vector<bool> active_;          // By fault.
+  std::vector<LoadState> loads_;      // Cluster::loads, then the tiers'.
   std::vector<std::unique_ptr<ClientState>> clients_;
+  std::map<const ClientState*, uint32_t> client_index_;
   std::deque<CallState> calls_;
   std::vector<uint32_t> free_;
+  std::deque<Execution> executions_;
+  std::vector<uint32_t> free_executions_;
+  std::deque<Probe> probes_;
+  std::vector<uint32_t> free_probes_;
+  uint64_t ended_ = 0;  // Calls, of all tiers.
   Result result_;
 };
 
-absl::Status Wrong(absl::string_view field, size_t index,
-                   absl::string_view what, absl::string_view problem) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, "[", index, "].", what, " ", problem));
+void ClientState::Probe(cluster::LiveEndpoint* endpoint) {
+  world->SendProbe(*this, static_cast<SimulatedEndpoint*>(endpoint));
 }
 
-absl::Status Check(const Cluster& cluster, const Options& options) {
-  if (!(options.duration > absl::ZeroDuration() &&
-        options.duration <= absl::Hours(24 * 365))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("duration must be above 0s and at most a year, is ",
-                     absl::FormatDuration(options.duration)));
-  }
-  if (options.step < absl::Milliseconds(1)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "step must be at least 1ms, is ", absl::FormatDuration(options.step)));
-  }
-  if (!(options.chaos >= 0 && options.chaos <= 1)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chaos must be in 0..1, is ", options.chaos));
-  }
-  if (cluster.clients < 1 || cluster.clients > 10'000) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("clients must be in 1..10000, is ", cluster.clients));
-  }
-  for (const auto* delay : {&cluster.detection, &cluster.reconnection}) {
-    if (absl::Status status = delay->Check(); !status.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          delay == &cluster.detection ? "detection " : "reconnection ",
-          status.message()));
-    }
-  }
-  std::set<std::string> addresses;
-  for (size_t i = 0; i < cluster.servers.size(); ++i) {
-    const Server& server = cluster.servers[i];
-    if (server.address.empty() || !addresses.insert(server.address).second) {
-      return Wrong(
-          "servers", i, "address",
-          absl::StrCat("must be there and unique, is '", server.address, "'"));
-    }
-    if (absl::Status status = server.latency.Check(); !status.ok()) {
-      return Wrong("servers", i, "latency", status.message());
-    }
-    if (absl::Status status = server.network.Check(); !status.ok()) {
-      return Wrong("servers", i, "network", status.message());
-    }
-    if (server.slots < 0) {
-      return Wrong("servers", i, "slots",
-                   absl::StrCat("must not be negative, is ", server.slots));
-    }
-    if (server.queue < 0) {
-      return Wrong("servers", i, "queue",
-                   absl::StrCat("must not be negative, is ", server.queue));
-    }
-    if (server.weight == 0) {
-      return Wrong("servers", i, "weight", "must not be 0");
-    }
-    if (server.listed_until < server.listed_from) {
-      return Wrong("servers", i, "listed_until", "is before listed_from");
-    }
-  }
-  for (size_t i = 0; i < cluster.faults.size(); ++i) {
-    const Fault& fault = cluster.faults[i];
-    if (addresses.count(fault.address) == 0) {
-      return Wrong("faults", i, "address",
-                   absl::StrCat("'", fault.address, "' is no server's"));
-    }
-    if (fault.from < absl::ZeroDuration() || fault.until < fault.from) {
-      return Wrong("faults", i, "from",
-                   absl::StrCat("must be in 0s..until, is ",
-                                absl::FormatDuration(fault.from)));
-    }
-    if (!(fault.factor > 0 && fault.factor <= 1e6)) {
-      return Wrong(
-          "faults", i, "factor",
-          absl::StrCat("must be above 0 and at most 1e6, is ", fault.factor));
-    }
-    if (!(fault.share >= 0 && fault.share <= 1)) {
-      return Wrong("faults", i, "share",
-                   absl::StrCat("must be in 0..1, is ", fault.share));
-    }
-    if (static_cast<int>(fault.code) < 1 || static_cast<int>(fault.code) > 16) {
-      return Wrong("faults", i, "code", "must be an error");
-    }
-    if (fault.period < absl::ZeroDuration() ||
-        (fault.period > absl::ZeroDuration() &&
-         fault.period < absl::Milliseconds(1))) {
-      return Wrong("faults", i, "period",
-                   absl::StrCat("must be 0s or at least 1ms, is ",
-                                absl::FormatDuration(fault.period)));
-    }
-  }
-  for (size_t i = 0; i < cluster.loads.size(); ++i) {
-    const Load& load = cluster.loads[i];
-    if (!(load.rate >= 0 && load.rate <= 1e9)) {
-      return Wrong("loads", i, "rate",
-                   absl::StrCat("must be in 0..1e9, is ", load.rate));
-    }
-    if (load.callers < 0 || (load.rate > 0) == (load.callers > 0)) {
-      return Wrong("loads", i, "callers",
-                   "must be above 0 in a closed loop, and 0 where there is a "
-                   "rate");
-    }
-    if (load.callers > 0 && load.think.Check().ok() &&
-        load.deadline <= absl::ZeroDuration()) {
-      return Wrong("loads", i, "deadline",
-                   "must be above 0s in a closed loop: time would stand still");
-    }
-    if (absl::Status status = load.think.Check(); !status.ok()) {
-      return Wrong("loads", i, "think", status.message());
-    }
-    if (absl::Status status = load.cancel_after.Check(); !status.ok()) {
-      return Wrong("loads", i, "cancel_after", status.message());
-    }
-    if (load.from < absl::ZeroDuration()) {
-      return Wrong("loads", i, "from", "must not be negative");
-    }
-    if (!(load.cancel_share >= 0 && load.cancel_share <= 1)) {
-      return Wrong("loads", i, "cancel_share",
-                   absl::StrCat("must be in 0..1, is ", load.cancel_share));
-    }
-  }
-  return absl::OkStatus();
-}
-
-Fault MakeFault(Fault::Kind kind, std::string address, absl::Duration from,
-                absl::Duration until) {
-  Fault fault;
-  fault.kind = kind;
-  fault.address = std::move(address);
-  fault.from = from;
-  fault.until = until;
-  return fault;
+void ClientState::OnHealthChange(const resilience::HealthChange& change) {
+  world->OnHealthChange(*this, change);
 }
 
 }  // namespace
-
-Fault Fault::Down(std::string address, absl::Duration from,
-                  absl::Duration until) {
-  return MakeFault(Kind::kDown, std::move(address), from, until);
-}
-Fault Fault::Draining(std::string address, absl::Duration from,
-                      absl::Duration until) {
-  return MakeFault(Kind::kDraining, std::move(address), from, until);
-}
-Fault Fault::BlackHole(std::string address, absl::Duration from,
-                       absl::Duration until) {
-  return MakeFault(Kind::kBlackHole, std::move(address), from, until);
-}
-Fault Fault::Slow(std::string address, absl::Duration from,
-                  absl::Duration until, double factor) {
-  Fault fault = MakeFault(Kind::kSlow, std::move(address), from, until);
-  fault.factor = factor;
-  return fault;
-}
-Fault Fault::Errors(std::string address, absl::Duration from,
-                    absl::Duration until, double share, absl::StatusCode code) {
-  Fault fault = MakeFault(Kind::kErrors, std::move(address), from, until);
-  fault.share = share;
-  fault.code = code;
-  return fault;
-}
-
-Load Load::Open(std::string method, double rate) {
-  Load load;
-  load.method = std::move(method);
-  load.rate = rate;
-  return load;
-}
-Load Load::Closed(std::string method, int callers) {
-  Load load;
-  load.method = std::move(method);
-  load.callers = callers;
-  return load;
-}
-
-void Histogram::Add(int64_t nanoseconds) {
-  const uint64_t value =
-      nanoseconds < 0 ? 0 : static_cast<uint64_t>(nanoseconds);
-  constexpr uint64_t kSub = uint64_t{1} << kSubBits;
-  size_t bucket = value;
-  if (value >= kSub) {
-    const int shift = 63 - __builtin_clzll(value) - kSubBits;
-    bucket = (static_cast<size_t>(shift) << kSubBits) + (value >> shift);
-  }
-  ++counts_[bucket];
-  ++count_;
-  sum_ += static_cast<double>(value);
-  max_ = std::max(max_, nanoseconds);
-}
-
-absl::Duration Histogram::Mean() const {
-  return count_ == 0 ? absl::ZeroDuration()
-                     : absl::Nanoseconds(sum_ / static_cast<double>(count_));
-}
-
-absl::Duration Histogram::Quantile(double q) const {
-  if (count_ == 0) return absl::ZeroDuration();
-  const double rank = std::clamp(q, 0.0, 1.0) * static_cast<double>(count_);
-  uint64_t below = 0;
-  for (size_t bucket = 0; bucket < counts_.size(); ++bucket) {
-    below += counts_[bucket];
-    if (counts_[bucket] == 0 || static_cast<double>(below) < rank) continue;
-    constexpr size_t kSub = size_t{1} << kSubBits;
-    if (bucket < kSub) return absl::Nanoseconds(bucket);
-    // The middle of the bucket.
-    const int shift = static_cast<int>(bucket >> kSubBits) - 1;
-    const uint64_t low = uint64_t{(bucket & (kSub - 1)) | kSub} << shift;
-    const uint64_t middle = low + ((uint64_t{1} << shift) >> 1);
-    return absl::Nanoseconds(
-        std::min<int64_t>(static_cast<int64_t>(middle), max_));
-  }
-  return Max();
-}
-
-std::string Result::Summary() const {
-  std::string text = absl::StrFormat(
-      "%d calls, %.3f%% ok, %d attempts, %d retries, %d transparent, %d denied "
-      "by the budget\n"
-      "latency p50 %s, p99 %s, p99.9 %s, most %s\n",
-      calls, calls == 0 ? 0 : 100.0 * ok() / calls, attempts, retries,
-      transparent_retries, denied_by_budget,
-      absl::FormatDuration(
-          absl::Trunc(latency.Quantile(0.5), absl::Microseconds(10))),
-      absl::FormatDuration(
-          absl::Trunc(latency.Quantile(0.99), absl::Microseconds(10))),
-      absl::FormatDuration(
-          absl::Trunc(latency.Quantile(0.999), absl::Microseconds(10))),
-      absl::FormatDuration(absl::Trunc(latency.Max(), absl::Microseconds(10))));
-  for (size_t code = 1; code < ended.size(); ++code) {
-    if (ended[code] == 0) continue;
-    absl::StrAppend(
-        &text, "  ",
-        absl::StatusCodeToString(static_cast<absl::StatusCode>(code)), " ",
-        ended[code], "\n");
-  }
-  absl::StrAppendFormat(&text, "  %-24s %10s %7s %10s %10s %10s\n", "endpoint",
-                        "attempts", "share", "ok", "never sent", "wasted");
-  for (const Endpoint& endpoint : endpoints) {
-    absl::StrAppendFormat(
-        &text, "  %-24s %10d %6.2f%% %10d %10d %10d\n", endpoint.address,
-        endpoint.attempts,
-        attempts == 0 ? 0 : 100.0 * endpoint.attempts / attempts,
-        endpoint.ended[0], endpoint.never_sent, endpoint.wasted);
-  }
-  return text;
-}
 
 absl::StatusOr<Result> Simulate(const config::ServiceOptions& service,
                                 const Cluster& cluster,

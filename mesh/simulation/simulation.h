@@ -9,15 +9,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "mesh/cluster/health.h"
 #include "mesh/config/options.h"
 #include "mesh/simulation/distribution.h"
 #include "mesh/telemetry/observer.h"
 
 // Tries a service's configuration against a cluster that is only described:
 // its servers, their latencies and limits, what breaks and when, and who
-// calls. The calls are decided by the same call machine, balancing policy and
-// retry budget that run over gRPC; time and network are virtual. Millions of
-// calls a real second, and the same again from the same seed.
+// calls. The calls are decided by the same call machine, balancing, health
+// monitor, admission and retry budget that run over gRPC; time and network are
+// virtual. Millions of calls a real second, and the same again from the same
+// seed. docs/simulation.md is a guide.
 //
 //   Cluster cluster;
 //   cluster.servers = {{"a:1"}, {"b:1"}, {"c:1"}};
@@ -47,6 +49,7 @@ struct Server {
   bool drops_abandoned = true;
   uint32_t weight = 1;    // As config has it.
   uint32_t priority = 0;  // As config has it.
+  std::string zone;       // As config has it.
   // When discovery lists it.
   absl::Duration listed_from;
   absl::Duration listed_until = absl::InfiniteDuration();
@@ -57,7 +60,8 @@ struct Fault {
   enum class Kind {
     kDown,       // Killed: what it had is lost, what comes is refused.
     kDraining,   // Finishes what it has; what comes is refused, unseen.
-    kBlackHole,  // What comes is swallowed and never answered.
+    kBlackHole,  // What comes is swallowed and never answered; but the probes
+                 // of health monitors are, when it ends.
     kSlow,       // Takes `factor` times as long.
     kErrors,     // Ends a share of `share` with `code`.
   };
@@ -102,6 +106,9 @@ struct Load {
   bool wait_for_ready = false;
   // Whether the request can be sent again (all unary calls).
   bool replayable = true;
+  // Server streaming: the first message of an answer comes when half of its
+  // time has passed, and commits the call.
+  bool stream = false;
   // A share of `cancel_share` is cancelled `cancel_after` its start.
   double cancel_share = 0;
   Distribution cancel_after;
@@ -110,13 +117,33 @@ struct Load {
   static Load Closed(std::string method, int callers);
 };
 
+// A service that others call while they serve.
+struct Tier {
+  // The configuration that its callers have. Each caller, a server of the tier
+  // before, is a client of its own: with its own balancing, budget and health.
+  config::ServiceOptions service;
+  std::vector<Server> servers;
+  // What is called, once for each call that is executed, when the latency of
+  // the calling server has passed. The answer is that server's answer.
+  std::string method = "/simulated.Tier/Call";
+  // What the calling server allows. The method's `timeout` counts too.
+  absl::Duration deadline = absl::InfiniteDuration();
+};
+
 // All that is simulated.
 struct Cluster {
   std::vector<Server> servers;
+  // Behind `servers`, each called by the one before. A server is busy until
+  // the tier behind it has answered. Addresses are unique in all tiers.
+  std::vector<Tier> behind;
+  // Whether servers use what mesh/server gives them: calls inherit the deadline
+  // of the call under which they are made, and who has retried in vain says so,
+  // that its caller does not retry on top.
+  bool context_crosses_tiers = true;
   std::vector<Fault> faults;
   std::vector<Load> loads;
-  // Processes that call. Each has its own connections, balancing and budget;
-  // the loads are spread over them evenly.
+  // Processes that call. Each has its own connections, balancing, health,
+  // admission and budget; the loads are spread over them evenly.
   int clients = 1;
   // Until a client sees that a connection broke, and until it is connected
   // to a server that is back or new.
@@ -167,26 +194,63 @@ struct Result {
     uint64_t wasted = 0;    // Executed for a caller that had given up.
   };
   struct Step {
-    uint64_t started = 0;            // Calls that began in this step.
+    uint64_t started = 0;            // Calls that began in this step...
+    uint64_t succeeded = 0;          // ...and of those, that ended OK.
     uint64_t ok = 0;                 // Calls that ended in it: goodput...
     uint64_t failed = 0;             // ...and not.
     std::vector<uint32_t> attempts;  // Begun in it, by endpoint.
   };
+  // What happened in one tier.
+  struct Tier {
+    size_t first_endpoint = 0;  // Of `endpoints`.
+    size_t endpoints = 0;
+    uint64_t calls = 0;
+    uint64_t ok = 0;
+    uint64_t attempts = 0;
+    uint64_t retries = 0;  // By policy.
+    uint64_t hedges = 0;
+    uint64_t denied_by_budget = 0;
+  };
+  // What happened, or only would have in `observe` mode.
+  struct Count {
+    uint64_t enforced = 0;
+    uint64_t observed = 0;
+  };
 
+  // Of the calls of the loads.
   uint64_t calls = 0;
   std::array<uint64_t, 17> ended = {};  // Calls, by status code.
   uint64_t ok() const { return ended[0]; }
   // Calls without deadline that were never answered.
   uint64_t hanging = 0;
+  Histogram latency;  // Of those that ended OK.
+  Histogram all;
+  // Of the calls of all tiers.
   uint64_t attempts = 0;
   uint64_t retries = 0;  // By policy.
+  uint64_t hedges = 0;
+  uint64_t unmade_hedges = 0;  // In `observe` mode.
   uint64_t transparent_retries = 0;
   uint64_t denied_by_budget = 0;
-  uint64_t waited = 0;              // Calls that waited for an endpoint.
-  Histogram latency;                // Of calls that ended OK.
-  Histogram all;                    // Of all calls.
-  std::vector<Endpoint> endpoints;  // As Cluster::servers.
+  uint64_t waited = 0;  // Calls that waited for an endpoint.
+  uint64_t probes = 0;  // That health monitors sent.
+  // By config::Guard.
+  std::array<Count, config::kGuards> refusals = {};
+  // Changes of an endpoint's health in the eyes of one client, by
+  // cluster::Health that it came to.
+  std::array<Count, cluster::kHealths> health = {};
+  const Count& ejections() const {
+    return health[static_cast<size_t>(cluster::Health::kEjected)];
+  }
+  const Count& suspicions() const {
+    return health[static_cast<size_t>(cluster::Health::kSuspect)];
+  }
+
+  // As Cluster::servers, then the servers of each tier behind.
+  std::vector<Endpoint> endpoints;
+  std::vector<Tier> tiers;  // The first is Cluster::servers.
   std::vector<Step> steps;
+  absl::Duration step;  // Width of one.
   uint64_t events = 0;
   absl::Duration simulated;  // Until the last call had ended.
   // Of the sequence of all decisions. Equal runs have equal hashes.
@@ -194,13 +258,19 @@ struct Result {
   // Broken invariants, at most ten: a bug of ours. Empty when all is well.
   std::vector<std::string> violations;
 
+  // Attempts that begin at the servers of a tier for each call that begins in
+  // the same time: of the steps in [from, until). 1 is no amplification. 0
+  // when no call begins.
+  double Amplification(absl::Duration from, absl::Duration until,
+                       size_t tier = 0) const;
+
   // A table for people.
   std::string Summary() const;
 };
 
 // Runs it. INVALID_ARGUMENT, with the field and its value, when the
-// description makes no sense. Of `service` the name, balancing, retry budget
-// and policies count; its endpoints are the cluster's servers.
+// description makes no sense. Of `service` the name, balancing, retry budget,
+// guards and policies count; its endpoints are the cluster's servers.
 absl::StatusOr<Result> Simulate(const config::ServiceOptions& service,
                                 const Cluster& cluster,
                                 const Options& options = {});
