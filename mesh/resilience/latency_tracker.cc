@@ -1,10 +1,113 @@
 #include "mesh/resilience/latency_tracker.h"
 
-namespace mesh::resilience {
+#include <algorithm>
+#include <cmath>
 
-void LatencyTracker::Record(absl::Duration, absl::Time) {}
-absl::Duration LatencyTracker::Quantile(double, absl::Time) {
-  return absl::InfiniteDuration();
+#include "absl/base/optimization.h"
+
+namespace mesh::resilience {
+namespace {
+
+constexpr int64_t kBeingCleared = -2;
+constexpr int64_t kCachedForNanoseconds = 100'000'000;
+
+}  // namespace
+
+int LatencyTracker::BucketOf(int64_t nanoseconds) {
+  if (nanoseconds < int64_t{1} << kMinExponent) return 0;
+  if (nanoseconds >= int64_t{1} << kMaxExponent) return kBuckets - 1;
+  const int exponent = 63 - __builtin_clzll(nanoseconds);
+  const auto sub = static_cast<int>(nanoseconds >> (exponent - kSubBits)) &
+                   ((1 << kSubBits) - 1);
+  return ((exponent - kMinExponent) << kSubBits) + sub;
+}
+
+double LatencyTracker::LowerEnd(int bucket) {
+  const int exponent = (bucket >> kSubBits) + kMinExponent;
+  const int sub = bucket & ((1 << kSubBits) - 1);
+  return std::ldexp(1 + static_cast<double>(sub) / (1 << kSubBits), exponent);
+}
+
+bool LatencyTracker::Begin(Part* part, int64_t period) {
+  int64_t before = part->period.load(std::memory_order_acquire);
+  if (before == kBeingCleared || before >= period) return before == period;
+  if (!part->period.compare_exchange_strong(before, kBeingCleared,
+                                            std::memory_order_acq_rel)) {
+    return before == period;
+  }
+  for (std::atomic<uint32_t>& count : part->counts) {
+    count.store(0, std::memory_order_relaxed);
+  }
+  part->period.store(period, std::memory_order_release);
+  return true;
+}
+
+void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
+  const int64_t period = absl::ToUnixNanos(now) >> kPartBits;
+  if (ABSL_PREDICT_FALSE(period < 0)) return;
+  Part& part = parts_[period % kParts];
+  if (ABSL_PREDICT_FALSE(part.period.load(std::memory_order_acquire) !=
+                         period) &&
+      !Begin(&part, period)) {
+    return;
+  }
+  const int bucket = BucketOf(absl::ToInt64Nanoseconds(latency));
+  part.counts[bucket].fetch_add(1, std::memory_order_relaxed);
+}
+
+absl::Duration LatencyTracker::Quantile(double q, absl::Time now) {
+  const int64_t at = absl::ToUnixNanos(now);
+  const bool same_q = cached_q_.load(std::memory_order_relaxed) == q;
+  int64_t until = cached_until_.load(std::memory_order_acquire);
+  // One thread computes; what others are given meanwhile is a little older.
+  const bool computes =
+      (at >= until || !same_q) &&
+      cached_until_.compare_exchange_strong(until, at + kCachedForNanoseconds,
+                                            std::memory_order_relaxed);
+  if (same_q && !computes) {
+    const int64_t cached = cached_.load(std::memory_order_relaxed);
+    return cached < 0 ? absl::InfiniteDuration() : absl::Nanoseconds(cached);
+  }
+  const absl::Duration quantile = Compute(q, at >> kPartBits);
+  if (computes) {
+    cached_.store(quantile == absl::InfiniteDuration()
+                      ? -1
+                      : absl::ToInt64Nanoseconds(quantile),
+                  std::memory_order_relaxed);
+    cached_q_.store(q, std::memory_order_relaxed);
+  }
+  return quantile;
+}
+
+absl::Duration LatencyTracker::Compute(double q, int64_t period) const {
+  std::array<uint64_t, kBuckets> counts = {};
+  uint64_t total = 0;
+  for (const Part& part : parts_) {
+    const int64_t of = part.period.load(std::memory_order_acquire);
+    if (of < 0 || of <= period - kParts) continue;
+    for (int i = 0; i < kBuckets; ++i) {
+      const uint64_t count = part.counts[i].load(std::memory_order_relaxed);
+      counts[i] += count;
+      total += count;
+    }
+  }
+  if (total < kMinSamples) return absl::InfiniteDuration();
+  // Rank of the one that is looked for, from 1. A q that is not a number asks
+  // for the least.
+  const auto most = static_cast<double>(total);
+  const double rank = q > 0 ? std::clamp(std::ceil(q * most), 1.0, most) : 1;
+  double before = 0;
+  for (int i = 0; i < kBuckets; ++i) {
+    const auto count = static_cast<double>(counts[i]);
+    if (before + count >= rank) {
+      const double low = LowerEnd(i);
+      const double high = LowerEnd(i + 1);
+      return absl::Nanoseconds(
+          std::llround(low + (high - low) * (rank - before) / count));
+    }
+    before += count;
+  }
+  return absl::InfiniteDuration();  // Not reached: the counts sum to `total`.
 }
 
 }  // namespace mesh::resilience

@@ -9,14 +9,52 @@
 
 namespace mesh::resilience {
 
-// Quantiles of latencies of the last ten seconds or so, in buckets no wider
-// than 9% of their value. Thread-safe; recording takes no lock.
+// Quantiles of the latencies of the last ten seconds or so (8.6 to 12.9).
+// Thread-safe. Recording takes no lock and allocates nothing; of what is
+// recorded while a part of the window begins anew a few may be lost.
+//
+// A histogram whose buckets are no wider than 6.3% of their value: 16 of equal
+// width to each power of two (as HdrHistogram has them), from a microsecond to
+// a little over four minutes; what is outside counts as the nearest.
 class LatencyTracker {
  public:
+  // Fewer samples than this are not spoken of.
+  static constexpr int kMinSamples = 20;
+
   void Record(absl::Duration latency, absl::Time now);
-  // InfiniteDuration while there are fewer than 20 of them. At most a tenth of
-  // a second old.
+  // The least latency that a share `q` (0..1) of them does not exceed, give or
+  // take a bucket. InfiniteDuration while there are fewer than kMinSamples. At
+  // most a tenth of a second old, for the `q` that was asked for last: meant
+  // to be asked for the same one.
   absl::Duration Quantile(double q, absl::Time now);
+
+ private:
+  static constexpr int kSubBits = 4;
+  static constexpr int kMinExponent = 10;  // 2^10 ns.
+  static constexpr int kMaxExponent = 38;  // 2^38 ns.
+  static constexpr int kBuckets = (kMaxExponent - kMinExponent) << kSubBits;
+  // A part of the window: 2^32 ns, or 4.3 s. The present one and two others.
+  static constexpr int kPartBits = 32;
+  static constexpr int kParts = 3;
+
+  struct Part {
+    // What time it is of: nanoseconds >> kPartBits.
+    std::atomic<int64_t> period{-1};
+    std::array<std::atomic<uint32_t>, kBuckets> counts = {};
+  };
+
+  static int BucketOf(int64_t nanoseconds);
+  static double LowerEnd(int bucket);
+  // Makes `part` that of `period`. False: another thread is at it, or its time
+  // has come and gone.
+  static bool Begin(Part* part, int64_t period);
+  absl::Duration Compute(double q, int64_t period) const;
+
+  std::array<Part, kParts> parts_;
+  // The quantile that was computed last, and until when it is good.
+  std::atomic<double> cached_q_{-1};
+  std::atomic<int64_t> cached_until_{0};
+  std::atomic<int64_t> cached_{-1};  // Nanoseconds. -1: too few samples.
 };
 
 }  // namespace mesh::resilience
