@@ -48,7 +48,7 @@ class MeshClient final : public Client {
         100'000'000);
     if (arm != Arm::kMeshOnce) service.mutable_policy()->set_idempotent(true);
     if (arm == Arm::kMeshHedged) {
-      service.mutable_policy()->mutable_hedging()->set_mode(v1::ENFORCE);
+      service.mutable_policy()->mutable_hedging()->set_mode(v1::MODE_ENFORCE);
     }
     Options options;
     options.log_sink = [](LogSeverity severity, absl::string_view text) {

@@ -54,7 +54,7 @@ struct EndpointSnapshot {
 struct RefusalSnapshot {
   std::string guard;
   uint64_t enforced = 0;
-  uint64_t observed = 0;  // Would have, had its mode been ENFORCE.
+  uint64_t observed = 0;  // Would have, had its mode been `enforce`.
 };
 
 // How often endpoints became `to` ("ejected") for a reason ("latency").
@@ -62,7 +62,7 @@ struct HealthChangeSnapshot {
   std::string to;
   std::string cause;
   uint64_t enforced = 0;
-  uint64_t observed = 0;  // Would have, had the mode been ENFORCE.
+  uint64_t observed = 0;  // Would have, had the mode been `enforce`.
 };
 
 // Of the guards in front of a service's calls.
