@@ -5,12 +5,14 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/optimization.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/random.h"
 #include "mesh/channel/channel.h"
+#include "mesh/channel/raw_call.h"
 
 namespace mesh::channel {
 namespace {
@@ -28,6 +30,8 @@ using mesh::call::Action;
 
 constexpr char kPreviousAttempts[] = "grpc-previous-rpc-attempts";
 constexpr char kPushback[] = "grpc-retry-pushback-ms";
+constexpr char kFaultAbort[] = "mesh-fault-abort";
+constexpr char kFaultDelay[] = "mesh-fault-delay-ms";
 
 // How early the clock of the other side may let an attempt's deadline pass.
 constexpr absl::Duration kClockSlack = absl::Milliseconds(5);
@@ -60,16 +64,6 @@ grpc::Status ToGrpc(const absl::Status& status) {
                       std::string(status.message()));
 }
 
-// Whether this failure came about before the call was given to any connection.
-// The core says so only in words: a failure to connect has this text and does
-// not have the words with which every answer of a peer begins (also where the
-// peer's message repeats such a text). Pinned by channel_test.
-bool NeverSent(const grpc::Status& status, absl::string_view debug) {
-  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
-         absl::StrContains(debug, "failed to connect to all addresses") &&
-         !absl::StrContains(debug, "received from peer");
-}
-
 // Whether a peer ended the call as a gRPC server does that is shutting down:
 // calls that reach it then it gives to no handler. A peer might say the same of
 // a call that it had begun, so this proves nothing.
@@ -77,6 +71,20 @@ bool LooksDropped(const grpc::Status& status, absl::string_view debug) {
   return status.error_code() == grpc::StatusCode::CANCELLED &&
          status.error_message() == "CANCELLED" &&
          absl::StrContains(debug, "received from peer");
+}
+
+// By name or number. Nullopt for OK and what is no code.
+std::optional<absl::StatusCode> ParseCode(const std::string& text) {
+  int number = 0;
+  const bool is_number = absl::SimpleAtoi(text, &number);
+  for (int code = 1; code <= 16; ++code) {
+    const auto candidate = static_cast<absl::StatusCode>(code);
+    if (is_number ? code == number
+                  : text == absl::StatusCodeToString(candidate)) {
+      return candidate;
+    }
+  }
+  return std::nullopt;
 }
 
 // Reads the reply as `whole` does, which it does not own.
@@ -181,6 +189,7 @@ mesh::call::Moment Call::Now() {
   moment.now = base::Clock::Real().Now();
   moment.picker = snapshot->picker.get();
   moment.random = &base::ThreadRandom();
+  moment.endpoints = snapshot->endpoints;
   return moment;
 }
 
@@ -209,11 +218,19 @@ grpc_call* Call::Begin() {
   plan.policy = &policy;
   plan.budget = service_->budget();
   plan.observer = service_->observer();
+  plan.health = service_->health();
+  plan.admission = service_->admission();
   idempotent_ = policy.idempotent.value_or(method_ != nullptr &&
                                            method_->idempotent.value_or(false));
   plan.idempotent = idempotent_;
   plan.wait_for_ready = Access::wait_for_ready(context_);
   plan.replayable = unary();
+  plan.unary = unary();
+  if (ABSL_PREDICT_FALSE(policy.hedging.mode != config::Mode::kOff) &&
+      unary()) {
+    plan.latency = service_->LatencyOf(method_, call_info_.method);
+  }
+  if (ABSL_PREDICT_FALSE(policy.fault.by_header)) TakeFaults(&plan);
   if (unary() && plan.wait_for_ready) {
     // The machine waits, for any endpoint. gRPC would wait for this one, also
     // when it is gone for good.
@@ -248,6 +265,22 @@ grpc_call* Call::Begin() {
   }
   if (!unary() && !machine_->finished()) service_->AddStream(this);
   return running_;
+}
+
+// Metadata that asks for faults is not sent on.
+void Call::TakeFaults(mesh::call::CallPlan* plan) {
+  auto& metadata = Access::SentMetadata(context_);
+  if (const auto found = metadata.find(kFaultAbort); found != metadata.end()) {
+    plan->abort_by_header = ParseCode(found->second);
+    metadata.erase(kFaultAbort);
+  }
+  if (const auto found = metadata.find(kFaultDelay); found != metadata.end()) {
+    uint32_t milliseconds = 0;
+    if (absl::SimpleAtoi(found->second, &milliseconds)) {
+      plan->delay_by_header = absl::Milliseconds(milliseconds);
+    }
+    metadata.erase(kFaultDelay);
+  }
 }
 
 grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
@@ -463,6 +496,8 @@ bool Call::HoldIfEarly(InterceptorBatchMethods* methods) {
     return true;
   }
   auto action = machine_->OnEndpointsChanged(Now());
+  // Not for endpoints, then, but for a time.
+  if (!action.has_value()) action = machine_->OnTimer(Now());
   if (action.has_value()) Act(*action);
   return true;
 }
@@ -537,8 +572,10 @@ mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {
   mesh::call::AttemptOutcome outcome;
   outcome.code = static_cast<absl::StatusCode>(status.error_code());
   if (status.ok()) return outcome;
-  outcome.never_sent = NeverSent(status, context_->debug_error_string());
-  if (idempotent_ && LooksDropped(status, context_->debug_error_string())) {
+  const std::string debug = context_->debug_error_string();
+  outcome.never_sent = NeverSent(status, debug);
+  outcome.local = IsLocal(status, debug);
+  if (idempotent_ && LooksDropped(status, debug)) {
     outcome.code = absl::StatusCode::kUnavailable;
   }
   outcome.committed = committed_ || !has_request_;
@@ -585,10 +622,20 @@ void Call::Act(const Action& action) {
                              absl::StrCat("mesh: ", action.status.message()));
       return Deliver();
     case Action::Kind::kFinish:
+      if (machine_->attempts() > 1) TellStory();
       return Deliver();
     case Action::Kind::kGoOn:
       return;
   }
+}
+
+// What became of a call that failed after more than one attempt. Its status is
+// a server's and stays as it is.
+void Call::TellStory() {
+  if (batches_[batch_count_ - 1].held->GetRecvStatus()->ok()) return;
+  Access::SetDebugString(
+      context_, absl::StrCat(context_->debug_error_string(), "; mesh: ",
+                             machine_->Story(base::Clock::Real().Now())));
 }
 
 void Call::Park(const Action& action) {

@@ -93,6 +93,7 @@ class Call final : public grpc::experimental::Interceptor,
 
   bool unary() const { return type_ == grpc::internal::RpcMethod::NORMAL_RPC; }
   mesh::call::Moment Now();
+  void TakeFaults(mesh::call::CallPlan* plan);
   grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
   grpc_call* NewFailedCall(const absl::Status& status);
   grpc_call* NewCallOn(grpc_channel* channel, grpc_call* parent,
@@ -113,6 +114,7 @@ class Call final : public grpc::experimental::Interceptor,
 
   // What is to be done next.
   void Act(const mesh::call::Action& action);
+  void TellStory();
   void Park(const mesh::call::Action& action);
   void Resume();
   void Start(grpc_call* next);

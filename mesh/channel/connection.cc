@@ -7,9 +7,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "mesh/channel/grpc_access.h"
-#if defined(MESH_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
 
 namespace mesh::channel {
 namespace {
@@ -23,33 +20,6 @@ std::string Target(const std::string& address) {
 int Milliseconds(absl::Duration duration) {
   return static_cast<int>(absl::ToInt64Milliseconds(duration));
 }
-
-// A tag of the watcher's queue: gRPC runs it when its event has come.
-struct Change : grpc_completion_queue_functor {
-  explicit Change(std::function<void()> run) : run(std::move(run)) {
-    functor_run = [](grpc_completion_queue_functor* self, int) {
-#if defined(MESH_TSAN)
-      __tsan_acquire(self);  // gRPC orders the watch before its end.
-#endif
-      std::unique_ptr<Change> change(static_cast<Change*>(self));
-      change->run();
-    };
-    inlineable = 1;
-  }
-  std::function<void()> run;
-};
-
-// Runs when the last event has come after the shutdown.
-struct Shutdown : grpc_completion_queue_functor {
-  Shutdown() {
-    functor_run = [](grpc_completion_queue_functor* self, int) {
-      std::unique_ptr<Shutdown> shutdown(static_cast<Shutdown*>(self));
-      grpc_completion_queue_destroy(shutdown->queue);
-    };
-    inlineable = 1;
-  }
-  grpc_completion_queue* queue = nullptr;
-};
 
 }  // namespace
 
@@ -85,6 +55,16 @@ std::shared_ptr<grpc::Channel> ConnectedEndpoint::Make(bool exact) const {
   // gRPC's name for the time that an attempt to connect may take.
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
               Milliseconds(options.connect_timeout));
+  if (settings_.keepalive_time != absl::InfiniteDuration()) {
+    // gRPC doubles the time for an address whose server says that there are
+    // too many pings (GOAWAY "too_many_pings"); channel_test.cc pins it.
+    args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
+                Milliseconds(settings_.keepalive_time));
+    args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                Milliseconds(settings_.keepalive_timeout));
+    // Otherwise it sends two while no data are sent, and no more.
+    args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  }
   return grpc::CreateCustomChannel(Target(endpoint().address),
                                    settings_.credentials, args);
 }
@@ -109,24 +89,14 @@ void ConnectedEndpoint::Disconnect() {
   exact_.reset();
 }
 
-ConnectivityWatcher::ConnectivityWatcher()
-    : queue_([] {
-        auto* const shutdown = new Shutdown;
-        shutdown->queue =
-            grpc_completion_queue_create_for_callback(shutdown, nullptr);
-        return shutdown->queue;
-      }()) {}
-
-ConnectivityWatcher::~ConnectivityWatcher() {
-  grpc_completion_queue_shutdown(queue_);
-}
-
 void ConnectivityWatcher::Watch(grpc::Channel* channel,
                                 grpc_connectivity_state last,
                                 std::function<void()> changed) {
   grpc_channel_watch_connectivity_state(Access::CoreChannel(channel), last,
                                         gpr_inf_future(GPR_CLOCK_REALTIME),
-                                        queue_, new Change(std::move(changed)));
+                                        queue_.queue(),
+                                        CoreQueue::Tag(std::move(changed),
+                                                       /*inlined=*/true));
 }
 
 }  // namespace mesh::channel

@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/mutex.h"
+#include "mesh/channel/core_queue.h"
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/config/options.h"
 
@@ -20,6 +21,8 @@ struct ConnectionSettings {
   std::string authority;
   std::map<std::string, config::ChannelArgument> channel_args;
   config::ConnectionOptions options;
+  absl::Duration keepalive_time = absl::InfiniteDuration();  // None.
+  absl::Duration keepalive_timeout = absl::Seconds(20);
   // Every method may be executed twice, so mesh's own retries cover all that
   // gRPC's transparent retries do, and gRPC's are left out (docs/decisions).
   bool all_idempotent = false;
@@ -27,6 +30,8 @@ struct ConnectionSettings {
   bool operator==(const ConnectionSettings& o) const {
     return credentials == o.credentials && authority == o.authority &&
            channel_args == o.channel_args && options == o.options &&
+           keepalive_time == o.keepalive_time &&
+           keepalive_timeout == o.keepalive_timeout &&
            all_idempotent == o.all_idempotent;
   }
 };
@@ -47,6 +52,9 @@ class ConnectedEndpoint final
   // has both kinds of calls the second kind of channel is made when it is
   // first needed.
   grpc_channel* CoreChannel(bool exact);
+
+  // Of the main channel, whichever kind it is.
+  grpc_channel* MainCoreChannel() const { return main_core_; }
 
   // Makes the main channel, idle. Control thread only, once, before a picker
   // that uses the endpoint is published.
@@ -77,16 +85,8 @@ class ConnectedEndpoint final
 };
 
 // Tells of changes of connectivity, on gRPC's own threads as they notice them.
-// It owns no thread and polls no sockets: a thread that polls would take the
-// work of the callers' threads, and each answer would cross from it to them.
 class ConnectivityWatcher {
  public:
-  ConnectivityWatcher();
-  // Waits for nothing.
-  ~ConnectivityWatcher();
-  ConnectivityWatcher(const ConnectivityWatcher&) = delete;
-  ConnectivityWatcher& operator=(const ConnectivityWatcher&) = delete;
-
   // Calls `changed` once when the state of `channel` is not `last` any more, on
   // a thread of gRPC's or the caller's; it must be quick and call no gRPC.
   // Closing the channel is such a change.
@@ -94,7 +94,7 @@ class ConnectivityWatcher {
              std::function<void()> changed);
 
  private:
-  grpc_completion_queue* const queue_;
+  CoreQueue queue_;
 };
 
 }  // namespace mesh::channel

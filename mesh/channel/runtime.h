@@ -12,6 +12,7 @@
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/channel/connection.h"
+#include "mesh/channel/core_queue.h"
 #include "mesh/config/options.h"
 #include "mesh/log.h"
 #include "mesh/telemetry/observer.h"
@@ -32,6 +33,8 @@ class Runtime {
 
   base::EventLoop& loop() { return loop_; }
   ConnectivityWatcher& watcher() { return watcher_; }
+  // Of calls that mesh makes itself.
+  CoreQueue& queue() { return queue_; }
   const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
     return observers_;
   }
@@ -75,6 +78,7 @@ class Runtime {
   base::EventLoop::TimerId poll_timer_ = 0;
 
   ConnectivityWatcher watcher_;
+  CoreQueue queue_;
   base::EventLoop loop_;  // Last: it starts what uses the rest.
 };
 

@@ -20,6 +20,9 @@ using cluster::Readiness;
 // How often retired endpoints are looked at.
 constexpr absl::Duration kSweepEvery = absl::Milliseconds(100);
 
+// Most lines about the health of endpoints that a service logs in a second.
+constexpr int kMostHealthLines = 10;
+
 // While there is no endpoint set yet: waits, or fails with why there is none.
 class NoEndpointsPicker final : public balancing::Picker {
  public:
@@ -115,6 +118,58 @@ std::shared_ptr<telemetry::Observer> WithApplications(
   return std::make_shared<telemetry::FanOut>(std::move(observers));
 }
 
+const config::GuardOptions& GuardsOf(const config::ServiceOptions* options) {
+  static const auto* const defaults = new config::GuardOptions;
+  return options != nullptr ? options->guards : *defaults;
+}
+
+absl::string_view NameOf(resilience::HealthChange::Cause cause) {
+  using Cause = resilience::HealthChange::Cause;
+  switch (cause) {
+    case Cause::kConsecutiveFailures:
+      return "consecutive_failures";
+    case Cause::kConsecutiveGatewayFailures:
+      return "consecutive_gateway_failures";
+    case Cause::kConsecutiveLocalFailures:
+      return "consecutive_local_failures";
+    case Cause::kSuccessRate:
+      return "success_rate";
+    case Cause::kFailurePercentage:
+      return "failure_percentage";
+    case Cause::kLatency:
+      return "latency";
+    case Cause::kSilence:
+      return "silence";
+    case Cause::kEjectionOver:
+      return "ejection_over";
+    case Cause::kProbeAnswered:
+      return "probe_answered";
+    case Cause::kProbeFailed:
+      return "probe_failed";
+    case Cause::kNewConnection:
+      return "new_connection";
+    case Cause::kRamped:
+      return "ramped";
+  }
+  return "unknown";
+}
+
+absl::string_view NameOf(cluster::Health health) {
+  switch (health) {
+    case cluster::Health::kHealthy:
+      return "healthy";
+    case cluster::Health::kSuspect:
+      return "suspect";
+    case cluster::Health::kEjected:
+      return "ejected";
+    case cluster::Health::kProbing:
+      return "probing";
+    case cluster::Health::kRamping:
+      return "ramping";
+  }
+  return "unknown";
+}
+
 std::shared_ptr<ConnectedEndpoint> Connected(
     const cluster::LiveEndpointPtr& endpoint) {
   return std::static_pointer_cast<ConnectedEndpoint>(endpoint);
@@ -157,10 +212,17 @@ Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
       budget_(options != nullptr ? options->retry_budget
                                  : config::RetryBudgetOptions(),
               base::Clock::Real().Now()),
+      health_(GuardsOf(options.get()), &budget_, this),
+      admission_(GuardsOf(options.get()), base::Clock::Real().Now()),
+      prober_(&runtime_->queue()),
       metrics_(std::make_shared<telemetry::ServiceMetrics>(
           name_, runtime_->telemetry().max_methods)),
       observer_(WithApplications(metrics_, runtime_->observers())),
       other_methods_(metrics_->Method("", /*registered=*/false)) {
+  {
+    base::MutexLock lock(&probe_mu_);
+    probe_method_ = GuardsOf(options.get()).black_hole.probe_method;
+  }
   auto first = std::make_shared<ServiceSnapshot>();
   first->picker = std::make_shared<NoEndpointsPicker>(absl::OkStatus());
   first->all_idempotent = options != nullptr && options->AllIdempotent();
@@ -218,6 +280,86 @@ Method* Service::FindMethod(absl::string_view name) {
   base::MutexLock lock(&methods_mu_);
   const auto found = methods_.find(name);
   return found == methods_.end() ? nullptr : found->second.get();
+}
+
+resilience::LatencyTracker* Service::LatencyOf(Method* method,
+                                               absl::string_view name) {
+  if (method != nullptr) {
+    auto* const known = method->latency.load(std::memory_order_acquire);
+    if (known != nullptr) return known;
+  }
+  base::MutexLock lock(&latencies_mu_);
+  auto found = latencies_.find(name);
+  if (found == latencies_.end()) {
+    const bool own = method != nullptr ||
+                     latencies_.size() <
+                         static_cast<size_t>(runtime_->telemetry().max_methods);
+    found = latencies_.try_emplace(own ? std::string(name) : "").first;
+    if (found->second == nullptr) {
+      found->second = std::make_unique<resilience::LatencyTracker>();
+    }
+  }
+  if (method != nullptr) {
+    method->latency.store(found->second.get(), std::memory_order_release);
+  }
+  return found->second.get();
+}
+
+// --- Health
+
+void Service::Probe(cluster::LiveEndpoint* endpoint) {
+  std::string method;
+  {
+    base::MutexLock lock(&probe_mu_);
+    method = probe_method_;
+  }
+  auto* const connected = static_cast<ConnectedEndpoint*>(endpoint);
+  prober_.Probe(connected->shared_from_this(), method,
+                [self = self_, connected](bool answered) {
+                  if (auto service = self.lock()) {
+                    service->health_.OnProbeDone(connected, answered,
+                                                 base::Clock::Real().Now());
+                  } else {
+                    connected->Release();
+                  }
+                });
+}
+
+void Service::OnHealthChange(const resilience::HealthChange& change) {
+  telemetry::HealthEvent event;
+  event.service = name_;
+  event.time = change.time;
+  event.endpoint = change.endpoint;
+  event.from = change.from;
+  event.to = change.to;
+  event.cause = NameOf(change.cause);
+  event.observed = change.observed;
+  observer_->OnHealth(event);
+  if (change.observed) return;
+  // Not here: whoever logs may take its time.
+  runtime_->loop().Post(
+      [self = self_,
+       line = absl::StrCat(name_, ": ", change.endpoint->endpoint().address,
+                           " was ", NameOf(change.from), " and is ",
+                           NameOf(change.to), ": ", event.cause)] {
+        if (auto service = self.lock()) service->LogHealth(line);
+      });
+}
+
+void Service::LogHealth(const std::string& line) {
+  const absl::Time now = base::Clock::Real().Now();
+  if (now - health_lines_since_ >= absl::Seconds(1)) {
+    if (health_lines_ > kMostHealthLines) {
+      runtime_->Log(LogSeverity::kInfo,
+                    absl::StrCat(name_, ": ", health_lines_ - kMostHealthLines,
+                                 " more changes of health were not logged"));
+    }
+    health_lines_since_ = now;
+    health_lines_ = 0;
+  }
+  if (++health_lines_ <= kMostHealthLines) {
+    runtime_->Log(LogSeverity::kInfo, line);
+  }
 }
 
 // --- Parked calls
@@ -402,6 +544,12 @@ void Service::ApplyConfig(std::shared_ptr<const config::ServiceOptions> options,
     return;
   }
   budget_.SetOptions(options_->retry_budget);
+  health_.SetOptions(options_->guards);
+  admission_.SetOptions(options_->guards);
+  {
+    base::MutexLock lock(&probe_mu_);
+    probe_method_ = options_->guards.black_hole.probe_method;
+  }
   if (old == nullptr || old->balancing != options_->balancing) {
     balancer_ = balancing::MakeLoadBalancer(options_->balancing);
   }
@@ -410,6 +558,8 @@ void Service::ApplyConfig(std::shared_ptr<const config::ServiceOptions> options,
   settings.authority = options_->authority;
   settings.channel_args = options_->channel_args;
   settings.options = options_->connections;
+  settings.keepalive_time = options_->guards.black_hole.keepalive_time;
+  settings.keepalive_timeout = options_->guards.black_hole.keepalive_timeout;
   settings.all_idempotent = options_->AllIdempotent();
   const bool reconnect = !(settings == settings_);
   settings_ = std::move(settings);
@@ -528,6 +678,7 @@ void Service::Retire(const std::vector<cluster::LiveEndpointPtr>& endpoints) {
   const absl::Time now = base::Clock::Real().Now();
   for (const cluster::LiveEndpointPtr& endpoint : endpoints) {
     endpoint->Close();
+    prober_.Cancel(Connected(endpoint).get());
     retired_.push_back(
         {Connected(endpoint), now + settings_.options.drain_timeout});
   }
@@ -631,9 +782,13 @@ void Service::OnConnectivity(
   if (endpoint->main_channel() == nullptr) return;  // Disconnected.
   const grpc_connectivity_state state =
       endpoint->main_channel()->GetState(/*try_to_connect=*/false);
+  const bool was_ready = endpoint->readiness() == Readiness::kReady;
   endpoint->set_readiness(ToReadiness(state));
   WatchConnection(endpoint, state);
   if (endpoint->closed()) return;
+  if (state == GRPC_CHANNEL_READY && !was_ready) {
+    health_.OnConnected(endpoint.get(), base::Clock::Real().Now());
+  }
   if (state == GRPC_CHANNEL_CONNECTING) runtime_->PollWhileConnecting();
   if (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_TRANSIENT_FAILURE) {
     if (resolver_ != nullptr) resolver_->Refresh();

@@ -22,11 +22,15 @@
 #include "mesh/base/mutex.h"
 #include "mesh/base/snapshot_slot.h"
 #include "mesh/channel/connection.h"
+#include "mesh/channel/prober.h"
 #include "mesh/channel/runtime.h"
 #include "mesh/cluster/membership.h"
 #include "mesh/config/options.h"
 #include "mesh/discovery/resolver.h"
 #include "mesh/discovery/update_filter.h"
+#include "mesh/resilience/admission.h"
+#include "mesh/resilience/health_monitor.h"
+#include "mesh/resilience/latency_tracker.h"
 #include "mesh/resilience/retry_budget.h"
 #include "mesh/telemetry/metrics.h"
 #include "mesh/telemetry/snapshot.h"
@@ -43,6 +47,8 @@ struct Method {
   grpc_slice path;
   telemetry::MethodMetrics* metrics = nullptr;
   std::optional<bool> idempotent;  // As its .proto says, where that is known.
+  // Made when a call of it may be hedged. Owned by the service.
+  std::atomic<resilience::LatencyTracker*> latency{nullptr};
 };
 
 // All that a call reads of its service, at one moment. Immutable.
@@ -62,7 +68,7 @@ using ServiceSnapshotPtr = std::shared_ptr<const ServiceSnapshot>;
 // One service of a Mesh: discovers its endpoints, keeps connections to them,
 // and publishes what calls need. The control half runs on the control thread,
 // the data half anywhere. Its last reference may be dropped anywhere.
-class Service {
+class Service final : private resilience::HealthMonitor::Host {
  public:
   // `options`: what Configure() is about to say, so that a call made at once
   // has its policy; null when the configuration does not know the service.
@@ -75,6 +81,11 @@ class Service {
   Runtime& runtime() { return *runtime_; }
   const ServiceSnapshotPtr& Snapshot() const { return snapshot_.Get(); }
   resilience::RetryBudget* budget() { return &budget_; }
+  resilience::HealthMonitor* health() { return &health_; }
+  resilience::Admission* admission() { return &admission_; }
+  // What the delay of hedges goes by. `method` null: the one named `name`, that
+  // no stub has registered; of those only so many have latencies of their own.
+  resilience::LatencyTracker* LatencyOf(Method* method, absl::string_view name);
   telemetry::Observer* observer() { return observer_.get(); }
 
   // Never null; the same for the same name. Lives as long as the service.
@@ -132,7 +143,12 @@ class Service {
           std::shared_ptr<const config::ServiceOptions> options);
   ~Service();
 
+  // For the health monitor, on the thread that told it of something.
+  void Probe(cluster::LiveEndpoint* endpoint) override;
+  void OnHealthChange(const resilience::HealthChange& change) override;
+
   // All on the control thread.
+  void LogHealth(const std::string& line);
   void ApplyConfig(std::shared_ptr<const config::ServiceOptions> options,
                    std::shared_ptr<grpc::ChannelCredentials> credentials,
                    absl::Status unknown);
@@ -161,6 +177,9 @@ class Service {
   const std::string name_;
   std::weak_ptr<Service> self_;
   resilience::RetryBudget budget_;
+  resilience::HealthMonitor health_;
+  resilience::Admission admission_;
+  Prober prober_;
   const std::shared_ptr<telemetry::ServiceMetrics> metrics_;
   const std::shared_ptr<telemetry::Observer> observer_;  // With metrics_.
   telemetry::MethodMetrics* const other_methods_;
@@ -171,6 +190,14 @@ class Service {
   absl::flat_hash_map<std::string, std::unique_ptr<Method>> methods_
       ABSL_GUARDED_BY(methods_mu_);
   std::vector<Method*> methods_by_index_ ABSL_GUARDED_BY(methods_mu_);
+
+  base::Mutex latencies_mu_;
+  std::map<std::string, std::unique_ptr<resilience::LatencyTracker>,
+           std::less<>>
+      latencies_ ABSL_GUARDED_BY(latencies_mu_);
+
+  base::Mutex probe_mu_;
+  std::string probe_method_ ABSL_GUARDED_BY(probe_mu_);
 
   base::Mutex parked_mu_;
   uint64_t next_parked_ ABSL_GUARDED_BY(parked_mu_) = 1;
@@ -213,6 +240,9 @@ class Service {
   std::vector<ConnectedEndpoint*> connect_order_;
   std::vector<Retired> retired_;
   base::EventLoop::TimerId sweep_timer_ = 0;
+  // Lines about health in the second that began then.
+  absl::Time health_lines_since_ = absl::InfinitePast();
+  int health_lines_ = 0;
 };
 
 }  // namespace mesh::channel
