@@ -622,17 +622,18 @@ void Call::Act(const Action& action) {
                              absl::StrCat("mesh: ", action.status.message()));
       return Deliver();
     case Action::Kind::kFinish:
-      if (machine_->attempts() > 1) TellStory();
+      TellStory();
       return Deliver();
     case Action::Kind::kGoOn:
       return;
   }
 }
 
-// What became of a call that failed after more than one attempt. Its status is
-// a server's and stays as it is.
+// What became of a call that failed although it was retried, or would have
+// been. Its status is a server's and stays as it is.
 void Call::TellStory() {
   if (batches_[batch_count_ - 1].held->GetRecvStatus()->ok()) return;
+  if (machine_->attempts() < 2 && !machine_->retried_in_vain()) return;
   Access::SetDebugString(
       context_, absl::StrCat(context_->debug_error_string(), "; mesh: ",
                              machine_->Story(base::Clock::Real().Now())));

@@ -123,53 +123,6 @@ const config::GuardOptions& GuardsOf(const config::ServiceOptions* options) {
   return options != nullptr ? options->guards : *defaults;
 }
 
-absl::string_view NameOf(resilience::HealthChange::Cause cause) {
-  using Cause = resilience::HealthChange::Cause;
-  switch (cause) {
-    case Cause::kConsecutiveFailures:
-      return "consecutive_failures";
-    case Cause::kConsecutiveGatewayFailures:
-      return "consecutive_gateway_failures";
-    case Cause::kConsecutiveLocalFailures:
-      return "consecutive_local_failures";
-    case Cause::kSuccessRate:
-      return "success_rate";
-    case Cause::kFailurePercentage:
-      return "failure_percentage";
-    case Cause::kLatency:
-      return "latency";
-    case Cause::kSilence:
-      return "silence";
-    case Cause::kEjectionOver:
-      return "ejection_over";
-    case Cause::kProbeAnswered:
-      return "probe_answered";
-    case Cause::kProbeFailed:
-      return "probe_failed";
-    case Cause::kNewConnection:
-      return "new_connection";
-    case Cause::kRamped:
-      return "ramped";
-  }
-  return "unknown";
-}
-
-absl::string_view NameOf(cluster::Health health) {
-  switch (health) {
-    case cluster::Health::kHealthy:
-      return "healthy";
-    case cluster::Health::kSuspect:
-      return "suspect";
-    case cluster::Health::kEjected:
-      return "ejected";
-    case cluster::Health::kProbing:
-      return "probing";
-    case cluster::Health::kRamping:
-      return "ramping";
-  }
-  return "unknown";
-}
-
 std::shared_ptr<ConnectedEndpoint> Connected(
     const cluster::LiveEndpointPtr& endpoint) {
   return std::static_pointer_cast<ConnectedEndpoint>(endpoint);
@@ -313,16 +266,29 @@ void Service::Probe(cluster::LiveEndpoint* endpoint) {
     base::MutexLock lock(&probe_mu_);
     method = probe_method_;
   }
-  auto* const connected = static_cast<ConnectedEndpoint*>(endpoint);
-  prober_.Probe(connected->shared_from_this(), method,
-                [self = self_, connected](bool answered) {
-                  if (auto service = self.lock()) {
-                    service->health_.OnProbeDone(connected, answered,
-                                                 base::Clock::Real().Now());
-                  } else {
-                    connected->Release();
-                  }
-                });
+  TellOfProbe(endpoint, telemetry::ProbeEvent::Stage::kSent);
+  std::shared_ptr<ConnectedEndpoint> connected =
+      static_cast<ConnectedEndpoint*>(endpoint)->shared_from_this();
+  prober_.Probe(
+      std::move(connected), method, [self = self_, endpoint](bool answered) {
+        const auto service = self.lock();
+        if (service == nullptr) return endpoint->Release();
+        service->TellOfProbe(endpoint,
+                             answered ? telemetry::ProbeEvent::Stage::kAnswered
+                                      : telemetry::ProbeEvent::Stage::kFailed);
+        service->health_.OnProbeDone(endpoint, answered,
+                                     base::Clock::Real().Now());
+      });
+}
+
+void Service::TellOfProbe(cluster::LiveEndpoint* endpoint,
+                          telemetry::ProbeEvent::Stage stage) {
+  telemetry::ProbeEvent event;
+  event.stage = stage;
+  event.service = name_;
+  event.time = base::Clock::Real().Now();
+  event.endpoint = endpoint;
+  observer_->OnProbe(event);
 }
 
 void Service::OnHealthChange(const resilience::HealthChange& change) {
@@ -332,7 +298,7 @@ void Service::OnHealthChange(const resilience::HealthChange& change) {
   event.endpoint = change.endpoint;
   event.from = change.from;
   event.to = change.to;
-  event.cause = NameOf(change.cause);
+  event.cause = change.cause;
   event.observed = change.observed;
   observer_->OnHealth(event);
   if (change.observed) return;
@@ -340,8 +306,9 @@ void Service::OnHealthChange(const resilience::HealthChange& change) {
   runtime_->loop().Post(
       [self = self_,
        line = absl::StrCat(name_, ": ", change.endpoint->endpoint().address,
-                           " was ", NameOf(change.from), " and is ",
-                           NameOf(change.to), ": ", event.cause)] {
+                           " was ", cluster::NameOf(change.from), " and is ",
+                           cluster::NameOf(change.to), ": ",
+                           cluster::NameOf(change.cause))] {
         if (auto service = self.lock()) service->LogHealth(line);
       });
 }
@@ -890,6 +857,14 @@ telemetry::ServiceSnapshot Service::Metrics() const {
   result.retry_budget_balance =
       const_cast<resilience::RetryBudget&>(budget_).Balance(
           base::Clock::Real().Now());
+  const resilience::Admission::State admission =
+      admission_.Snapshot(base::Clock::Real().Now());
+  result.admission.calls = admission.calls;
+  result.admission.waiting = admission.waiting;
+  result.admission.retries = admission.retries;
+  result.admission.breaker = std::string(admission.breaker);
+  result.admission.throttle_probability = admission.throttle_probability;
+  result.admission.concurrency_limit = admission.concurrency_limit;
   base::MutexLock lock(&discovery_mu_);
   result.discovery_updates = discovery_updates_;
   result.discovery_failures = discovery_failures_;

@@ -147,6 +147,9 @@ class Service final : private resilience::HealthMonitor::Host {
   void Probe(cluster::LiveEndpoint* endpoint) override;
   void OnHealthChange(const resilience::HealthChange& change) override;
 
+  void TellOfProbe(cluster::LiveEndpoint* endpoint,
+                   telemetry::ProbeEvent::Stage stage);
+
   // All on the control thread.
   void LogHealth(const std::string& line);
   void ApplyConfig(std::shared_ptr<const config::ServiceOptions> options,

@@ -42,6 +42,8 @@ std::string Normalized(absl::string_view text) {
 }
 
 std::string DescribeDebug(absl::string_view text) {
+  // What mesh adds to it, of a call that was retried.
+  text = text.substr(0, text.find("; mesh: "));
   const std::string normal = Normalized(text);
   const size_t open = normal.find('{');
   if (open == std::string::npos) return normal;
