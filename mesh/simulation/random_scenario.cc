@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "mesh/base/random.h"
@@ -18,6 +20,10 @@ class Draw {
     return low + static_cast<int>(random_.Below(high - low + 1));
   }
   double Unit() { return random_.Unit(); }
+  // Off, observing or enforced.
+  config::Mode AnyMode() { return static_cast<config::Mode>(Between(0, 2)); }
+  // More often enforced.
+  config::Mode Mode() { return OneIn(2) ? config::Mode::kEnforce : AnyMode(); }
   // Even in the logarithm.
   double Scale(double low, double high) {
     return low * std::pow(high / low, random_.Unit());
@@ -67,7 +73,129 @@ config::MethodOptions RandomPolicy(Draw& draw) {
   if (draw.OneIn(3)) {
     retry.attempt_timeout = draw.Time(absl::Milliseconds(5), absl::Seconds(2));
   }
+  if (!draw.OneIn(3)) {
+    config::HedgingOptions& hedging = policy.hedging;
+    hedging.mode = draw.Mode();
+    if (draw.OneIn(2)) {
+      hedging.delay = draw.Time(absl::Microseconds(100), absl::Seconds(1));
+    }
+    hedging.quantile = 0.5 + 0.49 * draw.Unit();
+    hedging.factor = draw.Scale(0.2, 5);
+    hedging.min_delay =
+        draw.Time(absl::Microseconds(100), absl::Milliseconds(20));
+    hedging.max_attempts = draw.Between(2, 5);
+  }
+  if (draw.OneIn(8)) {
+    policy.rate_limit.mode = draw.Mode();
+    policy.rate_limit.per_second = draw.Scale(1, 1000);
+    policy.rate_limit.burst = draw.Scale(1, 100);
+  }
+  if (draw.OneIn(6)) {
+    config::FaultOptions& fault = policy.fault;
+    fault.mode = draw.Mode();
+    fault.abort_share = draw.OneIn(2) ? draw.Unit() * 0.5 : 0;
+    fault.delay_share = draw.OneIn(2) ? draw.Unit() : 0;
+    fault.delay = draw.Time(absl::Milliseconds(1), absl::Seconds(1));
+  }
   return policy;
+}
+
+config::GuardOptions RandomGuards(Draw& draw) {
+  config::GuardOptions guards;
+  config::OutlierEjectionOptions& ejection = guards.outlier_ejection;
+  ejection.mode = draw.Mode();
+  ejection.interval = draw.Time(absl::Milliseconds(50), absl::Seconds(5));
+  ejection.base_ejection_time =
+      draw.Time(absl::Milliseconds(50), absl::Seconds(10));
+  ejection.max_ejection_time = ejection.base_ejection_time * draw.Scale(1, 20);
+  ejection.max_ejection_percent = draw.Between(1, 100);
+  ejection.panic_threshold_percent = draw.Between(0, 100);
+  ejection.consecutive_failures = draw.Between(0, 10);
+  ejection.consecutive_gateway_failures = draw.Between(0, 10);
+  ejection.consecutive_local_failures = draw.Between(0, 10);
+  ejection.success_rate.enabled = draw.OneIn(2);
+  ejection.success_rate.stdev_factor = draw.Between(100, 3000);
+  ejection.success_rate.minimum_hosts = draw.Between(2, 6);
+  ejection.success_rate.request_volume = draw.Between(1, 50);
+  ejection.failure_percentage.enabled = draw.OneIn(2);
+  ejection.failure_percentage.threshold = draw.Between(1, 100);
+  ejection.failure_percentage.minimum_hosts = draw.Between(2, 6);
+  ejection.failure_percentage.request_volume = draw.Between(1, 50);
+  ejection.latency.enabled = draw.OneIn(2);
+  ejection.latency.factor = draw.Scale(1.1, 10);
+  ejection.latency.min_difference =
+      draw.Time(absl::Microseconds(100), absl::Milliseconds(20));
+  ejection.latency.request_volume = draw.Between(1, 20);
+
+  config::BlackHoleOptions& hole = guards.black_hole;
+  hole.mode = draw.Mode();
+  hole.min_silence = draw.Time(absl::Milliseconds(1), absl::Milliseconds(500));
+  hole.latency_factor = draw.Scale(1, 10);
+  hole.ramp = draw.OneIn(5)
+                  ? absl::ZeroDuration()
+                  : draw.Time(absl::Milliseconds(10), absl::Seconds(5));
+
+  config::CapsOptions& caps = guards.caps;
+  caps.mode = draw.Mode();
+  if (draw.OneIn(3)) caps.max_calls = draw.Between(1, 100);
+  if (draw.OneIn(3)) caps.max_calls_per_endpoint = draw.Between(1, 20);
+  if (draw.OneIn(3)) caps.max_waiting = draw.Between(1, 20);
+  if (draw.OneIn(3)) caps.max_retries = draw.Between(1, 20);
+
+  config::BreakerOptions& breaker = guards.breaker;
+  breaker.mode = draw.AnyMode();
+  breaker.failure_rate = 0.05 + 0.95 * draw.Unit();
+  if (draw.OneIn(2)) {
+    breaker.slow_call = draw.Time(absl::Milliseconds(1), absl::Seconds(1));
+    breaker.slow_call_rate = 0.05 + 0.95 * draw.Unit();
+  }
+  breaker.window = draw.Time(absl::Milliseconds(100), absl::Seconds(20));
+  breaker.min_calls = draw.Between(1, 50);
+  breaker.open_for = draw.Time(absl::Milliseconds(10), absl::Seconds(5));
+  breaker.probes = draw.Between(1, 10);
+
+  config::ThrottleOptions& throttle = guards.throttle;
+  throttle.mode = draw.AnyMode();
+  throttle.k = draw.Scale(1, 5);
+  throttle.window = draw.Time(absl::Seconds(1), absl::Seconds(60));
+  throttle.min_calls = draw.Between(1, 100);
+
+  config::AdaptiveConcurrencyOptions& limit = guards.adaptive_concurrency;
+  limit.mode = draw.AnyMode();
+  if (draw.OneIn(2)) {
+    limit.algorithm = config::AdaptiveConcurrencyOptions::Algorithm::kAimd;
+  }
+  limit.min_limit = draw.Between(1, 10);
+  limit.initial_limit = limit.min_limit + draw.Between(0, 50);
+  limit.max_limit = limit.initial_limit + draw.Between(0, 1000);
+  limit.latency_factor = draw.Scale(1.1, 10);
+
+  if (draw.OneIn(6)) {
+    guards.rate_limit.mode = draw.Mode();
+    guards.rate_limit.per_second = draw.Scale(1, 1000);
+    guards.rate_limit.burst = draw.Scale(1, 100);
+  }
+  return guards;
+}
+
+Server RandomServer(Draw& draw, std::string address) {
+  Server server;
+  server.address = std::move(address);
+  server.latency = draw.Delay(absl::Microseconds(200), absl::Milliseconds(50));
+  server.network = draw.Delay(absl::Microseconds(20), absl::Milliseconds(5));
+  if (draw.OneIn(2)) {
+    server.slots = draw.Between(1, 8);
+    server.queue = draw.OneIn(3) ? 0 : draw.Between(1, 50);
+    server.drops_abandoned = !draw.OneIn(3);
+  }
+  return server;
+}
+
+config::RetryBudgetOptions RandomBudget(Draw& draw) {
+  config::RetryBudgetOptions budget;
+  budget.ratio = draw.OneIn(4) ? 0 : draw.Scale(0.01, 1);
+  budget.min_per_second = draw.OneIn(4) ? 0 : draw.Scale(0.1, 100);
+  return budget;
 }
 
 }  // namespace
@@ -87,9 +215,9 @@ Scenario RandomScenario(uint64_t seed) {
   service.policy = RandomPolicy(draw);
   service.methods["shop.Cart/Get"] = RandomPolicy(draw);
   service.methods["shop.Cart/*"] = RandomPolicy(draw);
-  service.retry_budget.ratio = draw.OneIn(4) ? 0 : draw.Scale(0.01, 1);
-  service.retry_budget.min_per_second =
-      draw.OneIn(4) ? 0 : draw.Scale(0.1, 100);
+  service.retry_budget = RandomBudget(draw);
+  // Else as shipped.
+  if (!draw.OneIn(3)) service.guards = RandomGuards(draw);
 
   Cluster& cluster = scenario.cluster;
   cluster.clients = draw.OneIn(2) ? 1 : draw.Between(2, 5);
@@ -102,19 +230,12 @@ Scenario RandomScenario(uint64_t seed) {
                                       : draw.Between(2, 12);
   const bool weighted = draw.OneIn(4);
   const bool tiered = draw.OneIn(6);
+  const bool zoned = draw.OneIn(4);
   for (int i = 0; i < servers; ++i) {
-    Server server;
-    server.address = absl::StrCat("10.0.0.", i + 1, ":80");
-    server.latency =
-        draw.Delay(absl::Microseconds(200), absl::Milliseconds(50));
-    server.network = draw.Delay(absl::Microseconds(20), absl::Milliseconds(5));
-    if (draw.OneIn(2)) {
-      server.slots = draw.Between(1, 8);
-      server.queue = draw.OneIn(3) ? 0 : draw.Between(1, 50);
-      server.drops_abandoned = !draw.OneIn(3);
-    }
+    Server server = RandomServer(draw, absl::StrCat("10.0.0.", i + 1, ":80"));
     if (weighted) server.weight = draw.Between(1, 10);
     if (tiered) server.priority = draw.Between(0, 2);
+    if (zoned) server.zone = absl::StrCat("zone-", i % 3);
     if (draw.OneIn(6)) server.listed_from = options.duration * draw.Unit();
     if (draw.OneIn(6)) {
       server.listed_until =
@@ -124,11 +245,36 @@ Scenario RandomScenario(uint64_t seed) {
     cluster.servers.push_back(server);
   }
 
-  const int faults = servers == 0 ? 0 : draw.Between(0, 6);
+  std::vector<std::string> addresses;
+  for (const Server& server : cluster.servers) {
+    addresses.push_back(server.address);
+  }
+  const int behind = draw.OneIn(5) ? draw.Between(1, 2) : 0;
+  cluster.context_crosses_tiers = !draw.OneIn(4);
+  for (int i = 0; i < behind; ++i) {
+    Tier tier;
+    tier.service.name = absl::StrCat("behind-", i + 1);
+    tier.service.policy = RandomPolicy(draw);
+    tier.service.retry_budget = RandomBudget(draw);
+    if (!draw.OneIn(3)) tier.service.guards = RandomGuards(draw);
+    if (draw.OneIn(2)) {
+      tier.deadline = draw.Time(absl::Milliseconds(1), absl::Seconds(30));
+    }
+    const int count = draw.Between(1, 5);
+    for (int j = 0; j < count; ++j) {
+      tier.servers.push_back(
+          RandomServer(draw, absl::StrCat("10.0.", i + 1, ".", j + 1, ":80")));
+      addresses.push_back(tier.servers.back().address);
+    }
+    cluster.behind.push_back(tier);
+  }
+
+  const int faults = addresses.empty() ? 0 : draw.Between(0, 6);
   for (int i = 0; i < faults; ++i) {
     Fault fault;
     fault.kind = static_cast<Fault::Kind>(draw.Between(0, 4));
-    fault.address = cluster.servers[draw.Between(0, servers - 1)].address;
+    fault.address =
+        addresses[draw.Between(0, static_cast<int>(addresses.size()) - 1)];
     fault.from = options.duration * draw.Unit();
     if (!draw.OneIn(5)) {
       fault.until =
@@ -164,12 +310,42 @@ Scenario RandomScenario(uint64_t seed) {
                         : draw.Time(absl::Milliseconds(1), absl::Seconds(30));
     load.wait_for_ready = draw.OneIn(4);
     load.replayable = !draw.OneIn(5);
+    load.stream = draw.OneIn(5);
     if (draw.OneIn(3)) {
       load.cancel_share = draw.Unit();
       load.cancel_after = draw.Delay(absl::Microseconds(100), absl::Seconds(1));
     }
     cluster.loads.push_back(load);
   }
+  return scenario;
+}
+
+Scenario WithoutGuards(Scenario scenario) {
+  config::ServiceOptions& service = scenario.service;
+  service.guards.outlier_ejection.mode = config::Mode::kOff;
+  service.guards.black_hole.mode = config::Mode::kOff;
+  service.guards.caps.mode = config::Mode::kOff;
+  service.guards.breaker.mode = config::Mode::kOff;
+  service.guards.throttle.mode = config::Mode::kOff;
+  service.guards.adaptive_concurrency.mode = config::Mode::kOff;
+  service.guards.rate_limit.mode = config::Mode::kOff;
+  const auto strip = [](config::MethodOptions& policy) {
+    policy.hedging.mode = config::Mode::kOff;
+    policy.rate_limit.mode = config::Mode::kOff;
+    policy.fault.mode = config::Mode::kOff;
+  };
+  strip(service.policy);
+  for (auto& method : service.methods) strip(method.second);
+  Cluster& cluster = scenario.cluster;
+  cluster.behind.clear();
+  std::vector<Fault> faults;
+  for (const Fault& fault : cluster.faults) {
+    for (const Server& server : cluster.servers) {
+      if (server.address == fault.address) faults.push_back(fault);
+    }
+  }
+  cluster.faults = std::move(faults);
+  for (Load& load : cluster.loads) load.stream = false;
   return scenario;
 }
 

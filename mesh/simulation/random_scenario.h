@@ -19,6 +19,10 @@ struct Scenario {
 // seeds.
 Scenario RandomScenario(uint64_t seed);
 
+// The same, but for all that guards, hedges, streams and calls other tiers:
+// only balancing and retries are left.
+Scenario WithoutGuards(Scenario scenario);
+
 }  // namespace mesh::simulation
 
 #endif  // MESH_SIMULATION_RANDOM_SCENARIO_H_
