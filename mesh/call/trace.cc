@@ -1,5 +1,6 @@
 #include "mesh/call/trace.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -14,8 +15,11 @@ using telemetry::AttemptReason;
 using telemetry::CallEvent;
 using telemetry::CallInfo;
 using telemetry::CallStartEvent;
+using telemetry::HealthEvent;
 using telemetry::PickerEvent;
 using telemetry::PickEvent;
+using telemetry::ProbeEvent;
+using telemetry::RefusalEvent;
 using telemetry::RetryEvent;
 
 namespace {
@@ -93,6 +97,18 @@ absl::string_view NameOf(RetryEvent::Verdict verdict) {
   return "?";
 }
 
+absl::string_view NameOf(ProbeEvent::Stage stage) {
+  switch (stage) {
+    case ProbeEvent::Stage::kSent:
+      return "sent";
+    case ProbeEvent::Stage::kAnswered:
+      return "answered";
+    case ProbeEvent::Stage::kFailed:
+      return "failed";
+  }
+  return "?";
+}
+
 std::string AddressOf(const cluster::LiveEndpoint* endpoint) {
   return endpoint == nullptr ? "-"
                              : trace::Escape(endpoint->endpoint().address);
@@ -145,6 +161,18 @@ absl::string_view NameOf(cluster::Readiness readiness) {
   return "?";
 }
 
+absl::string_view NameOf(config::Mode mode) {
+  switch (mode) {
+    case config::Mode::kOff:
+      return "off";
+    case config::Mode::kObserve:
+      return "observe";
+    case config::Mode::kEnforce:
+      return "enforce";
+  }
+  return "?";
+}
+
 std::string PickLine(uint64_t id, const PickEvent& event) {
   std::string line = absl::StrFormat(
       "pick id=%d t=%s reason=%s attempt=%d result=%s endpoint=%s random=%x",
@@ -167,16 +195,25 @@ std::string AttemptLine(uint64_t id, const AttemptEvent& event) {
       " code=", static_cast<int>(event.code),
       " never_sent=", event.never_sent ? 1 : 0,
       " timed_out=", event.timed_out ? 1 : 0,
-      " committed=", event.committed ? 1 : 0, " pushback=",
+      " committed=", event.committed ? 1 : 0, " local=", event.local ? 1 : 0,
+      " given_up=", event.given_up ? 1 : 0, " pushback=",
       event.pushback.has_value() ? Nanoseconds(*event.pushback) : "none");
 }
 
 std::string RetryLine(uint64_t id, const RetryEvent& event) {
   return absl::StrFormat(
-      "retry id=%d t=%s attempt=%d code=%d verdict=%s delay=%s random=%x", id,
+      "retry id=%d t=%s attempt=%d code=%d verdict=%s delay=%s random=%x%s", id,
       Nanoseconds(event.time), event.attempt, static_cast<int>(event.code),
-      call::NameOf(event.verdict), Nanoseconds(event.delay),
-      event.random_state);
+      call::NameOf(event.verdict), Nanoseconds(event.delay), event.random_state,
+      event.observed ? " observed=1" : "");
+}
+
+std::string RefusalLine(uint64_t id, const RefusalEvent& event) {
+  return absl::StrCat("refusal id=", id, " t=", Nanoseconds(event.time),
+                      " guard=", config::NameOf(event.guard),
+                      " observed=", event.observed ? 1 : 0,
+                      " code=", static_cast<int>(event.code),
+                      " delay=", Nanoseconds(event.delay));
 }
 
 std::string EndLine(uint64_t id, const CallEvent& event) {
@@ -220,6 +257,7 @@ void TraceRecorder::OnPicker(const PickerEvent& event) {
 void TraceRecorder::OnCallStart(const CallInfo& call,
                                 const CallStartEvent& event) {
   const config::RetryOptions& retry = event.policy->retry;
+  const config::HedgingOptions& hedging = event.policy->hedging;
   uint32_t codes = 0;
   for (int code = 0; code <= 16; ++code) {
     if (retry.codes.Contains(static_cast<absl::StatusCode>(code))) {
@@ -232,12 +270,14 @@ void TraceRecorder::OnCallStart(const CallInfo& call,
       " deadline=", Nanoseconds(call.deadline),
       " idempotent=", event.idempotent ? 1 : 0,
       " wait_for_ready=", event.wait_for_ready ? 1 : 0,
-      " replayable=", event.replayable ? 1 : 0,
+      " replayable=", event.replayable ? 1 : 0, " unary=", event.unary ? 1 : 0,
       " max_attempts=", retry.max_attempts, " codes=", codes,
       " initial_backoff=", Nanoseconds(retry.initial_backoff),
       " max_backoff=", Nanoseconds(retry.max_backoff),
       absl::StrFormat(" backoff_multiplier=%.17g", retry.backoff_multiplier),
-      " attempt_timeout=", Nanoseconds(retry.attempt_timeout));
+      " attempt_timeout=", Nanoseconds(retry.attempt_timeout),
+      " hedging=", trace::NameOf(hedging.mode),
+      " hedging_max_attempts=", hedging.max_attempts);
   base::MutexLock lock(&mu_);
   if (text_.size() >= max_bytes_) return;
   const uint64_t id = ++calls_;
@@ -252,7 +292,8 @@ void TraceRecorder::OnPick(const CallInfo& call, const PickEvent& event) {
   std::string line = trace::PickLine(id, event);
   const auto seen = seen_.find(event.picker);
   if (seen != seen_.end()) {
-    absl::StrAppend(&line, " | picker=", seen->second.id);
+    absl::StrAppend(&line, " | picker=", seen->second.id,
+                    event.by_health ? " by_health=1" : "");
     // The picker lives while this runs, and so do its members.
     const auto& members = seen->second.members;
     for (size_t i = 0; i < members.size() && members.size() <= kMostMembers;
@@ -269,6 +310,11 @@ void TraceRecorder::OnPick(const CallInfo& call, const PickEvent& event) {
                           ? "closed"
                           : trace::NameOf(members[i]->readiness()));
     }
+    const bool located =
+        std::any_of(members.begin(), members.end(), [](const auto* member) {
+          return !(member->endpoint().locality == cluster::Locality());
+        });
+    if (located) absl::StrAppend(&line, " localities=1");
   }
   Append(line);
 }
@@ -283,6 +329,35 @@ void TraceRecorder::OnRetryDecision(const CallInfo& call,
                                     const RetryEvent& event) {
   base::MutexLock lock(&mu_);
   if (const uint64_t id = IdOf(call)) Append(trace::RetryLine(id, event));
+}
+
+void TraceRecorder::OnRefusal(const CallInfo& call, const RefusalEvent& event) {
+  base::MutexLock lock(&mu_);
+  if (const uint64_t id = IdOf(call)) {
+    Append(absl::StrCat(trace::RefusalLine(id, event),
+                        " | why=", trace::Escape(event.why)));
+  }
+}
+
+void TraceRecorder::OnHealth(const HealthEvent& event) {
+  base::MutexLock lock(&mu_);
+  if (text_.size() >= max_bytes_) return;
+  Append(absl::StrCat("health t=", Nanoseconds(event.time),
+                      " service=", trace::Escape(event.service),
+                      " endpoint=", AddressOf(event.endpoint),
+                      " from=", cluster::NameOf(event.from),
+                      " to=", cluster::NameOf(event.to),
+                      " cause=", cluster::NameOf(event.cause),
+                      " observed=", event.observed ? 1 : 0));
+}
+
+void TraceRecorder::OnProbe(const ProbeEvent& event) {
+  base::MutexLock lock(&mu_);
+  if (text_.size() >= max_bytes_) return;
+  Append(absl::StrCat("probe t=", Nanoseconds(event.time),
+                      " service=", trace::Escape(event.service),
+                      " endpoint=", AddressOf(event.endpoint),
+                      " stage=", NameOf(event.stage)));
 }
 
 void TraceRecorder::OnCallEnd(const CallInfo& call, const CallEvent& event) {

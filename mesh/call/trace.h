@@ -25,7 +25,11 @@ namespace mesh::call {
 //       members=...
 //   attempt id=1 ... code=14 never_sent=0
 //   retry id=1 ... verdict=retry delay=0
+//   refusal id=1 t=.. guard=max_retries observed=0 code=8 delay=0 | why=...
 //   end id=1 t=.. code=0 attempts=2
+//
+// Beside the calls stand what becomes of endpoints: "picker", "health" and
+// "probe" lines.
 //
 // Times are nanoseconds of the monotonic clock. An observer that costs
 // microseconds an event, for tests and for looking into trouble, not for
@@ -50,8 +54,12 @@ class TraceRecorder final : public telemetry::Observer {
                     const telemetry::AttemptEvent& event) override;
   void OnRetryDecision(const telemetry::CallInfo& call,
                        const telemetry::RetryEvent& event) override;
+  void OnRefusal(const telemetry::CallInfo& call,
+                 const telemetry::RefusalEvent& event) override;
   void OnCallEnd(const telemetry::CallInfo& call,
                  const telemetry::CallEvent& event) override;
+  void OnHealth(const telemetry::HealthEvent& event) override;
+  void OnProbe(const telemetry::ProbeEvent& event) override;
   bool WantsPicks() const override { return true; }
 
  private:
@@ -90,10 +98,13 @@ std::string Unescape(absl::string_view text);
 std::string PickLine(uint64_t id, const telemetry::PickEvent& event);
 std::string AttemptLine(uint64_t id, const telemetry::AttemptEvent& event);
 std::string RetryLine(uint64_t id, const telemetry::RetryEvent& event);
+std::string RefusalLine(uint64_t id, const telemetry::RefusalEvent& event);
 std::string EndLine(uint64_t id, const telemetry::CallEvent& event);
 
 // "idle", "connecting", "ready", "failed".
 absl::string_view NameOf(cluster::Readiness readiness);
+// "off", "observe", "enforce".
+absl::string_view NameOf(config::Mode mode);
 
 }  // namespace trace
 }  // namespace mesh::call

@@ -1,5 +1,6 @@
 #include "mesh/simulation/replay.h"
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <memory>
@@ -121,6 +122,9 @@ std::optional<cluster::Readiness> ReadinessOf(absl::string_view name) {
   return std::nullopt;
 }
 
+// More retries, or calls that wait, than one call has.
+constexpr int kMostHeld = 16;
+
 // Plays the calls of one trace.
 class Player {
  public:
@@ -217,6 +221,10 @@ class Player::Stage final : public telemetry::Observer,
                        const telemetry::RetryEvent& event) override {
     Compare(trace::RetryLine(id_, event));
   }
+  void OnRefusal(const telemetry::CallInfo&,
+                 const telemetry::RefusalEvent& event) override {
+    Compare(trace::RefusalLine(id_, event));
+  }
   void OnCallEnd(const telemetry::CallInfo&,
                  const telemetry::CallEvent& event) override {
     Compare(trace::EndLine(id_, event));
@@ -238,6 +246,54 @@ class Player::Stage final : public telemetry::Observer,
         "\n  recorded: ", expected, "\n  replayed: ", line));
   }
 
+  // ---- The script ----
+
+  const Line* Next() const {
+    return next_ < lines_.size() ? &lines_[next_] : nullptr;
+  }
+  // The verdict on the attempt that ends at `next_`. Null: none was passed.
+  const Line* Judgement() const {
+    for (size_t i = next_ + 1; i < lines_.size(); ++i) {
+      const absl::string_view kind = lines_[i].kind();
+      if (kind == "retry" && !lines_[i].Has("observed")) return &lines_[i];
+      if (kind != "pick" && kind != "refusal" && kind != "retry") break;
+    }
+    return nullptr;
+  }
+  // The first verdict from `next_` on for which guards were asked.
+  const Line* Asked() const {
+    for (size_t i = next_; i < lines_.size(); ++i) {
+      if (lines_[i].kind() == "retry" && !lines_[i].Has("observed") &&
+          (lines_[i].Text("code") == "0" ||
+           lines_[i].Text("verdict") != "go_on")) {
+        return &lines_[i];
+      }
+    }
+    return nullptr;
+  }
+  static bool IsOneOf(const Line* line, absl::string_view verdict) {
+    return line != nullptr && line->Text("verdict") == verdict;
+  }
+
+  template <typename Predicate>
+  bool AnyLine(Predicate predicate) const {
+    return std::any_of(lines_.begin(), lines_.end(), predicate);
+  }
+
+  void ReadPolicy();
+  void ReadFaults();
+  // Whether the call was refused before it picked, and so ended.
+  bool WasRefused();
+  // Lets guards say at the next event what they said then.
+  void SetGuards();
+  void SetBudget(bool exhausted);
+  // Takes what the caps leave, where they said no then; gives it back.
+  void FillCaps();
+  void EmptyCaps();
+  // Tells the machine of the next event.
+  std::optional<Action> Event(call::CallMachine& machine, Action::Kind state);
+  call::AttemptOutcome Outcome(const Line& line) const;
+
   // An event of the machine: where its time is, and its random numbers.
   call::Moment Now(absl::Time now) {
     for (size_t i = next_; i < lines_.size(); ++i) {
@@ -251,6 +307,7 @@ class Player::Stage final : public telemetry::Observer,
   // The one pick that was recorded, as it was.
   balancing::PickResult AsRecorded(const balancing::PickArgs& args,
                                    const Line& line) const;
+  bool LooksChanged(const balancing::PickArgs& args, const Line& line) const;
 
   Player* const player_;
   const std::vector<Line>& lines_;
@@ -258,7 +315,19 @@ class Player::Stage final : public telemetry::Observer,
   size_t next_ = 1;
   base::Random random_{0};
   absl::Status difference_;
+  config::MethodOptions policy_;
+  telemetry::CallInfo info_;
+  call::CallPlan plan_;
+  // What the budget, the caps and the tracker of latencies said is part of the
+  // record: these say so.
+  std::optional<resilience::RetryBudget> budget_;
+  std::optional<resilience::Admission> admission_;
+  std::optional<resilience::LatencyTracker> latency_;
+  bool exhausted_ = false;
+  int held_retries_ = 0;
+  int held_waits_ = 0;
   const absl::Status none_ = absl::UnavailableError("as it was recorded");
+  mutable absl::Status failed_;        // What the last pick failed with.
   mutable balancing::PickerPtr used_;  // What the last result points into.
 };
 
@@ -276,7 +345,8 @@ balancing::PickResult Player::Stage::Pick(
                           ? player_->pickers_.find(line.Number("picker"))
                           : player_->pickers_.end();
   if (player_->policy_ == config::BalancingPolicy::kRoundRobin ||
-      picker == player_->pickers_.end() ||
+      picker == player_->pickers_.end() || line.Text("by_health") == "1" ||
+      (args.elsewhere_than != nullptr && line.Text("localities") == "1") ||
       absl::StrContains(line.Text("members"), "=closed")) {
     return AsRecorded(args, line);
   }
@@ -311,8 +381,43 @@ balancing::PickResult Player::Stage::Pick(
       while (live.in_flight() > in_flight) live.Release();
     }
   }
+  const base::Random random = *args.random;
+  const balancing::PickResult result = used_->Pick(args);
+  if (result.kind == balancing::PickResult::Kind::kUse &&
+      trace::Escape(result.endpoint->endpoint().address) !=
+          line.Text("endpoint") &&
+      LooksChanged(args, line)) {
+    result.endpoint->Release();
+    *args.random = random;
+    if (args.trace != nullptr) *args.trace = {};
+    return AsRecorded(args, line);
+  }
   ++player_->count_.picks;
-  return used_->Pick(args);
+  return result;
+}
+
+// Whether this was a look at all endpoints while other calls changed their
+// loads: only that of the chosen one is recorded as it was.
+bool Player::Stage::LooksChanged(const balancing::PickArgs& args,
+                                 const Line& line) const {
+  if (line.Text("endpoint") == "-" ||
+      absl::StrContains(line.Text("candidates"), ',')) {
+    return false;
+  }
+  const cluster::LiveEndpoint* const chosen =
+      player_->EndpointOf(line.Text("endpoint")).get();
+  if (chosen->readiness() != cluster::Readiness::kReady) return false;
+  const auto tried = [&args](const cluster::LiveEndpoint* endpoint) {
+    return std::find(args.tried.begin(), args.tried.end(), endpoint) !=
+           args.tried.end();
+  };
+  if (!tried(chosen)) return true;
+  const auto& members =
+      player_->pickers_.find(line.Number("picker"))->second.members;
+  return std::all_of(members.begin(), members.end(), [&](const auto& member) {
+    return member.live->readiness() != cluster::Readiness::kReady ||
+           tried(member.live.get());
+  });
 }
 
 balancing::PickResult Player::Stage::AsRecorded(const balancing::PickArgs& args,
@@ -348,116 +453,240 @@ balancing::PickResult Player::Stage::AsRecorded(const balancing::PickArgs& args,
     result.endpoint = player_->EndpointOf(line.Text("endpoint")).get();
     result.endpoint->Acquire();
   } else if (line.Text("result") != "waited") {
+    // The call ends with it, unless it has something better to say.
+    const auto code =
+        static_cast<absl::StatusCode>(lines_.back().Number("code"));
+    failed_ = code == absl::StatusCode::kOk
+                  ? none_
+                  : absl::Status(code, none_.message());
     result.kind = balancing::PickResult::Kind::kFail;
-    result.status = &none_;
+    result.status = &failed_;
   }
   return result;
 }
 
-absl::Status Player::Stage::Play() {
+void Player::Stage::ReadPolicy() {
   const Line& begin = lines_.front();
-  config::MethodOptions policy;
-  policy.retry.max_attempts = static_cast<int>(begin.Number("max_attempts"));
-  policy.retry.codes = config::StatusCodeSet();
+  policy_.retry.max_attempts = static_cast<int>(begin.Number("max_attempts"));
+  policy_.retry.codes = config::StatusCodeSet();
   for (int code = 0; code <= 16; ++code) {
     if (begin.Number("codes") >> code & 1) {
-      policy.retry.codes =
-          policy.retry.codes.With(static_cast<absl::StatusCode>(code));
+      policy_.retry.codes =
+          policy_.retry.codes.With(static_cast<absl::StatusCode>(code));
     }
   }
-  policy.retry.initial_backoff = begin.Duration("initial_backoff");
-  policy.retry.max_backoff = begin.Duration("max_backoff");
-  policy.retry.backoff_multiplier = begin.Real("backoff_multiplier");
-  policy.retry.attempt_timeout = begin.Duration("attempt_timeout");
+  policy_.retry.initial_backoff = begin.Duration("initial_backoff");
+  policy_.retry.max_backoff = begin.Duration("max_backoff");
+  policy_.retry.backoff_multiplier = begin.Real("backoff_multiplier");
+  policy_.retry.attempt_timeout = begin.Duration("attempt_timeout");
+  policy_.hedging.max_attempts =
+      static_cast<int>(begin.Number("hedging_max_attempts"));
+  // Without a word of a hedge none was due.
+  for (const Line& line : lines_) {
+    if (line.kind() != "retry" || line.Text("code") != "0") continue;
+    for (config::Mode mode : {config::Mode::kObserve, config::Mode::kEnforce}) {
+      if (begin.Text("hedging") == trace::NameOf(mode)) {
+        policy_.hedging.mode = mode;
+      }
+    }
+    policy_.hedging.delay = line.Duration("delay");
+    break;
+  }
+}
 
+// What was drawn is asked for.
+void Player::Stage::ReadFaults() {
+  for (const Line& line : lines_) {
+    if (line.kind() != "refusal" || line.Text("guard") != "fault") continue;
+    policy_.fault.mode = line.Text("observed") == "1" ? config::Mode::kObserve
+                                                      : config::Mode::kEnforce;
+    if (line.Text("code") == "0") {
+      plan_.delay_by_header = line.Duration("delay");
+    } else {
+      plan_.abort_by_header =
+          static_cast<absl::StatusCode>(line.Number("code"));
+    }
+  }
+}
+
+bool Player::Stage::WasRefused() {
+  const Line* refusal = nullptr;
+  for (const Line& line : lines_) {
+    if (line.kind() == "pick" || line.kind() == "attempt") return false;
+    if (line.kind() == "refusal" && line.Text("observed") == "0" &&
+        line.Text("guard") != "fault") {
+      refusal = &line;
+    }
+  }
+  if (refusal == nullptr) return false;
+  const Line& end = lines_.back();
+  if (end.Number("attempts") != 0 ||
+      end.Text("code") != refusal->Text("code")) {
+    difference_ = absl::FailedPreconditionError(absl::StrCat(
+        "the replay differs at line ", end.number(),
+        "\n  recorded: ", end.compared(), "\n  replayed: it ends with code ",
+        refusal->Text("code"), ", as it was refused with"));
+  }
+  return true;
+}
+
+void Player::Stage::SetGuards() {
+  const Line* const asked = Asked();
+  SetBudget(IsOneOf(asked, "budget_exhausted"));
+  if (!latency_.has_value()) return;
+  latency_.emplace();
+  if (!IsOneOf(asked, "deadline")) return;
+  const absl::Time then = asked->Time("t");
+  const absl::Duration left = info_.deadline - then;
+  if (asked->Text("code") != "0" && asked->Duration("delay") >= left) return;
+  // The method's usual latency said that there was not enough time.
+  for (int i = 0; i < 100; ++i) latency_->Record(2 * left, then);
+}
+
+void Player::Stage::SetBudget(bool exhausted) {
+  if (budget_.has_value() && exhausted == exhausted_) return;
+  exhausted_ = exhausted;
+  config::RetryBudgetOptions options;
+  options.ratio = 0;
+  options.min_per_second = exhausted ? 0 : 1e9;
+  budget_.emplace(options, info_.start);
+}
+
+void Player::Stage::FillCaps() {
+  if (!admission_.has_value()) return;
+  if (IsOneOf(Asked(), "too_many_retries")) {
+    while (admission_->TryRetry(nullptr)) ++held_retries_;
+  }
+  for (size_t i = next_; i < lines_.size(); ++i) {
+    if (i > next_ && lines_[i].kind() == "attempt") break;
+    if (lines_[i].Text("guard") != "max_waiting") continue;
+    while (admission_->TryWait(nullptr)) ++held_waits_;
+    break;
+  }
+}
+
+void Player::Stage::EmptyCaps() {
+  for (; held_retries_ > 0; --held_retries_) admission_->EndRetry();
+  for (; held_waits_ > 0; --held_waits_) admission_->EndWait();
+}
+
+call::AttemptOutcome Player::Stage::Outcome(const Line& line) const {
+  call::AttemptOutcome outcome;
+  outcome.code = static_cast<absl::StatusCode>(line.Number("code"));
+  outcome.never_sent = line.Text("never_sent") == "1";
+  outcome.attempt_timed_out = line.Text("timed_out") == "1";
+  outcome.committed = line.Text("committed") == "1";
+  outcome.local = line.Text("local") == "1";
+  if (line.Text("pushback") != "none" && line.Has("pushback")) {
+    outcome.pushback = line.Duration("pushback");
+  }
+  return outcome;
+}
+
+std::optional<Action> Player::Stage::Event(call::CallMachine& machine,
+                                           Action::Kind state) {
+  const Line& line = *Next();
+  const absl::Time now = line.Time("t");
+  const bool ends = line.kind() == "end";
+  if (state == Action::Kind::kSetTimer || state == Action::Kind::kWait) {
+    if (ends && line.Text("code") == "1") return machine.OnCancelled(Now(now));
+    return state == Action::Kind::kWait && !ends
+               ? machine.OnEndpointsChanged(Now(now))
+               : machine.OnTimer(Now(now));
+  }
+  // Attempts run. What is not told of one of them is a hedge that is due.
+  if (line.kind() != "attempt") return machine.OnTimer(Now(now));
+  if (line.Text("given_up") == "1") {
+    // The one that is left has committed.
+    for (size_t i = next_; i < lines_.size(); ++i) {
+      if (lines_[i].kind() != "attempt" || lines_[i].Text("given_up") == "1") {
+        continue;
+      }
+      return machine.OnCommitted(static_cast<int>(lines_[i].Number("attempt")),
+                                 Now(now));
+    }
+    return std::nullopt;
+  }
+  const call::AttemptOutcome outcome = Outcome(line);
+  const Line* const judgement = Judgement();
+  if (outcome.code != absl::StatusCode::kOk && judgement == nullptr) {
+    machine.Abandon(now);
+    return std::nullopt;
+  }
+  if (IsOneOf(judgement, "cancelled")) machine.OnCancelled(Now(now));
+  return machine.OnAttemptDone(static_cast<int>(line.Number("attempt")),
+                               outcome, Now(now));
+}
+
+absl::Status Player::Stage::Play() {
+  const Line& begin = lines_.front();
   const std::string service = trace::Unescape(begin.Text("service"));
   const std::string method = trace::Unescape(begin.Text("method"));
-  telemetry::CallInfo info;
-  info.service = service;
-  info.method = method;
-  info.start = begin.Time("t");
-  info.deadline = begin.Time("deadline");
-
-  // What the budget said is part of the record. It says yes until the call is
-  // denied, which is the end of its retries.
-  config::RetryBudgetOptions yes;
-  yes.ratio = 0;
-  yes.min_per_second = 1e9;
-  config::RetryBudgetOptions no = yes;
-  no.min_per_second = 0;
-  resilience::RetryBudget budget(yes, info.start);
-
-  call::CallPlan plan;
-  plan.policy = &policy;
-  plan.budget = &budget;
-  plan.observer = this;
-  plan.idempotent = begin.Number("idempotent") != 0;
-  plan.wait_for_ready = begin.Number("wait_for_ready") != 0;
-  plan.replayable = begin.Number("replayable") != 0;
+  info_.service = service;
+  info_.method = method;
+  info_.start = begin.Time("t");
+  info_.deadline = begin.Time("deadline");
+  if (WasRefused()) {
+    for (const Line& line : lines_) {
+      if (difference_.ok()) difference_ = line.bad();
+    }
+    if (!difference_.ok()) return difference_;
+    player_->count_.events += lines_.size() - 1;
+    ++player_->count_.calls;
+    ++player_->count_.refused;
+    return absl::OkStatus();
+  }
+  ReadPolicy();
+  ReadFaults();
+  SetBudget(false);
+  plan_.policy = &policy_;
+  plan_.budget = &*budget_;
+  plan_.observer = this;
+  plan_.idempotent = begin.Number("idempotent") != 0;
+  plan_.wait_for_ready = begin.Number("wait_for_ready") != 0;
+  plan_.replayable = begin.Number("replayable") != 0;
+  plan_.unary = begin.Number("unary") != 0;
+  if (AnyLine([](const Line& line) { return IsOneOf(&line, "deadline"); })) {
+    plan_.latency = &latency_.emplace();
+  }
+  if (AnyLine([](const Line& line) {
+        return line.Text("guard") == "max_waiting" ||
+               line.Text("guard") == "max_retries";
+      })) {
+    config::GuardOptions guards;
+    guards.caps.max_calls = 0;
+    guards.caps.max_waiting = guards.caps.max_retries = kMostHeld;
+    guards.breaker.mode = config::Mode::kOff;
+    guards.throttle.mode = config::Mode::kOff;
+    guards.adaptive_concurrency.mode = config::Mode::kOff;
+    plan_.admission = &admission_.emplace(guards, info_.start);
+  }
   if (!begin.bad().ok()) return begin.bad();
 
-  call::CallMachine machine(plan, &info);
-  std::optional<Action> action = machine.Start(Now(info.start));
+  call::CallMachine machine(plan_, &info_);
+  SetGuards();
+  FillCaps();
+  Action::Kind state = machine.Start(Now(info_.start)).kind;
+  EmptyCaps();
   while (difference_.ok() && !machine.finished()) {
-    if (next_ >= lines_.size()) {
+    const Line* const line = Next();
+    if (line == nullptr) {
       difference_ = absl::FailedPreconditionError(
           absl::StrCat("the replay differs after line ", lines_.back().number(),
                        ": the call ended there, and goes on now"));
       break;
     }
-    const Line& line = lines_[next_];
-    const absl::Time now = line.Time("t");
-    const bool ends = line.kind() == "end";
-    switch (action->kind) {
-      case Action::Kind::kStartAttempt: {
-        call::AttemptOutcome outcome;
-        outcome.code = static_cast<absl::StatusCode>(line.Number("code"));
-        outcome.never_sent = line.Text("never_sent") == "1";
-        outcome.attempt_timed_out = line.Text("timed_out") == "1";
-        outcome.committed = line.Text("committed") == "1";
-        if (line.Text("pushback") != "none" && line.Has("pushback")) {
-          outcome.pushback = line.Duration("pushback");
-        }
-        // The verdict on it, after what is looked at before.
-        size_t verdict = next_ + 1;
-        while (verdict < lines_.size() && lines_[verdict].kind() == "pick") {
-          ++verdict;
-        }
-        const bool judged =
-            verdict < lines_.size() && lines_[verdict].kind() == "retry";
-        if (outcome.code != absl::StatusCode::kOk && !judged) {
-          machine.Abandon(now);
-          action.reset();
-          break;
-        }
-        if (judged && lines_[verdict].Text("verdict") == "cancelled") {
-          machine.OnCancelled(Now(now));
-        }
-        if (judged && lines_[verdict].Text("verdict") == "budget_exhausted") {
-          budget.SetOptions(no);
-        }
-        action = machine.OnAttemptDone(machine.attempts(), outcome, Now(now));
-        break;
-      }
-      case Action::Kind::kSetTimer:
-      case Action::Kind::kWait: {
-        const bool cancelled = ends && line.Text("code") == "1";
-        const bool waits = action->kind == Action::Kind::kWait;
-        action = cancelled        ? machine.OnCancelled(Now(now))
-                 : waits && !ends ? machine.OnEndpointsChanged(Now(now))
-                                  : machine.OnTimer(Now(now));
-        break;
-      }
-      case Action::Kind::kGoOn:
-      case Action::Kind::kFinish:
-      case Action::Kind::kFail:
-        break;
-    }
-    if (!line.bad().ok()) difference_ = line.bad();
-    if (difference_.ok() && !machine.finished() && !action.has_value()) {
+    const size_t before = next_;
+    SetGuards();
+    FillCaps();
+    const std::optional<Action> action = Event(machine, state);
+    EmptyCaps();
+    if (action.has_value()) state = action->kind;
+    if (!line->bad().ok()) difference_ = line->bad();
+    if (difference_.ok() && !machine.finished() && next_ == before) {
       difference_ = absl::FailedPreconditionError(absl::StrCat(
-          "the replay differs at line ", line.number(),
-          "\n  recorded: ", line.compared(), "\n  replayed: nothing happens"));
+          "the replay differs at line ", line->number(),
+          "\n  recorded: ", line->compared(), "\n  replayed: nothing happens"));
     }
   }
   for (const Line& line : lines_) {
@@ -472,7 +701,7 @@ absl::Status Player::Stage::Play() {
   if (result.ok()) {
     ++player_->count_.calls;
   } else {
-    machine.Abandon(info.start);
+    machine.Abandon(info_.start);
   }
   return result;
 }
@@ -507,6 +736,7 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
                          : config::BalancingPolicy::kLeastRequest);
       continue;
     }
+    if (line->kind() == "health" || line->kind() == "probe") continue;
     if (line->kind() == "picker") {
       if (absl::Status status = player->AddPicker(*line); !status.ok()) {
         return status;
@@ -520,6 +750,12 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
       return absl::InvalidArgumentError(
           absl::StrCat("line ", number, ": call ", id,
                        lines.empty() ? " has not begun" : " begins again"));
+    }
+    // What a guard would have said changes nothing. (What a fault would have
+    // done is drawn by the machine.)
+    if (line->kind() == "refusal" && line->Text("observed") == "1" &&
+        line->Text("guard") != "fault") {
+      continue;
     }
     lines.push_back(*std::move(line));
     if (lines.back().kind() != "end") continue;

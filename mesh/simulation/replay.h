@@ -17,15 +17,20 @@ struct ReplayCount {
                          // by round robin, which depends on whose turn it is;
                          // from a picker that the trace does not have or that
                          // has more than 256 members; among endpoints of which
-                         // one was closed at that moment.
+                         // one was closed at that moment, or of which the
+                         // health had a say; of a hedge, where endpoints have
+                         // localities; where all were looked at while other
+                         // calls changed their loads.
+  uint64_t refused = 0;  // Calls that a guard refused before they picked.
 };
 
 // Plays a trace (call::TraceRecorder::Text()) through the call machine and the
 // real balancing policy, and checks that every call is decided as it was: the
 // same picks, verdicts, delays and ends at the same times. That is how the
-// simulator's machine is shown to be the one that ran over gRPC.
-// FAILED_PRECONDITION with the first difference, INVALID_ARGUMENT with the
-// line when `text` is not a trace.
+// simulator's machine is shown to be the one that ran over gRPC. What the
+// budget and the guards said, what faults were injected and after how long
+// hedges were due is taken as it was recorded. FAILED_PRECONDITION with the
+// first difference, INVALID_ARGUMENT with the line when `text` is not a trace.
 absl::StatusOr<ReplayCount> Replay(absl::string_view text);
 
 }  // namespace mesh::simulation

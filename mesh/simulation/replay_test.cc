@@ -81,7 +81,7 @@ TEST(ReplayTest, ADifferenceIsFoundAndShown) {
               HasSubstr("verdict=not_retryable"));
   EXPECT_THAT(error("code=14 never_sent=0", "code=14 never_sent=1"),
               HasSubstr("verdict=transparent"));
-  EXPECT_THAT(error("attempts=2\n", "attempts=3\n"),
+  EXPECT_THAT(error("code=0 attempts=2\n", "code=0 attempts=3\n"),
               HasSubstr("replayed: end "));
   EXPECT_THAT(error("max_attempts=3", "max_attempts=x"),
               HasSubstr("max_attempts='x' is not a number"));
