@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "mesh/mesh.h"
+#include "mesh/server/server.h"
 #include "mesh/telemetry/snapshot.h"
 #include "mesh/v1/config.pb.h"
 #include "mesh/version.h"
@@ -82,6 +83,7 @@ int main() {
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
                            &port);
   builder.RegisterCallbackGenericService(&service);
+  mesh::server::Attach(&builder);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   const std::string address = "127.0.0.1:" + std::to_string(port);
 

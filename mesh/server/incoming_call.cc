@@ -1,0 +1,64 @@
+#include "mesh/server/incoming_call.h"
+
+#include <array>
+#include <cstddef>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/hash/hash.h"
+#include "absl/strings/numbers.h"
+#include "mesh/base/mutex.h"
+
+namespace mesh::server {
+namespace {
+
+// One of many, so that calls hardly ever wait for each other.
+struct alignas(64) Shard {
+  base::Mutex mu;
+  absl::flat_hash_map<grpc_call*, ServedCall*> calls ABSL_GUARDED_BY(mu);
+};
+
+Shard& ShardOf(grpc_call* call) {
+  // Lives as long as the process: calls may end after static destructors.
+  static auto* const shards = new std::array<Shard, 64>;
+  return (*shards)[absl::Hash<grpc_call*>()(call) % shards->size()];
+}
+
+}  // namespace
+
+std::optional<IncomingCall> FindIncoming(grpc_call* call) {
+  if (call == nullptr) return std::nullopt;
+  Shard& shard = ShardOf(call);
+  base::MutexLock lock(&shard.mu);
+  const auto it = shard.calls.find(call);
+  if (it == shard.calls.end()) return std::nullopt;
+  return it->second->values;
+}
+
+void MarkRetriedInVain(grpc_call* call) {
+  if (call == nullptr) return;
+  Shard& shard = ShardOf(call);
+  base::MutexLock lock(&shard.mu);
+  const auto it = shard.calls.find(call);
+  if (it == shard.calls.end()) return;
+  it->second->retried_in_vain.store(true, std::memory_order_relaxed);
+}
+
+bool AddIncoming(grpc_call* call, ServedCall* served) {
+  Shard& shard = ShardOf(call);
+  base::MutexLock lock(&shard.mu);
+  return shard.calls.emplace(call, served).second;
+}
+
+void RemoveIncoming(grpc_call* call) {
+  Shard& shard = ShardOf(call);
+  base::MutexLock lock(&shard.mu);
+  shard.calls.erase(call);
+}
+
+int ParsePreviousAttempts(absl::string_view text) {
+  int attempts;
+  return absl::SimpleAtoi(text, &attempts) && attempts > 0 ? attempts : 0;
+}
+
+}  // namespace mesh::server

@@ -1,0 +1,123 @@
+#include "mesh/server/server.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "grpcpp/impl/server_builder_option.h"
+#include "grpcpp/impl/server_builder_plugin.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_interceptor.h"
+#include "mesh/server/incoming_call.h"
+
+namespace mesh::server {
+namespace {
+
+using grpc::experimental::InterceptionHookPoints;
+using grpc::experimental::Interceptor;
+using grpc::experimental::InterceptorBatchMethods;
+using grpc::experimental::ServerInterceptorFactoryInterface;
+using grpc::experimental::ServerRpcInfo;
+using Creators =
+    std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>>;
+
+constexpr char kPreviousAttempts[] = "grpc-previous-rpc-attempts";
+constexpr char kPushback[] = "grpc-retry-pushback-ms";
+
+// A builder's interceptors can only be replaced as a whole, and an application
+// may do so after Attach(). An explicit instantiation may name a private member
+// ([temp.spec], 14.7.2/12), so that one more can be added at the end.
+Creators grpc::ServerBuilder::*CreatorsMember();
+template <Creators grpc::ServerBuilder::*Member>
+struct ExposeCreators {
+  friend Creators grpc::ServerBuilder::*CreatorsMember() { return Member; }
+};
+template struct ExposeCreators<&grpc::ServerBuilder::interceptor_creators_>;
+
+// One for each call. Lives as long as gRPC's own state of the call.
+class CallKeeper final : public Interceptor {
+ public:
+  explicit CallKeeper(ServerRpcInfo* info) : info_(info) {}
+  ~CallKeeper() override {
+    if (call_ != nullptr) RemoveIncoming(call_);
+  }
+
+  void Intercept(InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(
+            InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+      Begin(*info_->server_context());
+    } else if (methods->QueryInterceptionHookPoint(
+                   InterceptionHookPoints::PRE_SEND_STATUS)) {
+      BeforeStatus(methods);
+    }
+    methods->Proceed();
+  }
+
+ private:
+  void Begin(grpc::ServerContextBase& context) {
+    served_.values.deadline = context.raw_deadline();
+    const auto attempts = context.client_metadata().find(kPreviousAttempts);
+    if (attempts != context.client_metadata().end()) {
+      served_.values.previous_attempts = ParsePreviousAttempts(
+          {attempts->second.data(), attempts->second.size()});
+    }
+    if (AddIncoming(context.c_call(), &served_)) call_ = context.c_call();
+  }
+
+  void BeforeStatus(InterceptorBatchMethods* methods) {
+    if (!served_.retried_in_vain.load(std::memory_order_relaxed) ||
+        methods->GetSendStatus().ok()) {
+      return;
+    }
+    auto* trailers = methods->GetSendTrailingMetadata();
+    if (trailers == nullptr || trailers->count(kPushback) > 0) return;
+    trailers->emplace(kPushback, "-1");
+  }
+
+  ServerRpcInfo* const info_;
+  grpc_call* call_ = nullptr;  // Once it is kept.
+  ServedCall served_;
+};
+
+class CallKeeperFactory final : public ServerInterceptorFactoryInterface {
+ public:
+  Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
+    return new CallKeeper(info);
+  }
+};
+
+// Comes last when the server is built, whatever the application gave the
+// builder in the meantime: the last interceptor sees a call first and its
+// status as it leaves.
+class Plugin final : public grpc::ServerBuilderPlugin {
+ public:
+  std::string name() override { return "mesh"; }
+  void UpdateServerBuilder(grpc::ServerBuilder* builder) override {
+    (builder->*CreatorsMember())
+        .push_back(std::make_unique<CallKeeperFactory>());
+  }
+  void InitServer(grpc::ServerInitializer*) override {}
+  void Finish(grpc::ServerInitializer*) override {}
+  void ChangeArguments(const std::string&, void*) override {}
+};
+
+class Option final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*
+                         plugins) override {
+    for (const auto& plugin : *plugins) {
+      if (plugin->name() == "mesh") return;
+    }
+    plugins->push_back(std::make_unique<Plugin>());
+  }
+};
+
+}  // namespace
+
+void Attach(grpc::ServerBuilder* builder) {
+  builder->SetOption(std::make_unique<Option>());
+}
+
+}  // namespace mesh::server
