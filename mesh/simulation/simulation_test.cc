@@ -39,6 +39,12 @@ config::ServiceOptions Idempotent() {
   return service;
 }
 
+config::ServiceOptions WithoutHealth(config::ServiceOptions service) {
+  service.guards.outlier_ejection.mode = config::Mode::kOff;
+  service.guards.black_hole.mode = config::Mode::kOff;
+  return service;
+}
+
 Options For(absl::Duration duration, uint64_t seed = 1) {
   Options options;
   options.duration = duration;
@@ -115,14 +121,12 @@ TEST(SimulationTest, WhatMayNotBeExecutedTwiceFailsOnlyWhereItWasSeen) {
 }
 
 TEST(SimulationTest, ABlackHoleIsEscapedByTheAttemptTimeout) {
-  config::ServiceOptions service = Idempotent();
+  // No suspicion and no ejection, and a budget for all that it swallows.
+  config::ServiceOptions service = WithoutHealth(Idempotent());
+  service.retry_budget.ratio = 0.5;
   Cluster cluster = Three();
   cluster.faults = {
       Fault::BlackHole("b", absl::Seconds(10), absl::Seconds(20))};
-  // No suspicion and no ejection, and a budget for all that it swallows.
-  service.guards.black_hole.mode = config::Mode::kOff;
-  service.guards.outlier_ejection.mode = config::Mode::kOff;
-  service.retry_budget.ratio = 0.5;
   const Result without = RunOk(service, cluster, For(absl::Seconds(30)));
   EXPECT_GT(without.ended[4], 0) << "DEADLINE_EXCEEDED";
   service.policy.retry.attempt_timeout = 100 * kMs;
@@ -136,9 +140,7 @@ TEST(SimulationTest, LeastRequestTurnsFromASlowServerRoundRobinDoesNot) {
   cluster.loads[0].rate = 1000;
   cluster.faults = {
       Fault::Slow("c", absl::ZeroDuration(), absl::InfiniteDuration(), 20)};
-  config::ServiceOptions service = Idempotent();
-  service.guards.outlier_ejection.mode = config::Mode::kOff;
-  service.guards.black_hole.mode = config::Mode::kOff;
+  config::ServiceOptions service = WithoutHealth(Idempotent());
   const Result least = RunOk(service, cluster, For(absl::Seconds(20)));
   EXPECT_LT(least.endpoints[2].attempts, 0.15 * least.attempts);
   service.balancing = config::BalancingPolicy::kRoundRobin;
@@ -289,6 +291,189 @@ TEST(SimulationTest, EachClientHasItsOwnView) {
   EXPECT_EQ(result.ok(), result.calls);
 }
 
+TEST(SimulationTest, AHedgeWinsWhereTheFirstAttemptIsSlow) {
+  Cluster cluster = Three();
+  cluster.loads[0].rate = 1000;
+  for (Server& server : cluster.servers) {
+    // One answer in a hundred takes a second.
+    server.latency = Distribution::Quantiles(
+        {{0, 4 * kMs}, {0.99, 6 * kMs}, {0.9901, 1000 * kMs}});
+  }
+  config::ServiceOptions service = WithoutHealth(Idempotent());
+  const Result without = RunOk(service, cluster, For(absl::Seconds(20)));
+  EXPECT_GT(without.latency.Quantile(0.995), 900 * kMs);
+  service.policy.hedging.mode = config::Mode::kEnforce;
+  const Result with = RunOk(service, cluster, For(absl::Seconds(20)));
+  EXPECT_LT(with.latency.Quantile(0.995), 20 * kMs);
+  EXPECT_GT(with.hedges, 150);
+  EXPECT_LT(with.hedges, 0.03 * with.calls);
+  EXPECT_EQ(with.attempts, with.calls + with.hedges);
+  EXPECT_EQ(with.tiers[0].hedges, with.hedges);
+
+  service.policy.hedging.mode = config::Mode::kObserve;
+  const Result observed = RunOk(service, cluster, For(absl::Seconds(20)));
+  EXPECT_EQ(observed.hedges, 0);
+  EXPECT_EQ(observed.attempts, observed.calls);
+  EXPECT_GT(observed.unmade_hedges, 150);
+}
+
+TEST(SimulationTest, ALosingHedgeGivesUpItsPlaceInTheQueue) {
+  Cluster cluster;
+  for (const char* name : {"a", "b"}) {
+    Server server;
+    server.address = name;
+    server.slots = 1;
+    server.latency = Distribution::Constant(100 * kMs);
+    server.network = Distribution();
+    cluster.servers.push_back(server);
+  }
+  // Four calls at once, each with an attempt at either server.
+  cluster.loads = {Load::Closed("/shop.Cart/Get", 4)};
+  cluster.loads[0].think = Distribution::Constant(absl::Hours(1));
+  config::ServiceOptions service = WithoutHealth(Idempotent());
+  service.policy.hedging.mode = config::Mode::kEnforce;
+  service.policy.hedging.delay = kMs;
+  const Result drops = RunOk(service, cluster, For(absl::Seconds(1)));
+  EXPECT_EQ(drops.ok(), 4);
+  EXPECT_EQ(drops.hedges, 4);
+  EXPECT_EQ(drops.latency.Max(), 200 * kMs) << "as if there were no hedges";
+  const auto executed = [](const Result& result) {
+    return result.endpoints[0].executed + result.endpoints[1].executed;
+  };
+  EXPECT_LT(executed(drops), 6);
+  for (Server& server : cluster.servers) server.drops_abandoned = false;
+  EXPECT_EQ(executed(RunOk(service, cluster, For(absl::Seconds(1)))), 8);
+}
+
+TEST(SimulationTest, AStreamIsRetriedBeforeItsFirstMessageOnly) {
+  Cluster cluster = Three();
+  cluster.loads[0].rate = 2000;
+  cluster.loads[0].stream = true;
+  for (Server& server : cluster.servers) {
+    server.latency = Distribution::Constant(100 * kMs);
+  }
+  cluster.detection = Distribution::Constant(kMs);
+  cluster.faults = {Fault::Down("b", absl::Seconds(2), absl::Seconds(4))};
+  config::ServiceOptions service = Idempotent();
+  service.retry_budget.ratio = 1;
+  const Result result = RunOk(service, cluster, For(absl::Seconds(6)));
+  // About 67 ran on it; half of them were committed.
+  EXPECT_NEAR(result.ended[14], 33, 15);
+  EXPECT_NEAR(result.retries, 33, 15);
+  EXPECT_EQ(result.ended[14] + result.ok(), result.calls);
+}
+
+TEST(SimulationTest, InjectedFaultsFailAndDelayTheirShare) {
+  config::ServiceOptions service = Idempotent();
+  service.policy.fault.mode = config::Mode::kEnforce;
+  service.policy.fault.abort_share = 0.1;
+  service.policy.fault.abort_code = absl::StatusCode::kInternal;
+  service.policy.fault.delay_share = 0.1;
+  service.policy.fault.delay = 500 * kMs;
+  const Result result = RunOk(service, Three(), For(absl::Seconds(60)));
+  EXPECT_NEAR(result.ended[13], 0.1 * result.calls, 150);
+  EXPECT_LT(result.latency.Quantile(0.85), 20 * kMs);
+  EXPECT_GT(result.latency.Quantile(0.95), 500 * kMs);
+  const auto fault = static_cast<size_t>(config::Guard::kFault);
+  EXPECT_GT(result.refusals[fault].enforced, 0.15 * result.calls);
+  EXPECT_EQ(result.refusals[fault].observed, 0u);
+
+  service.policy.fault.mode = config::Mode::kObserve;
+  const Result observed = RunOk(service, Three(), For(absl::Seconds(60)));
+  EXPECT_EQ(observed.ok(), observed.calls);
+  EXPECT_EQ(observed.refusals[fault].enforced, 0u);
+  EXPECT_GT(observed.refusals[fault].observed, 0.15 * observed.calls);
+}
+
+// A front that calls a middle that calls a leaf: one server each.
+Cluster Chain() {
+  Cluster cluster;
+  cluster.behind.resize(2);
+  for (int tier = 0; tier < 3; ++tier) {
+    Server server;
+    server.address = absl::StrCat("tier-", tier);
+    server.latency = Distribution::Constant(10 * kMs);
+    server.network = Distribution::Constant(2 * kMs);
+    if (tier == 0) {
+      cluster.servers = {server};
+    } else {
+      cluster.behind[tier - 1].servers = {server};
+      cluster.behind[tier - 1].service = Idempotent();
+    }
+  }
+  cluster.loads = {Load::Open("/shop.Cart/Get", 100)};
+  return cluster;
+}
+
+TEST(SimulationTest, ATierAnswersWhenTheTierBehindHasAnswered) {
+  const Result result = RunOk(Idempotent(), Chain(), For(absl::Seconds(20)));
+  EXPECT_EQ(result.ok(), result.calls);
+  EXPECT_EQ(result.latency.Max(), 36 * kMs) << "three of 10 ms, three of 2 ms";
+  ASSERT_EQ(result.tiers.size(), 3u);
+  for (const Result::Tier& tier : result.tiers) {
+    EXPECT_EQ(tier.calls, result.calls);
+    EXPECT_EQ(tier.attempts, result.calls);
+    EXPECT_EQ(tier.ok, result.calls);
+  }
+  EXPECT_EQ(result.attempts, 3 * result.calls);
+}
+
+TEST(SimulationTest, ABusySlotWaitsForTheTierBehind) {
+  Cluster cluster = Chain();
+  cluster.behind.pop_back();
+  cluster.servers[0].slots = 1;
+  cluster.servers[0].latency = Distribution();
+  cluster.loads = {Load::Closed("/shop.Cart/Get", 3)};
+  cluster.loads[0].think = Distribution::Constant(absl::Hours(1));
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(1)));
+  EXPECT_EQ(result.latency.Max(), 3 * (10 + 2) * kMs + 2 * kMs);
+}
+
+TEST(SimulationTest, TiersInheritTheDeadline) {
+  Cluster cluster = Chain();
+  cluster.loads[0].deadline = 100 * kMs;
+  cluster.faults = {Fault::BlackHole("tier-2", absl::ZeroDuration(),
+                                     absl::InfiniteDuration())};
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(5)));
+  EXPECT_EQ(result.ended[4], result.calls);
+  EXPECT_LE(result.simulated, absl::Seconds(5) + 110 * kMs);
+  // Without it the middle waits for the leaf for ever.
+  cluster.context_crosses_tiers = false;
+  const Result without = RunOk(Idempotent(), cluster, For(absl::Seconds(5)));
+  EXPECT_GT(without.hanging, 400);
+}
+
+TEST(SimulationTest, WhoHasRetriedInVainIsNotRetriedByItsCaller) {
+  Cluster cluster = Chain();
+  cluster.faults = {Fault::Errors("tier-2", absl::ZeroDuration(),
+                                  absl::InfiniteDuration(), 1,
+                                  absl::StatusCode::kUnavailable)};
+  config::ServiceOptions service = Idempotent();
+  service.retry_budget.ratio = 1e6;
+  for (Tier& tier : cluster.behind) tier.service.retry_budget.ratio = 1e6;
+  const Result linked = RunOk(service, cluster, For(absl::Seconds(5)));
+  EXPECT_EQ(linked.ended[14], linked.calls);
+  EXPECT_EQ(linked.tiers[0].attempts, linked.calls);
+  EXPECT_EQ(linked.tiers[1].attempts, linked.calls);
+  EXPECT_EQ(linked.tiers[2].attempts, 3 * linked.calls);
+  cluster.context_crosses_tiers = false;
+  const Result naive = RunOk(service, cluster, For(absl::Seconds(5)));
+  EXPECT_EQ(naive.tiers[2].attempts, 27 * naive.calls);
+  EXPECT_NEAR(naive.Amplification(absl::ZeroDuration(), absl::Seconds(10), 2),
+              27, 0.1);
+}
+
+TEST(SimulationTest, ACrashInTheMiddleLosesNothingButTheCalls) {
+  Cluster cluster = Chain();
+  cluster.servers.push_back(cluster.servers[0]);
+  cluster.servers[1].address = "tier-0b";
+  cluster.faults = {Fault::Down("tier-0", absl::Seconds(2), absl::Seconds(3)),
+                    Fault::Down("tier-1", absl::Seconds(4), absl::Seconds(5))};
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(8)));
+  EXPECT_GT(result.ok(), 0.8 * result.calls);
+  EXPECT_GT(result.steps[6].ok, 80);
+}
+
 TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
   const auto error = [](auto change) {
     Cluster cluster = Three();
@@ -312,6 +497,17 @@ TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
                 c.servers[1].latency = Distribution::Constant(-kMs);
               }),
               HasSubstr("servers[1].latency must be in"));
+  EXPECT_THAT(error([](Cluster& c, Options&) {
+                c.behind.resize(2);
+                c.behind[1].servers = {c.servers[0]};
+              }),
+              HasSubstr("behind[1].servers[0].address must be there and "
+                        "unique, is 'a'"));
+  EXPECT_THAT(error([](Cluster& c, Options&) {
+                c.behind.resize(1);
+                c.behind[0].deadline = absl::ZeroDuration();
+              }),
+              HasSubstr("behind[0].deadline must be above 0s"));
   EXPECT_THAT(error([](Cluster& c, Options&) { c.clients = 0; }),
               HasSubstr("clients must be in 1..10000, is 0"));
   EXPECT_THAT(error([](Cluster&, Options& o) { o.chaos = 2; }),
