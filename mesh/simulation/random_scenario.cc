@@ -320,32 +320,76 @@ Scenario RandomScenario(uint64_t seed) {
   return scenario;
 }
 
-Scenario WithoutGuards(Scenario scenario) {
+Scenario RandomScenarioWithCapacity(uint64_t seed) {
+  Draw draw(seed ^ 0xca9ac17);
+  Scenario scenario;
+  Options& options = scenario.options;
+  options.seed = seed;
+  options.duration = absl::Seconds(draw.Between(10, 30));
+
   config::ServiceOptions& service = scenario.service;
-  service.guards.outlier_ejection.mode = config::Mode::kOff;
-  service.guards.black_hole.mode = config::Mode::kOff;
-  service.guards.caps.mode = config::Mode::kOff;
-  service.guards.breaker.mode = config::Mode::kOff;
-  service.guards.throttle.mode = config::Mode::kOff;
-  service.guards.adaptive_concurrency.mode = config::Mode::kOff;
-  service.guards.rate_limit.mode = config::Mode::kOff;
-  const auto strip = [](config::MethodOptions& policy) {
-    policy.hedging.mode = config::Mode::kOff;
-    policy.rate_limit.mode = config::Mode::kOff;
-    policy.fault.mode = config::Mode::kOff;
-  };
-  strip(service.policy);
-  for (auto& method : service.methods) strip(method.second);
+  service.name = "cart";
+  service.policy.idempotent = true;
+  service.policy.hedging.mode = config::Mode::kEnforce;
+  if (draw.OneIn(3)) service.balancing = config::BalancingPolicy::kRoundRobin;
+
   Cluster& cluster = scenario.cluster;
-  cluster.behind.clear();
-  std::vector<Fault> faults;
-  for (const Fault& fault : cluster.faults) {
-    for (const Server& server : cluster.servers) {
-      if (server.address == fault.address) faults.push_back(fault);
+  cluster.clients = draw.OneIn(2) ? 1 : draw.Between(2, 4);
+  const int servers = draw.Between(1, 10);
+  const absl::Duration latency =
+      draw.Time(absl::Milliseconds(2), absl::Milliseconds(100));
+  const int slots = draw.Between(1, 8);
+  const bool drops = !draw.OneIn(3);
+  for (int i = 0; i < servers; ++i) {
+    Server server;
+    server.address = absl::StrCat("10.0.0.", i + 1, ":80");
+    switch (draw.Between(0, 2)) {
+      case 0:
+        server.latency = Distribution::Constant(latency);
+        break;
+      case 1:
+        server.latency = Distribution::Exponential(latency);
+        break;
+      case 2:  // One in a hundred takes ten times as long.
+        server.latency = Distribution::Quantiles(
+            {{0, latency * 0.9}, {0.99, latency}, {1, latency * 10}});
+        break;
     }
+    server.slots = slots;
+    server.queue = 100'000;
+    server.drops_abandoned = drops;
+    cluster.servers.push_back(server);
   }
-  cluster.faults = std::move(faults);
-  for (Load& load : cluster.loads) load.stream = false;
+
+  const int faulty = draw.Between(0, (servers - 1) / 2);
+  for (int i = 0; i < faulty; ++i) {
+    Fault fault;
+    fault.kind = static_cast<Fault::Kind>(draw.Between(0, 4));
+    fault.address = cluster.servers[i].address;
+    fault.from = options.duration * draw.Unit();
+    fault.until =
+        fault.from + draw.Time(absl::Milliseconds(500), options.duration);
+    fault.factor = draw.Scale(2, 50);
+    fault.share = draw.OneIn(2) ? 1 : draw.Unit();
+    if (draw.OneIn(4)) {
+      fault.period = draw.Time(absl::Milliseconds(100), absl::Seconds(5));
+    }
+    cluster.faults.push_back(fault);
+  }
+  // Of the exponential and the heavy-tailed latencies the mean is at most 1.1
+  // times `latency`.
+  const double capacity =
+      (servers - faulty) * slots / (1.1 * absl::ToDoubleSeconds(latency));
+  const double headroom = draw.OneIn(2) ? 1.2 : draw.Scale(1.2, 4);
+  Load load = Load::Open("/shop.Cart/Get", capacity / headroom);
+  load.deadline = latency * draw.Scale(20, 200);
+  cluster.loads = {load};
+  return scenario;
+}
+
+Scenario WithoutRetries(Scenario scenario) {
+  scenario.service.policy.retry.max_attempts = 1;
+  scenario.service.policy.hedging.mode = config::Mode::kOff;
   return scenario;
 }
 

@@ -19,9 +19,14 @@ struct Scenario {
 // seeds.
 Scenario RandomScenario(uint64_t seed);
 
-// The same, but for all that guards, hedges, streams and calls other tiers:
-// only balancing and retries are left.
-Scenario WithoutGuards(Scenario scenario);
+// A service as shipped, of idempotent methods with hedging on, whose servers
+// have slots and queues, and faults of any kind at some of them. What the
+// servers without faults can do is at least 1.2 times the load, and no caller
+// waits for less than twice what the slowest of them take.
+Scenario RandomScenarioWithCapacity(uint64_t seed);
+
+// The same scenario, without retries and hedges.
+Scenario WithoutRetries(Scenario scenario);
 
 }  // namespace mesh::simulation
 

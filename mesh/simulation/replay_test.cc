@@ -57,7 +57,7 @@ TEST(ReplayTest, SoIsEveryRandomScenario) {
   uint64_t picks = 0;
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     const absl::StatusOr<ReplayCount> count =
-        Replay(Record(WithoutGuards(RandomScenario(seed))));
+        Replay(Record(RandomScenario(seed)));
     ASSERT_TRUE(count.ok()) << "seed " << seed << ": " << count.status();
     picks += count->picks;
   }
