@@ -25,6 +25,9 @@ namespace {
 // Failed attempts that are remembered by address: the first ones and the last.
 constexpr size_t kMostFailures = 5;
 
+// Endpoints at their cap that a pick passes over before it gives up.
+constexpr int kMostCapped = 64;
+
 // "3.2 ms", "412 ms", "1.52 s": for a person.
 std::string Brief(absl::Duration duration) {
   const double seconds = absl::ToDoubleSeconds(duration);
@@ -48,14 +51,8 @@ class CallMachine::Refusals final : public resilience::Admission::Listener {
 
   void OnRefusal(const resilience::Refusal& refusal) override {
     if (!refusal.observed) why_ = refusal.why;
-    if (machine_->plan_.observer == nullptr) return;
-    telemetry::RefusalEvent event;
-    event.guard = refusal.guard;
-    event.observed = refusal.observed;
-    event.time = now_;
-    event.code = refusal.code;
-    event.why = refusal.why;
-    machine_->plan_.observer->OnRefusal(*machine_->info_, event);
+    machine_->ReportRefusal(refusal.guard, refusal.observed, refusal.code,
+                            refusal.why, absl::ZeroDuration(), now_);
   }
 
   // Of the last refusal that is enforced.
@@ -224,44 +221,27 @@ std::optional<Action> CallMachine::InjectFaults(const Moment& moment) {
   if (delay.has_value() && *delay <= absl::ZeroDuration()) delay.reset();
 
   const bool enforced = fault.mode == Mode::kEnforce;
-  if (plan_.observer != nullptr && delay.has_value()) {
-    telemetry::RefusalEvent event;
-    event.guard = Guard::kFault;
-    event.observed = !enforced;
-    event.time = moment.now;
-    event.code = absl::StatusCode::kOk;
-    event.delay = *delay;
-    plan_.observer->OnRefusal(*info_, event);
-  }
-  if (enforced && delay.has_value()) {
-    state_ = State::kDelayed;
-    return Rest(Action::Kind::kSetTimer,
-                std::min(moment.now + *delay, info_->deadline));
+  if (delay.has_value()) {
+    ReportRefusal(Guard::kFault, !enforced, absl::StatusCode::kOk,
+                  absl::string_view(), *delay, moment.now);
+    if (enforced) {
+      state_ = State::kDelayed;
+      return Rest(Action::Kind::kSetTimer,
+                  std::min(moment.now + *delay, info_->deadline));
+    }
   }
   if (!abort_.has_value()) return std::nullopt;
   if (enforced) return Abort(*abort_, moment.now);
-  if (plan_.observer != nullptr) {
-    telemetry::RefusalEvent event;
-    event.guard = Guard::kFault;
-    event.observed = true;
-    event.time = moment.now;
-    event.code = *abort_;
-    plan_.observer->OnRefusal(*info_, event);
-  }
+  ReportRefusal(Guard::kFault, /*observed=*/true, *abort_, absl::string_view(),
+                absl::ZeroDuration(), moment.now);
   return std::nullopt;
 }
 
 Action CallMachine::Abort(absl::StatusCode code, absl::Time now) {
   const std::string why =
       absl::StrCat("fault injected: ", absl::StatusCodeToString(code));
-  if (plan_.observer != nullptr) {
-    telemetry::RefusalEvent event;
-    event.guard = Guard::kFault;
-    event.time = now;
-    event.code = code;
-    event.why = why;
-    plan_.observer->OnRefusal(*info_, event);
-  }
+  ReportRefusal(Guard::kFault, /*observed=*/false, code, why,
+                absl::ZeroDuration(), now);
   return Fail(code, why, now);
 }
 
@@ -295,7 +275,49 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Pick(
     args.trace = &choice.trace.emplace();
   }
   choice.result = moment.picker->Pick(args);
+  if (plan_.caps != nullptr &&
+      ABSL_PREDICT_FALSE(plan_.caps->max_calls_per_endpoint > 0) &&
+      plan_.caps->mode != Mode::kOff) {
+    PickBelowCap(args, &choice, moment);
+  }
   return choice;
+}
+
+void CallMachine::PickBelowCap(balancing::PickArgs args, Choice* choice,
+                               const Moment& moment) {
+  const int cap = plan_.caps->max_calls_per_endpoint;
+  const auto full = [cap](const PickResult& result) {
+    return result.kind == PickResult::Kind::kUse &&
+           result.endpoint->in_flight() > cap;
+  };
+  PickResult& result = choice->result;
+  if (!full(result)) return;
+  choice->capped = true;
+  if (plan_.caps->mode == Mode::kObserve) {
+    return ReportRefusal(Guard::kMaxCallsPerEndpoint, /*observed=*/true,
+                         absl::StatusCode::kResourceExhausted,
+                         absl::string_view(), absl::ZeroDuration(), moment.now);
+  }
+  // A full one is as one that was tried: not to be used while there is another.
+  absl::InlinedVector<const cluster::LiveEndpoint*, 16> avoided(
+      args.tried.begin(), args.tried.end());
+  const auto tried = static_cast<ptrdiff_t>(avoided.size());
+  do {
+    result.endpoint->Release();
+    if (avoided.size() > static_cast<size_t>(tried + kMostCapped) ||
+        std::find(avoided.begin() + tried, avoided.end(), result.endpoint) !=
+            avoided.end()) {
+      unreachable_ = absl::ResourceExhaustedError(
+          absl::StrCat(info_->service, ": every endpoint has ", cap,
+                       " calls under way (caps.max_calls_per_endpoint)"));
+      result = {PickResult::Kind::kDrop, nullptr, &unreachable_};
+      return;
+    }
+    avoided.push_back(result.endpoint);
+    args.tried = avoided;
+    if (args.trace != nullptr) *args.trace = {};
+    result = moment.picker->Pick(args);
+  } while (full(result));
 }
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Choose(
@@ -354,6 +376,11 @@ Action CallMachine::FailToPick(const Choice& choice, const absl::Status& status,
                                const Moment& moment) {
   if (plan_.observer != nullptr) {
     Report(choice, PickEvent::Result::kFailed, moment);
+    if (choice.capped && choice.result.kind == PickResult::Kind::kDrop) {
+      ReportRefusal(Guard::kMaxCallsPerEndpoint, /*observed=*/false,
+                    status.code(), status.message(), absl::ZeroDuration(),
+                    moment.now);
+    }
   }
   // What a server or a connection said tells more than that there is none.
   if (attempts_ > 0) return Finish(last_attempt_, last_code_, moment.now);
@@ -706,11 +733,25 @@ void CallMachine::Report(const Choice& choice, PickEvent::Result result,
       event.candidate[i] = choice.trace->candidates[i].endpoint;
       event.in_flight[i] = choice.trace->candidates[i].in_flight;
     }
-    event.by_health = choice.trace->by_health;
+    event.by_health = choice.trace->by_health || choice.capped;
   }
   event.random_state = choice.random_state;
   event.picker = moment.picker;
   plan_.observer->OnPick(*info_, event);
+}
+
+void CallMachine::ReportRefusal(Guard guard, bool observed,
+                                absl::StatusCode code, absl::string_view why,
+                                absl::Duration delay, absl::Time now) const {
+  if (plan_.observer == nullptr) return;
+  telemetry::RefusalEvent event;
+  event.guard = guard;
+  event.observed = observed;
+  event.time = now;
+  event.code = code;
+  event.why = why;
+  event.delay = delay;
+  plan_.observer->OnRefusal(*info_, event);
 }
 
 void CallMachine::EndAttempt(size_t index, const AttemptOutcome& outcome,

@@ -34,6 +34,8 @@ struct CallPlan {
   resilience::Admission* admission = nullptr;     // Null: all are admitted.
   // Of the method, for the delay of hedges. Null: no hedging.
   resilience::LatencyTracker* latency = nullptr;
+  // For max_calls_per_endpoint; the others are `admission`'s. Null: no bound.
+  const config::CapsOptions* caps = nullptr;
   bool idempotent = false;      // May be executed twice.
   bool wait_for_ready = false;  // Waits rather than fails without endpoints.
   bool replayable = false;      // The shell can send the request again.
@@ -200,7 +202,8 @@ class CallMachine {
   // One pick and what an observer wants to know of it.
   struct Choice {
     balancing::PickResult result;
-    bool again = false;  // The call has tried all that there is.
+    bool again = false;   // The call has tried all that there is.
+    bool capped = false;  // Some endpoint was passed over at its cap.
     std::optional<balancing::PickTrace> trace;
     uint64_t random_state = 0;
   };
@@ -222,6 +225,9 @@ class CallMachine {
   Choice Pick(absl::Span<const cluster::LiveEndpoint* const> tried,
               const cluster::LiveEndpoint* elsewhere_than,
               const Moment& moment);
+  // What was chosen is at its cap: chooses another.
+  void PickBelowCap(balancing::PickArgs args, Choice* choice,
+                    const Moment& moment);
   // Where the call goes next, while no attempt runs; beside those that do.
   Choice Choose(const Moment& moment);
   Choice ChooseBeside(const Moment& moment);
@@ -260,6 +266,9 @@ class CallMachine {
 
   void Report(const Choice& choice, telemetry::PickEvent::Result result,
               const Moment& moment);
+  void ReportRefusal(config::Guard guard, bool observed, absl::StatusCode code,
+                     absl::string_view why, absl::Duration delay,
+                     absl::Time now) const;
   // Ends what runs at `index`.
   void EndAttempt(size_t index, const AttemptOutcome& outcome, bool given_up,
                   absl::Time now);
@@ -319,7 +328,9 @@ class CallMachine {
   // gone. When there is no other, a new round begins.
   absl::InlinedVector<const cluster::LiveEndpoint*, 4> tried_;
   std::vector<Failure> failures_;
-  absl::Status unreachable_;  // What a waiting call would have failed with.
+  // What a waiting call would have failed with, or one that is refused fails
+  // with.
+  absl::Status unreachable_;
 };
 
 }  // namespace mesh::call

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ class FirstUntried : public balancing::Picker {
       : endpoints_(std::move(endpoints)) {}
 
   balancing::PickResult Pick(const balancing::PickArgs& args) const override {
+    elsewhere_than = args.elsewhere_than;
     balancing::PickResult result;
     result.kind = balancing::PickResult::Kind::kUse;
     result.endpoint = endpoints_[0];
@@ -39,6 +41,8 @@ class FirstUntried : public balancing::Picker {
     EXPECT_TRUE(result.endpoint->Acquire());
     return result;
   }
+
+  mutable const cluster::LiveEndpoint* elsewhere_than = nullptr;
 
  private:
   const std::vector<cluster::LiveEndpoint*> endpoints_;
@@ -78,11 +82,24 @@ class Listener : public telemetry::Observer {
     EXPECT_GT(event.endpoint->in_flight(), 0) << "released before it was told";
     events.push_back(absl::StrCat("attempt ", event.attempt, " ",
                                   event.endpoint->endpoint().address, " ",
-                                  absl::StatusCodeToString(event.code)));
+                                  absl::StatusCodeToString(event.code),
+                                  event.given_up ? " given up" : ""));
   }
   void OnRetryDecision(const telemetry::CallInfo&,
                        const telemetry::RetryEvent& event) override {
+    if (event.observed) {
+      events.push_back(absl::StrCat("would hedge after ",
+                                    absl::FormatDuration(event.delay)));
+      return;
+    }
     verdicts.push_back(event.verdict);
+  }
+  void OnRefusal(const telemetry::CallInfo&,
+                 const telemetry::RefusalEvent& event) override {
+    events.push_back(absl::StrCat(
+        event.observed ? "would refuse: " : "refused: ",
+        config::NameOf(event.guard), " ", absl::StatusCodeToString(event.code),
+        " '", event.why, "' ", absl::FormatDuration(event.delay)));
   }
   void OnCallEnd(const telemetry::CallInfo&,
                  const telemetry::CallEvent& event) override {
@@ -166,7 +183,10 @@ class CallMachineTest : public ::testing::Test {
   }
   Action Start() { return Machine().Start(At()); }
   Action Done(const AttemptOutcome& outcome) {
-    return Machine().OnAttemptDone(Machine().attempts(), outcome, At());
+    return Done(Machine().attempts(), outcome);
+  }
+  Action Done(int attempt, const AttemptOutcome& outcome) {
+    return Machine().OnAttemptDone(attempt, outcome, At());
   }
   // Lets the time of `action` come and tells the machine.
   Action Timer(const Action& action) {
@@ -176,6 +196,19 @@ class CallMachineTest : public ::testing::Test {
     EXPECT_TRUE(next.has_value());
     return next.value_or(Action());
   }
+  // Lets the time for the next hedge come and tells the machine.
+  Action HedgeTimer(const Action& action) {
+    EXPECT_NE(action.timer, absl::InfiniteFuture());
+    now = action.timer;
+    std::optional<Action> next = Machine().OnTimer(At());
+    EXPECT_TRUE(next.has_value());
+    return next.value_or(Action());
+  }
+  void HedgeAfter(absl::Duration delay) {
+    policy.hedging.mode = config::Mode::kEnforce;
+    policy.hedging.delay = delay;
+  }
+  FirstUntried& Picker() { return static_cast<FirstUntried&>(*picker); }
   static std::string Address(const Action& action) {
     return action.kind == Kind::kStartAttempt
                ? action.endpoint->endpoint().address
@@ -636,6 +669,648 @@ TEST_F(CallMachineTest, AnAbandonedAttemptGivesItsEndpointBack) {
 TEST_F(CallMachineTest, ACallThatNeverStartedHasNothingToAbandon) {
   Machine().Abandon(now);
   EXPECT_THAT(listener.events, IsEmpty());
+}
+
+// ---- Hedging ----
+
+TEST_F(CallMachineTest, WithoutHedgingNoTimerRunsBesideAnAttempt) {
+  EXPECT_EQ(Start().timer, absl::InfiniteFuture());
+  EXPECT_FALSE(Machine().OnTimer(At()).has_value());
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, AnAttemptThatIsNotAnsweredIsHedgedElsewhere) {
+  HedgeAfter(absl::Milliseconds(50));
+  const Action first = Start();
+  EXPECT_EQ(Address(first), "a");
+  EXPECT_FALSE(first.hedge);
+  EXPECT_EQ(first.timer, now + absl::Milliseconds(50));
+  const Action hedge = HedgeTimer(first);
+  EXPECT_EQ(Address(hedge), "b");
+  EXPECT_TRUE(hedge.hedge);
+  EXPECT_EQ(hedge.attempt, 2);
+  EXPECT_EQ(hedge.at, info.deadline);
+  EXPECT_EQ(hedge.timer, absl::InfiniteFuture()) << "two attempts at most";
+  EXPECT_EQ(Picker().elsewhere_than, endpoints[0].get());
+  EXPECT_EQ(Machine().previous_attempts(), 1);
+  EXPECT_EQ(endpoints[0]->in_flight(), 1);
+  EXPECT_EQ(endpoints[1]->in_flight(), 1);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kHedge));
+  Done(2, Ok());
+}
+
+TEST_F(CallMachineTest, TheFirstAnswerCountsAndTheOthersAreGivenUp) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  const Action end = Done(2, Ok());
+  EXPECT_EQ(end.kind, Kind::kFinish);
+  EXPECT_EQ(end.attempt, 2);
+  EXPECT_EQ(endpoints[0]->in_flight(), 0);
+  EXPECT_EQ(Done(1, Ok()).kind, Kind::kGoOn) << "it does not count any more";
+  EXPECT_THAT(listener.events,
+              ElementsAre("attempt 2 b OK", "attempt 1 a CANCELLED given up",
+                          "end OK after 2"));
+  EXPECT_FALSE(Machine().retried_in_vain());
+}
+
+TEST_F(CallMachineTest, AHedgeThatIsSlowerIsGivenUp) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  EXPECT_EQ(Done(1, Ok()).attempt, 1);
+  EXPECT_THAT(listener.events,
+              ElementsAre("attempt 1 a OK", "attempt 2 b CANCELLED given up",
+                          "end OK after 2"));
+}
+
+TEST_F(CallMachineTest, FurtherHedgesFollowAfterTheSameDelay) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.max_attempts = 3;
+  const Action second = HedgeTimer(Start());
+  EXPECT_EQ(second.timer, now + absl::Milliseconds(50));
+  const Action third = HedgeTimer(second);
+  EXPECT_EQ(Address(third), "c");
+  EXPECT_EQ(Machine().previous_attempts(), 2);
+  EXPECT_EQ(third.timer, absl::InfiniteFuture());
+  EXPECT_EQ(Done(3, Ok()).attempt, 3);
+}
+
+TEST_F(CallMachineTest, AnEarlyTimerOfAHedgeIsToldToComeAgain) {
+  HedgeAfter(absl::Milliseconds(50));
+  const Action first = Start();
+  now = first.timer - absl::Nanoseconds(1);
+  const std::optional<Action> again = Machine().OnTimer(At());
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(again->kind, Kind::kGoOn);
+  EXPECT_EQ(again->timer, first.timer);
+  EXPECT_EQ(Machine().attempts(), 1);
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, OnlyWhatMayBeExecutedTwiceIsHedged) {
+  HedgeAfter(absl::Milliseconds(50));
+  for (bool CallPlan::*needed :
+       {&CallPlan::idempotent, &CallPlan::replayable, &CallPlan::unary}) {
+    machine.reset();
+    listener.events.clear();
+    plan.*needed = false;
+    EXPECT_EQ(Start().timer, absl::InfiniteFuture());
+    Done(Ok());
+    plan.*needed = true;
+  }
+}
+
+TEST_F(CallMachineTest, AnAdaptiveDelayFollowsTheMethodsLatency) {
+  policy.hedging.mode = config::Mode::kEnforce;
+  policy.hedging.quantile = 0.95;
+  policy.hedging.factor = 2;
+  EXPECT_EQ(Start().timer, absl::InfiniteFuture()) << "nobody knows it";
+  Done(Ok());
+
+  resilience::LatencyTracker latency;
+  plan.latency = &latency;
+  machine.reset();
+  listener.events.clear();
+  EXPECT_EQ(Start().timer, absl::InfiniteFuture()) << "it is not known yet";
+  Done(Ok());
+
+  for (int i = 0; i < 100; ++i) latency.Record(absl::Milliseconds(100), now);
+  now += absl::Seconds(1);
+  machine.reset();
+  listener.events.clear();
+  const Action first = Start();
+  EXPECT_GE(first.timer, now + absl::Milliseconds(180));
+  EXPECT_LE(first.timer, now + absl::Milliseconds(220));
+  Done(Ok());
+
+  policy.hedging.min_delay = absl::Seconds(1);
+  machine.reset();
+  listener.events.clear();
+  EXPECT_EQ(Start().timer, now + absl::Seconds(1));
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, TheLatencyOfAttemptsThatWentWellIsRecorded) {
+  resilience::LatencyTracker latency;
+  plan.latency = &latency;
+  info.deadline = absl::InfiniteFuture();
+  for (int i = 0; i < 40; ++i) {
+    machine.reset();
+    listener.events.clear();
+    Start();
+    now += absl::Milliseconds(1);
+    Done(1, Unavailable());
+    now += absl::Milliseconds(100);
+    Done(2, Ok());
+  }
+  const absl::Duration median = latency.Quantile(0.05, now);
+  EXPECT_GE(median, absl::Milliseconds(90));
+  EXPECT_LE(median, absl::Milliseconds(110));
+}
+
+TEST_F(CallMachineTest, AHedgeIsChargedToTheBudget) {
+  HedgeAfter(absl::Milliseconds(50));
+  budget_options.ratio = 0;
+  budget_options.min_per_second = 2;
+  HedgeTimer(Start());
+  EXPECT_LT(budget->Balance(now), 1.11);
+  Done(1, Ok());
+}
+
+TEST_F(CallMachineTest, WithoutBudgetItIsAskedForAgainLessAndLessOften) {
+  HedgeAfter(absl::Milliseconds(50));
+  budget_options.ratio = 0;
+  budget_options.min_per_second = 0;
+  Action wait = HedgeTimer(Start());
+  for (int ms : {100, 200, 400}) {
+    EXPECT_EQ(wait.kind, Kind::kGoOn);
+    EXPECT_EQ(wait.timer, now + absl::Milliseconds(ms));
+    wait = HedgeTimer(wait);
+  }
+  budget_options.min_per_second = 10;
+  budget->SetOptions(budget_options);
+  const Action hedge = HedgeTimer(wait);
+  EXPECT_EQ(Address(hedge), "b");
+  EXPECT_EQ(endpoints[0]->in_flight(), 1);
+  EXPECT_THAT(listener.verdicts,
+              ElementsAre(Verdict::kBudgetExhausted, Verdict::kBudgetExhausted,
+                          Verdict::kBudgetExhausted, Verdict::kBudgetExhausted,
+                          Verdict::kHedge));
+  Done(2, Ok());
+}
+
+TEST_F(CallMachineTest, WithNoOtherEndpointThereIsNoHedge) {
+  HedgeAfter(absl::Milliseconds(50));
+  Endpoints(1);
+  const Action wait = HedgeTimer(Start());
+  EXPECT_EQ(wait.kind, Kind::kGoOn);
+  EXPECT_EQ(endpoints[0]->in_flight(), 1);
+  EXPECT_GE(budget->Balance(now), budget_options.min_per_second)
+      << "nothing is charged";
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kGoOn));
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, NoHedgeIsDueAfterTheDeadline) {
+  HedgeAfter(absl::Milliseconds(50));
+  info.deadline = now + absl::Milliseconds(50);
+  EXPECT_EQ(Start().timer, absl::InfiniteFuture());
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, AHedgeThatCouldNotBeAnsweredInTimeIsNotMade) {
+  HedgeAfter(absl::Milliseconds(50));
+  resilience::LatencyTracker latency;
+  for (int i = 0; i < 100; ++i) latency.Record(absl::Milliseconds(100), now);
+  plan.latency = &latency;
+  info.deadline = now + absl::Milliseconds(120);
+  const Action first = Start();
+  EXPECT_EQ(HedgeTimer(first).kind, Kind::kGoOn);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kDeadline));
+  EXPECT_EQ(Machine().attempts(), 1);
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, ARetryThatCouldNotBeAnsweredInTimeIsNotMade) {
+  resilience::LatencyTracker latency;
+  for (int i = 0; i < 100; ++i) latency.Record(absl::Milliseconds(100), now);
+  plan.latency = &latency;
+  info.deadline = now + absl::Milliseconds(120);
+  Start();
+  now += absl::Milliseconds(50);
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kDeadline));
+  EXPECT_THAT(Machine().Story(now), HasSubstr("no time left for a retry"));
+  EXPECT_FALSE(Machine().retried_in_vain());
+}
+
+TEST_F(CallMachineTest, TheFirstAttemptIsMadeHoweverLateItIs) {
+  resilience::LatencyTracker latency;
+  for (int i = 0; i < 100; ++i) latency.Record(absl::Seconds(5), now);
+  plan.latency = &latency;
+  info.deadline = now + absl::Milliseconds(1);
+  EXPECT_EQ(Address(Start()), "a");
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, AFailureThatMayBeRetriedLeavesTheCallToTheOthers) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  const Action on = Done(1, Unavailable());
+  EXPECT_EQ(on.kind, Kind::kGoOn);
+  EXPECT_FALSE(on.cancel_others);
+  EXPECT_EQ(endpoints[0]->in_flight(), 0);
+  EXPECT_EQ(endpoints[1]->in_flight(), 1);
+  EXPECT_EQ(Done(2, Ok()).attempt, 2);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kHedge, Verdict::kGoOn));
+}
+
+TEST_F(CallMachineTest, AfterAFailureTheNextHedgeDoesNotWait) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.max_attempts = 3;
+  HedgeTimer(Start());
+  const Action third = Done(2, Unavailable());
+  EXPECT_EQ(Address(third), "c");
+  EXPECT_TRUE(third.hedge);
+  EXPECT_EQ(endpoints[0]->in_flight(), 1);
+  Done(3, Ok());
+  EXPECT_THAT(listener.verdicts,
+              ElementsAre(Verdict::kHedge, Verdict::kGoOn, Verdict::kHedge));
+}
+
+TEST_F(CallMachineTest, AFatalFailureIsTheOutcomeOfTheCall) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  const Action end = Done(2, Ended(absl::StatusCode::kInvalidArgument));
+  EXPECT_EQ(end.kind, Kind::kFinish);
+  EXPECT_EQ(end.attempt, 2);
+  EXPECT_THAT(listener.events, ElementsAre("attempt 2 b INVALID_ARGUMENT",
+                                           "attempt 1 a CANCELLED given up",
+                                           "end INVALID_ARGUMENT after 2"));
+  EXPECT_THAT(Machine().Story(now),
+              HasSubstr("(a, b), last INVALID_ARGUMENT from b"));
+}
+
+TEST_F(CallMachineTest, WhenAllHaveFailedThePolicyDecidesOnARetry) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  Done(1, Unavailable());
+  const Action third = Done(2, Unavailable());
+  EXPECT_EQ(Address(third), "c");
+  EXPECT_FALSE(third.hedge);
+  EXPECT_EQ(third.timer, absl::InfiniteFuture())
+      << "hedging's attempts are used up";
+  EXPECT_EQ(Machine().previous_attempts(), 2);
+  const Action end = Done(3, Unavailable());
+  EXPECT_EQ(end.kind, Kind::kFinish);
+  EXPECT_EQ(end.attempt, 3);
+  EXPECT_THAT(listener.verdicts,
+              ElementsAre(Verdict::kHedge, Verdict::kGoOn, Verdict::kRetry,
+                          Verdict::kAttemptsExhausted));
+  EXPECT_TRUE(Machine().retried_in_vain());
+}
+
+TEST_F(CallMachineTest, ARetryIsHedgedToo) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.max_attempts = 3;
+  Start();
+  const Action second = Done(1, Unavailable());
+  EXPECT_EQ(Address(second), "b");
+  EXPECT_EQ(second.timer, now + absl::Milliseconds(50));
+  const Action third = HedgeTimer(second);
+  EXPECT_EQ(Address(third), "c") << "not where the call has been";
+  Done(3, Ok());
+}
+
+TEST_F(CallMachineTest, AHedgeThatNoServerHasSeenIsMadeElsewhereAtOnce) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  const Action third = Done(2, NeverSent());
+  EXPECT_EQ(Address(third), "c");
+  EXPECT_TRUE(third.hedge);
+  EXPECT_EQ(Machine().previous_attempts(), 1) << "b's is not counted";
+  EXPECT_EQ(Done(3, NeverSent()).kind, Kind::kGoOn)
+      << "the first one still runs";
+  EXPECT_EQ(Done(1, Ok()).kind, Kind::kFinish);
+  EXPECT_THAT(
+      listener.verdicts,
+      ElementsAre(Verdict::kHedge, Verdict::kTransparent, Verdict::kGoOn));
+}
+
+TEST_F(CallMachineTest, ANegativePushbackForbidsFurtherHedgesAndRetries) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.max_attempts = 3;
+  HedgeTimer(Start());
+  AttemptOutcome outcome = Unavailable();
+  outcome.pushback = absl::Milliseconds(-1);
+  const Action on = Done(2, outcome);
+  EXPECT_EQ(on.kind, Kind::kGoOn);
+  EXPECT_EQ(on.timer, absl::InfiniteFuture());
+  EXPECT_EQ(Done(1, Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kHedge, Verdict::kGoOn,
+                                             Verdict::kPushedBack));
+  EXPECT_TRUE(Machine().retried_in_vain());
+}
+
+TEST_F(CallMachineTest, APositivePushbackPutsTheNextHedgeOff) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.max_attempts = 3;
+  HedgeTimer(Start());
+  AttemptOutcome outcome = Unavailable();
+  outcome.pushback = absl::Milliseconds(700);
+  const Action on = Done(2, outcome);
+  EXPECT_EQ(on.kind, Kind::kGoOn);
+  EXPECT_EQ(on.timer, now + absl::Milliseconds(700));
+  EXPECT_EQ(Address(HedgeTimer(on)), "c");
+  Done(1, Ok());
+}
+
+TEST_F(CallMachineTest, WhenTheCallerHasAPartOfAnAnswerNoOtherAttemptCounts) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.max_attempts = 3;
+  HedgeTimer(Start());
+  const Action on = Machine().OnCommitted(1, At());
+  EXPECT_EQ(on.kind, Kind::kGoOn);
+  EXPECT_TRUE(on.cancel_others);
+  EXPECT_EQ(on.attempt, 1);
+  EXPECT_EQ(on.timer, absl::InfiniteFuture());
+  EXPECT_EQ(endpoints[1]->in_flight(), 0);
+  EXPECT_EQ(Done(2, Ok()).kind, Kind::kGoOn);
+  EXPECT_FALSE(Machine().OnTimer(At()).has_value());
+  EXPECT_EQ(Done(1, Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts,
+              ElementsAre(Verdict::kHedge, Verdict::kCommitted));
+}
+
+TEST_F(CallMachineTest, OneAttemptThatCommitsCancelsNothing) {
+  Start();
+  const Action on = Machine().OnCommitted(1, At());
+  EXPECT_EQ(on.kind, Kind::kGoOn);
+  EXPECT_FALSE(on.cancel_others);
+  EXPECT_EQ(Machine().OnCommitted(7, At()).kind, Kind::kGoOn);
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kCommitted));
+}
+
+TEST_F(CallMachineTest, CancelledWhileSeveralRunTheFirstOutcomeEndsTheCall) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.max_attempts = 3;
+  HedgeTimer(Start());
+  EXPECT_FALSE(Machine().OnCancelled(At()).has_value());
+  EXPECT_FALSE(Machine().OnTimer(At()).has_value()) << "no further hedge";
+  const Action end = Done(1, Ended(absl::StatusCode::kCancelled));
+  EXPECT_EQ(end.kind, Kind::kFinish);
+  EXPECT_EQ(end.attempt, 1);
+  EXPECT_THAT(listener.verdicts,
+              ElementsAre(Verdict::kHedge, Verdict::kCancelled));
+  EXPECT_FALSE(Machine().retried_in_vain());
+}
+
+TEST_F(CallMachineTest, AbandonedWhileSeveralRunAllEndpointsAreGivenBack) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  Machine().Abandon(now);
+  EXPECT_THAT(listener.events,
+              ElementsAre("attempt 1 a CANCELLED", "attempt 2 b CANCELLED",
+                          "end CANCELLED after 2"));
+}
+
+TEST_F(CallMachineTest, TheDeadlineEndsAllThatRun) {
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  now = info.deadline;
+  AttemptOutcome outcome = Ended(absl::StatusCode::kDeadlineExceeded);
+  outcome.local = true;
+  EXPECT_EQ(Done(2, outcome).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts,
+              ElementsAre(Verdict::kHedge, Verdict::kDeadline));
+}
+
+TEST_F(CallMachineTest, HedgingThatOnlyObservesSaysWhatItWouldHaveDone) {
+  HedgeAfter(absl::Milliseconds(50));
+  policy.hedging.mode = config::Mode::kObserve;
+  EXPECT_EQ(Start().timer, absl::InfiniteFuture());
+  now += absl::Milliseconds(50);
+  Done(Ok());
+  EXPECT_THAT(listener.events,
+              ElementsAre("attempt 1 a OK", "would hedge after 50ms",
+                          "end OK after 1"));
+
+  machine.reset();
+  listener.events.clear();
+  Start();
+  now += absl::Milliseconds(49);
+  Done(Ok());
+  EXPECT_THAT(listener.events, ElementsAre("attempt 1 a OK", "end OK after 1"));
+}
+
+// ---- Faults ----
+
+TEST_F(CallMachineTest, AFaultThatAbortsIsMadeWithoutAPick) {
+  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.abort_share = 1;
+  policy.fault.abort_code = absl::StatusCode::kUnavailable;
+  const Action end = Start();
+  EXPECT_EQ(end.kind, Kind::kFail);
+  EXPECT_EQ(end.status,
+            absl::UnavailableError("cart: fault injected: UNAVAILABLE"));
+  EXPECT_EQ(Machine().attempts(), 0);
+  EXPECT_THAT(
+      listener.events,
+      ElementsAre("refused: fault UNAVAILABLE 'fault injected: UNAVAILABLE' 0",
+                  "end UNAVAILABLE after 0"));
+}
+
+TEST_F(CallMachineTest, AFaultMeetsItsShareOfCalls) {
+  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.abort_share = 0.25;
+  int aborted = 0;
+  for (int i = 0; i < 1000; ++i) {
+    machine.reset();
+    listener.events.clear();
+    if (Start().kind == Kind::kFail) {
+      ++aborted;
+    } else {
+      Done(Ok());
+    }
+  }
+  EXPECT_NEAR(aborted, 250, 70);
+}
+
+TEST_F(CallMachineTest, AFaultThatDelaysComesBeforeTheFirstPick) {
+  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.delay_share = 1;
+  policy.fault.delay = absl::Milliseconds(300);
+  const Action delay = Start();
+  EXPECT_EQ(delay.kind, Kind::kSetTimer);
+  EXPECT_EQ(delay.at, now + absl::Milliseconds(300));
+  EXPECT_EQ(endpoints[0]->in_flight(), 0);
+  EXPECT_FALSE(Machine().OnEndpointsChanged(At()).has_value());
+  now += absl::Milliseconds(299);
+  EXPECT_EQ(Machine().OnTimer(At())->kind, Kind::kSetTimer) << "early";
+  EXPECT_EQ(Address(Timer(delay)), "a");
+  Done(Ok());
+  EXPECT_EQ(listener.events[0], "refused: fault OK '' 300ms");
+}
+
+TEST_F(CallMachineTest, ADelayedCallMayBeAbortedAfterIt) {
+  policy.fault.mode = config::Mode::kEnforce;
+  plan.delay_by_header = absl::Milliseconds(300);
+  plan.abort_by_header = absl::StatusCode::kInternal;
+  EXPECT_EQ(Timer(Start()).status.message(), "cart: fault injected: INTERNAL");
+}
+
+TEST_F(CallMachineTest, ADelayEndsAtTheDeadline) {
+  policy.fault.mode = config::Mode::kEnforce;
+  plan.delay_by_header = absl::InfiniteDuration();
+  const Action delay = Start();
+  EXPECT_EQ(delay.at, info.deadline);
+  const Action end = Timer(delay);
+  EXPECT_EQ(end.status,
+            absl::DeadlineExceededError(
+                "cart: deadline exceeded during an injected delay"));
+}
+
+TEST_F(CallMachineTest, ADelayEndsWhenTheCallIsCancelledOrAbandoned) {
+  policy.fault.mode = config::Mode::kEnforce;
+  plan.delay_by_header = absl::Seconds(1);
+  Start();
+  EXPECT_EQ(Machine().OnCancelled(At())->status.code(),
+            absl::StatusCode::kCancelled);
+  machine.reset();
+  listener.events.clear();
+  Start();
+  Machine().Abandon(now);
+}
+
+TEST_F(CallMachineTest, FaultsThatOnlyObserveAreToldOfAndNotMade) {
+  policy.fault.mode = config::Mode::kObserve;
+  plan.delay_by_header = absl::Seconds(1);
+  plan.abort_by_header = absl::StatusCode::kInternal;
+  EXPECT_EQ(Address(Start()), "a");
+  Done(Ok());
+  EXPECT_THAT(listener.events, ElementsAre("would refuse: fault OK '' 1s",
+                                           "would refuse: fault INTERNAL '' 0",
+                                           "attempt 1 a OK", "end OK after 1"));
+}
+
+TEST_F(CallMachineTest, FaultsThatAreOffAreOffForHeadersToo) {
+  plan.abort_by_header = absl::StatusCode::kInternal;
+  EXPECT_EQ(Address(Start()), "a");
+  Done(Ok());
+}
+
+// ---- The cap of endpoints ----
+
+TEST_F(CallMachineTest, AnEndpointAtItsCapIsPassedOver) {
+  config::CapsOptions caps;
+  caps.max_calls_per_endpoint = 2;
+  plan.caps = &caps;
+  endpoints[0]->Acquire();
+  endpoints[0]->Acquire();
+  EXPECT_EQ(Address(Start()), "b");
+  EXPECT_EQ(endpoints[0]->in_flight(), 2);
+  Done(Ok());
+  endpoints[0]->Release();
+  endpoints[0]->Release();
+}
+
+TEST_F(CallMachineTest, WhenAllAreAtTheirCapTheCallFailsAndSaysSo) {
+  config::CapsOptions caps;
+  caps.max_calls_per_endpoint = 1;
+  plan.caps = &caps;
+  plan.wait_for_ready = true;
+  for (const auto& endpoint : endpoints) endpoint->Acquire();
+  const Action end = Start();
+  EXPECT_EQ(end.status, absl::ResourceExhaustedError(
+                            "cart: every endpoint has 1 calls under way "
+                            "(caps.max_calls_per_endpoint)"));
+  for (const auto& endpoint : endpoints) {
+    EXPECT_EQ(endpoint->in_flight(), 1);
+    endpoint->Release();
+  }
+  EXPECT_EQ(listener.events[0], "pick failed");
+  EXPECT_THAT(listener.events[1],
+              HasSubstr("refused: max_calls_per_endpoint RESOURCE_EXHAUSTED"));
+}
+
+TEST_F(CallMachineTest, ACapThatOnlyObservesRefusesNothing) {
+  config::CapsOptions caps;
+  caps.max_calls_per_endpoint = 1;
+  caps.mode = config::Mode::kObserve;
+  plan.caps = &caps;
+  endpoints[0]->Acquire();
+  EXPECT_EQ(Address(Start()), "a");
+  EXPECT_THAT(listener.events[0],
+              HasSubstr("would refuse: max_calls_per_endpoint"));
+  Done(Ok());
+  endpoints[0]->Release();
+}
+
+// ---- The story ----
+
+TEST_F(CallMachineTest, TheStoryTellsWhoWasTriedHowOftenAndWhyItStopped) {
+  Start();
+  now += absl::Milliseconds(2);
+  Done(Unavailable());
+  now += absl::Milliseconds(30);
+  Timer(Done(Unavailable()));
+  info.start = now - absl::Milliseconds(412);
+  budget_options.ratio = budget_options.min_per_second = 0;
+  policy.retry.max_attempts = 4;
+  budget->SetOptions(budget_options);
+  while (budget->TryWithdraw(now)) {
+  }
+  Done(Unavailable());
+  EXPECT_EQ(Machine().Story(now),
+            "cart: 3 attempts in 412 ms (a, b, c), last UNAVAILABLE from c; "
+            "retry budget exhausted");
+  EXPECT_TRUE(Machine().retried_in_vain());
+}
+
+TEST_F(CallMachineTest, TheStoryOfOneAttemptIsShort) {
+  plan.idempotent = false;
+  Start();
+  now += absl::Microseconds(3200);
+  Done(Unavailable());
+  EXPECT_EQ(Machine().Story(now),
+            "cart: 1 attempt in 3.2 ms, UNAVAILABLE from a; the method is not "
+            "idempotent");
+  EXPECT_FALSE(Machine().retried_in_vain());
+}
+
+TEST_F(CallMachineTest, TheStoryOfManyAttemptsNamesTheFirstAndTheLast) {
+  Endpoints(9);
+  policy.retry.max_attempts = 7;
+  Action action = Start();
+  while (!Machine().finished()) {
+    action =
+        action.kind == Kind::kSetTimer ? Timer(action) : Done(Unavailable());
+  }
+  EXPECT_THAT(Machine().Story(now),
+              HasSubstr("(a, b, c, d, ..., g), last UNAVAILABLE from g; no "
+                        "more attempts are allowed"));
+}
+
+TEST_F(CallMachineTest, AStatusOfOurOwnTellsTheStoryToo) {
+  Endpoints(1);
+  Start();
+  Done(Unavailable());
+  now = info.deadline;
+  EXPECT_EQ(Machine().OnTimer(At())->status.message(),
+            "cart: deadline exceeded before a retry could be made; 1 attempt "
+            "in 10.00 s, UNAVAILABLE from a");
+}
+
+TEST_F(CallMachineTest, EveryEndOfACallHasItsWords) {
+  struct Case {
+    std::string words;
+    std::function<void()> set;
+    AttemptOutcome outcome;
+  };
+  AttemptOutcome pushed_back = Unavailable();
+  pushed_back.pushback = absl::Milliseconds(-1);
+  AttemptOutcome committed = Unavailable();
+  committed.committed = true;
+  const std::vector<Case> cases = {
+      {"; this status is not retried", [] {},
+       Ended(absl::StatusCode::kNotFound)},
+      {"; it cannot be sent again", [this] { plan.replayable = false; },
+       Unavailable()},
+      {"; a server said not to retry", [] {}, pushed_back},
+      {"; a part of the answer was delivered", [] {}, committed},
+      {"; no more attempts are allowed",
+       [this] { policy.retry.max_attempts = 1; }, Unavailable()},
+  };
+  for (const Case& each : cases) {
+    machine.reset();
+    listener.events.clear();
+    plan.replayable = true;
+    policy.retry.max_attempts = 3;
+    each.set();
+    Start();
+    EXPECT_EQ(Done(each.outcome).kind, Kind::kFinish);
+    EXPECT_THAT(Machine().Story(now), HasSubstr(each.words));
+  }
 }
 
 }  // namespace

@@ -459,7 +459,9 @@ balancing::PickResult Player::Stage::AsRecorded(const balancing::PickArgs& args,
     failed_ = code == absl::StatusCode::kOk
                   ? none_
                   : absl::Status(code, none_.message());
-    result.kind = balancing::PickResult::Kind::kFail;
+    result.kind = line.Text("result") == "failed"
+                      ? balancing::PickResult::Kind::kDrop
+                      : balancing::PickResult::Kind::kFail;
     result.status = &failed_;
   }
   return result;
@@ -751,10 +753,12 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
           absl::StrCat("line ", number, ": call ", id,
                        lines.empty() ? " has not begun" : " begins again"));
     }
-    // What a guard would have said changes nothing. (What a fault would have
-    // done is drawn by the machine.)
-    if (line->kind() == "refusal" && line->Text("observed") == "1" &&
-        line->Text("guard") != "fault") {
+    // What a guard would have said changes nothing (what a fault would have
+    // done is drawn by the machine), and the cap of endpoints is a matter of
+    // picks, which are taken as recorded.
+    if (line->kind() == "refusal" &&
+        (line->Text("guard") == "max_calls_per_endpoint" ||
+         (line->Text("observed") == "1" && line->Text("guard") != "fault"))) {
       continue;
     }
     lines.push_back(*std::move(line));
