@@ -63,3 +63,6 @@ expect '*Greet: 20 of 20*SignGuestbook: 20 of 20*' \
 printf 'endpoints:\n- %s\n- %s\n' "$first" "$broken" >"$work/greeters.yaml"
 expect '*Greet: 20 of 20*SignGuestbook: *' \
   "$examples/policy/policy" "$work/mesh.yaml"
+
+expect '*nothing breaks *100.000%*nobody answers*' \
+  "$examples/simulate/simulate" "$examples/simulate/mesh.yaml"

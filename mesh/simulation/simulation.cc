@@ -197,7 +197,7 @@ struct Execution {
 // A health monitor's probe on its way.
 struct Probe {
   uint32_t client = 0;
-  SimulatedEndpoint* endpoint = nullptr;  // Null: done.
+  SimulatedEndpoint* endpoint = nullptr;  // Null: nobody waits for it.
   int64_t network = 0;                    // There and back.
 };
 
@@ -566,8 +566,8 @@ class World final : public telemetry::Observer {
   }
 
   void TearDown() {
-    for (uint32_t i = 0; i < probes_.size(); ++i) {
-      if (probes_[i].endpoint != nullptr) OnProbeDone(i, false);
+    for (Probe& probe : probes_) {
+      if (probe.endpoint != nullptr) EndProbe(probe, false);
     }
     for (CallState& call : calls_) {
       if (!call.machine.has_value()) continue;
@@ -1114,6 +1114,7 @@ class World final : public telemetry::Observer {
 
   void OnProbeReach(uint32_t slot) {
     const Probe& probe = probes_[slot];
+    if (probe.endpoint == nullptr) return free_probes_.push_back(slot);
     ServerState& state = servers_[probe.endpoint->server];
     if (state.swallows && !state.refuses) {
       state.swallowed_probes.push_back(slot);
@@ -1127,12 +1128,15 @@ class World final : public telemetry::Observer {
   }
 
   void OnProbeDone(uint32_t slot, bool answered) {
-    Probe& probe = probes_[slot];
-    ClientState& client = *clients_[probe.client];
+    if (probes_[slot].endpoint != nullptr) EndProbe(probes_[slot], answered);
+    free_probes_.push_back(slot);
+  }
+
+  void EndProbe(Probe& probe, bool answered) {
     SimulatedEndpoint* const endpoint = probe.endpoint;
     probe.endpoint = nullptr;
-    free_probes_.push_back(slot);
     Mix(0x97d0 + answered);
+    ClientState& client = *clients_[probe.client];
     using Stage = telemetry::ProbeEvent::Stage;
     Tell(client, answered ? Stage::kAnswered : Stage::kFailed, endpoint);
     client.health.OnProbeDone(endpoint, answered, TimeAt(now_));
@@ -1276,6 +1280,9 @@ class World final : public telemetry::Observer {
         Push(now_ + cluster_.reconnection.Sample(random_), kSense, server, i);
       } else if (live != nullptr) {
         live->Close();
+        for (Probe& probe : probes_) {
+          if (probe.endpoint == live.get()) EndProbe(probe, false);
+        }
         client.removed.push_back(std::move(live));
         live = nullptr;
       }

@@ -1,0 +1,17 @@
+#include "mesh/simulation/services.h"
+
+#include <utility>
+
+#include "mesh/config/loader.h"
+
+namespace mesh::simulation {
+
+absl::StatusOr<
+    std::map<std::string, std::shared_ptr<const config::ServiceOptions>>>
+ReadServices(const std::string& path) {
+  absl::StatusOr<config::MeshOptions> options = config::LoadFile(path);
+  if (!options.ok()) return options.status();
+  return std::move(options->services);
+}
+
+}  // namespace mesh::simulation

@@ -1,0 +1,21 @@
+#ifndef MESH_SIMULATION_SERVICES_H_
+#define MESH_SIMULATION_SERVICES_H_
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "mesh/config/options.h"
+
+namespace mesh::simulation {
+
+// The services of a configuration file (mesh.v1.Config, YAML or JSON), by name,
+// as Simulate() takes them. The errors are those of mesh::Mesh::FromFile().
+absl::StatusOr<
+    std::map<std::string, std::shared_ptr<const config::ServiceOptions>>>
+ReadServices(const std::string& path);
+
+}  // namespace mesh::simulation
+
+#endif  // MESH_SIMULATION_SERVICES_H_
