@@ -18,10 +18,17 @@ struct alignas(64) Shard {
   absl::flat_hash_map<grpc_call*, ServedCall*> calls ABSL_GUARDED_BY(mu);
 };
 
-Shard& ShardOf(grpc_call* call) {
+constexpr size_t kShards = 64;
+using Shards = std::array<Shard, kShards>;
+
+Shards& AllShards() {
   // Lives as long as the process: calls may end after static destructors.
-  static auto* const shards = new std::array<Shard, 64>;
-  return (*shards)[absl::Hash<grpc_call*>()(call) % shards->size()];
+  static auto* const shards = new Shards;
+  return *shards;
+}
+
+Shard& ShardOf(grpc_call* call) {
+  return AllShards()[absl::Hash<grpc_call*>()(call) % kShards];
 }
 
 }  // namespace
@@ -54,6 +61,15 @@ void RemoveIncoming(grpc_call* call) {
   Shard& shard = ShardOf(call);
   base::MutexLock lock(&shard.mu);
   shard.calls.erase(call);
+}
+
+size_t CountIncoming() {
+  size_t count = 0;
+  for (Shard& shard : AllShards()) {
+    base::MutexLock lock(&shard.mu);
+    count += shard.calls.size();
+  }
+  return count;
 }
 
 int ParsePreviousAttempts(absl::string_view text) {

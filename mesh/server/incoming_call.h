@@ -2,6 +2,7 @@
 #define MESH_SERVER_INCOMING_CALL_H_
 
 #include <atomic>
+#include <cstddef>
 #include <optional>
 
 #include "absl/strings/string_view.h"
@@ -42,6 +43,9 @@ struct ServedCall {
 // there is such a call already. `call` is referenced until then.
 bool AddIncoming(grpc_call* call, ServedCall* served);
 void RemoveIncoming(grpc_call* call);
+
+// How many calls are kept, for tests.
+size_t CountIncoming();
 
 // The value of grpc-previous-rpc-attempts; 0 if it is none.
 int ParsePreviousAttempts(absl::string_view text);
