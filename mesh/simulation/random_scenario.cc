@@ -68,7 +68,8 @@ config::MethodOptions RandomPolicy(Draw& draw) {
   }
   retry.initial_backoff =
       draw.Time(absl::Milliseconds(1), absl::Milliseconds(200));
-  retry.max_backoff = retry.initial_backoff * draw.Scale(1, 20);
+  retry.max_backoff = absl::Trunc(retry.initial_backoff * draw.Scale(1, 20),
+                                  absl::Nanoseconds(1));
   retry.backoff_multiplier = 1 + 2 * draw.Unit();
   if (draw.OneIn(3)) {
     retry.attempt_timeout = draw.Time(absl::Milliseconds(5), absl::Seconds(2));

@@ -612,6 +612,9 @@ std::optional<Action> Player::Stage::Event(call::CallMachine& machine,
   const call::AttemptOutcome outcome = Outcome(line);
   const Line* const judgement = Judgement();
   if (outcome.code != absl::StatusCode::kOk && judgement == nullptr) {
+    if (outcome.committed) {
+      machine.OnCommitted(static_cast<int>(line.Number("attempt")), Now(now));
+    }
     machine.Abandon(now);
     return std::nullopt;
   }

@@ -14,6 +14,7 @@ namespace mesh::simulation {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string Record(const Scenario& scenario) {
   call::TraceRecorder recorder(scenario.service.balancing);
@@ -62,6 +63,36 @@ TEST(ReplayTest, SoIsEveryRandomScenario) {
     picks += count->picks;
   }
   EXPECT_GT(picks, 10'000u);
+}
+
+TEST(ReplayTest, HedgesAndFaultsAreDecidedTheSameAgain) {
+  Scenario scenario = Troubled();
+  config::MethodOptions& policy = scenario.service.policy;
+  policy.hedging.mode = config::Mode::kEnforce;
+  policy.hedging.max_attempts = 3;
+  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.abort_share = 0.05;
+  policy.fault.delay_share = 0.1;
+  policy.fault.delay = absl::Milliseconds(7);
+  scenario.cluster.faults.push_back(
+      Fault::Slow("c", absl::Seconds(1), absl::Seconds(4), 10));
+  const std::string text = Record(scenario);
+  EXPECT_THAT(text, HasSubstr("verdict=hedge"));
+  EXPECT_THAT(text, HasSubstr("verdict=go_on"));
+  EXPECT_THAT(text, HasSubstr("given_up=1"));
+  EXPECT_THAT(text, HasSubstr("guard=fault observed=0 code=14"));
+  EXPECT_THAT(text, HasSubstr("guard=fault observed=0 code=0 delay=7000000"));
+  absl::StatusOr<ReplayCount> count = Replay(text);
+  ASSERT_TRUE(count.ok()) << count.status();
+  EXPECT_GT(count->calls, 400u);
+
+  policy.hedging.mode = policy.fault.mode = config::Mode::kObserve;
+  const std::string observed = Record(scenario);
+  EXPECT_THAT(observed, HasSubstr("verdict=hedge"));
+  EXPECT_THAT(observed, HasSubstr(" observed=1\n"));
+  EXPECT_THAT(observed, Not(HasSubstr("reason=hedge")));
+  count = Replay(observed);
+  ASSERT_TRUE(count.ok()) << count.status();
 }
 
 TEST(ReplayTest, ADifferenceIsFoundAndShown) {
