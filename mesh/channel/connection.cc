@@ -17,6 +17,14 @@ std::string Target(const std::string& address) {
   return absl::StrCat("ipv4:", address);
 }
 
+// A connection that lives longer is one, whatever becomes of it.
+constexpr absl::Duration kAtOnce = absl::Milliseconds(100);
+
+// Attempts that went well.
+uint64_t Succeeded(const cluster::LiveEndpoint& endpoint) {
+  return endpoint.counters().ended[0].load(std::memory_order_relaxed);
+}
+
 int Milliseconds(absl::Duration duration) {
   return static_cast<int>(absl::ToInt64Milliseconds(duration));
 }
@@ -81,6 +89,15 @@ grpc_channel* ConnectedEndpoint::CoreChannel(bool exact) {
                       std::memory_order_release);
   }
   return Access::CoreChannel(exact_.get());
+}
+
+void ConnectedEndpoint::BeginConnecting(absl::Time now) {
+  begun_ = now;
+  succeeded_before_ = Succeeded(*this);
+}
+
+bool ConnectedEndpoint::LostAtOnce(absl::Time now) const {
+  return now - begun_ < kAtOnce && Succeeded(*this) == succeeded_before_;
 }
 
 void ConnectedEndpoint::Disconnect() {

@@ -2,10 +2,12 @@
 #define MESH_CHANNEL_CONNECTION_H_
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/mutex.h"
 #include "mesh/channel/core_queue.h"
@@ -64,6 +66,12 @@ class ConnectedEndpoint final
   // and after Disconnect(). Control thread only.
   grpc::Channel* main_channel() const { return main_.get(); }
 
+  // A connection is begun at `now`. Control thread only.
+  void BeginConnecting(absl::Time now);
+  // Whether the connection that is lost at `now` was none to speak of: begun
+  // just before, and no call over it went well. Control thread only.
+  bool LostAtOnce(absl::Time now) const;
+
   // Ends the connection. Control thread only, once Drained() or when its calls
   // are to be cut off.
   void Disconnect();
@@ -74,6 +82,10 @@ class ConnectedEndpoint final
   // Constant.
   const ConnectionSettings settings_;
   const bool main_is_exact_;
+
+  // Control thread only: of the last connection's beginning.
+  absl::Time begun_ = absl::InfinitePast();
+  uint64_t succeeded_before_ = 0;
 
   // Written by Open(), and by Disconnect() when no call uses it any more.
   std::shared_ptr<grpc::Channel> main_;

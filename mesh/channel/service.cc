@@ -720,6 +720,7 @@ void Service::WantConnection() {
 void Service::Connect(const std::shared_ptr<ConnectedEndpoint>& endpoint) {
   const bool first = endpoint->main_channel() == nullptr;
   if (first) endpoint->Open();
+  endpoint->BeginConnecting(base::Clock::Real().Now());
   endpoint->main_channel()->GetState(/*try_to_connect=*/true);
   endpoint->set_readiness(Readiness::kConnecting);
   PublishSoon();
@@ -761,7 +762,34 @@ void Service::OnConnectivity(
     if (resolver_ != nullptr) resolver_->Refresh();
     lost_ = true;
   }
+  if (state == GRPC_CHANNEL_IDLE &&
+      endpoint->LostAtOnce(base::Clock::Real().Now())) {
+    ConnectLater(endpoint);
+  }
   PublishSoon();
+}
+
+void Service::ConnectLater(const std::shared_ptr<ConnectedEndpoint>& endpoint) {
+  // Not idle, which would be connected at once; nor failed: a call that has no
+  // other endpoint waits for it.
+  endpoint->set_readiness(Readiness::kConnecting);
+  const absl::Duration wait = settings_.options.initial_backoff *
+                              (0.8 + 0.4 * base::ThreadRandom().Unit());
+  runtime_->loop().RunAt(
+      base::Clock::Real().Now() + wait,
+      [self = self_, weak = std::weak_ptr<ConnectedEndpoint>(endpoint)] {
+        auto service = self.lock();
+        auto endpoint = weak.lock();
+        if (service == nullptr || endpoint == nullptr) return;
+        if (endpoint->main_channel() == nullptr || endpoint->closed()) return;
+        if (endpoint->main_channel()->GetState(/*try_to_connect=*/false) !=
+            GRPC_CHANNEL_IDLE) {
+          return;
+        }
+        endpoint->set_readiness(Readiness::kIdle);
+        service->EnsureConnections();
+        service->PublishSoon();
+      });
 }
 
 void Service::PublishSoon() {

@@ -164,6 +164,9 @@ class Service final : private resilience::HealthMonitor::Host {
   void SweepRetired();
   void CutOff(const ConnectedEndpoint* endpoint);
   void Connect(const std::shared_ptr<ConnectedEndpoint>& endpoint);
+  // After a while: a server that closes what it has just accepted would be
+  // connected to without end.
+  void ConnectLater(const std::shared_ptr<ConnectedEndpoint>& endpoint);
   void WatchConnection(const std::shared_ptr<ConnectedEndpoint>& endpoint,
                        grpc_connectivity_state last);
   void OnConnectivity(const std::shared_ptr<ConnectedEndpoint>& endpoint);
