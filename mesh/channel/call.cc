@@ -13,6 +13,7 @@
 #include "mesh/base/random.h"
 #include "mesh/channel/channel.h"
 #include "mesh/channel/raw_call.h"
+#include "mesh/server/incoming_call.h"
 
 namespace mesh::channel {
 namespace {
@@ -236,9 +237,8 @@ grpc_call* Call::Begin() {
     // when it is gone for good.
     context_->set_wait_for_ready(false);
   }
-  // A retry is a child of it too, and may begin when the server's call is over.
   parent_ = Access::Parent(context_);
-  if (parent_ != nullptr) grpc_call_ref(parent_);
+  if (ABSL_PREDICT_FALSE(parent_ != nullptr)) Inherit(moment.now);
   // Where all methods may be executed twice the machine retries whatever gRPC
   // itself would; but it does not retry streams.
   exact_ = !snapshot_->all_idempotent || !unary();
@@ -265,6 +265,18 @@ grpc_call* Call::Begin() {
   }
   if (!unary() && !machine_->finished()) service_->AddStream(this);
   return running_;
+}
+
+// What the call takes from the one that it is made for.
+void Call::Inherit(absl::Time now) {
+  // A retry is a child of it too, and may begin when the server's call is over.
+  grpc_call_ref(parent_);
+  if ((Access::Propagation(context_) & GRPC_PROPAGATE_DEADLINE) == 0) return;
+  // gRPC hands the deadline on, too, but does not say it.
+  if (const auto incoming = server::FindIncoming(parent_)) {
+    call_info_.deadline =
+        std::min(call_info_.deadline, ToMonotonic(incoming->deadline, now));
+  }
 }
 
 // Metadata that asks for faults is not sent on.
@@ -604,6 +616,9 @@ mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {
 // --- What is to be done next
 
 void Call::Act(const Action& action) {
+  if (ABSL_PREDICT_FALSE(parent_ != nullptr) && machine_->retried_in_vain()) {
+    server::MarkRetriedInVain(parent_);
+  }
   switch (action.kind) {
     case Action::Kind::kStartAttempt: {
       grpc_call* const next = NewCall(action.endpoint, action.at);

@@ -93,6 +93,7 @@ class Call final : public grpc::experimental::Interceptor,
 
   bool unary() const { return type_ == grpc::internal::RpcMethod::NORMAL_RPC; }
   mesh::call::Moment Now();
+  void Inherit(absl::Time now);
   void TakeFaults(mesh::call::CallPlan* plan);
   grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
   grpc_call* NewFailedCall(const absl::Status& status);
