@@ -29,7 +29,8 @@ class Backends {
   // what is returned as long as the call lasts.
   virtual std::shared_ptr<const Stubs> stubs() const = 0;
 
-  // Notes what the clients counted about retries in `panel`.
+  // Notes in `panel` what the clients counted about retries, and what they
+  // think of the servers.
   virtual void Report(Panel& panel) const = 0;
 };
 

@@ -6,6 +6,9 @@
 
 namespace shop {
 
+// The services behind the frontend.
+constexpr const char* kServices[] = {"cart", "catalog", "payment"};
+
 // What a visitor does, and how the load generator writes it down.
 
 enum class Kind : uint8_t {

@@ -160,11 +160,13 @@ std::string ProgressLine(const ArmLog& log, double seconds, double time) {
   // Of the calls due in the last second that has mostly ended.
   const CallStats stats =
       StatsOf(log, Class::kIdempotent, time - 1.2, time - 0.2);
+  const uint64_t out = log.samples.empty() ? 0 : log.samples.back().out;
   return absl::StrFormat(
       // Narrow: on a terminal it has to stay one line.
-      "%s %3.0f/%.0f s  %-15s %6d calls %4d failed  p50 %4.0f  p99 %4.0f ms",
+      "%s %2.0f/%.0f s %-15s %5d calls %3d failed p50 %3.0f p99 %4.0f ms %s",
       log.arm, std::min(time, seconds), seconds, now->label, log.calls.size(),
-      failed, stats.p50_ms, stats.p99_ms);
+      failed, stats.p50_ms, stats.p99_ms,
+      out == 0 ? "" : absl::StrCat(out, " out"));
 }
 
 // Runs one arm, `seconds` long. What its processes wrote to stderr is added to

@@ -86,11 +86,12 @@ std::vector<Phase> PlanPhases(double seconds) {
        0.75,
        "The process hangs; its connections stay. Round robin sends it every "
        "third call, which waits until its deadline. mesh gives an attempt 200 "
-       "ms, tries another cart, and picks the one with calls stuck on it less "
-       "and less."},
+       "ms and tries another cart; the one that has fallen silent is suspect, "
+       "and gets a probe in place of calls."},
       {"slow", "catalog-3 is 20x slower", "20x slower", "catalog", 8, 0.05, 0.9,
        "It works, but takes 200 ms instead of 10. Round robin does not "
-       "notice. Least request sees its calls pile up and goes elsewhere."},
+       "notice. mesh compares it with the others, takes it out of use, and "
+       "tries it with single calls now and then."},
       {"flaky", "payment-2 fails 10% of its calls", "10% fail", "payment", 5,
        0.05, 0.9,
        "Both try quotes again, mesh within a budget. Neither repeats a "
@@ -172,6 +173,18 @@ uint64_t RetriesOf(const ArmLog& log, double from, double to) {
   return SampleAt(log, to).retries - SampleAt(log, from).retries;
 }
 
+HealthStats HealthOf(const ArmLog& log, double from, double to) {
+  HealthStats health;
+  if (log.samples.empty()) return health;
+  const Sample& first = SampleAt(log, from);
+  const Sample& last = SampleAt(log, to);
+  for (size_t i = 0; i < first.suspected.size(); ++i) {
+    health.suspected += last.suspected[i] - first.suspected[i];
+    health.ejected += last.ejected[i] - first.ejected[i];
+  }
+  return health;
+}
+
 double SlowShareOf(const ArmLog& log) {
   const Phase* slow = FindPhase(log, "slow");
   if (slow == nullptr) return 0;
@@ -233,6 +246,9 @@ std::map<std::string, double> MetricsOf(const std::vector<ArmLog>& arms) {
       set(absl::StrCat("traffic.", log.servers[i]), traffic[i]);
     }
     if (log.arm == "mesh") {
+      const HealthStats health = HealthOf(log, 0, end + 1);
+      set("suspected", health.suspected);
+      set("ejected", health.ejected);
       set("transparent_retries", log.transparent_retries);
       set("denied_retries", log.denied_retries);
     }
@@ -304,6 +320,27 @@ std::string Tables(const std::vector<ArmLog>& arms) {
   counts("catalog-3's share while it is slow", [&](const ArmLog& log) {
     return absl::StrFormat("%.1f%%", SlowShareOf(log) * 100);
   });
+  counts("servers taken out of use", [&](const ArmLog& log) {
+    const HealthStats health = HealthOf(log, 0, end + 1);
+    if (health.suspected + health.ejected == 0) return std::string("never");
+    return absl::StrFormat("%d silent, %d failing or slow", health.suspected,
+                           health.ejected);
+  });
+  for (const Phase& phase : arms.front().phases) {
+    bool any = false;
+    for (const ArmLog& log : arms) {
+      const HealthStats health = HealthOf(log, phase.begin, phase.end);
+      any = any || health.suspected + health.ejected > 0;
+    }
+    if (!any) continue;
+    counts(absl::StrCat("  ", phase.label).c_str(), [&](const ArmLog& log) {
+      const HealthStats health = HealthOf(log, phase.begin, phase.end);
+      return health.suspected + health.ejected == 0
+                 ? std::string()
+                 : absl::StrFormat("%d silent, %d failing or slow",
+                                   health.suspected, health.ejected);
+    });
+  }
   counts("calls started over 50 ms late", [&](const ArmLog& log) {
     uint64_t late = 0;
     for (Class c : {Class::kIdempotent, Class::kOnce, Class::kStream}) {

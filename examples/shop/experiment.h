@@ -41,6 +41,10 @@ struct Sample {
   // As mesh counts them. gRPC does not, so bare's are those that the servers
   // saw (grpc-previous-rpc-attempts).
   uint64_t retries = 0;
+  // Of each service, as kServices has them: how often mesh had taken one of
+  // its servers out of use. And how many were out of use, all together.
+  std::vector<uint64_t> suspected, ejected;
+  uint64_t out = 0;
 };
 
 // All that was seen of one arm.
@@ -86,6 +90,14 @@ std::vector<uint64_t> TrafficOf(const ArmLog& log, double from, double to);
 double ArrivedBy(const ArmLog& log, size_t index, double time);
 // Retries between two times, to the nearest samples.
 uint64_t RetriesOf(const ArmLog& log, double from, double to);
+
+// How often servers were taken out of use between two times, to the nearest
+// samples.
+struct HealthStats {
+  uint64_t suspected = 0;  // Silent.
+  uint64_t ejected = 0;    // Failing, or slow.
+};
+HealthStats HealthOf(const ArmLog& log, double from, double to);
 
 // Share of the catalogs' traffic that came to the slow one from 2 s after it
 // slowed down until it was fast again.

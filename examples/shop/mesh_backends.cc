@@ -1,9 +1,13 @@
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "examples/shop/backends.h"
+#include "examples/shop/calls.h"
 #include "mesh/mesh.h"
 
 namespace shop {
@@ -22,11 +26,17 @@ class FromMesh final : public Backends {
 
   void Report(Panel& panel) const override {
     uint64_t retries = 0, transparent = 0, denied = 0;
-    for (const auto& service : mesh_->Metrics().services) {
+    const mesh::telemetry::Snapshot metrics = mesh_->Metrics();
+    for (const auto& service : metrics.services) {
       denied += service.retries_denied_by_budget;
       for (const auto& method : service.methods) {
         retries += method.retries;
         transparent += method.transparent_retries;
+      }
+    }
+    for (size_t i = 0; i < std::size(kServices); ++i) {
+      for (const auto& service : metrics.services) {
+        if (service.service == kServices[i]) Note(service, panel.health[i]);
       }
     }
     panel.retries = retries;
@@ -35,6 +45,21 @@ class FromMesh final : public Backends {
   }
 
  private:
+  static void Note(const mesh::telemetry::ServiceSnapshot& service,
+                   Panel::Health& health) {
+    uint64_t suspected = 0, ejected = 0, out = 0;
+    for (const auto& change : service.health_changes) {
+      if (change.to == "suspect") suspected += change.enforced;
+      if (change.to == "ejected") ejected += change.enforced;
+    }
+    for (const auto& endpoint : service.endpoints) {
+      out += endpoint.health == "suspect" || endpoint.health == "ejected";
+    }
+    health.suspected = suspected;
+    health.ejected = ejected;
+    health.out = out;
+  }
+
   const std::unique_ptr<mesh::Mesh> mesh_;
   const std::shared_ptr<Stubs> stubs_;
 };

@@ -26,6 +26,15 @@ struct Panel {
   std::atomic<uint64_t> retries;              // By policy.
   std::atomic<uint64_t> transparent_retries;  // Of calls no server had seen.
   std::atomic<uint64_t> denied_retries;       // The budget was empty.
+
+  // Noted by a client of each service, as kServices has them: how often one of
+  // its servers was taken out of use, and how many are right now.
+  struct Health {
+    std::atomic<uint64_t> suspected;  // Silent.
+    std::atomic<uint64_t> ejected;    // Failing, or slow.
+    std::atomic<uint64_t> out;
+  };
+  Health health[3];
 };
 
 // Maps `path`, which is made, with all zero, when it is missing. The mapping

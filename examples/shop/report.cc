@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -61,6 +62,7 @@ svg .fault { fill: var(--fault) }
 svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round;
   stroke: currentColor }
 svg .thin { stroke-width: 1.3; stroke-dasharray: 4 3; opacity: .85 }
+svg .mark { stroke: var(--bad); stroke-width: 2; stroke-dasharray: 2 2 }
 svg .dot { fill: currentColor }
 svg .probe { fill: transparent }
 svg .probe:hover { fill: var(--fault) }
@@ -183,6 +185,15 @@ class Plot {
     absl::StrAppendFormat(
         &body_, "<polygon fill='%s' points='%s'><title>%s</title></polygon>",
         fill, points, Escape(title));
+  }
+
+  // A vertical line with its name.
+  void Mark(double time, const std::string& text) {
+    absl::StrAppendFormat(&body_,
+                          "<line class='mark' x1='%.1f' x2='%.1f' y1='%.1f' "
+                          "y2='%.1f'><title>%.1f s: %s</title></line>",
+                          X(time), X(time), kTop, height_ - kBottom, time,
+                          Escape(text));
   }
 
   // What the pointer reads over each bucket.
@@ -334,6 +345,20 @@ std::string TrafficFigure(const ArmLog& log, const std::string& service,
                     log.servers[server], "</span>");
     low = high;
   }
+  for (size_t i = 0; i < std::size(kServices); ++i) {
+    if (service != kServices[i]) continue;
+    for (size_t n = 1; n < log.samples.size(); ++n) {
+      const Sample& before = log.samples[n - 1];
+      const Sample& after = log.samples[n];
+      if (i >= before.suspected.size() || i >= after.suspected.size()) break;
+      if (after.suspected[i] > before.suspected[i]) {
+        plot.Mark(after.time, "a server is silent and taken out of use");
+      }
+      if (after.ejected[i] > before.ejected[i]) {
+        plot.Mark(after.time, "a server fails or is slow; taken out of use");
+      }
+    }
+  }
   return absl::StrCat("<figure><figcaption><span class='key'>", names,
                       "</span><span class='", log.arm, "'>", log.arm,
                       "</span></figcaption>",
@@ -413,6 +438,17 @@ std::string PhaseTable(const std::vector<ArmLog>& arms) {
                              Grouped(stats.calls), ", ", log.charged_twice,
                              " made twice");
        });
+  wide("servers taken out of use",
+       "Because they were silent, or because they failed or were slow against "
+       "the others. gRPC's round robin has nothing of the kind.",
+       [&](const ArmLog& log) {
+         const HealthStats health = HealthOf(log, 0, end + 1);
+         return health.suspected + health.ejected == 0
+                    ? std::string("never")
+                    : absl::StrCat(Grouped(health.suspected), " times silent, ",
+                                   Grouped(health.ejected),
+                                   " times failing or slow");
+       });
   wide("streams",
        "Server-, client- and bidirectional streaming. mesh balances them and "
        "does not retry them yet; gRPC does until the first answer.",
@@ -463,7 +499,8 @@ std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
       "figures.</p>",
       SuccessFigure(arms, buckets), LatencyFigure(arms, buckets),
       "<h2>Where the calls went</h2><p>Calls that came to each server, "
-      "retries too, stacked, as the servers counted them.</p>");
+      "retries too, stacked, as the servers counted them. A dashed line: mesh "
+      "takes a server out of use.</p>");
   for (const char* service : {"cart", "catalog", "payment"}) {
     double calls = 0;
     for (size_t i = 0; i < arms.front().servers.size(); ++i) {

@@ -118,6 +118,11 @@ Sample Shop::TakeSample() const {
   if (arm_ == "mesh") {
     sample.retries =
         frontend_panel_->retries + frontend_panel_->transparent_retries;
+    for (const Panel::Health& health : frontend_panel_->health) {
+      sample.suspected.push_back(health.suspected);
+      sample.ejected.push_back(health.ejected);
+      sample.out += health.out;
+    }
   }
   return sample;
 }

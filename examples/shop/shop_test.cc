@@ -38,6 +38,10 @@ ArmLog QuietLog(const std::string& arm) {
     Sample sample;
     sample.time = n * 0.1;
     sample.calls.assign(3, n * 10);
+    if (arm == "mesh") {
+      sample.suspected = {n >= 100 ? 1u : 0u, 0, 0};
+      sample.ejected = {0, n >= 200 ? 2u : 0u, 0};
+    }
     log.samples.push_back(sample);
   }
   return log;
@@ -120,6 +124,15 @@ TEST(SlowShareTest, BeginsTwoSecondsAfterTheCatalogSlowsDown) {
   EXPECT_NEAR(SlowShareOf(QuietLog("bare")), 1.0 / 3, 1e-9);
 }
 
+TEST(HealthTest, CountsWhatWasTakenOutOfUseBetweenTwoTimes) {
+  const ArmLog log = QuietLog("mesh");
+  EXPECT_EQ(HealthOf(log, 0, 9).suspected, 0u);
+  EXPECT_EQ(HealthOf(log, 9, 11).suspected, 1u);
+  EXPECT_EQ(HealthOf(log, 0, 40).ejected, 2u);
+  EXPECT_EQ(MetricsOf({log}).at("mesh.ejected"), 2);
+  EXPECT_EQ(HealthOf(QuietLog("bare"), 0, 40).ejected, 0u);
+}
+
 TEST(FormatTest, OnlyAllIsAHundredPercent) {
   EXPECT_EQ(FormatShare(1), "100.00%");
   EXPECT_EQ(FormatShare(1 - 1.0 / 20000), "99.99%");
@@ -140,6 +153,7 @@ TEST(ReportTest, NeedsNothingFromOutside) {
   EXPECT_THAT(html, Not(HasSubstr("<script")));
   EXPECT_THAT(html, Not(HasSubstr("nan")));
   EXPECT_THAT(html, HasSubstr("&lt;b&gt;")) << "texts are escaped";
+  EXPECT_THAT(html, HasSubstr("class='mark'"));
 }
 
 TEST(EndpointsFileTest, IsReadAsItWasWritten) {
