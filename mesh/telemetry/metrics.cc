@@ -171,6 +171,10 @@ ABSL_ATTRIBUTE_NOINLINE void MethodMetrics::CountRepeated(
   }
 }
 
+void MethodMetrics::CountObservedHedge() {
+  Increment(ThisThreadsShard().hedges_observed);
+}
+
 inline void MethodMetrics::CountCall(absl::StatusCode code, uint64_t ns) {
   static_assert(kBuckets == telemetry::kBuckets);
   Histogram& histogram = GetOrMake(ThisThreadsShard().by_status[IndexOf(code)]);
@@ -191,6 +195,8 @@ MethodSnapshot MethodMetrics::Snapshot() const {
         shard->transparent_retries.load(std::memory_order_relaxed);
     method.hedges += shard->hedges.load(std::memory_order_relaxed);
     method.hedges_won += shard->hedges_won.load(std::memory_order_relaxed);
+    method.hedges_observed +=
+        shard->hedges_observed.load(std::memory_order_relaxed);
     for (int code = 0; code < kCodes; ++code) {
       const Histogram* const histogram =
           shard->by_status[code].load(std::memory_order_acquire);
@@ -266,9 +272,12 @@ void ServiceMetrics::OnAttemptEnd(const CallInfo& call,
   (call.metrics != nullptr ? call.metrics : &other_)->CountAttempt(event);
 }
 
-void ServiceMetrics::OnRetryDecision(const CallInfo&, const RetryEvent& event) {
+void ServiceMetrics::OnRetryDecision(const CallInfo& call,
+                                     const RetryEvent& event) {
   if (event.verdict == RetryEvent::Verdict::kBudgetExhausted) {
     retries_denied_by_budget_.Add(1);
+  } else if (event.verdict == RetryEvent::Verdict::kHedge && event.observed) {
+    (call.metrics != nullptr ? call.metrics : &other_)->CountObservedHedge();
   }
 }
 

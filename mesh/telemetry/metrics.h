@@ -56,12 +56,14 @@ class MethodMetrics {
     std::atomic<uint64_t> transparent_retries{0};
     std::atomic<uint64_t> hedges{0};
     std::atomic<uint64_t> hedges_won{0};
+    std::atomic<uint64_t> hedges_observed{0};
     // Null until the first call that ended so.
     std::array<std::atomic<Histogram*>, kCodes> by_status = {};
   };
 
   void CountAttempt(const AttemptEvent& event);
   void CountRepeated(Shard& shard, const AttemptEvent& event);
+  void CountObservedHedge();
   void CountCall(absl::StatusCode code, uint64_t ns);
   Shard& ThisThreadsShard();
 

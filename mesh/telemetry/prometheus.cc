@@ -206,21 +206,32 @@ const std::vector<Writer>& Writers() {
         "grpc_target grpc_method",
         "Attempts made again because no server had seen the one before."},
        OfMethod(&MethodSnapshot::transparent_retries)},
-      {{"mesh_client_hedges_total", "counter", "grpc_target grpc_method",
-        "Attempts made beside one that had not been answered."},
-       OfMethod(&MethodSnapshot::hedges)},
+      {{"mesh_client_hedges_total", "counter", "grpc_target grpc_method mode",
+        "Attempts made beside one that had not been answered (mode enforce), "
+        "or that would have been (observe)."},
+       PerMethod([](const ServiceSnapshot& service,
+                    const MethodSnapshot& method, Samples& samples) {
+         const auto add = [&](absl::string_view mode, uint64_t count) {
+           samples.Add({{"grpc_target", service.service},
+                        {"grpc_method", method.method},
+                        {"mode", mode}},
+                       count);
+         };
+         add("enforce", method.hedges);
+         add("observe", method.hedges_observed);
+       })},
       {{"mesh_client_hedges_won_total", "counter", "grpc_target grpc_method",
         "Of those, how many succeeded before the others."},
        OfMethod(&MethodSnapshot::hedges_won)},
       {{"mesh_retries_denied_by_budget_total", "counter", "grpc_target",
-        "Retries that the retry policy asked for and the budget denied."},
+        "Retries and hedges that were due and that the budget denied."},
        OfService(&ServiceSnapshot::retries_denied_by_budget)},
       {{"mesh_retry_budget_balance", "gauge", "grpc_target",
         "Retries that the budget would grant right now."},
        OfService(&ServiceSnapshot::retry_budget_balance)},
       {{"mesh_refusals_total", "counter", "grpc_target guard mode",
-        "Calls, retries and hedges that a guard refused (mode enforce), or "
-        "would have (observe)."},
+        "Calls, retries and hedges that a guard refused, and faults that were "
+        "injected (mode enforce); or that would have been (observe)."},
        PerService([](const ServiceSnapshot& service, Samples& samples) {
          for (const RefusalSnapshot& refusal : service.refusals) {
            ForEachMode(refusal, [&](absl::string_view mode, uint64_t count) {

@@ -32,8 +32,10 @@ struct MethodSnapshot {
   uint64_t attempts = 0;                // Ended.
   uint64_t retries = 0;                 // By policy.
   uint64_t transparent_retries = 0;     // Of calls that no server had seen.
-  uint64_t hedges = 0;        // Attempts made beside an unanswered one.
-  uint64_t hedges_won = 0;    // Of those, how many succeeded first.
+  uint64_t hedges = 0;      // Attempts made beside an unanswered one.
+  uint64_t hedges_won = 0;  // Of those, how many succeeded first.
+  // That would have been made, had the mode of hedging been `enforce`.
+  uint64_t hedges_observed = 0;
   HistogramSnapshot latency;  // Of whole calls.
   // The same by status code, for codes that occurred.
   std::map<int, HistogramSnapshot> latency_by_status;
@@ -82,7 +84,7 @@ struct ServiceSnapshot {
   uint64_t endpoints_left_out = 0;  // Over the cap.
   uint64_t picks_waited = 0;        // Picks that had to wait for an endpoint.
   uint64_t picks_failed = 0;
-  uint64_t retries_denied_by_budget = 0;
+  uint64_t retries_denied_by_budget = 0;  // And hedges.
   double retry_budget_balance = 0;
   std::vector<RefusalSnapshot> refusals;             // That occurred.
   std::vector<HealthChangeSnapshot> health_changes;  // That occurred.

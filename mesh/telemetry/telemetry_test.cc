@@ -179,6 +179,17 @@ TEST_F(TelemetryTest, CountsHedgesAndThoseThatWon) {
   EXPECT_EQ(get.transparent_retries, 0u);
 }
 
+TEST_F(TelemetryTest, CountsHedgesThatWouldHaveBeenMade) {
+  const CallInfo call = Call("/shop.Cart/Get");
+  RetryEvent event;
+  event.verdict = RetryEvent::Verdict::kHedge;
+  metrics_.OnRetryDecision(call, event);  // Made: counted as an attempt.
+  event.observed = true;
+  metrics_.OnRetryDecision(call, event);
+  EXPECT_EQ(Take().methods[0].hedges_observed, 1u);
+  EXPECT_EQ(Take().methods[0].hedges, 0u);
+}
+
 TEST_F(TelemetryTest, CountsRefusalsByGuardEnforcedAndObservedApart) {
   EXPECT_TRUE(Take().refusals.empty());
   Refuse(config::Guard::kBreaker, /*observed=*/false);
