@@ -248,6 +248,7 @@ Action CallMachine::Abort(absl::StatusCode code, absl::Time now) {
 Action CallMachine::Enter(const Moment& moment) {
   if (plan_.admission != nullptr) {
     Refusals refusals(this, moment.now);
+    ticket_.stream = !plan_.unary;
     const std::optional<resilience::Refusal> refusal =
         plan_.admission->Admit(info_->method, plan_.policy->rate_limit,
                                moment.now, moment.random, &refusals, &ticket_);

@@ -280,6 +280,13 @@ class Player::Stage final : public telemetry::Observer,
     return std::any_of(lines_.begin(), lines_.end(), predicate);
   }
 
+  // Whether the call of this pick was to wait, but too many did.
+  bool WasKeptFromWaiting(const Line& pick) const {
+    if (&pick == lines_.data()) return false;
+    const Line& before = *(&pick - 1);
+    return before.kind() == "refusal" && before.Text("guard") == "max_waiting";
+  }
+
   void ReadPolicy();
   void ReadFaults();
   // Whether the call was refused before it picked, and so ended.
@@ -452,7 +459,7 @@ balancing::PickResult Player::Stage::AsRecorded(const balancing::PickArgs& args,
     result.kind = balancing::PickResult::Kind::kUse;
     result.endpoint = player_->EndpointOf(line.Text("endpoint")).get();
     result.endpoint->Acquire();
-  } else if (line.Text("result") != "waited") {
+  } else if (line.Text("result") != "waited" && !WasKeptFromWaiting(line)) {
     // The call ends with it, unless it has something better to say.
     const auto code =
         static_cast<absl::StatusCode>(lines_.back().Number("code"));

@@ -1,0 +1,143 @@
+#include "mesh/resilience/circuit_breaker.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+
+namespace mesh::resilience {
+namespace {
+
+constexpr int64_t kLongestDoubling = 10;  // Times open_for.
+
+int64_t Nanoseconds(absl::Duration duration) {
+  return absl::ToInt64Nanoseconds(
+      std::clamp(duration, absl::Nanoseconds(1), absl::Hours(1000)));
+}
+
+double Share(double share) {
+  return share > 0 ? std::min(share, 1.0) : 1.0;  // NaN: all.
+}
+
+config::BreakerOptions Sane(config::BreakerOptions options) {
+  options.failure_rate = Share(options.failure_rate);
+  options.slow_call_rate = Share(options.slow_call_rate);
+  options.min_calls = std::max(1, options.min_calls);
+  options.probes = std::max(1, options.probes);
+  return options;
+}
+
+std::string Seconds(int64_t ns) {
+  return absl::StrFormat("%.1fs",
+                         static_cast<double>(std::max<int64_t>(0, ns)) * 1e-9);
+}
+
+}  // namespace
+
+CircuitBreaker::CircuitBreaker(const config::BreakerOptions& options,
+                               const Totals& totals)
+    : options_(Sane(options)),
+      window_(Nanoseconds(options.window)),
+      totals_(totals) {}
+
+void CircuitBreaker::SetOptions(const config::BreakerOptions& options) {
+  if (options.window != options_.window) {
+    window_ = Window(Nanoseconds(options.window));
+  }
+  options_ = Sane(options);
+  if (options_.mode == config::Mode::kOff) {
+    state_ = State::kClosed;
+    window_.Clear();
+  }
+}
+
+void CircuitBreaker::Update(const Totals& totals, int64_t now) {
+  const Window::Values values = {totals.calls - totals_.calls,
+                                 totals.failed - totals_.failed,
+                                 totals.slow - totals_.slow};
+  totals_ = totals;
+  // Calls that end now began before it opened.
+  if (state_ != State::kClosed) return;
+  window_.Add(values, now);
+  if (window_.sum()[kCalls] < options_.min_calls) return;
+  if (ShareOf(kFailed) >= options_.failure_rate ||
+      ShareOf(kSlow) >= options_.slow_call_rate) {
+    opened_with_ = window_.sum();
+    window_.Clear();
+    Open(Nanoseconds(options_.open_for), now);
+  }
+}
+
+void CircuitBreaker::Open(int64_t open_for, int64_t now) {
+  state_ = State::kOpen;
+  open_for_ = open_for;
+  probe_at_ = now + open_for;
+  probing_ = false;
+  good_probes_ = 0;
+  ++probe_;  // Those that are under way count no more.
+}
+
+CircuitBreaker::Verdict CircuitBreaker::Admit(int64_t now) {
+  Verdict verdict;
+  if (state_ == State::kClosed) return verdict;
+  if (state_ == State::kOpen && now >= probe_at_) {
+    state_ = State::kHalfOpen;
+    probing_ = false;
+  }
+  // A probe that does not end must not be the last.
+  if (state_ == State::kOpen || (probing_ && now < probe_until_)) {
+    verdict.admitted = false;
+    return verdict;
+  }
+  probing_ = true;
+  probe_until_ = now + open_for_;
+  if (++probe_ == 0) ++probe_;
+  verdict.probe = probe_;
+  return verdict;
+}
+
+void CircuitBreaker::OnProbeEnd(uint32_t probe, bool good, int64_t now) {
+  if (state_ != State::kHalfOpen || probe != probe_) return;
+  probing_ = false;
+  if (!good) {
+    const int64_t first = Nanoseconds(options_.open_for);
+    Open(std::min(2 * open_for_, kLongestDoubling * first), now);
+  } else if (++good_probes_ >= options_.probes) {
+    state_ = State::kClosed;
+  }
+}
+
+void CircuitBreaker::OnProbeLost(uint32_t probe) {
+  if (state_ == State::kHalfOpen && probe == probe_) probing_ = false;
+}
+
+const CircuitBreaker::Window::Values& CircuitBreaker::Counts() const {
+  return state_ == State::kClosed ? window_.sum() : opened_with_;
+}
+
+double CircuitBreaker::ShareOf(Value value) const {
+  const Window::Values& counts = Counts();
+  if (counts[kCalls] <= 0) return 0;
+  return static_cast<double>(counts[value]) /
+         static_cast<double>(counts[kCalls]);
+}
+
+int64_t CircuitBreaker::calls() const { return Counts()[kCalls]; }
+double CircuitBreaker::failed_share() const { return ShareOf(kFailed); }
+double CircuitBreaker::slow_share() const { return ShareOf(kSlow); }
+
+std::string CircuitBreaker::Why(int64_t now) const {
+  const bool failed = ShareOf(kFailed) >= options_.failure_rate;
+  const double share = failed ? ShareOf(kFailed) : ShareOf(kSlow);
+  return absl::StrCat(
+      "the circuit breaker is open: ", std::lround(100 * share), "% of ",
+      calls(), " calls in ", absl::FormatDuration(options_.window),
+      failed ? " failed; " : " were slow; ",
+      state_ == State::kOpen
+          ? absl::StrCat("next probe in ", Seconds(probe_at_ - now))
+          : "a probe is under way");
+}
+
+}  // namespace mesh::resilience

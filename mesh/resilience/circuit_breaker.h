@@ -1,0 +1,86 @@
+#ifndef MESH_RESILIENCE_CIRCUIT_BREAKER_H_
+#define MESH_RESILIENCE_CIRCUIT_BREAKER_H_
+
+#include <cstdint>
+#include <string>
+
+#include "mesh/config/options.h"
+#include "mesh/resilience/rolling_window.h"
+
+namespace mesh::resilience {
+
+// A circuit breaker for one service (Nygard, "Release It!"): refuses all calls
+// while most of them fail or are slow, and lets single ones probe. As
+// config::BreakerOptions says. A function of (state, time, outcome); times are
+// nanoseconds of a monotonic clock. Not thread-safe.
+class CircuitBreaker {
+ public:
+  enum class State : uint8_t {
+    kClosed,    // Calls are admitted.
+    kOpen,      // They are refused.
+    kHalfOpen,  // One at a time is admitted and probes.
+  };
+
+  // Since the beginning; only grows.
+  struct Totals {
+    int64_t calls = 0;  // Ended, however; not those that were cancelled.
+    int64_t failed = 0;
+    int64_t slow = 0;
+  };
+
+  struct Verdict {
+    bool admitted = true;
+    uint32_t probe = 0;  // Not 0: it probes. To be handed back at its end.
+  };
+
+  // What is in `totals` was before its time.
+  CircuitBreaker(const config::BreakerOptions& options, const Totals& totals);
+  // State and counts are kept; counts only while the window is the same.
+  void SetOptions(const config::BreakerOptions& options);
+
+  // What was seen until now: opens.
+  void Update(const Totals& totals, int64_t now);
+
+  Verdict Admit(int64_t now);
+  // The end of a call with Verdict::probe.
+  void OnProbeEnd(uint32_t probe, bool good, int64_t now);
+  // That call was not made, or cancelled: another may probe.
+  void OnProbeLost(uint32_t probe);
+
+  State state() const { return state_; }
+  // For a person, while it is not closed: "the circuit breaker is open: 61% of
+  // 230 calls in 10s failed; next probe in 0.4s".
+  std::string Why(int64_t now) const;
+
+  // Of the window; while the breaker is not closed, when it opened.
+  int64_t calls() const;
+  double failed_share() const;
+  double slow_share() const;
+
+ private:
+  enum Value { kCalls, kFailed, kSlow, kValues };
+  using Window = RollingWindow<kValues>;
+
+  void Open(int64_t open_for, int64_t now);
+  const Window::Values& Counts() const;
+  double ShareOf(Value value) const;
+
+  config::BreakerOptions options_;
+
+  State state_ = State::kClosed;
+  Window window_;
+  Totals totals_;  // At the last Update().
+
+  // While not closed.
+  Window::Values opened_with_ = {};
+  int64_t open_for_ = 0;
+  int64_t probe_at_ = 0;
+  bool probing_ = false;     // A probe is under way...
+  int64_t probe_until_ = 0;  // ...and is waited for until then.
+  uint32_t probe_ = 0;       // The newest.
+  int good_probes_ = 0;
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_CIRCUIT_BREAKER_H_

@@ -1,0 +1,138 @@
+#ifndef MESH_RESILIENCE_CONCURRENCY_LIMIT_H_
+#define MESH_RESILIENCE_CONCURRENCY_LIMIT_H_
+
+#include <cstdint>
+
+#include "mesh/base/random.h"
+#include "mesh/config/options.h"
+
+namespace mesh::resilience {
+
+// Finds how many calls a service can have under way, from their latency alone.
+//
+// By Little's law, calls under way = throughput * latency. A service that is
+// saturated has a fixed throughput, so each call more only waits longer. The
+// limit that keeps latency at a target is throughput * target, and the target
+// is `latency_factor` times the latency without queue: with a factor of 2 as
+// many calls wait as are worked on, which is enough to keep the service busy
+// and no more.
+//
+// The latency without queue is the mean of a window in which latency was low.
+// Under lasting overload there is no such window, so then, now and then, the
+// limit is lowered for some ten calls to a third of the load that is tolerated:
+// what they take is without queue. The service has work all that time. (BBR's
+// PROBE_RTT; Envoy's gradient controller, which goes down to 3 calls.)
+//
+// GRADIENT goes to throughput * target by a share that grows with the number
+// of calls in a window, so that noise does not shake it. AIMD adds one a window
+// and cuts a tenth where latency is above the target or calls were turned away
+// by the service.
+//
+// A limit that is not used says nothing: while fewer than half of it are under
+// way and nobody met it, it stays.
+//
+// A function of what it is told. Times are nanoseconds of a monotonic clock.
+// Not thread-safe.
+class ConcurrencyLimit {
+ public:
+  // Since the beginning; only grows.
+  struct Totals {
+    int64_t calls = 0;       // Answered, or given up for their deadline.
+    int64_t latency_ns = 0;  // Of all of them.
+    int64_t overloaded = 0;  // Ended as if by overload, whatever the latency.
+  };
+
+  // What is in `totals` was before its time.
+  ConcurrencyLimit(const config::AdaptiveConcurrencyOptions& options,
+                   const Totals& totals, int64_t now);
+  // What was found is kept, within the new bounds.
+  void SetOptions(const config::AdaptiveConcurrencyOptions& options);
+
+  // What was seen until now. `met`: a call met the limit since the last time.
+  // To be called some 20 times a second while there are calls; more often
+  // changes nothing.
+  void Update(const Totals& totals, bool met, int64_t now);
+
+  // While it measures the latency without queue, calls that are admitted then
+  // are samples: whether one is; then what it took to be answered, or that it
+  // was not.
+  bool measuring() const { return measuring_; }
+  bool TakeSample();
+  void OnSample(int64_t latency_ns);
+  void LoseSample();
+  // It has all samples: Update() will go on.
+  bool has_samples() const { return measuring_ && samples_ >= wanted_; }
+
+  // Most calls under way right now. At least 1.
+  int limit() const;
+  // As it was found, measuring or not.
+  double found() const { return limit_; }
+  // The latency without queue. 0: not known yet.
+  double base_ns() const { return base_; }
+
+ private:
+  struct Window {
+    double calls = 0;
+    double latency = 0;       // Mean, ns.
+    double per_ns = 0;        // Throughput.
+    bool used = false;        // The limit mattered.
+    bool overloaded = false;  // The service said so.
+  };
+
+  void StartWindow(const Totals& totals, int64_t now);
+  void EndWindow(const Window& window, int64_t now);
+  void LearnBase(double latency, int64_t now);
+  void Adapt(const Window& window);
+  void StartLevel(double level, int64_t now);
+  void EndLevel(int64_t now);
+  // How much of a new value of the latency without queue to believe (a Kalman
+  // gain). `variance` is relative.
+  double Believe(double variance, int64_t now);
+  double Target() const { return options_.latency_factor * base_; }
+  void Clamp();
+
+  config::AdaptiveConcurrencyOptions options_;
+  base::Random random_;  // Spreads the measurements of many clients.
+
+  double limit_;
+
+  // The window.
+  int64_t begin_;
+  int64_t window_start_;
+  Totals window_totals_;
+  bool met_ = false;
+  double latency_ = 0;  // Of the last one.
+
+  // The latency without queue.
+  double base_ = 0;
+  double doubt_ = 1;  // Its relative variance.
+  int64_t believed_at_ = 0;
+  double base_calls_ = 0;  // Since it was last learned.
+  double base_latency_ = 0;
+  // The greatest limit since it was measured, or halved, and the latency then.
+  double high_limit_ = 0;
+  double high_latency_ = 0;
+  double smooth_latency_ = 0;
+  bool suspect_base_ = false;
+
+  // Measuring it.
+  bool measured_ = false;  // Ever.
+  bool measuring_ = false;
+  int64_t measure_at_;  // Not before.
+  int64_t measure_start_ = 0;
+  double latency_before_ = 0;
+  double base_before_ = 0;
+  double level_ = 0;          // The limit meanwhile.
+  double level_latency_ = 0;  // At the one before.
+  int64_t level_until_ = 0;
+  double spread_ = 0;  // Relative variance of samples.
+  int wanted_ = 0;     // Samples.
+  int taken_ = 0;
+  int samples_ = 0;  // Answered.
+  double sample_sum_ = 0;
+  double sample_squares_ = 0;
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_CONCURRENCY_LIMIT_H_

@@ -1,0 +1,90 @@
+#include "mesh/resilience/rate_limiter.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace mesh::resilience {
+namespace {
+
+// Ten times a tenth of a token is one.
+constexpr double kRoundingError = 1e-6;
+
+double Within(double value, double least, double most) {
+  return value >= least ? std::min(value, most) : least;  // NaN: the least.
+}
+
+}  // namespace
+
+bool TokenBucket::TryTake(const config::RateLimitOptions& limit, int64_t now) {
+  const double burst = Within(limit.burst, 1, 1e12);
+  if (!begun_) {
+    begun_ = true;
+    tokens_ = burst;
+    last_ = now;
+  }
+  if (now > last_) {
+    tokens_ += static_cast<double>(now - last_) * 1e-9 *
+               Within(limit.per_second, 0, 1e12);
+    last_ = now;
+  }
+  tokens_ = std::min(tokens_, burst);
+  if (tokens_ < 1 - kRoundingError) return false;
+  tokens_ -= 1;
+  return true;
+}
+
+void RateLimiter::SetOptions(const config::RateLimitOptions& service) {
+  base::MutexLock lock(&mu_);
+  service_limit_ = service;
+}
+
+RateLimiter::Verdict RateLimiter::TryTake(
+    absl::string_view method, const config::RateLimitOptions& method_limit,
+    int64_t now, bool* observed) {
+  using config::Mode;
+  *observed = false;
+  base::MutexLock lock(&mu_);
+  bool taken = false;
+  if (service_limit_.mode != Mode::kOff) {
+    taken = service_.TryTake(service_limit_, now);
+    if (!taken && service_limit_.mode == Mode::kEnforce) {
+      return Verdict::kServiceLimit;
+    }
+    *observed = !taken;
+  }
+  if (method_limit.mode != Mode::kOff &&
+      !Bucket(method)->TryTake(method_limit, now)) {
+    if (method_limit.mode == Mode::kEnforce) {
+      if (taken) service_.Give();  // The call is not made.
+      return Verdict::kMethodLimit;
+    }
+    *observed = true;
+  }
+  return Verdict::kAdmit;
+}
+
+TokenBucket* RateLimiter::Bucket(absl::string_view method) {
+  const auto found = methods_.find(method);
+  if (found != methods_.end()) return &found->second;
+  if (methods_.size() >= kMaxMethods) return &other_methods_;
+  return &methods_[std::string(method)];
+}
+
+std::string RateLimiter::Why(Verdict verdict, absl::string_view method,
+                             const config::RateLimitOptions& method_limit) {
+  config::RateLimitOptions limit = method_limit;
+  std::string of;
+  if (verdict == Verdict::kServiceLimit) {
+    base::MutexLock lock(&mu_);
+    limit = service_limit_;
+  } else {
+    of = absl::StrCat(" of ", method);
+  }
+  return absl::StrFormat(
+      "the rate limit%s is reached: %g calls/s, at most %g at once", of,
+      limit.per_second, limit.burst);
+}
+
+}  // namespace mesh::resilience

@@ -1,0 +1,67 @@
+#ifndef MESH_RESILIENCE_RATE_LIMITER_H_
+#define MESH_RESILIENCE_RATE_LIMITER_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "mesh/base/mutex.h"
+#include "mesh/config/options.h"
+
+namespace mesh::resilience {
+
+// Tokens that come in at a steady rate and are taken one by one. It begins
+// full. Times are nanoseconds of a monotonic clock, and may go back a little:
+// threads read the clock before they come here. Not thread-safe.
+class TokenBucket {
+ public:
+  // Takes one. False when there is none. The rate and the size may be others
+  // each time.
+  bool TryTake(const config::RateLimitOptions& limit, int64_t now);
+  // It was not needed after all.
+  void Give() { tokens_ += 1; }
+
+ private:
+  bool begun_ = false;
+  double tokens_ = 0;
+  int64_t last_ = 0;
+};
+
+// The buckets of one service and of its methods. Thread-safe.
+class RateLimiter {
+ public:
+  explicit RateLimiter(const config::RateLimitOptions& service)
+      : service_limit_(service) {}
+  // Tokens are kept, up to the new burst.
+  void SetOptions(const config::RateLimitOptions& service);
+
+  enum class Verdict : uint8_t { kAdmit, kServiceLimit, kMethodLimit };
+  // One call. A bucket whose mode is not kEnforce refuses nothing:
+  // `*observed` says that it would have. Methods beyond kMaxMethods share one
+  // bucket.
+  Verdict TryTake(absl::string_view method,
+                  const config::RateLimitOptions& method_limit, int64_t now,
+                  bool* observed);
+
+  static constexpr size_t kMaxMethods = 1000;
+
+  // For a person: "the rate limit is reached: 100 calls/s, at most 20 at once".
+  std::string Why(Verdict verdict, absl::string_view method,
+                  const config::RateLimitOptions& method_limit);
+
+ private:
+  TokenBucket* Bucket(absl::string_view method)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  base::Mutex mu_;
+  config::RateLimitOptions service_limit_ ABSL_GUARDED_BY(mu_);
+  TokenBucket service_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, TokenBucket> methods_ ABSL_GUARDED_BY(mu_);
+  TokenBucket other_methods_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_RATE_LIMITER_H_

@@ -1,0 +1,54 @@
+#ifndef MESH_RESILIENCE_THROTTLE_H_
+#define MESH_RESILIENCE_THROTTLE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "mesh/config/options.h"
+#include "mesh/resilience/rolling_window.h"
+
+namespace mesh::resilience {
+
+// Client-side throttling (Beyer et al., "Site Reliability Engineering",
+// chapter 21, "Handling Overload"): a call is dropped with the probability
+//   (requests - k * accepts) / (requests + 1)
+// over a window. Requests are the calls that the application made, those that
+// were dropped here among them; accepts are those that the service took. It
+// took a call unless that ended with UNAVAILABLE, RESOURCE_EXHAUSTED or
+// DEADLINE_EXCEEDED: any other answer, errors too, cost it the work.
+//
+// Times are nanoseconds of a monotonic clock. Not thread-safe.
+class Throttle {
+ public:
+  // Since the beginning; only grows.
+  struct Totals {
+    int64_t requests = 0;
+    int64_t accepts = 0;
+  };
+
+  // What is in `totals` was before its time.
+  Throttle(const config::ThrottleOptions& options, const Totals& totals);
+  // Counts are kept while the window is the same.
+  void SetOptions(const config::ThrottleOptions& options);
+
+  // What was seen until now.
+  void Update(const Totals& totals, int64_t now);
+
+  // With which to drop a call. In [0, 1).
+  double probability() const { return probability_; }
+  // For a person, when one was dropped.
+  std::string Why() const;
+
+ private:
+  enum Value { kRequests, kAccepts, kValues };
+  using Window = RollingWindow<kValues>;
+
+  config::ThrottleOptions options_;
+  Window window_;
+  Totals totals_;  // At the last Update().
+  double probability_ = 0;
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_THROTTLE_H_

@@ -1,0 +1,112 @@
+#include "mesh/resilience/throttle.h"
+
+#include <cmath>
+#include <limits>
+
+#include "gtest/gtest.h"
+#include "mesh/base/random.h"
+
+namespace mesh::resilience {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr int64_t kStart = 1000 * kSecond;
+
+config::ThrottleOptions Options() {
+  config::ThrottleOptions options;
+  options.mode = config::Mode::kEnforce;
+  return options;
+}
+
+TEST(ThrottleTest, DropsNothingWhileTheServiceAcceptsHalf) {
+  Throttle throttle(Options(), {});
+  throttle.Update({1000, 500}, kStart);
+  EXPECT_EQ(throttle.probability(), 0);
+}
+
+TEST(ThrottleTest, DropsTheShareThatTheBookGives) {
+  Throttle throttle(Options(), {});
+  throttle.Update({1000, 100}, kStart);
+  EXPECT_NEAR(throttle.probability(), 800.0 / 1001, 1e-9);
+  EXPECT_EQ(throttle.Why(),
+            "throttled: of 1000 calls in 30s the service accepted 100, so 80% "
+            "are dropped");
+}
+
+TEST(ThrottleTest, DropsNothingBelowTheLeastCalls) {
+  Throttle throttle(Options(), {});
+  throttle.Update({49, 0}, kStart);
+  EXPECT_EQ(throttle.probability(), 0);
+  throttle.Update({50, 0}, kStart);
+  EXPECT_NEAR(throttle.probability(), 50.0 / 51, 1e-9);
+}
+
+TEST(ThrottleTest, ForgetsWithTheWindow) {
+  Throttle throttle(Options(), {});
+  throttle.Update({1000, 0}, kStart);
+  EXPECT_GT(throttle.probability(), 0.9);
+  throttle.Update({1060, 60}, kStart + 31 * kSecond);
+  EXPECT_EQ(throttle.probability(), 0);
+}
+
+TEST(ThrottleTest, WhatWasBeforeItsTimeDoesNotCount) {
+  Throttle throttle(Options(), {1000, 0});
+  throttle.Update({1060, 60}, kStart);
+  EXPECT_EQ(throttle.probability(), 0);
+}
+
+// A backend that takes 100 calls a second of 1,000: with K = 2 it sees about
+// 200 of them.
+TEST(ThrottleTest, LetsThroughTwiceWhatIsAccepted) {
+  Throttle throttle(Options(), {});
+  base::Random random(1);
+  Throttle::Totals totals;
+  int64_t sent = 0;
+  for (int tick = 0; tick < 50 * 120; ++tick) {  // 120 s in steps of 20 ms.
+    int taken = 0;
+    for (int i = 0; i < 20; ++i) {
+      ++totals.requests;
+      if (random.Unit() < throttle.probability()) continue;
+      if (tick >= 50 * 60) ++sent;
+      if (++taken <= 2) ++totals.accepts;
+    }
+    throttle.Update(totals, kStart + tick * kSecond / 50);
+  }
+  EXPECT_NEAR(static_cast<double>(sent) / 60, 200, 20);
+}
+
+TEST(ThrottleTest, AReloadKeepsTheCountsOfTheSameWindow) {
+  Throttle throttle(Options(), {});
+  throttle.Update({1000, 100}, kStart);
+  config::ThrottleOptions options = Options();
+  options.k = 4;
+  throttle.SetOptions(options);
+  throttle.Update({1000, 100}, kStart);
+  EXPECT_NEAR(throttle.probability(), 600.0 / 1001, 1e-9);
+  options.window = absl::Seconds(10);
+  throttle.SetOptions(options);
+  EXPECT_EQ(throttle.probability(), 0);
+}
+
+TEST(ThrottleTest, AbsurdOptionsAreHarmless) {
+  for (double k : {std::numeric_limits<double>::quiet_NaN(), -1.0, 1e300}) {
+    for (absl::Duration window :
+         {absl::ZeroDuration(), absl::InfiniteDuration()}) {
+      config::ThrottleOptions options = Options();
+      options.k = k;
+      options.window = window;
+      options.min_calls = -1;
+      Throttle throttle(options, {});
+      for (const Throttle::Totals& totals :
+           {Throttle::Totals{0, 0}, Throttle::Totals{100, 100},
+            Throttle::Totals{200, 100}, Throttle::Totals{100, 300}}) {
+        throttle.Update(totals, kStart);
+        EXPECT_GE(throttle.probability(), 0);
+        EXPECT_LT(throttle.probability(), 1);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mesh::resilience
