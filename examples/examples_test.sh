@@ -7,12 +7,12 @@ readonly work="${TEST_TMPDIR:?}"
 servers=()
 trap 'kill "${servers[@]}" 2>/dev/null || true' EXIT
 
-# start_server NAME [FLAG...]: starts one and sets `address`.
-start_server() {
+# start NAME COMMAND...: starts a server and sets `address` to what it says.
+start() {
   local said="$work/$1.address"
   shift
   : >"$said"
-  "$examples/hello/server" "$@" >"$said" &
+  "$@" >"$said" &
   servers+=($!)
   local tries
   for tries in {1..100}; do
@@ -41,14 +41,17 @@ expect() {
   echo "ok: $*"
 }
 
-start_server first
+start first "$examples/hello/server"
 first=$address
-start_server second
+start second "$examples/hello/server"
 second=$address
-start_server broken --broken
+start broken "$examples/hello/server" --broken
 broken=$address
+start tier "$examples/tier/tier" "$first,$second"
+tier=$address
 
 expect 'Hello, world!' "$examples/quickstart/quickstart" "$first,$second"
+expect 'Hello, dear world!' "$examples/quickstart/quickstart" "$tier"
 expect '*Hello, number 7!*' "$examples/async/completion_queue" "$first,$second"
 expect '*Hello, number 7!*' "$examples/async/callback" "$first,$second"
 expect $'3\n2\n1\nHello, Ada!\nHello, Grace!\nHello, Barbara!' \

@@ -46,7 +46,7 @@ TEST(ConfigurationGuideTest, HasOnlyExamplesThatLoad) {
       EXPECT_TRUE(set.ok()) << set.status() << "\n" << example;
     }
   }
-  EXPECT_EQ(configurations, 2);
+  EXPECT_EQ(configurations, 3);
   EXPECT_EQ(endpoints, 1);
 }
 

@@ -15,6 +15,37 @@ void Require(bool condition) {
   if (!condition) abort();
 }
 
+void RequireGood(const mesh::config::MethodOptions& policy) {
+  const mesh::config::HedgingOptions& hedging = policy.hedging;
+  Require(hedging.max_attempts >= 2 && hedging.max_attempts <= 5);
+  Require(hedging.delay.value_or(hedging.min_delay) > absl::ZeroDuration());
+  Require(hedging.quantile > 0 && hedging.quantile < 1);
+  Require(policy.idle_timeout > absl::ZeroDuration());
+  const mesh::config::RateLimitOptions& limit = policy.rate_limit;
+  Require(limit.mode == mesh::config::Mode::kOff ||
+          (limit.per_second > 0 && limit.burst >= 1));
+  const mesh::config::FaultOptions& fault = policy.fault;
+  Require(fault.abort_share >= 0 && fault.abort_share <= 1);
+  Require(fault.delay_share >= 0 && fault.delay_share <= 1);
+  Require(fault.delay >= absl::ZeroDuration());
+  Require(fault.abort_code != absl::StatusCode::kOk);
+}
+
+void RequireGood(const mesh::config::GuardOptions& guards) {
+  const auto& ejection = guards.outlier_ejection;
+  Require(ejection.base_ejection_time <= ejection.max_ejection_time);
+  Require(ejection.max_ejection_percent + ejection.panic_threshold_percent <=
+          100);
+  Require(guards.caps.max_calls >= 0 && guards.caps.max_retries >= 0);
+  const auto& concurrency = guards.adaptive_concurrency;
+  Require(concurrency.min_limit >= 1 &&
+          concurrency.min_limit <= concurrency.initial_limit &&
+          concurrency.initial_limit <= concurrency.max_limit);
+  Require(guards.breaker.failure_rate > 0 && guards.throttle.k >= 1);
+  Require(!guards.black_hole.probe_method.empty() &&
+          guards.black_hole.probe_method[0] == '/');
+}
+
 void Load(absl::string_view text, const char* name) {
   const auto options = mesh::config::LoadText(text, name);
   if (!options.ok()) {
@@ -37,7 +68,10 @@ void Load(absl::string_view text, const char* name) {
       Require(policy.retry.max_attempts >= 1 &&
               policy.retry.max_attempts <= 10);
       Require(policy.retry.initial_backoff <= policy.retry.max_backoff);
+      RequireGood(policy);
     }
+    RequireGood(service->policy);
+    RequireGood(service->guards);
   }
 }
 
