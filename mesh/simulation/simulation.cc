@@ -175,8 +175,10 @@ struct CallState : telemetry::CallInfo {
   uint16_t last_token = 0;
   absl::InlinedVector<Attempt, 2> attempts;  // That run.
 
-  // Servers of the attempts of this round, to check what is tried.
+  // To check what is tried: servers of the attempts of this round, and that of
+  // the attempt that was the last to end.
   absl::InlinedVector<uint32_t, 4> round;
+  uint32_t last_ended = kNone;
 
   Attempt* Find(uint16_t token) {
     for (Attempt& attempt : attempts) {
@@ -273,7 +275,10 @@ class World final : public telemetry::Observer {
     Mix(static_cast<uint64_t>(event.result) << 32 |
         (event.endpoint == nullptr ? 0 : ServerOf(event.endpoint) + 1));
     if (event.result == Kind::kWaited) ++result_.waited;
-    if (event.result == Kind::kUsed) CheckChoice(call, event);
+    if (event.result == Kind::kUsed) {
+      CheckChoice(call, event);
+      CheckHealth(call, event);
+    }
     if (user_ != nullptr &&
         (user_wants_picks_ || event.result == Kind::kWaited ||
          event.result == Kind::kFailed)) {
@@ -284,6 +289,7 @@ class World final : public telemetry::Observer {
   void OnAttemptEnd(const telemetry::CallInfo& info,
                     const telemetry::AttemptEvent& event) override {
     Mix(static_cast<uint64_t>(event.code) << 8 | event.attempt);
+    Of(info).last_ended = ServerOf(event.endpoint);
     Result::Endpoint& endpoint = result_.endpoints[ServerOf(event.endpoint)];
     ++endpoint.ended[static_cast<size_t>(event.code)];
     endpoint.never_sent += event.never_sent;
@@ -523,6 +529,7 @@ class World final : public telemetry::Observer {
     LoadState state;
     state.method = std::move(method);
     state.plan.policy = &policy;
+    state.plan.caps = &service.guards.caps;
     state.plan.observer = this;
     state.plan.idempotent = policy.idempotent.value_or(false);
     state.plan.wait_for_ready = policy.wait_for_ready.value_or(false);
@@ -707,6 +714,7 @@ class World final : public telemetry::Observer {
     call.timer_at = kNever;
     call.attempts.clear();
     call.round.clear();
+    call.last_ended = kNone;
     call::CallPlan plan = state.plan;
     plan.budget = &client.budget;
     plan.health = &client.health;
@@ -1367,9 +1375,9 @@ class World final : public telemetry::Observer {
              call.round.end();
     };
     if (tried(chosen)) {
-      const uint32_t last = call.round.back();
+      const uint32_t last = call.last_ended;
       for (const auto& live : clients_[call.client]->live) {
-        if (live == nullptr || !live->available() ||
+        if (live == nullptr || !live->available() || IsFull(call, *live) ||
             live->endpoint().priority != event.endpoint->endpoint().priority) {
           continue;
         }
@@ -1387,6 +1395,35 @@ class World final : public telemetry::Observer {
       if (last != chosen) call.round.push_back(last);
     }
     call.round.push_back(chosen);
+  }
+
+  // Whether an endpoint has as many calls as its cap allows.
+  bool IsFull(const CallState& call,
+              const cluster::LiveEndpoint& endpoint) const {
+    const config::CapsOptions& caps =
+        services_[clients_[call.client]->service].options->guards.caps;
+    return caps.mode == config::Mode::kEnforce &&
+           caps.max_calls_per_endpoint > 0 &&
+           endpoint.in_flight() >= caps.max_calls_per_endpoint;
+  }
+
+  // No call goes to an endpoint that is suspect or ejected while another of its
+  // priority is well and has room; but in panic, when all have their share.
+  void CheckHealth(const CallState& call, const telemetry::PickEvent& event) {
+    const cluster::LiveEndpoint& chosen = *event.endpoint;
+    if (chosen.share() > 0 || (chosen.health() != cluster::Health::kEjected &&
+                               chosen.health() != cluster::Health::kSuspect)) {
+      return;
+    }
+    for (const auto& live : clients_[call.client]->live) {
+      if (live != nullptr && live->available() && !IsFull(call, *live) &&
+          live->endpoint().priority == chosen.endpoint().priority) {
+        return Violation(absl::StrCat(chosen.endpoint().address,
+                                      " was picked though it is ",
+                                      cluster::NameOf(chosen.health()), " and ",
+                                      live->endpoint().address, " is well"));
+      }
+    }
   }
 
   // When all calls have ended nothing of them is left.
