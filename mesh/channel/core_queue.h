@@ -23,8 +23,8 @@ class CoreQueue {
 
   // A tag for one operation on the queue: runs `run` when its event has come,
   // on a thread that holds no lock of gRPC's or the application's. Where
-  // `inlined`, that may be inside whatever call of gRPC's brings the event,
-  // so `run` must be quick and call no gRPC.
+  // `inlined`, that may be inside whatever call of gRPC's brings the event, so
+  // `run` must be quick and take no lock that is held around one.
   static void* Tag(std::function<void()> run, bool inlined = false);
 
  private:

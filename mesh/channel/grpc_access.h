@@ -15,6 +15,7 @@
 //                   sent metadata, flags, parent call, interceptor list
 //  CompletionQueue  the count of batches that hold a shutdown back
 //  CallOpGenericRecvMessage  how it reads its message
+//  grpc_inproc_channel_create  as grpc::Server::InProcessChannel() uses it
 //  internal::*      Call, CallHook, CallOpSetInterface and the op classes of
 //                   grpcpp/impl/call_op_set.h, InterceptorBatchMethodsImpl,
 //                   MetadataMap, g_global_client_interceptor_factory
@@ -30,7 +31,18 @@
 #include "grpcpp/impl/call_op_set.h"
 #include "grpcpp/support/client_interceptor.h"
 
+// Exported by the core for libgrpc++; its header is not installed.
+grpc_channel* grpc_inproc_channel_create(grpc_server* server,
+                                         const grpc_channel_args* args,
+                                         void* reserved);
+
 namespace mesh::channel {
+
+// A channel to a server in this process, which is started.
+inline grpc_channel* CreateInProcessChannel(grpc_server* server,
+                                            const grpc_channel_args* args) {
+  return grpc_inproc_channel_create(server, args, nullptr);
+}
 
 struct AccessTag {};
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "grpc/byte_buffer.h"
+#include "grpc/byte_buffer_reader.h"
 #include "grpc/support/alloc.h"
 #include "grpc/support/log.h"
 #include "grpcpp/support/slice.h"
@@ -14,21 +15,6 @@ namespace {
 
 grpc_slice ToSlice(const std::string& text) {
   return grpc_slice_from_copied_buffer(text.data(), text.size());
-}
-
-// Bytes of its own, which share the memory of `bytes`.
-grpc_byte_buffer* ToCore(const grpc::ByteBuffer& bytes) {
-  std::vector<grpc::Slice> slices;
-  // Fails only for a buffer that is not valid: no message is sent as an empty
-  // one.
-  if (bytes.Valid()) (void)bytes.Dump(&slices).ok();
-  std::vector<grpc_slice> core;
-  core.reserve(slices.size());
-  for (const grpc::Slice& slice : slices) core.push_back(slice.c_slice());
-  grpc_byte_buffer* const result =
-      grpc_raw_byte_buffer_create(core.data(), core.size());
-  for (const grpc_slice& slice : core) grpc_slice_unref(slice);
-  return result;
 }
 
 // With these words the core tells that a connection broke under a call; it
@@ -54,6 +40,34 @@ bool NeverSent(const grpc::Status& status, absl::string_view debug) {
 bool IsLocal(const grpc::Status& status, absl::string_view debug) {
   return !absl::StrContains(debug, "received from peer") ||
          SaysConnectionBroke(status.error_message());
+}
+
+grpc_byte_buffer* ToCore(const grpc::ByteBuffer& bytes) {
+  std::vector<grpc::Slice> slices;
+  // Fails only for a buffer that is not valid: no message is sent as an empty
+  // one.
+  if (bytes.Valid()) (void)bytes.Dump(&slices).ok();
+  std::vector<grpc_slice> core;
+  core.reserve(slices.size());
+  for (const grpc::Slice& slice : slices) core.push_back(slice.c_slice());
+  grpc_byte_buffer* const result =
+      grpc_raw_byte_buffer_create(core.data(), core.size());
+  for (const grpc_slice& slice : core) grpc_slice_unref(slice);
+  return result;
+}
+
+grpc::ByteBuffer FromCore(grpc_byte_buffer* bytes) {
+  std::vector<grpc::Slice> slices;
+  grpc_byte_buffer_reader reader;
+  // Fails only for what is compressed, which the core does not hand out.
+  if (grpc_byte_buffer_reader_init(&reader, bytes) != 0) {
+    grpc_slice slice;
+    while (grpc_byte_buffer_reader_next(&reader, &slice) != 0) {
+      slices.emplace_back(slice, grpc::Slice::STEAL_REF);
+    }
+    grpc_byte_buffer_reader_destroy(&reader);
+  }
+  return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
 RawCall::RawCall(grpc_call* call) : call_(call), message_(grpc_empty_slice()) {

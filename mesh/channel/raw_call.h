@@ -59,6 +59,10 @@ class RawCall {
   const char* debug_ = nullptr;
 };
 
+// The same bytes, in shared memory, as the other side of gRPC's API has them.
+grpc_byte_buffer* ToCore(const grpc::ByteBuffer& bytes);
+grpc::ByteBuffer FromCore(grpc_byte_buffer* bytes);
+
 // Whether a failure came about before the call was given to any connection.
 // The core says so only in words: a failure to connect has this text and does
 // not have the words with which every answer of a peer begins (also where the
