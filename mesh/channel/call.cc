@@ -74,6 +74,13 @@ bool LooksDropped(const grpc::Status& status, absl::string_view debug) {
          absl::StrContains(debug, "received from peer");
 }
 
+// What is not a number says: do not retry.
+absl::Duration ParsePushback(absl::string_view text) {
+  int64_t milliseconds = -1;
+  if (!absl::SimpleAtoi(text, &milliseconds)) milliseconds = -1;
+  return absl::Milliseconds(milliseconds);
+}
+
 // By name or number. Nullopt for OK and what is no code.
 std::optional<absl::StatusCode> ParseCode(const std::string& text) {
   int number = 0;
@@ -174,6 +181,7 @@ Call::Call(std::shared_ptr<Channel> channel, Method* method,
       snapshot_(service_->Snapshot()) {}
 
 Call::~Call() {
+  if (hedging_ != nullptr) hedging_->Detach();
   if (machine_.has_value() && !machine_->finished()) {
     machine_->Abandon(base::Clock::Real().Now());
   }
@@ -181,6 +189,9 @@ Call::~Call() {
   if (stream_ != nullptr) grpc_call_unref(stream_);
   if (first_ != nullptr) grpc_call_unref(first_);
   if (parent_ != nullptr) grpc_call_unref(parent_);
+  if (answered_ != nullptr && answered_->in_process != nullptr) {
+    grpc_call_unref(answered_->in_process);
+  }
 }
 
 mesh::call::Moment Call::Now() {
@@ -243,11 +254,16 @@ grpc_call* Call::Begin() {
   // itself would; but it does not retry streams.
   exact_ = !snapshot_->all_idempotent || !unary();
   machine_.emplace(plan, &call_info_);
+  if (ABSL_PREDICT_FALSE(policy.hedging.mode == config::Mode::kEnforce) &&
+      unary() && idempotent_) {
+    hedging_ = std::make_shared<Hedging>(this);
+  }
 
   Action action = machine_->Start(moment);
   switch (action.kind) {
     case Action::Kind::kStartAttempt:
       running_ = NewCall(action.endpoint, action.at);
+      if (hedging_ != nullptr) hedging_->OnNativeStart(action, running_);
       break;
     case Action::Kind::kFail:
     case Action::Kind::kFinish:
@@ -260,7 +276,7 @@ grpc_call* Call::Begin() {
       born_waiting_ = true;
       waiting_.store(true, std::memory_order_relaxed);
       running_ = NewCallOn(service_->runtime().placeholder(), nullptr,
-                           gpr_inf_future(GPR_CLOCK_REALTIME));
+                           gpr_inf_future(GPR_CLOCK_REALTIME), queue_->cq());
       break;
   }
   if (!unary() && !machine_->finished()) service_->AddStream(this);
@@ -297,16 +313,11 @@ void Call::TakeFaults(mesh::call::CallPlan* plan) {
 
 grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   attempt_deadline_ = deadline;
-  // gRPC cancels what begins as the child of a call that is over, also when it
-  // was to inherit nothing.
-  constexpr uint32_t kInherits =
-      GRPC_PROPAGATE_DEADLINE | GRPC_PROPAGATE_CANCELLATION;
-  const bool orphan =
-      running_ != nullptr && (Access::Propagation(context_) & kInherits) == 0;
-  grpc_call* const call = NewCallOn(
-      Connected(endpoint)->CoreChannel(exact_), orphan ? nullptr : parent_,
-      deadline == context_deadline_ ? context_->raw_deadline()
-                                    : ToGpr(deadline));
+  grpc_call* const call =
+      NewCallOn(Connected(endpoint)->CoreChannel(exact_), Parent(),
+                deadline == context_deadline_ ? context_->raw_deadline()
+                                              : ToGpr(deadline),
+                queue_->cq());
   if (!unary()) {
     grpc_call_ref(call);
     base::MutexLock lock(&mu_);
@@ -316,18 +327,30 @@ grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   return call;
 }
 
+// What the next attempt is a child of.
+grpc_call* Call::Parent() const {
+  // gRPC cancels what begins as the child of a call that is over, also when it
+  // was to inherit nothing.
+  constexpr uint32_t kInherits =
+      GRPC_PROPAGATE_DEADLINE | GRPC_PROPAGATE_CANCELLATION;
+  const bool orphan =
+      running_ != nullptr && (Access::Propagation(context_) & kInherits) == 0;
+  return orphan ? nullptr : parent_;
+}
+
 grpc_call* Call::NewFailedCall(const absl::Status& status) {
   grpc_channel* const channel = grpc_lame_client_channel_create(
       "mesh", static_cast<grpc_status_code>(status.code()),
       std::string(status.message()).c_str());
-  grpc_call* const call =
-      NewCallOn(channel, nullptr, gpr_inf_future(GPR_CLOCK_REALTIME));
+  grpc_call* const call = NewCallOn(
+      channel, nullptr, gpr_inf_future(GPR_CLOCK_REALTIME), queue_->cq());
   grpc_channel_destroy(channel);
   return call;
 }
 
 grpc_call* Call::NewCallOn(grpc_channel* channel, grpc_call* parent,
-                           gpr_timespec deadline) {
+                           gpr_timespec deadline,
+                           grpc_completion_queue* queue) {
   const std::string& authority = Access::Authority(context_);
   grpc_slice host;
   if (!authority.empty()) {
@@ -338,12 +361,21 @@ grpc_call* Call::NewCallOn(grpc_channel* channel, grpc_call* parent,
           ? method_->path
           : grpc_slice_from_copied_buffer(own_name_.data(), own_name_.size());
   grpc_call* const call = grpc_channel_create_call(
-      channel, parent, Access::Propagation(context_), queue_->cq(), path,
+      channel, parent, Access::Propagation(context_), queue, path,
       authority.empty() ? nullptr : &host, deadline, nullptr);
   if (method_ == nullptr) grpc_slice_unref(path);
   if (!authority.empty()) grpc_slice_unref(host);
   grpc_census_call_set_context(call, context_->census_context());
   return call;
+}
+
+// As ClientContext::set_credentials() does it.
+void Call::ApplyCredentials(grpc_call* call) {
+  if (context_->credentials() != nullptr &&
+      !context_->credentials()->ApplyToCall(call)) {
+    grpc_call_cancel_with_status(call, GRPC_STATUS_CANCELLED,
+                                 "Failed to set credentials to rpc.", nullptr);
+  }
 }
 
 // --- Batches on their way down
@@ -470,6 +502,11 @@ void Call::OnDown(InterceptorBatchMethods* methods) {
     const grpc::ByteBuffer& request = *methods->GetSerializedSendMessage();
     if (!request.TrySingleSlice(&request_slice_).ok()) request_ = request;
     has_request_ = true;
+    // Only batches whose type is known can be armed again.
+    if (hedging_ != nullptr && KnowsItsType(batches_[0].ops) &&
+        (batch_count_ < 2 || KnowsItsType(batches_[1].ops))) {
+      hedging_->OnRequest();
+    }
   }
   if (born_waiting_ && HoldIfEarly(methods)) return;
   methods->Proceed();
@@ -539,15 +576,14 @@ void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
 // back until it is known that it will not be another attempt's: unless there is
 // some, or the application waits for it before it asks for the status.
 void Call::OnUnaryStart(InterceptorBatchMethods* methods) {
+  if (hedging_ != nullptr && answered_ == nullptr) {
+    return OnHedgedStart(methods);
+  }
   bool hold;
   bool judge;
   {
     base::MutexLock lock(&mu_);
-    const bool status_will_come =
-        batch_count_ == 2 ||
-        // A tag of the callback API's: it starts both batches in one go.
-        batches_[0].ops->core_cq_tag() != batches_[0].ops;
-    hold = status_will_come && !machine_->finished() &&
+    hold = StatusWillCome() && !machine_->finished() &&
            Access::InitialMetadata(context_).map()->empty();
     if (hold) {
       batches_[0].held = methods;
@@ -559,6 +595,41 @@ void Call::OnUnaryStart(InterceptorBatchMethods* methods) {
   }
   if (!hold) Proceed(methods, restarted_);
   // If the other batch is not up, this object may be gone.
+  if (judge) Judge();
+}
+
+// Whether the application has asked for the status too. With mu_ held.
+bool Call::StatusWillCome() const {
+  return batch_count_ == 2 ||
+         // A tag of the callback API's: it starts both batches in one go.
+         batches_[0].ops->core_cq_tag() != batches_[0].ops;
+}
+
+// The same while other attempts race: one may have won.
+void Call::OnHedgedStart(InterceptorBatchMethods* methods) {
+  bool status_will_come;
+  {
+    base::MutexLock lock(&mu_);
+    status_will_come = StatusWillCome();
+  }
+  bool hold =
+      status_will_come && Access::InitialMetadata(context_).map()->empty();
+  if (!hold && !hedging_->TryCommit()) {
+    hold = true;
+    if (!status_will_come && AnswerStart(methods)) return;
+  }
+  bool judge;
+  {
+    base::MutexLock lock(&mu_);
+    if (hold) {
+      batches_[0].held = methods;
+    } else {
+      committed_ = true;
+    }
+    start_is_up_ = true;
+    judge = batches_[1].held != nullptr;
+  }
+  if (!hold) Proceed(methods, restarted_);
   if (judge) Judge();
 }
 
@@ -574,6 +645,11 @@ void Call::OnUnaryStatus(InterceptorBatchMethods* methods) {
 }
 
 void Call::Judge() {
+  if (ABSL_PREDICT_FALSE(hedging_ != nullptr)) {
+    if (answered_ != nullptr) return DeliverAnswer();
+    return hedging_->OnNativeDone(
+        *batches_[batch_count_ - 1].held->GetRecvStatus());
+  }
   if (machine_->finished()) return Deliver();
   Methods* const last = batches_[batch_count_ - 1].held;
   Act(machine_->OnAttemptDone(machine_->attempts(),
@@ -581,36 +657,152 @@ void Call::Judge() {
 }
 
 mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {
-  mesh::call::AttemptOutcome outcome;
-  outcome.code = static_cast<absl::StatusCode>(status.error_code());
-  if (status.ok()) return outcome;
-  const std::string debug = context_->debug_error_string();
-  outcome.never_sent = NeverSent(status, debug);
-  outcome.local = IsLocal(status, debug);
-  if (idempotent_ && LooksDropped(status, debug)) {
-    outcome.code = absl::StatusCode::kUnavailable;
-  }
+  if (status.ok()) return {};
+  mesh::call::AttemptOutcome outcome =
+      Explain(status, context_->debug_error_string(), attempt_deadline_);
   outcome.committed = committed_ || !has_request_;
   for (int i = 0; i < batch_count_ && i < 2 && !outcome.committed; ++i) {
     // Only batches whose type is known can be armed again.
     outcome.committed = !KnowsItsType(batches_[i].ops);
   }
-  outcome.attempt_timed_out =
-      status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
-      attempt_deadline_ < call_info_.deadline &&
-      base::Clock::Real().Now() + kClockSlack >= attempt_deadline_;
   const auto& trailers = context_->GetServerTrailingMetadata();
   const auto pushback = trailers.find(kPushback);
   if (pushback != trailers.end()) {
-    int64_t milliseconds = -1;
-    if (!absl::SimpleAtoi(
-            absl::string_view(pushback->second.data(), pushback->second.size()),
-            &milliseconds)) {
-      milliseconds = -1;
-    }
-    outcome.pushback = absl::Milliseconds(milliseconds);
+    outcome.pushback = ParsePushback(
+        absl::string_view(pushback->second.data(), pushback->second.size()));
   }
   return outcome;
+}
+
+// Of an attempt that failed, what its status and debug string tell.
+mesh::call::AttemptOutcome Call::Explain(const grpc::Status& status,
+                                         const std::string& debug,
+                                         absl::Time deadline) const {
+  mesh::call::AttemptOutcome outcome;
+  outcome.code = static_cast<absl::StatusCode>(status.error_code());
+  outcome.never_sent = NeverSent(status, debug);
+  outcome.local = IsLocal(status, debug);
+  if (idempotent_ && LooksDropped(status, debug)) {
+    outcome.code = absl::StatusCode::kUnavailable;
+  }
+  outcome.attempt_timed_out =
+      status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
+      deadline < call_info_.deadline &&
+      base::Clock::Real().Now() + kClockSlack >= deadline;
+  return outcome;
+}
+
+// --- Attempts that race
+
+grpc_call* Call::NewHedge(cluster::LiveEndpoint* endpoint,
+                          absl::Time deadline) {
+  grpc_call* const call =
+      NewCallOn(Connected(endpoint)->CoreChannel(exact_), Parent(),
+                ToGpr(deadline), service_->runtime().queue().queue());
+  ApplyCredentials(call);
+  return call;
+}
+
+std::multimap<std::string, std::string> Call::HedgeMetadata() const {
+  std::multimap<std::string, std::string> metadata =
+      Access::SentMetadata(context_);
+  metadata.erase(kPreviousAttempts);
+  if (machine_->previous_attempts() > 0) {
+    metadata.emplace(kPreviousAttempts,
+                     absl::StrCat(machine_->previous_attempts()));
+  }
+  return metadata;
+}
+
+mesh::call::AttemptOutcome Call::OutcomeOfHedge(const RawAnswer& answer,
+                                                absl::Time deadline) const {
+  if (answer.status.ok()) return {};
+  mesh::call::AttemptOutcome outcome =
+      Explain(answer.status, answer.debug, deadline);
+  const grpc_metadata_array& trailers = answer.trailing_metadata;
+  for (size_t i = 0; i < trailers.count; ++i) {
+    const grpc_metadata& entry = trailers.metadata[i];
+    if (grpc_slice_str_cmp(entry.key, kPushback) != 0) continue;
+    outcome.pushback = ParsePushback(absl::string_view(
+        reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(entry.value)),
+        GRPC_SLICE_LENGTH(entry.value)));
+    break;
+  }
+  return outcome;
+}
+
+grpc::ByteBuffer Call::Request() const {
+  return request_.Valid() ? request_ : grpc::ByteBuffer(&request_slice_, 1);
+}
+
+// --- Answers from elsewhere
+
+grpc_call* Call::NewAnswer(InProcessAnswer answer, std::string debug,
+                           std::shared_ptr<RawCall> by,
+                           std::unique_ptr<Answered>* answered) {
+  *answered = std::make_unique<Answered>();
+  (*answered)->by = std::move(by);
+  (*answered)->debug = std::move(debug);
+  return service_->runtime().in_process().NewCall(
+      std::move(answer), queue_->cq(), &(*answered)->registration);
+}
+
+// Hands the application what `winner` has brought. All its batches are held.
+void Call::AnswerWith(std::shared_ptr<RawCall> winner) {
+  InProcessAnswer answer(winner->answer());
+  std::string debug = winner->answer().debug;
+  TryAgain(NewAnswer(std::move(answer), std::move(debug), std::move(winner),
+                     &answered_));
+}
+
+// The same when the application has only asked for the initial metadata yet:
+// `methods` is of that batch. False, and nothing is done: meanwhile it has
+// asked for the rest.
+bool Call::AnswerStart(InterceptorBatchMethods* methods) {
+  const std::shared_ptr<RawCall> winner = hedging_->Winner();
+  std::unique_ptr<Answered> answered;
+  grpc_call* const next = NewAnswer(InProcessAnswer(winner->answer()),
+                                    winner->answer().debug, winner, &answered);
+  bool late;
+  grpc_call* was = nullptr;
+  grpc_call* previous = nullptr;
+  {
+    base::MutexLock lock(&mu_);
+    late = batch_count_ == 2;
+    if (!late && Swap(next, &previous)) {
+      was = std::exchange(running_, next);
+      answered_ = std::move(answered);
+    }
+  }
+  if (was == nullptr) {
+    grpc_call_unref(next);
+    if (late) return false;
+    // Cancelled by the application, which then gets the end of the attempt.
+    committed_ = true;
+    start_is_up_ = true;
+    Proceed(methods, restarted_);
+    return true;
+  }
+  PrepareNext();
+  Rearm(batches_[0].ops, nullptr);
+  first_ = previous;
+  Restart(batches_[0].ops, was);
+  return true;
+}
+
+// What was answered on a call inside the process is the winner's.
+void Call::DeliverAnswer() {
+  if (!answered_->debug.empty()) {
+    Access::SetDebugString(context_, answered_->debug);
+  }
+  if (answered_->by != nullptr && answered_->in_process == nullptr) {
+    grpc_call* const winner = answered_->by->call();
+    grpc_call_ref(winner);
+    grpc::internal::MutexLock lock(Access::Mu(context_));
+    answered_->in_process = Access::SwapCall(context_, winner);
+  }
+  TellStory();
+  Deliver();
 }
 
 // --- What is to be done next
@@ -622,6 +814,7 @@ void Call::Act(const Action& action) {
   switch (action.kind) {
     case Action::Kind::kStartAttempt: {
       grpc_call* const next = NewCall(action.endpoint, action.at);
+      if (hedging_ != nullptr) hedging_->OnNativeStart(action, next);
       if (waiting_.load(std::memory_order_relaxed)) return Start(next);
       return TryAgain(next);
     }
@@ -697,6 +890,7 @@ void Call::OnCancelled() {
 // TryCancel() has the context's lock: nothing is done here but to tell.
 void Call::OnCancelHook() {
   cancelled_.store(true, std::memory_order_relaxed);
+  if (hedging_ != nullptr) hedging_->OnCancelled();
   const uint64_t parked = parked_.load(std::memory_order_relaxed);
   if (parked != 0) service_->CancelParked(parked);
 }
@@ -723,17 +917,10 @@ void Call::Start(grpc_call* next) {
   grpc_call* placeholder = nullptr;
   if (next != nullptr && !Swap(next, &placeholder)) {
     grpc_call_unref(next);
-    if (!machine_->finished()) {
-      mesh::call::AttemptOutcome cancelled;
-      cancelled.code = absl::StatusCode::kCancelled;
-      cancelled.committed = true;
-      machine_->OnAttemptDone(machine_->attempts(), cancelled, Now());
-    }
+    EndCancelled();
     next = nullptr;
   }
-  if (next != nullptr && context_->credentials() != nullptr) {
-    context_->set_credentials(context_->credentials());
-  }
+  if (next != nullptr) ApplyCredentials(next);
   absl::InlinedVector<EarlyBatch, 2> held;
   {
     base::MutexLock lock(&mu_);
@@ -765,27 +952,14 @@ void Call::TryAgain(grpc_call* next) {
   grpc_call* previous = nullptr;
   if (!Swap(next, &previous)) {
     grpc_call_unref(next);
-    mesh::call::AttemptOutcome cancelled;
-    cancelled.code = absl::StatusCode::kCancelled;
-    cancelled.committed = true;
-    machine_->OnAttemptDone(machine_->attempts(), cancelled, Now());
+    answered_.reset();
+    EndCancelled();
     *batches_[batch_count_ - 1].held->GetRecvStatus() =
         grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
     return Deliver();
   }
-  // What was received lives in the call that received it.
-  Access::InitialMetadata(context_).Reset();
-  Access::TrailingMetadata(context_).Reset();
-  Access::SetDebugString(context_, "");
-  auto& metadata = Access::SentMetadata(context_);
-  metadata.erase(kPreviousAttempts);
-  if (machine_->previous_attempts() > 0) {
-    metadata.emplace(kPreviousAttempts,
-                     absl::StrCat(machine_->previous_attempts()));
-  }
-  if (context_->credentials() != nullptr) {
-    context_->set_credentials(context_->credentials());
-  }
+  PrepareNext();
+  if (answered_ == nullptr) ApplyCredentials(next);
   grpc_call* const was = running_;
   running_ = next;
   start_is_up_ = false;
@@ -807,6 +981,36 @@ void Call::TryAgain(grpc_call* next) {
   for (int i = 0; i < count; ++i) Restart(ops[i], was);
 }
 
+// Forgets what the last attempt received, and says what the next one is to
+// send.
+void Call::PrepareNext() {
+  // What was received lives in the call that received it.
+  Access::InitialMetadata(context_).Reset();
+  Access::TrailingMetadata(context_).Reset();
+  Access::SetDebugString(context_, "");
+  if (hedging_ != nullptr) return hedging_->SayPreviousAttempts();
+  SayPreviousAttempts();
+}
+
+void Call::SayPreviousAttempts() {
+  auto& metadata = Access::SentMetadata(context_);
+  metadata.erase(kPreviousAttempts);
+  if (machine_->previous_attempts() > 0) {
+    metadata.emplace(kPreviousAttempts,
+                     absl::StrCat(machine_->previous_attempts()));
+  }
+}
+
+// An attempt that was to begin, and has not: the application has cancelled.
+void Call::EndCancelled() {
+  mesh::call::AttemptOutcome cancelled;
+  cancelled.code = absl::StatusCode::kCancelled;
+  cancelled.committed = true;
+  if (hedging_ != nullptr) return hedging_->OnNativeCancelled(cancelled);
+  if (machine_->finished()) return;
+  machine_->OnAttemptDone(machine_->attempts(), cancelled, Now());
+}
+
 void Call::Rearm(Ops* ops, grpc::Status* status) {
   // A CallOpRecvMessage stays armed, whatever its type is.
   if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
@@ -818,15 +1022,19 @@ void Call::Rearm(Ops* ops, grpc::Status* status) {
   }
   if (auto* op = dynamic_cast<CallOpSendMessage*>(ops)) {
     *op = CallOpSendMessage();  // It remembers that it failed.
+  }
+  // Who only answers need not be asked.
+  if (auto* op = dynamic_cast<CallOpSendMessage*>(ops);
+      op != nullptr && answered_ == nullptr) {
     // A ByteBuffer is its own serialization: this cannot fail.
-    const grpc::Status ignored = op->SendMessage(
-        request_.Valid() ? request_ : grpc::ByteBuffer(&request_slice_, 1));
+    const grpc::Status ignored = op->SendMessage(Request());
     (void)ignored;
   }
   if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(ops)) {
     op->RecvInitialMetadata(context_);
   }
-  if (auto* op = dynamic_cast<CallOpClientSendClose*>(ops)) {
+  if (auto* op = dynamic_cast<CallOpClientSendClose*>(ops);
+      op != nullptr && answered_ == nullptr) {
     op->ClientSendClose();
   }
   if (status != nullptr) {

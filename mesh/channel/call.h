@@ -16,6 +16,9 @@
 #include "mesh/call/call_machine.h"
 #include "mesh/channel/connection.h"
 #include "mesh/channel/grpc_access.h"
+#include "mesh/channel/hedge.h"
+#include "mesh/channel/in_process_answer.h"
+#include "mesh/channel/raw_call.h"
 #include "mesh/channel/service.h"
 #include "mesh/telemetry/observer.h"
 
@@ -76,6 +79,7 @@ class Call final : public grpc::experimental::Interceptor,
   void InterceptRestarted(grpc::experimental::InterceptorBatchMethods* methods);
 
  private:
+  friend class Hedging;  // The part of it that races attempts.
   using Methods = grpc::experimental::InterceptorBatchMethods;
   using Ops = grpc::internal::CallOpSetInterface;
 
@@ -91,6 +95,16 @@ class Call final : public grpc::experimental::Interceptor,
     Methods* held = nullptr;  // On its way down.
   };
 
+  // An answer that the application's batches did not receive themselves.
+  struct Answered {
+    std::shared_ptr<RawCall> by;  // Null: by the application's fallback.
+    std::shared_ptr<void> registration;
+    // What the batches received it on: the memory of the metadata. Ours once
+    // the winner's is the context's.
+    grpc_call* in_process = nullptr;
+    std::string debug;
+  };
+
   bool unary() const { return type_ == grpc::internal::RpcMethod::NORMAL_RPC; }
   mesh::call::Moment Now();
   void Inherit(absl::Time now);
@@ -98,7 +112,9 @@ class Call final : public grpc::experimental::Interceptor,
   grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
   grpc_call* NewFailedCall(const absl::Status& status);
   grpc_call* NewCallOn(grpc_channel* channel, grpc_call* parent,
-                       gpr_timespec deadline);
+                       gpr_timespec deadline, grpc_completion_queue* queue);
+  grpc_call* Parent() const;
+  void ApplyCredentials(grpc_call* call);
 
   // Batches on their way down.
   bool PerformEarly(Ops* ops);
@@ -109,9 +125,29 @@ class Call final : public grpc::experimental::Interceptor,
   // Batches on their way up.
   void OnUp(Methods* methods, bool restarted);
   void OnUnaryStart(Methods* methods);
+  void OnHedgedStart(Methods* methods);
+  bool StatusWillCome() const;
   void OnUnaryStatus(Methods* methods);
   void Judge();
   mesh::call::AttemptOutcome Outcome(const grpc::Status& status) const;
+  mesh::call::AttemptOutcome Explain(const grpc::Status& status,
+                                     const std::string& debug,
+                                     absl::Time deadline) const;
+
+  // For the attempts that race with the one that the batches run on.
+  grpc_call* NewHedge(cluster::LiveEndpoint* endpoint, absl::Time deadline);
+  std::multimap<std::string, std::string> HedgeMetadata() const;
+  mesh::call::AttemptOutcome OutcomeOfHedge(const RawAnswer& answer,
+                                            absl::Time deadline) const;
+  grpc::ByteBuffer Request() const;
+
+  // Delivering what is known already.
+  void AnswerWith(std::shared_ptr<RawCall> winner);
+  bool AnswerStart(Methods* methods);
+  grpc_call* NewAnswer(InProcessAnswer answer, std::string debug,
+                       std::shared_ptr<RawCall> by,
+                       std::unique_ptr<Answered>* answered);
+  void DeliverAnswer();
 
   // What is to be done next.
   void Act(const mesh::call::Action& action);
@@ -120,6 +156,9 @@ class Call final : public grpc::experimental::Interceptor,
   void Resume();
   void Start(grpc_call* next);
   void TryAgain(grpc_call* next);
+  void PrepareNext();
+  void SayPreviousAttempts();
+  void EndCancelled();
   bool Swap(grpc_call* next, grpc_call** previous);
   void Rearm(Ops* ops, grpc::Status* status);
   void Restart(Ops* ops, grpc_call* was);
@@ -166,6 +205,9 @@ class Call final : public grpc::experimental::Interceptor,
   Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
   Batch batches_[2];
   int batch_count_ = 0;
+
+  std::shared_ptr<Hedging> hedging_;    // Null: it is not hedged.
+  std::unique_ptr<Answered> answered_;  // Mostly null.
 
   // For what comes on several threads: batches of a call that waits for its
   // first endpoint, and the two batches of a unary call.

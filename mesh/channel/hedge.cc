@@ -36,22 +36,20 @@ Hedging::~Hedging() {
   if (native_ != nullptr) grpc_call_unref(native_);
 }
 
-bool Hedging::over() const {
-  return call_ == nullptr || call_->machine_->finished();
-}
-
 // --- The native attempt
 
 void Hedging::OnNativeStart(const Action& action, grpc_call* core) {
   grpc_call_ref(core);
-  grpc_call* before;
+  bool in_vain;
   {
     base::MutexLock lock(&mu_);
     native_attempt_ = action.attempt;
-    before = std::exchange(native_, core);
-    SetTimer(action.timer);
+    native_ = core;
+    // The call may have ended since it was unparked.
+    in_vain = ended_;
+    if (!in_vain) SetTimer(action.timer);
   }
-  if (before != nullptr) grpc_call_unref(before);
+  if (in_vain) grpc_call_cancel(core, nullptr);
 }
 
 void Hedging::OnRequest() {
@@ -66,7 +64,7 @@ void Hedging::OnNativeDone(const grpc::Status& status) {
   {
     base::MutexLock lock(&mu_);
     ended = std::exchange(native_, nullptr);
-    if (call_->machine_->finished()) {
+    if (ended_) {
       todo.call = call_;
       if (!failure_.ok()) {
         Action fail;
@@ -93,11 +91,10 @@ void Hedging::OnNativeCancelled(const mesh::call::AttemptOutcome& outcome) {
   Todo todo;
   {
     base::MutexLock lock(&mu_);
-    if (!over()) {
+    if (!ended_) {
       call_->machine_->OnAttemptDone(native_attempt_, outcome, call_->Now());
     }
-    SetTimer(absl::InfiniteFuture());
-    GiveUpHedges(&todo);
+    End(&todo);
   }
   Do(&todo);
 }
@@ -107,7 +104,7 @@ bool Hedging::TryCommit() {
   {
     base::MutexLock lock(&mu_);
     if (winner_ != nullptr) return false;
-    if (!over()) {
+    if (!ended_) {
       Take(call_->machine_->OnCommitted(native_attempt_, call_->Now()), nullptr,
            &todo);
     }
@@ -121,17 +118,16 @@ std::shared_ptr<RawCall> Hedging::Winner() {
   return winner_;
 }
 
-int Hedging::PreviousAttempts() {
+void Hedging::SayPreviousAttempts() {
   base::MutexLock lock(&mu_);
-  return call_->machine_->previous_attempts();
+  call_->SayPreviousAttempts();
 }
 
 void Hedging::Detach() {
   Todo todo;
   {
     base::MutexLock lock(&mu_);
-    SetTimer(absl::InfiniteFuture());
-    GiveUpHedges(&todo);
+    End(&todo);
     call_ = nullptr;
   }
   Do(&todo);
@@ -144,7 +140,7 @@ void Hedging::OnTimer() {
   {
     base::MutexLock lock(&mu_);
     timer_ = 0;
-    if (over() || timer_at_ == absl::InfiniteFuture()) return;
+    if (ended_ || timer_at_ == absl::InfiniteFuture()) return;
     std::optional<Action> action = call_->machine_->OnTimer(call_->Now());
     if (!action.has_value()) return;
     Take(*std::move(action), nullptr, &todo);
@@ -156,10 +152,10 @@ void Hedging::OnHedgeDone(int attempt) {
   Todo todo;
   {
     base::MutexLock lock(&mu_);
-    const auto found =
-        std::find_if(hedges_.begin(), hedges_.end(),
-                     [attempt](const Hedge& h) { return h.attempt == attempt; });
-    if (found == hedges_.end() || over()) return;  // Given up.
+    const auto found = std::find_if(
+        hedges_.begin(), hedges_.end(),
+        [attempt](const Hedge& h) { return h.attempt == attempt; });
+    if (found == hedges_.end()) return;  // Given up.
     const Hedge hedge = std::move(*found);
     hedges_.erase(found);
     const RawAnswer& answer = hedge.raw->answer();
@@ -188,7 +184,7 @@ void Hedging::EndParked() {
   std::vector<std::shared_ptr<RawCall>> running;
   {
     base::MutexLock lock(&mu_);
-    if (over() || !parked_) return;
+    if (ended_ || !parked_) return;
     call_->machine_->OnCancelled(call_->Now());
     for (const Hedge& hedge : hedges_) running.push_back(hedge.raw);
   }
@@ -197,8 +193,7 @@ void Hedging::EndParked() {
 
 // --- What the machine said
 
-void Hedging::Take(Action action, std::shared_ptr<RawCall> answer,
-                   Todo* todo) {
+void Hedging::Take(Action action, std::shared_ptr<RawCall> answer, Todo* todo) {
   switch (action.kind) {
     case Action::Kind::kStartAttempt:
       if (!parked_) {
@@ -211,8 +206,7 @@ void Hedging::Take(Action action, std::shared_ptr<RawCall> answer,
       if (action.cancel_others) GiveUpHedges(todo);
       return;
     case Action::Kind::kFinish:
-      SetTimer(absl::InfiniteFuture());
-      GiveUpHedges(todo);
+      End(todo);
       if (action.attempt == native_attempt_) {
         answer = nullptr;
       } else if (action.attempt == failed_attempt_) {
@@ -224,8 +218,7 @@ void Hedging::Take(Action action, std::shared_ptr<RawCall> answer,
       if (native_ != nullptr) grpc_call_ref(native_);
       return;
     case Action::Kind::kFail:
-      SetTimer(absl::InfiniteFuture());
-      GiveUpHedges(todo);
+      End(todo);
       if (parked_) break;
       failure_ = action.status;
       todo->cancel = native_;
@@ -250,12 +243,18 @@ void Hedging::StartHedge(const Action& action, Todo* todo) {
   // The context is there: its call has not ended.
   Todo::Start& start = todo->start.emplace();
   start.attempt = action.attempt;
-  start.raw = std::make_shared<RawCall>(
-      call_->NewHedge(action.endpoint, action.at));
+  start.raw =
+      std::make_shared<RawCall>(call_->NewHedge(action.endpoint, action.at));
   start.metadata = call_->HedgeMetadata();
   start.metadata_flags = Access::InitialMetadataFlags(call_->context_);
   start.request = call_->Request();
   hedges_.push_back({action.attempt, action.at, start.raw});
+}
+
+void Hedging::End(Todo* todo) {
+  ended_ = true;
+  SetTimer(absl::InfiniteFuture());
+  GiveUpHedges(todo);
 }
 
 void Hedging::GiveUpHedges(Todo* todo) {
@@ -268,7 +267,7 @@ void Hedging::SetTimer(absl::Time at) {
   if (timer_ != 0) loop_->Cancel(timer_);
   timer_ = 0;
   timer_at_ = at;
-  if (at == absl::InfiniteFuture() || !has_request_ || over()) return;
+  if (at == absl::InfiniteFuture() || !has_request_ || ended_) return;
   timer_ = loop_->RunAt(at, [weak = weak_from_this()] {
     if (auto self = weak.lock()) self->OnTimer();
   });

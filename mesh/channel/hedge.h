@@ -61,10 +61,11 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   // must not be, another attempt has won.
   bool TryCommit();
 
-  // Whether another attempt has won, and if so, its answer.
+  // The attempt that has won while the native one ran. Null: none.
   std::shared_ptr<RawCall> Winner();
-  // As `grpc-previous-rpc-attempts` is to say for the attempt that begins.
-  int PreviousAttempts();
+  // Call::SayPreviousAttempts(), while nobody else reads or changes what it
+  // does.
+  void SayPreviousAttempts();
 
   // The application cancels. Any thread, also with locks of gRPC's held.
   void OnCancelled();
@@ -87,9 +88,9 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
             Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartHedge(const mesh::call::Action& action, Todo* todo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void End(Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveUpHedges(Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetTimer(absl::Time at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool over() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Without it.
   void Do(Todo* todo);
 
@@ -106,6 +107,7 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   // While it runs; referenced.
   grpc_call* native_ ABSL_GUARDED_BY(mu_) = nullptr;
   bool parked_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // The call, as the machine says.
   bool has_request_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Hedge> hedges_ ABSL_GUARDED_BY(mu_);  // That run.
   // The last one that failed: the call may end with what it said.

@@ -57,6 +57,14 @@ grpc::CompletionQueue* Runtime::CallbackQueue() {
   return Access::CallbackQueue(callback_channel_.get());
 }
 
+InProcessServer& Runtime::in_process() {
+  base::MutexLock lock(&in_process_mu_);
+  if (in_process_ == nullptr) {
+    in_process_ = std::make_unique<InProcessServer>(&queue_);
+  }
+  return *in_process_;
+}
+
 void Runtime::PollWhileConnecting() {
   // Not put off again and again while many connections fail.
   const bool soon = poll_interval_ < 4 * kPollFirst;

@@ -6,13 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/event_loop.h"
+#include "mesh/base/mutex.h"
 #include "mesh/channel/connection.h"
 #include "mesh/channel/core_queue.h"
+#include "mesh/channel/in_process_answer.h"
 #include "mesh/config/options.h"
 #include "mesh/log.h"
 #include "mesh/telemetry/observer.h"
@@ -47,6 +50,9 @@ class Runtime {
   // The queue of the callback API. It belongs to no endpoint.
   grpc::CompletionQueue* CallbackQueue();
 
+  // Made when it is first needed.
+  InProcessServer& in_process();
+
   // Lets gRPC do its I/O for a moment, now and then: connections are opened
   // and lost also while no call polls. Control thread only.
   void PollWhileConnecting();
@@ -79,6 +85,8 @@ class Runtime {
 
   ConnectivityWatcher watcher_;
   CoreQueue queue_;
+  base::Mutex in_process_mu_;
+  std::unique_ptr<InProcessServer> in_process_ ABSL_GUARDED_BY(in_process_mu_);
   base::EventLoop loop_;  // Last: it starts what uses the rest.
 };
 

@@ -78,19 +78,23 @@ void Arms::SetUp() {
   std::string pattern = "/tmp/mesh-matrix-XXXXXX";
   ASSERT_NE(mkdtemp(pattern.data()), nullptr);
   directory_ = pattern;
-  const std::string local = absl::StrCat("unix:", NewSocketPath());
+  const std::vector<std::string> local = {
+      absl::StrCat("unix:", NewSocketPath()),
+      absl::StrCat("unix:", NewSocketPath())};
 
   TestServer::Options options;
   options.addresses = {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"};
   options.customize = [local](grpc::ServerBuilder* builder) {
-    builder->AddListeningPort(local,
-                              grpc::experimental::LocalServerCredentials(UDS));
+    for (const std::string& address : local) {
+      builder->AddListeningPort(
+          address, grpc::experimental::LocalServerCredentials(UDS));
+    }
   };
   server_ = TestServer::Start(std::move(options)).value();
 
   std::map<Flavour, std::vector<std::string>> addresses;
   for (Flavour flavour : kFlavours) addresses[flavour] = server_->addresses();
-  addresses[Flavour::kLocal] = {local};
+  addresses[Flavour::kLocal] = local;
   addresses[Flavour::kDead] = {absl::StrCat("unix:", NewSocketPath())};
 
   v1::Config config;
@@ -117,17 +121,30 @@ void Arms::SetUp() {
     service.mutable_retry_budget()->set_min_per_second(100000);
     mesh_options.credentials[ServiceOf(flavour)] = CredentialsOf(flavour);
   }
-  auto mesh = mesh::Mesh::Create(config, std::move(mesh_options));
+  auto mesh = mesh::Mesh::Create(config, mesh_options);
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   mesh_owner_ = *std::move(mesh);
+
+  for (auto& [name, service] : *config.mutable_services()) {
+    v1::Hedging& hedging = *service.mutable_policy()->mutable_hedging();
+    hedging.set_mode(v1::MODE_ENFORCE);
+    hedging.mutable_delay()->set_nanos(kHedgeDelayMs * 1000000);
+    hedging.set_max_attempts(kMaxAttempts);
+  }
+  mesh = mesh::Mesh::Create(config, std::move(mesh_options));
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  hedged_owner_ = *std::move(mesh);
   for (Flavour flavour : kFlavours) {
     mesh_[flavour] = mesh_owner_->Channel(ServiceOf(flavour));
+    hedged_[flavour] = hedged_owner_->Channel(ServiceOf(flavour));
   }
 }
 
 void Arms::TearDown() {
   mesh_.clear();
+  hedged_.clear();
   mesh_owner_.reset();
+  hedged_owner_.reset();
   bare_.clear();
   server_.reset();
   std::error_code ignored;
@@ -146,6 +163,13 @@ std::shared_ptr<grpc::ChannelInterface> Arms::NewMesh(
   ChannelOptions options;
   options.interceptors = std::move(interceptors);
   return mesh_owner_->Channel(ServiceOf(Flavour::kPlain), std::move(options));
+}
+
+std::shared_ptr<grpc::ChannelInterface> Arms::NewHedged(
+    InterceptorFactories interceptors) {
+  ChannelOptions options;
+  options.interceptors = std::move(interceptors);
+  return hedged_owner_->Channel(ServiceOf(Flavour::kPlain), std::move(options));
 }
 
 std::string Arms::NewSocketPath() {

@@ -34,6 +34,9 @@ inline constexpr int kSmallMessage = 20000;
 // Attempts that the mesh's policy allows a call.
 inline constexpr int kMaxAttempts = 3;
 
+// When a call is hedged, where it is.
+inline constexpr int kHedgeDelayMs = 2;
+
 // The names of hook points that an interceptor met, by call. Thread-safe.
 class HookLog {
  public:
@@ -69,9 +72,14 @@ class Arms : public testing::Environment {
   std::shared_ptr<grpc::ChannelInterface> Mesh(Flavour flavour) {
     return mesh_.at(flavour);
   }
+  // As Mesh(), but a call that is not answered within kHedgeDelayMs is hedged.
+  std::shared_ptr<grpc::ChannelInterface> Hedged(Flavour flavour) {
+    return hedged_.at(flavour);
+  }
   // New channels of the plain flavour.
   std::shared_ptr<grpc::ChannelInterface> NewBare(InterceptorFactories);
   std::shared_ptr<grpc::ChannelInterface> NewMesh(InterceptorFactories);
+  std::shared_ptr<grpc::ChannelInterface> NewHedged(InterceptorFactories);
 
   // A path for a socket file that does not exist yet.
   std::string NewSocketPath();
@@ -82,7 +90,9 @@ class Arms : public testing::Environment {
   std::unique_ptr<TestServer> server_;
   std::map<Flavour, std::shared_ptr<grpc::ChannelInterface>> bare_;
   std::map<Flavour, std::shared_ptr<grpc::ChannelInterface>> mesh_;
+  std::map<Flavour, std::shared_ptr<grpc::ChannelInterface>> hedged_;
   std::unique_ptr<mesh::Mesh> mesh_owner_;
+  std::unique_ptr<mesh::Mesh> hedged_owner_;
 };
 
 }  // namespace mesh::test

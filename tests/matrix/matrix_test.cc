@@ -608,6 +608,65 @@ std::vector<Combination> RetriedCombinations() {
   return retried;
 }
 
+// A unary call whose first attempt hangs looks like one on a bare channel to a
+// server that doesn't: a hedge has answered it.
+class Hedged : public Matrix {};
+
+TEST_P(Hedged, LooksLikeABareChannelToAServerThatAnswers) {
+  const auto& [kind, style, what] = GetParam();
+  Arms& arms = Arms::Get();
+  Script script = MakeScript();
+
+  const Played bare =
+      Play(script, kind, style, arms.Bare(what->flavour), arms.server());
+  script.directives.set_sleep_ms(20000);
+  script.directives.set_sleep_first(1);
+  const Played mesh =
+      Play(script, kind, style, arms.Hedged(what->flavour), arms.server());
+
+  EXPECT_GE(mesh.executions, 2);
+  EXPECT_EQ(bare.trace, mesh.trace)
+      << "bare:" << Lines(bare.trace) << "\nmesh:" << Lines(mesh.trace);
+}
+
+// Hedges are begun, and an attempt that fails while others run is not the end.
+TEST_P(Hedged, LooksLikeABareChannelWhenSomeFailAndSomeHang) {
+  const auto& [kind, style, what] = GetParam();
+  Arms& arms = Arms::Get();
+  Script script = MakeScript();
+
+  const Played bare =
+      Play(script, kind, style, arms.Bare(what->flavour), arms.server());
+  script.directives.set_sleep_ms(10);
+  script.directives.set_sleep_first(kMaxAttempts - 1);
+  script.directives.set_fail_first(kMaxAttempts - 1);
+  script.directives.set_message("to be forgotten");
+  const Played mesh =
+      Play(script, kind, style, arms.Hedged(what->flavour), arms.server());
+
+  EXPECT_EQ(mesh.executions, kMaxAttempts);
+  EXPECT_EQ(bare.trace, mesh.trace)
+      << "bare:" << Lines(bare.trace) << "\nmesh:" << Lines(mesh.trace);
+}
+
+std::vector<Combination> HedgedCombinations() {
+  std::vector<Combination> hedged;
+  for (const Combination& c : AllCombinations()) {
+    if (c.kind != Kind::kUnary || c.what->expected != grpc::StatusCode::OK) {
+      continue;
+    }
+    // gRPC's reactor asks the first attempt whether there is initial metadata.
+    const bool reactor = c.style == Style::kCallback ||
+                         c.style == Style::kGenericCallback ||
+                         c.style == Style::kTemplatedCallback;
+    if (reactor && c.what->name == std::string("ReadInitialMetadata")) continue;
+    hedged.push_back(c);
+  }
+  return hedged;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Hedged, testing::ValuesIn(HedgedCombinations()),
+                         testing::PrintToStringParamName());
 INSTANTIATE_TEST_SUITE_P(All, Matrix, testing::ValuesIn(AllCombinations()),
                          testing::PrintToStringParamName());
 INSTANTIATE_TEST_SUITE_P(All, Retried, testing::ValuesIn(RetriedCombinations()),

@@ -167,7 +167,8 @@ class TestServer::Service final : public TestService::Service {
     Directives directives = request->directives();
     DirectivesFromMetadata(*context, &directives);
     Call call(context, directives, executions_);
-    if (!Begin(context, directives)) return grpc::Status::CANCELLED;
+    if (!Begin(context, directives, call.execution()))
+      return grpc::Status::CANCELLED;
     if (call.fails_now()) return call.Failure();
     reply->set_requests(1);
     reply->set_bytes(request->payload().size());
@@ -192,7 +193,8 @@ class TestServer::Service final : public TestService::Service {
     }
     Call call(context, directives, executions_);
     if (directives.initial_metadata_first()) reader->SendInitialMetadata();
-    if (!Begin(context, directives)) return grpc::Status::CANCELLED;
+    if (!Begin(context, directives, call.execution()))
+      return grpc::Status::CANCELLED;
     if (call.fails_now()) return call.Failure();
     while (!Ended(directives, reply->requests()) && reader->Read(&request)) {
       Account(request, reply);
@@ -208,7 +210,8 @@ class TestServer::Service final : public TestService::Service {
     DirectivesFromMetadata(*context, &directives);
     Call call(context, directives, executions_);
     if (directives.initial_metadata_first()) writer->SendInitialMetadata();
-    if (!Begin(context, directives)) return grpc::Status::CANCELLED;
+    if (!Begin(context, directives, call.execution()))
+      return grpc::Status::CANCELLED;
     if (call.fails_now()) return call.Failure();
     for (int i = 0; i < directives.replies(); ++i) {
       if (i > 0 && !Sleep(context, directives.reply_interval_ms())) {
@@ -234,7 +237,8 @@ class TestServer::Service final : public TestService::Service {
     }
     Call call(context, directives, executions_);
     if (directives.initial_metadata_first()) stream->SendInitialMetadata();
-    if (!Begin(context, directives)) return grpc::Status::CANCELLED;
+    if (!Begin(context, directives, call.execution()))
+      return grpc::Status::CANCELLED;
     if (call.fails_now()) return call.Failure();
     Reply sums;
     if (read) Account(request, &sums);
@@ -273,7 +277,11 @@ class TestServer::Service final : public TestService::Service {
            (directives.end_after() > 0 && read >= directives.end_after());
   }
 
-  bool Begin(grpc::ServerContext* context, const Directives& directives) {
+  bool Begin(grpc::ServerContext* context, const Directives& directives,
+             int64_t execution) {
+    if (directives.sleep_first() > 0 && execution > directives.sleep_first()) {
+      return true;
+    }
     return Sleep(context, directives.sleep_ms());
   }
 
