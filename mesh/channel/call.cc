@@ -808,9 +808,6 @@ void Call::DeliverAnswer() {
 // --- What is to be done next
 
 void Call::Act(const Action& action) {
-  if (ABSL_PREDICT_FALSE(parent_ != nullptr) && machine_->retried_in_vain()) {
-    server::MarkRetriedInVain(parent_);
-  }
   switch (action.kind) {
     case Action::Kind::kStartAttempt: {
       grpc_call* const next = NewCall(action.endpoint, action.at);
@@ -822,6 +819,7 @@ void Call::Act(const Action& action) {
     case Action::Kind::kWait:
       return Park(action);
     case Action::Kind::kFail:
+      TellParent();
       if (waiting_.load(std::memory_order_relaxed)) {
         return Start(NewFailedCall(action.status));
       }
@@ -837,9 +835,17 @@ void Call::Act(const Action& action) {
   }
 }
 
+// Has failed, maybe: then who made the call that this is part of should know.
+void Call::TellParent() {
+  if (ABSL_PREDICT_FALSE(parent_ != nullptr) && machine_->retried_in_vain()) {
+    server::MarkRetriedInVain(parent_);
+  }
+}
+
 // What became of a call that failed although it was retried, or would have
 // been. Its status is a server's and stays as it is.
 void Call::TellStory() {
+  TellParent();
   if (batches_[batch_count_ - 1].held->GetRecvStatus()->ok()) return;
   if (machine_->attempts() < 2 && !machine_->retried_in_vain()) return;
   Access::SetDebugString(

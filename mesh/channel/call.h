@@ -151,6 +151,7 @@ class Call final : public grpc::experimental::Interceptor,
 
   // What is to be done next.
   void Act(const mesh::call::Action& action);
+  void TellParent();
   void TellStory();
   void Park(const mesh::call::Action& action);
   void Resume();
