@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -46,22 +47,20 @@ bool Forbids(std::optional<absl::Duration> pushback) {
 // What guards say, told on.
 class CallMachine::Refusals final : public resilience::Admission::Listener {
  public:
-  Refusals(const CallMachine* machine, absl::Time now)
-      : machine_(machine), now_(now) {}
+  // `why`: where the reason of a refusal that is enforced goes. May be null.
+  Refusals(const CallMachine* machine, absl::Time now, std::string* why)
+      : machine_(machine), now_(now), why_(why) {}
 
   void OnRefusal(const resilience::Refusal& refusal) override {
-    if (!refusal.observed) why_ = refusal.why;
+    if (!refusal.observed && why_ != nullptr) *why_ = refusal.why;
     machine_->ReportRefusal(refusal.guard, refusal.observed, refusal.code,
                             refusal.why, absl::ZeroDuration(), now_);
   }
 
-  // Of the last refusal that is enforced.
-  const std::string& why() const { return why_; }
-
  private:
   const CallMachine* const machine_;
   const absl::Time now_;
-  std::string why_;
+  std::string* const why_;
 };
 
 // ---- Events, in the order of a call's life ----
@@ -131,15 +130,14 @@ Action CallMachine::OnAttemptDone(int attempt, const AttemptOutcome& outcome,
 }
 
 Action CallMachine::OnCommitted(int attempt, const Moment& moment) {
-  const auto it =
-      std::find_if(running_.begin(), running_.end(),
-                   [attempt](const Attempt& a) { return a.number == attempt; });
-  if (it == running_.end()) return GoOn(attempt);
+  size_t index = 0;
+  while (index < running_.size() && running_[index].number != attempt) ++index;
+  if (index == running_.size()) return GoOn(attempt);
   committed_ = true;
-  hedge_at_ = absl::InfiniteFuture();
-  const Attempt committed = *it;
+  StopHedging();
+  const Attempt committed = running_[index];
   const bool others = running_.size() > 1;
-  running_.erase(it);
+  running_.erase(index);
   GiveUp(/*another_counts=*/true, moment.now);
   running_.push_back(committed);
   Action action = GoOn(attempt);
@@ -153,8 +151,8 @@ std::optional<Action> CallMachine::OnTimer(const Moment& moment) {
     case State::kFinished:
       return std::nullopt;
     case State::kAttempting:
-      if (hedge_at_ == absl::InfiniteFuture()) return std::nullopt;
-      return moment.now < hedge_at_ ? GoOn(attempts_) : Hedge(moment);
+      if (hedge_at() == absl::InfiniteFuture()) return std::nullopt;
+      return moment.now < hedge_at() ? GoOn(attempts_) : Hedge(moment);
     case State::kDelayed:
     case State::kBackingOff:
     case State::kWaiting:
@@ -166,14 +164,14 @@ std::optional<Action> CallMachine::OnTimer(const Moment& moment) {
                 timer_at_);
   }
   if (moment.now >= info_->deadline) return FailAtDeadline(moment.now);
-  if (state_ != State::kDelayed) return PickAndStart(moment);
+  if (state_ != State::kDelayed) return PickAgain(moment);
   return abort_.has_value() ? Abort(*abort_, moment.now) : Enter(moment);
 }
 
 std::optional<Action> CallMachine::OnEndpointsChanged(const Moment& moment) {
   if (state_ != State::kWaiting) return std::nullopt;
   if (moment.now >= info_->deadline) return FailAtDeadline(moment.now);
-  return PickAndStart(moment);
+  return PickAgain(moment);
 }
 
 std::optional<Action> CallMachine::OnCancelled(const Moment& moment) {
@@ -183,7 +181,7 @@ std::optional<Action> CallMachine::OnCancelled(const Moment& moment) {
       return std::nullopt;
     case State::kAttempting:
       cancelled_ = true;
-      hedge_at_ = absl::InfiniteFuture();
+      StopHedging();
       return std::nullopt;
     case State::kDelayed:
       return Fail(absl::StatusCode::kCancelled,
@@ -245,9 +243,10 @@ Action CallMachine::Abort(absl::StatusCode code, absl::Time now) {
   return Fail(code, why, now);
 }
 
-Action CallMachine::Enter(const Moment& moment) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Enter(
+    const Moment& moment) {
   if (plan_.admission != nullptr) {
-    Refusals refusals(this, moment.now);
+    Refusals refusals(this, moment.now, nullptr);
     ticket_.stream = !plan_.unary;
     const std::optional<resilience::Refusal> refusal =
         plan_.admission->Admit(info_->method, plan_.policy->rate_limit,
@@ -273,7 +272,8 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Pick(
   args.random = moment.random;
   if (wants_picks_) {
     choice.random_state = moment.random->state();
-    args.trace = &choice.trace.emplace();
+    choice.trace = std::make_unique<balancing::PickTrace>();
+    args.trace = choice.trace.get();
   }
   choice.result = moment.picker->Pick(args);
   if (plan_.caps != nullptr &&
@@ -343,7 +343,7 @@ CallMachine::Choice CallMachine::ChooseBeside(const Moment& moment) {
   absl::InlinedVector<const cluster::LiveEndpoint*, 8> taken(tried_.begin(),
                                                              tried_.end());
   for (const Attempt& attempt : running_) taken.push_back(attempt.endpoint);
-  Choice choice = Pick(taken, running_.front().endpoint, moment);
+  Choice choice = Pick(taken, running_[0].endpoint, moment);
   choice.again = choice.result.kind == PickResult::Kind::kUse &&
                  std::find(taken.begin(), taken.end(),
                            choice.result.endpoint) != taken.end();
@@ -357,7 +357,8 @@ void CallMachine::Decline(const Choice& choice, const Moment& moment) {
   }
 }
 
-Action CallMachine::PickAndStart(const Moment& moment) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::PickAndStart(
+    const Moment& moment) {
   const Choice choice = Choose(moment);
   switch (choice.result.kind) {
     case PickResult::Kind::kUse:
@@ -373,8 +374,12 @@ Action CallMachine::PickAndStart(const Moment& moment) {
   return FailToPick(choice, *choice.result.status, moment);
 }
 
-Action CallMachine::FailToPick(const Choice& choice, const absl::Status& status,
-                               const Moment& moment) {
+ABSL_ATTRIBUTE_NOINLINE Action CallMachine::PickAgain(const Moment& moment) {
+  return PickAndStart(moment);
+}
+
+ABSL_ATTRIBUTE_NOINLINE Action CallMachine::FailToPick(
+    const Choice& choice, const absl::Status& status, const Moment& moment) {
   if (plan_.observer != nullptr) {
     Report(choice, PickEvent::Result::kFailed, moment);
     if (choice.capped && choice.result.kind == PickResult::Kind::kDrop) {
@@ -388,7 +393,13 @@ Action CallMachine::FailToPick(const Choice& choice, const absl::Status& status,
   return Fail(status, moment.now);
 }
 
-Action CallMachine::Begin(const Choice& choice, const Moment& moment) {
+ABSL_ATTRIBUTE_NOINLINE Action CallMachine::BeginAnother(const Choice& choice,
+                                                         const Moment& moment) {
+  return Begin(choice, moment);
+}
+
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Begin(
+    const Choice& choice, const Moment& moment) {
   if (wants_picks_) Report(choice, PickEvent::Result::kUsed, moment);
   cluster::LiveEndpoint* const endpoint = choice.result.endpoint;
   if (ABSL_PREDICT_FALSE(choice.again)) {
@@ -424,19 +435,20 @@ Action CallMachine::Begin(const Choice& choice, const Moment& moment) {
   }
   if (ABSL_PREDICT_FALSE(plan_.policy->hedging.mode != Mode::kOff)) {
     ArmHedge(moment.now);
-    action.timer = hedge_at_;
+    action.timer = hedge_at();
   }
   return action;
 }
 
 Action CallMachine::Wait(const Choice& choice, const Moment& moment) {
   if (!holds_wait_ && plan_.admission != nullptr) {
-    Refusals refusals(this, moment.now);
+    std::string why;
+    Refusals refusals(this, moment.now, &why);
     if (!plan_.admission->TryWait(&refusals)) {
-      return FailToPick(choice,
-                        absl::ResourceExhaustedError(
-                            absl::StrCat(info_->service, ": ", refusals.why())),
-                        moment);
+      return FailToPick(
+          choice,
+          absl::ResourceExhaustedError(absl::StrCat(info_->service, ": ", why)),
+          moment);
     }
     holds_wait_ = true;
   }
@@ -472,7 +484,7 @@ std::optional<Action> CallMachine::RetryTransparently(int attempt,
         if (choice.again && (repeated_ || !alone)) break;
         repeated_ |= choice.again;
         Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
-        return Begin(choice, moment);
+        return BeginAnother(choice, moment);
       case PickResult::Kind::kWait:
         if (!alone) break;
         Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
@@ -547,7 +559,7 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
 
   ++retries_;
   Decided(Verdict::kRetry, attempt, code, pause, moment);
-  if (at_once.has_value()) return Begin(*at_once, moment);
+  if (at_once.has_value()) return BeginAnother(*at_once, moment);
   return BackOff(pause.delay, moment.now);
 }
 
@@ -563,13 +575,13 @@ Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
   Decided(Verdict::kGoOn, attempt, outcome.code, Pause(), moment);
   if (Forbids(outcome.pushback)) {
     pushed_back_ = true;
-    hedge_at_ = absl::InfiniteFuture();
-  } else if (hedge_at_ != absl::InfiniteFuture()) {
-    hedge_at_ = moment.now + outcome.pushback.value_or(absl::ZeroDuration());
-    if (hedge_at_ <= moment.now) return Hedge(moment);
-    if (hedge_at_ >= info_->deadline) hedge_at_ = absl::InfiniteFuture();
+    StopHedging();
+  } else if (hedge_at() != absl::InfiniteFuture()) {
+    hedging_->at = moment.now + outcome.pushback.value_or(absl::ZeroDuration());
+    if (hedging_->at <= moment.now) return Hedge(moment);
+    if (hedging_->at >= info_->deadline) StopHedging();
   }
-  return GoOn(running_.front().number);
+  return GoOn(running_[0].number);
 }
 
 bool CallMachine::MayRetry(const AttemptOutcome& outcome) const {
@@ -588,7 +600,7 @@ bool CallMachine::TooLate(absl::Duration delay, absl::Time now) const {
 
 bool CallMachine::TryRetry(const Moment& moment) {
   if (plan_.admission == nullptr) return true;
-  Refusals refusals(this, moment.now);
+  Refusals refusals(this, moment.now, nullptr);
   holds_retry_ = plan_.admission->TryRetry(&refusals);
   return holds_retry_;
 }
@@ -615,39 +627,42 @@ Action CallMachine::BackOff(absl::Duration delay, absl::Time now) {
 
 // ---- Hedging ----
 
-void CallMachine::ArmHedge(absl::Time now) {
-  hedge_at_ = absl::InfiniteFuture();
+ABSL_ATTRIBUTE_NOINLINE void CallMachine::ArmHedge(absl::Time now) {
+  if (!plan_.idempotent || !plan_.replayable || !plan_.unary) return;
+  if (!hedging_.has_value()) {
+    // Once a call: all its hedges come in the same step.
+    hedging_.emplace();
+    hedging_->delay = HedgeDelay(now);
+  }
+  StopHedging();
   const config::HedgingOptions& policy = plan_.policy->hedging;
-  if (!plan_.idempotent || !plan_.replayable || !plan_.unary || pushed_back_ ||
-      counted_attempts() >= policy.max_attempts) {
+  if (policy.mode != Mode::kEnforce || pushed_back_ ||
+      counted_attempts() >= policy.max_attempts || running_.full()) {
     return;
   }
-  if (hedge_delay_ == absl::ZeroDuration()) {
-    // Once a call: all its hedges come in the same step.
-    if (policy.delay.has_value()) {
-      hedge_delay_ = *policy.delay;
-    } else if (plan_.latency != nullptr) {
-      hedge_delay_ = std::max(
-          plan_.latency->Quantile(policy.quantile, now) * policy.factor,
-          policy.min_delay);
-    } else {
-      hedge_delay_ = absl::InfiniteDuration();
-    }
+  hedging_->wait = hedging_->delay;
+  if (hedging_->wait < info_->deadline - now) {
+    hedging_->at = now + hedging_->wait;
   }
-  if (policy.mode != Mode::kEnforce) return;
-  hedge_wait_ = hedge_delay_;
-  if (hedge_wait_ < info_->deadline - now) hedge_at_ = now + hedge_wait_;
+}
+
+absl::Duration CallMachine::HedgeDelay(absl::Time now) const {
+  const config::HedgingOptions& policy = plan_.policy->hedging;
+  if (policy.delay.has_value()) return *policy.delay;
+  if (plan_.latency == nullptr) return absl::InfiniteDuration();
+  return std::max(plan_.latency->Quantile(policy.quantile, now) * policy.factor,
+                  policy.min_delay);
 }
 
 // Another attempt beside those that run. When there is none to be had now, it
 // is asked for again, after twice as long each time.
 Action CallMachine::Hedge(const Moment& moment) {
-  hedge_at_ = absl::InfiniteFuture();
-  const int unanswered = running_.front().number;
+  StopHedging();
+  const int unanswered = running_[0].number;
   const AttemptReason reason_before = reason_;
   reason_ = AttemptReason::kHedge;
   Pause pause;
-  pause.delay = hedge_delay_;
+  pause.delay = hedging_->delay;
   if (TooLate(absl::ZeroDuration(), moment.now)) {
     Decided(Verdict::kDeadline, unanswered, absl::StatusCode::kOk, pause,
             moment);
@@ -666,23 +681,24 @@ Action CallMachine::Hedge(const Moment& moment) {
   }
   if (!refusal.has_value()) {
     Decided(Verdict::kHedge, unanswered, absl::StatusCode::kOk, pause, moment);
-    return Begin(choice, moment);
+    return BeginAnother(choice, moment);
   }
   Decline(choice, moment);
   Decided(*refusal, unanswered, absl::StatusCode::kOk, pause, moment);
   reason_ = reason_before;
-  hedge_wait_ *= 2;
-  if (hedge_wait_ < info_->deadline - moment.now) {
-    hedge_at_ = moment.now + hedge_wait_;
+  hedging_->wait *= 2;
+  if (hedging_->wait < info_->deadline - moment.now) {
+    hedging_->at = moment.now + hedging_->wait;
   }
   return GoOn(unanswered);
 }
 
 // In observe mode, once it is known that the first attempt took as long.
-void CallMachine::ReportUnmadeHedge(const Attempt& attempt, absl::Time now) {
+ABSL_ATTRIBUTE_NOINLINE void CallMachine::ReportUnmadeHedge(
+    const Attempt& attempt, absl::Time now) {
   if (attempt.reason != AttemptReason::kFirst || plan_.observer == nullptr ||
-      hedge_delay_ == absl::ZeroDuration() ||
-      now - attempt.start < hedge_delay_) {
+      !hedging_.has_value() || now - attempt.start < hedging_->delay ||
+      hedging_->delay == absl::InfiniteDuration()) {
     return;
   }
   telemetry::RetryEvent event;
@@ -690,7 +706,7 @@ void CallMachine::ReportUnmadeHedge(const Attempt& attempt, absl::Time now) {
   event.observed = true;
   event.time = now;
   event.attempt = attempt.number;
-  event.delay = hedge_delay_;
+  event.delay = hedging_->delay;
   plan_.observer->OnRetryDecision(*info_, event);
 }
 
@@ -709,7 +725,7 @@ Action CallMachine::GoOn(int attempt) const {
   action.kind = Action::Kind::kGoOn;
   action.attempt = attempt;
   if (state_ == State::kAttempting) {
-    action.timer = hedge_at_;
+    action.timer = hedge_at();
   } else if (state_ != State::kFinished) {
     action.timer = timer_at_;
   }
@@ -728,7 +744,7 @@ void CallMachine::Report(const Choice& choice, PickEvent::Result result,
   if (choice.result.kind == PickResult::Kind::kUse) {
     event.endpoint = choice.result.endpoint;
   }
-  if (choice.trace.has_value()) {
+  if (choice.trace != nullptr) {
     event.candidates = choice.trace->considered;
     for (int i = 0; i < 2; ++i) {
       event.candidate[i] = choice.trace->candidates[i].endpoint;
@@ -755,15 +771,16 @@ void CallMachine::ReportRefusal(Guard guard, bool observed,
   plan_.observer->OnRefusal(*info_, event);
 }
 
-void CallMachine::EndAttempt(size_t index, const AttemptOutcome& outcome,
-                             bool given_up, absl::Time now) {
-  const Attempt attempt = running_[index];
-  running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::EndAttempt(
+    size_t index, const AttemptOutcome& outcome, bool given_up,
+    absl::Time now) {
+  const Attempt& attempt = running_[index];
+  cluster::LiveEndpoint* const endpoint = attempt.endpoint;
   if (plan_.observer != nullptr) {
     telemetry::AttemptEvent event;
     event.attempt = attempt.number;
     event.reason = attempt.reason;
-    event.endpoint = attempt.endpoint;
+    event.endpoint = endpoint;
     event.start = attempt.start;
     event.end = now;
     event.code = outcome.code;
@@ -785,9 +802,10 @@ void CallMachine::EndAttempt(size_t index, const AttemptOutcome& outcome,
         (cancelled_ && outcome.code == absl::StatusCode::kCancelled);
     result.unary = plan_.unary;
     result.latency = now - attempt.start;
-    plan_.health->OnAttemptEnd(attempt.endpoint, result, now);
+    plan_.health->OnAttemptEnd(endpoint, result, now);
   }
-  if (plan_.latency != nullptr && outcome.code == absl::StatusCode::kOk) {
+  if (ABSL_PREDICT_FALSE(plan_.latency != nullptr) &&
+      outcome.code == absl::StatusCode::kOk) {
     plan_.latency->Record(now - attempt.start, now);
   }
   if (ABSL_PREDICT_FALSE(plan_.policy->hedging.mode == Mode::kObserve)) {
@@ -797,17 +815,20 @@ void CallMachine::EndAttempt(size_t index, const AttemptOutcome& outcome,
   if (ABSL_PREDICT_FALSE(outcome.code != absl::StatusCode::kOk)) {
     Remember(attempt, outcome.code);
   }
-  attempt.endpoint->Release();
+  running_.erase(index);
+  endpoint->Release();
 }
 
-void CallMachine::GiveUp(bool another_counts, absl::Time now) {
+ABSL_ATTRIBUTE_NOINLINE void CallMachine::GiveUp(bool another_counts,
+                                                 absl::Time now) {
   AttemptOutcome outcome;
   outcome.code = absl::StatusCode::kCancelled;
   outcome.local = true;
   while (!running_.empty()) EndAttempt(0, outcome, another_counts, now);
 }
 
-void CallMachine::Remember(const Attempt& attempt, absl::StatusCode code) {
+ABSL_ATTRIBUTE_NOINLINE void CallMachine::Remember(const Attempt& attempt,
+                                                   absl::StatusCode code) {
   if (failures_.size() == kMostFailures) failures_.pop_back();
   failures_.push_back(
       {attempt.number, code, attempt.endpoint->endpoint().address});
@@ -873,10 +894,10 @@ Action CallMachine::FailAtDeadline(absl::Time now) {
   return Fail(absl::StatusCode::kDeadlineExceeded, why, now);
 }
 
-void CallMachine::End(absl::StatusCode code, absl::Time now) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::End(absl::StatusCode code,
+                                                          absl::Time now) {
   state_ = State::kFinished;
   last_code_ = code;
-  hedge_at_ = absl::InfiniteFuture();
   if (ABSL_PREDICT_FALSE(holds_wait_)) {
     plan_.admission->EndWait();
     holds_wait_ = false;

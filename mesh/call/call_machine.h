@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -192,6 +193,31 @@ class CallMachine {
     bool holds_retry;  // Admission::EndRetry() is owed.
   };
 
+  // Those that run, in place: it costs nothing to make. In the order in which
+  // they began.
+  class Running {
+   public:
+    Running() {}  // NOLINT: leaves what is not used uninitialised.
+    size_t size() const { return size_; }
+    bool empty() const { return size_ == 0; }
+    bool full() const { return size_ == kMost; }
+    const Attempt* begin() const { return attempts_; }
+    const Attempt* end() const { return attempts_ + size_; }
+    const Attempt& operator[](size_t i) const { return attempts_[i]; }
+    void push_back(const Attempt& attempt) { attempts_[size_++] = attempt; }
+    void erase(size_t i) {
+      for (--size_; i < size_; ++i) attempts_[i] = attempts_[i + 1];
+    }
+
+   private:
+    // As many as `hedging.max_attempts` may be.
+    static constexpr size_t kMost = 5;
+    size_t size_ = 0;
+    union {
+      Attempt attempts_[kMost];
+    };
+  };
+
   // One that has failed, for Story().
   struct Failure {
     int attempt;
@@ -199,12 +225,19 @@ class CallMachine {
     std::string address;
   };
 
+  // Hedging of a call that may be.
+  struct Hedging {
+    absl::Time at;         // Of the next hedge. Else InfiniteFuture.
+    absl::Duration delay;  // Of an attempt, until it is hedged.
+    absl::Duration wait;   // As that, but twice as long after each no.
+  };
+
   // One pick and what an observer wants to know of it.
   struct Choice {
     balancing::PickResult result;
     bool again = false;   // The call has tried all that there is.
     bool capped = false;  // Some endpoint was passed over at its cap.
-    std::optional<balancing::PickTrace> trace;
+    std::unique_ptr<balancing::PickTrace> trace;  // Null: nobody wants it.
     uint64_t random_state = 0;
   };
 
@@ -234,8 +267,11 @@ class CallMachine {
   // Gives back what was chosen.
   void Decline(const Choice& choice, const Moment& moment);
 
+  // Each twice: in line for a call's first attempt, and for what is rarer.
   Action PickAndStart(const Moment& moment);
+  Action PickAgain(const Moment& moment);
   Action Begin(const Choice& choice, const Moment& moment);
+  Action BeginAnother(const Choice& choice, const Moment& moment);
   Action Wait(const Choice& choice, const Moment& moment);
   Action FailToPick(const Choice& choice, const absl::Status& status,
                     const Moment& moment);
@@ -257,6 +293,13 @@ class CallMachine {
 
   // When the next hedge is due, now that an attempt begins.
   void ArmHedge(absl::Time now);
+  absl::Duration HedgeDelay(absl::Time now) const;
+  absl::Time hedge_at() const {
+    return hedging_.has_value() ? hedging_->at : absl::InfiniteFuture();
+  }
+  void StopHedging() {
+    if (hedging_.has_value()) hedging_->at = absl::InfiniteFuture();
+  }
   Action Hedge(const Moment& moment);
   void ReportUnmadeHedge(const Attempt& attempt, absl::Time now);
 
@@ -272,7 +315,7 @@ class CallMachine {
   // Ends what runs at `index`.
   void EndAttempt(size_t index, const AttemptOutcome& outcome, bool given_up,
                   absl::Time now);
-  // Of those that run, when the call does not want them any more.
+  // Ends all that run, when the call does not want them any more.
   void GiveUp(bool another_counts, absl::Time now);
   void Remember(const Attempt& attempt, absl::StatusCode code);
   void Decided(Verdict verdict, int attempt, absl::StatusCode code,
@@ -318,11 +361,8 @@ class CallMachine {
   int last_attempt_ = 0;
   cluster::LiveEndpoint* endpoint_ = nullptr;
   absl::Time timer_at_;  // While it is delayed, backs off or waits.
-  absl::InlinedVector<Attempt, 2> running_;
-  // Of the next hedge. Else InfiniteFuture.
-  absl::Time hedge_at_ = absl::InfiniteFuture();
-  absl::Duration hedge_delay_;  // Zero: not known yet.
-  absl::Duration hedge_wait_;   // As that, but twice as long after each no.
+  Running running_;
+  std::optional<Hedging> hedging_;
   resilience::Admission::Ticket ticket_;
   // Endpoints of this round of attempts, for comparison only: they may be
   // gone. When there is no other, a new round begins.
