@@ -32,6 +32,11 @@ constexpr config::StatusCodeSet kRejections =
         .With(absl::StatusCode::kDeadlineExceeded)
         .With(absl::StatusCode::kResourceExhausted);
 
+// Times with which nothing overflows.
+int64_t Sane(int64_t time) {
+  return std::clamp<int64_t>(time, 0, int64_t{1} << 62);
+}
+
 int64_t Most(int cap) { return cap > 0 ? cap : kNever; }
 
 void Report(Admission::Listener* listener, Guard guard) {
@@ -71,8 +76,9 @@ Admission::Admission(const config::GuardOptions& options, absl::Time now)
       options_(options),
       breaker_(options.breaker, {}),
       throttle_(options.throttle, {}),
-      concurrency_(options.adaptive_concurrency, {}, Nanoseconds(now)),
-      updated_(Nanoseconds(now)) {
+      concurrency_(options.adaptive_concurrency, {},
+                   Sane(absl::ToUnixNanos(now))),
+      updated_(Sane(absl::ToUnixNanos(now))) {
   base::MutexLock lock(&mu_);
   SetModes();
   Publish();
@@ -150,6 +156,7 @@ void Admission::Publish() {
 }
 
 void Admission::Update(int64_t now) {
+  now = Sane(now);
   if (!mu_.TryLock()) return;
   if (now >= due_.load(relaxed)) {
     UpdateLocked(now);
@@ -202,7 +209,7 @@ void Admission::UpdateLocked(int64_t now) {
 std::optional<Refusal> Admission::Ask(
     absl::string_view method, const config::RateLimitOptions& method_limit,
     base::Random* random, Listener* listener, Ticket* ticket) {
-  const int64_t now = ticket->start;
+  const int64_t now = ticket->start = Sane(ticket->start);
   // When all are refused, nobody else will.
   if (now >= due_.load(relaxed)) Update(now);
 
@@ -316,8 +323,9 @@ void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
   calls_.Give();
   if (ticket.stream) streams_.Give();
 
+  now = Sane(now);
   const int64_t latency =
-      std::clamp<int64_t>(now - ticket.start, 0, kLongestCall);
+      std::clamp<int64_t>(now - Sane(ticket.start), 0, kLongestCall);
   const bool cancelled = code == absl::StatusCode::kCancelled;
   const bool failed = kFailures.Contains(code);
   const bool slow = !ticket.stream && latency >= slow_call_.load(relaxed) &&
@@ -403,7 +411,7 @@ Admission::State Admission::Snapshot(absl::Time now) const {
   if (options_.throttle.mode != Mode::kOff) {
     // Without calls nobody has looked at it for long.
     Throttle throttle = throttle_;
-    throttle.Update(ThrottleTotals(Sum()), Nanoseconds(now));
+    throttle.Update(ThrottleTotals(Sum()), Sane(absl::ToUnixNanos(now)));
     state.throttle_probability = throttle.probability();
   }
   if (options_.adaptive_concurrency.mode != Mode::kOff) {

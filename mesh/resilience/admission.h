@@ -1,7 +1,6 @@
 #ifndef MESH_RESILIENCE_ADMISSION_H_
 #define MESH_RESILIENCE_ADMISSION_H_
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -38,7 +37,7 @@ struct Refusal {
 // Whether calls of one service may be made: caps, circuit breaker, throttle,
 // adaptive concurrency and rate limits, in front of all attempts. A function
 // of (state, time, outcome); owns no thread and no timer: whichever call comes
-// first when a fiftieth of a second is over looks at what was counted
+// first when a twentieth of a second is over looks at what was counted
 // (Update()). Thread-safe.
 //
 // A call that nobody has anything to say about takes no lock: it is counted,
@@ -56,6 +55,7 @@ class Admission {
     // nothing of the service, so adaptive concurrency leaves it alone.
     bool stream = false;
     bool held = false;
+    bool plain = false;   // Held, and none of the below.
     bool sample = false;  // Of the latency without queue.
     uint32_t probe = 0;   // Not 0: it probes for the breaker.
     int64_t start = 0;    // Nanoseconds of the monotonic clock.
@@ -86,33 +86,31 @@ class Admission {
                                const config::RateLimitOptions& method_limit,
                                absl::Time now, base::Random* random,
                                Listener* listener, Ticket* ticket) {
-    ticket->start = Nanoseconds(now);
-    if (ABSL_PREDICT_TRUE(!ticket->stream &&
-                          method_limit.mode == config::Mode::kOff)) {
-      if (ABSL_PREDICT_TRUE(
-              calls_.TryTake(quiet_.load(std::memory_order_relaxed)))) {
-        ticket->held = true;
-        return std::nullopt;
-      }
+    ticket->start = absl::ToUnixNanos(now);
+    if (ABSL_PREDICT_TRUE(
+            !ticket->stream && method_limit.mode == config::Mode::kOff &&
+            calls_.TryTake(quiet_.load(std::memory_order_relaxed)))) {
+      ticket->held = true;
+      ticket->plain = true;
+      return std::nullopt;
     }
     return Ask(method, method_limit, random, listener, ticket);
   }
 
   // `code`: what the caller got. CANCELLED says nothing of the service.
   void OnCallEnd(const Ticket& ticket, absl::StatusCode code, absl::Time now) {
-    const int64_t time = Nanoseconds(now);
-    const auto latency = static_cast<uint64_t>(time - ticket.start);
-    if (ABSL_PREDICT_FALSE(code != absl::StatusCode::kOk || !ticket.held ||
-                           ticket.stream || ticket.sample ||
-                           ticket.probe != 0 ||
-                           latency >= slow_.load(std::memory_order_relaxed))) {
-      EndSpecial(ticket, code, time);
-    } else {
+    const int64_t time = absl::ToUnixNanos(now);
+    const uint64_t latency =
+        static_cast<uint64_t>(time) - static_cast<uint64_t>(ticket.start);
+    if (ABSL_PREDICT_TRUE(ticket.plain && code == absl::StatusCode::kOk &&
+                          latency < slow_.load(std::memory_order_relaxed))) {
       calls_.Give();
       Shard& shard = shards_[base::ThisShard()];
       shard.timed.fetch_add(1, std::memory_order_relaxed);
       shard.latency.fetch_add(static_cast<int64_t>(latency),
                               std::memory_order_relaxed);
+    } else {
+      EndSpecial(ticket, code, time);
     }
     if (ABSL_PREDICT_FALSE(time >= due_.load(std::memory_order_relaxed))) {
       Update(time);
@@ -156,11 +154,6 @@ class Admission {
     std::atomic<int64_t> rejected{0};  // By the service, or not in time.
     std::atomic<int64_t> slow{0};
   };
-
-  // Of the monotonic clock; nothing that would overflow.
-  static int64_t Nanoseconds(absl::Time now) {
-    return std::clamp<int64_t>(absl::ToUnixNanos(now), 0, int64_t{1} << 62);
-  }
 
   struct Totals {
     int64_t timed = 0;

@@ -465,14 +465,15 @@ TEST_F(AdmissionTest, AbsurdTimesAndOptionsAreHarmless) {
   options.adaptive_concurrency.latency_factor =
       std::numeric_limits<double>::quiet_NaN();
   Use(options);
-  for (absl::Time now :
-       {now_, absl::InfinitePast(), now_, absl::InfiniteFuture(), now_}) {
-    Admission::Ticket ticket;
-    admission_->Admit(kMethod, method_limit_, now, &random_, nullptr, &ticket);
-    for (absl::Time end : {now_, absl::InfinitePast(), now}) {
-      Admission::Ticket copy = ticket;
-      admission_->OnCallEnd(copy, absl::StatusCode::kOk, end);
-      ticket.held = false;
+  const std::vector<absl::Time> times = {now_, absl::InfinitePast(), now_,
+                                         absl::InfiniteFuture(), now_};
+  for (absl::Time start : times) {
+    for (absl::Time end : times) {
+      Admission::Ticket ticket;
+      if (!admission_->Admit(kMethod, method_limit_, start, &random_, nullptr,
+                             &ticket)) {
+        admission_->OnCallEnd(ticket, absl::StatusCode::kOk, end);
+      }
     }
   }
   EXPECT_EQ(State().calls, 0);

@@ -39,24 +39,29 @@ constexpr double kRise = 0.1;
 constexpr double kGrowBelow = 0.9;
 constexpr double kMostGrowth = 1.25;  // A window.
 constexpr double kMostCut = 0.5;      // A window.
-constexpr double kFarAbove = 2;       // Times the target: that is not noise.
+constexpr double kFarAbove = 1.5;     // Times the target: that is not noise.
 constexpr double kAimdCut = 0.9;
 
-// Measuring.
-constexpr int64_t kMeasureEvery = 10 * kSecond;
-constexpr int64_t kMeasureSoon = kSecond;  // After one that changed much.
-constexpr int64_t kMeasurePause = 10;      // Times what it took, at least.
+// When the latency without queue is measured, at what limit (of the calls that
+// are worked on) and with how many calls.
+constexpr int64_t kLater = 10 * kSecond;
+constexpr int64_t kSoon = kSecond;  // After one that changed much.
 constexpr double kMuch = 0.05;
-constexpr double kMeasureShare = 0.7;  // Of limit / latency_factor.
+constexpr double kMeasureShare = 0.7;
 constexpr double kMinSamples = 16;
 constexpr double kMaxSamples = 64;
-// Latency that fell so much when the limit was lowered was waiting among our
-// own calls; that did not fall even so much, was not.
-constexpr double kOwn = 0.65;
-constexpr double kStayed = 0.9;
+
+// A latency that with a lower limit is below this share of what it was has
+// fallen, or has not stayed what it was.
 constexpr double kFell = 0.85;
+constexpr double kStayed = 0.9;
+// It has stayed, above so much of the target: the latency without queue is
+// higher than was thought, and may be taken to be so many times as high.
+constexpr double kTooSlow = 1.1;
+constexpr double kMostRise = 1.5;
+// The weight of a window in the mean that decides about that, and growth.
 constexpr double kSmooth = 0.2;
-constexpr double kMostRise = 1.1;
+
 config::AdaptiveConcurrencyOptions Sane(
     config::AdaptiveConcurrencyOptions options) {
   options.min_limit = std::max(1, options.min_limit);
@@ -101,8 +106,14 @@ void ConcurrencyLimit::Clamp() {
 void ConcurrencyLimit::Update(const Totals& totals, bool met, int64_t now) {
   if (measuring_) {
     if (now >= level_until_ || has_samples()) EndLevel(now);
-    // What was seen meanwhile is of before, or of the measurement.
-    StartWindow(totals, now);
+    // What was seen meanwhile is of before, or of the measurement; and so is
+    // what ends soon after it.
+    StartWindow(totals,
+                now + (measuring_ ? 0 : static_cast<int64_t>(latency_)));
+    return;
+  }
+  if (now < window_start_) {
+    StartWindow(totals, window_start_);
     return;
   }
   met_ = met_ || met;
@@ -143,35 +154,34 @@ void ConcurrencyLimit::EndWindow(const Window& window, int64_t now) {
     base_calls_ = 0;
     base_latency_ = 0;
   }
-  Adapt(window);
   smooth_latency_ +=
       (smooth_latency_ == 0 ? 1 : kSmooth) * (window.latency - smooth_latency_);
+  Adapt(window);
+  if (!suspect_base_ && LatencyStays(window)) {
+    suspect_base_ = true;
+    measure_at_ = std::min(measure_at_, std::max(now, measured_at_ + kSoon));
+  }
+  if (options_.mode == config::Mode::kEnforce && now >= measure_at_ &&
+      window.used && (!measured_ || window.latency > kNoQueue * base_)) {
+    StartMeasuring(window, now);
+  }
+}
+
+bool ConcurrencyLimit::LatencyStays(const Window& window) {
   if (limit_ >= high_limit_) {
     high_limit_ = limit_;
     high_latency_ = smooth_latency_;
   }
   high_latency_ = std::max(high_latency_, smooth_latency_);
-  if (limit_ < kMostCut * high_limit_) {
-    // With half the calls latency is what it was: it is not they that queue.
-    if (smooth_latency_ > kFell * high_latency_) {
-      suspect_base_ = true;
-      measure_at_ = now;
-    }
+  const bool halved = limit_ < high_limit_ / 2;
+  const bool stays = smooth_latency_ > kFell * high_latency_;
+  if (halved) {
     high_limit_ = limit_;
     high_latency_ = smooth_latency_;
   }
-  if (options_.mode == config::Mode::kEnforce && now >= measure_at_ &&
-      window.used && (!measured_ || window.latency > kNoQueue * base_)) {
-    measuring_ = true;
-    base_before_ = base_;
-    if (!measured_ || suspect_base_) doubt_ = 1;
-    measure_start_ = now;
-    latency_before_ = level_latency_ = window.latency;
-    // What is under way where nothing waits.
-    const double busy =
-        std::min(limit_ / options_.latency_factor, window.per_ns * base_);
-    StartLevel(kMeasureShare * busy, now);
-  }
+  const bool least = limit_ <= options_.min_limit;
+  return window.used && smooth_latency_ > kTooSlow * Target() &&
+         (least || (halved && stays));
 }
 
 double ConcurrencyLimit::Believe(double variance, int64_t now) {
@@ -200,7 +210,7 @@ void ConcurrencyLimit::LearnBase(double latency, int64_t now) {
   // the end.)
   base_ += gain * (std::min(latency, kNoQueue * base_) - base_);
   if (!queued && measured_) {  // It holds; no need to measure it.
-    measure_at_ = std::max(measure_at_, now + kMeasureEvery);
+    measure_at_ = std::max(measure_at_, now + kLater);
   }
 }
 
@@ -220,11 +230,25 @@ void ConcurrencyLimit::Adapt(const Window& window) {
           window.latency > kFarAbove * Target() ? 1 : Gain(window.calls);
       limit_ += gain * (std::max(wanted, kMostCut * limit_) - limit_);
     }
-  } else if (window.latency < kGrowBelow * Target()) {
-    const double growth = std::min(kMostGrowth, Target() / window.latency);
+  } else if (std::max(window.latency, smooth_latency_) <
+             kGrowBelow * Target()) {
+    const double growth = std::min(
+        kMostGrowth, Target() / std::max(window.latency, smooth_latency_));
     limit_ += Gain(window.calls) * (growth - 1) * limit_;
   }
   Clamp();
+}
+
+void ConcurrencyLimit::StartMeasuring(const Window& window, int64_t now) {
+  measuring_ = true;
+  measured_at_ = now;
+  base_before_ = base_;
+  level_latency_ = window.latency;
+  if (!measured_ || suspect_base_) doubt_ = 1;
+  // What is under way where nothing waits.
+  const double busy =
+      std::min(limit_ / options_.latency_factor, window.per_ns * base_);
+  StartLevel(kMeasureShare * busy, now);
 }
 
 void ConcurrencyLimit::StartLevel(double level, int64_t now) {
@@ -274,29 +298,31 @@ void ConcurrencyLimit::EndLevel(int64_t now) {
       return;
     }
     double base = base_ + Believe(spread_ / samples_, now) * (mean - base_);
-    if (measured_ && base > base_ && mean > kOwn * latency_before_) {
-      // Not all that waited was ours, so others may have made it slow.
-      const double most = mean < kStayed * latency_before_ ? 1
-                          : suspect_base_                  ? 2
-                                                           : kMostRise;
-      base = std::min(base, most * base_);
+    bool stays = false;
+    if (measured_ && mean > kNoQueue * base_) {
+      // That may be the queue of others, but for what does not come and go
+      // with the limit.
+      stays = suspect_base_ && mean > kStayed * level_latency_;
+      base = std::min(base, (stays ? kMostRise : 1) * base_);
     }
+    suspect_base_ = stays;
     change = base / base_ - 1;
     base_ = base;
   }
   measuring_ = false;
   measured_ = true;
-  suspect_base_ = false;
   high_limit_ = 0;
   // The limit was found for another latency.
   if (base_ < (1 - kDrift) * base_before_) {
     limit_ *= base_ / base_before_;
     Clamp();
   }
+  // Rarely, and for a small part of the time.
   const bool soon = std::abs(change) > kMuch;
+  const int64_t took = now - measured_at_;
   const auto pause = static_cast<double>(
-      std::max(soon ? kMeasureSoon : kMeasureEvery,
-               (soon ? 1 : 2) * kMeasurePause * (now - measure_start_)));
+      soon ? std::max(kSoon, (suspect_base_ ? 3 : 10) * took)
+           : std::max(kLater, 20 * took));
   measure_at_ =
       now + static_cast<int64_t>(pause * (0.8 + 0.4 * random_.Unit()));
 }

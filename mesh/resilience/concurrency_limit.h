@@ -18,15 +18,20 @@ namespace mesh::resilience {
 // and no more.
 //
 // The latency without queue is the mean of a window in which latency was low.
-// Under lasting overload there is no such window, so then, now and then, the
-// limit is lowered for some ten calls to a third of the load that is tolerated:
-// what they take is without queue. The service has work all that time. (BBR's
-// PROBE_RTT; Envoy's gradient controller, which goes down to 3 calls.)
+// Under lasting overload there is no such window. So now and then (every ten
+// seconds or so, for about a twentieth of a second and some ten calls) the
+// limit is lowered to where nothing should wait, and further while latency
+// falls with it; the service has nearly enough work meanwhile. (BBR's
+// PROBE_RTT; Envoy's gradient controller, which goes down to 3 calls.) What is
+// measured so may lower the latency without queue at once. It raises it only
+// where latency stays high however low the limit is: it may be the queue of
+// other clients. Of many clients none can tell that from a service that became
+// slower, so under lasting overload by many of them limits rise in the end.
 //
-// GRADIENT goes to throughput * target by a share that grows with the number
-// of calls in a window, so that noise does not shake it. AIMD adds one a window
-// and cuts a tenth where latency is above the target or calls were turned away
-// by the service.
+// GRADIENT goes towards throughput * target by a share that grows with the
+// number of calls in a window, so that noise does not shake it. AIMD adds one a
+// window and cuts a tenth where latency is above the target or the service
+// turned calls away.
 //
 // A limit that is not used says nothing: while fewer than half of it are under
 // way and nobody met it, it stays.
@@ -83,6 +88,10 @@ class ConcurrencyLimit {
   void EndWindow(const Window& window, int64_t now);
   void LearnBase(double latency, int64_t now);
   void Adapt(const Window& window);
+  // Whether latency is far above the target, and lowering the limit does not
+  // help: it is not our calls that queue.
+  bool LatencyStays(const Window& window);
+  void StartMeasuring(const Window& window, int64_t now);
   void StartLevel(double level, int64_t now);
   void EndLevel(int64_t now);
   // How much of a new value of the latency without queue to believe (a Kalman
@@ -118,9 +127,8 @@ class ConcurrencyLimit {
   // Measuring it.
   bool measured_ = false;  // Ever.
   bool measuring_ = false;
-  int64_t measure_at_;  // Not before.
-  int64_t measure_start_ = 0;
-  double latency_before_ = 0;
+  int64_t measure_at_;       // Not before.
+  int64_t measured_at_ = 0;  // When it last began.
   double base_before_ = 0;
   double level_ = 0;          // The limit meanwhile.
   double level_latency_ = 0;  // At the one before.
