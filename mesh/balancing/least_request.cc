@@ -82,11 +82,14 @@ class WeightedDraw {
 template <typename Draw>
 class LeastRequestPicker final : public Picker {
  public:
-  explicit LeastRequestPicker(std::vector<Member> ready)
-      : tier_(std::move(ready), Tier::Eligible::kReady), draw_(tier_) {}
+  explicit LeastRequestPicker(Tier ready)
+      : tier_(std::move(ready)), draw_(tier_) {}
 
   PickResult Pick(const PickArgs& args) const override {
-    if (ABSL_PREDICT_FALSE(!args.tried.empty())) return PickCarefully(args);
+    if (ABSL_PREDICT_FALSE(!args.tried.empty() ||
+                           args.elsewhere_than != nullptr)) {
+      return PickCarefully(args);
+    }
     LiveEndpoint* chosen;
     if (ABSL_PREDICT_TRUE(tier_.size() >= 2)) {
       chosen = Lesser(draw_.Two(*args.random), args);
@@ -95,8 +98,10 @@ class LeastRequestPicker final : public Picker {
     } else {
       return PickCarefully(args);
     }
-    if (ABSL_PREDICT_FALSE(chosen->readiness() != Readiness::kReady ||
-                           !chosen->Acquire())) {
+    if (ABSL_PREDICT_FALSE(!chosen->available() || !chosen->Acquire())) {
+      if (args.trace != nullptr && chosen->readiness() == Readiness::kReady) {
+        args.trace->by_health = true;
+      }
       return PickCarefully(args);
     }
     return Use(chosen);
@@ -124,15 +129,16 @@ class LeastRequestPicker final : public Picker {
                : a;
   }
 
-  // Passes over endpoints that the call has tried or that cannot be used: two
-  // others if a few draws find them, otherwise the best of all.
+  // Passes over endpoints that the call has tried, that cannot be used, or that
+  // are to have less than their share: two others if a few draws find them,
+  // otherwise the best of all.
   ABSL_ATTRIBUTE_NOINLINE PickResult PickCarefully(const PickArgs& args) const {
     uint32_t found[2];
     int count = 0;
     bool passed_over = false;
     for (int i = 0; i < kMaxDraws && count < 2 && tier_.size() > 2; ++i) {
       const uint32_t drawn = draw_.One(*args.random);
-      const LiveEndpoint* const endpoint = tier_.endpoint(drawn);
+      LiveEndpoint* const endpoint = tier_.endpoint(drawn);
       if (endpoint->readiness() != Readiness::kReady || endpoint->closed() ||
           (count == 1 && drawn == found[0])) {
         continue;
@@ -140,6 +146,19 @@ class LeastRequestPicker final : public Picker {
       if (WasTried(args, endpoint)) {
         passed_over = true;
         continue;
+      }
+      if (!IsElsewhere(args, endpoint) || !tier_.Accepts(args, endpoint)) {
+        continue;
+      }
+      if (ABSL_PREDICT_FALSE(endpoint->health() == cluster::Health::kProbing &&
+                             endpoint->share() == 0)) {
+        // Its place is taken, so it is to be used.
+        if (!endpoint->Acquire()) continue;
+        if (args.trace != nullptr) {
+          args.trace->candidates[0] = {endpoint, endpoint->in_flight() - 1};
+          args.trace->considered = 1;
+        }
+        return Use(endpoint);
       }
       found[count++] = drawn;
     }
@@ -157,14 +176,11 @@ class LeastRequestPicker final : public Picker {
 
 }  // namespace
 
-PickerPtr LeastRequest::MakePicker(std::vector<Member> ready) {
-  for (const Member& member : ready) {
-    if (member.weight != ready.front().weight) {
-      return std::make_shared<LeastRequestPicker<WeightedDraw>>(
-          std::move(ready));
-    }
+PickerPtr LeastRequest::MakePicker(Tier ready) {
+  if (ready.equal_weights()) {
+    return std::make_shared<LeastRequestPicker<UniformDraw>>(std::move(ready));
   }
-  return std::make_shared<LeastRequestPicker<UniformDraw>>(std::move(ready));
+  return std::make_shared<LeastRequestPicker<WeightedDraw>>(std::move(ready));
 }
 
 }  // namespace mesh::balancing

@@ -25,8 +25,8 @@ struct PickTrace {
   int considered = 0;
   bool preferred_untried = false;  // Some ready endpoint was passed over
                                    // because this call had tried it.
-  bool by_health = false;          // Some endpoint was not available() in full,
-                                   // or at its limit: the pick looked closer.
+  bool by_health = false;          // Some endpoint was ready and not
+                                   // available(): the pick looked closer.
 };
 
 // What one pick may use.
@@ -37,6 +37,9 @@ struct PickArgs {
   // A hedge: of those not tried, endpoints in another locality than this one's
   // are preferred. Null: no matter.
   const cluster::LiveEndpoint* elsewhere_than = nullptr;
+  // Rather kWait than an endpoint that is suspect or ejected: there are others
+  // elsewhere.
+  bool only_healthy = false;
   // The call would rather wait than fail while no endpoint can be reached.
   bool wait_for_ready = false;
   base::Random* random = nullptr;  // Never null.

@@ -17,10 +17,8 @@ constexpr int kMaxTurns = 8;
 
 class RoundRobinPicker final : public Picker {
  public:
-  RoundRobinPicker(std::vector<Member> ready,
-                   std::shared_ptr<RoundRobin::Turns> turns)
-      : turns_(std::move(turns)),
-        tier_(std::move(ready), Tier::Eligible::kReady) {
+  RoundRobinPicker(Tier ready, std::shared_ptr<RoundRobin::Turns> turns)
+      : turns_(std::move(turns)), tier_(std::move(ready)) {
     if (!tier_.equal_weights()) weights_.emplace(tier_.weights());
   }
 
@@ -34,6 +32,14 @@ class RoundRobinPicker final : public Picker {
         passed_over = true;
         continue;
       }
+      if (ABSL_PREDICT_FALSE(args.elsewhere_than != nullptr) &&
+          !IsElsewhere(args, endpoint)) {
+        continue;
+      }
+      if (ABSL_PREDICT_FALSE(!endpoint->available()) &&
+          !tier_.Accepts(args, endpoint)) {
+        continue;
+      }
       const int64_t in_flight = endpoint->in_flight();
       if (!endpoint->Acquire()) continue;
       if (args.trace != nullptr) {
@@ -43,6 +49,7 @@ class RoundRobinPicker final : public Picker {
       }
       return Use(endpoint);
     }
+    if (args.trace != nullptr) args.trace->preferred_untried = passed_over;
     return tier_.PickByScan(args);
   }
 
@@ -62,7 +69,7 @@ class RoundRobinPicker final : public Picker {
 
 }  // namespace
 
-PickerPtr RoundRobin::MakePicker(std::vector<Member> ready) {
+PickerPtr RoundRobin::MakePicker(Tier ready) {
   return std::make_shared<RoundRobinPicker>(std::move(ready), turns_);
 }
 

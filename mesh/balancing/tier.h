@@ -2,8 +2,10 @@
 #define MESH_BALANCING_TIER_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "mesh/balancing/picker.h"
 #include "mesh/cluster/live_endpoint.h"
 
@@ -12,9 +14,56 @@
 
 namespace mesh::balancing {
 
+// The members of one tier as picks read them. Immutable but for the live state
+// of the endpoints.
+class Tier {
+ public:
+  enum class Eligible : uint8_t {
+    kReady,  // Only endpoints that are ready still.
+    kAny,    // All that are not closed.
+  };
+
+  // `members` is not empty. `next` is the picker of the tier behind, or null.
+  Tier(std::vector<Member> members, Eligible eligible, PickerPtr next);
+
+  uint32_t size() const { return size_; }
+  cluster::LiveEndpoint* endpoint(uint32_t i) const { return endpoints_[i]; }
+  uint32_t weight(uint32_t i) const { return weights_[i]; }
+  const std::vector<uint32_t>& weights() const { return weights_; }
+  bool equal_weights() const { return equal_weights_; }
+
+  // For one that is not available(), or by a call that has been elsewhere:
+  // whether a pick may consider it as good as any other. Leaves an endpoint
+  // that has part of its share so much of them, by a draw; and takes the place
+  // of one that is probed, so that it is to be used then.
+  bool Accepts(const PickArgs& args, cluster::LiveEndpoint* endpoint) const;
+
+  // The endpoint with the fewest calls in flight for its weight, random among
+  // equals, of the first kind of which there are any:
+  //   not tried by this call, accepted, and elsewhere if that is wanted;
+  //   not tried, and not out of use (suspect or ejected);
+  //   not out of use;
+  //   of the tier behind, not out of use there;
+  //   any: health is ignored when nothing else is left.
+  // kWait when no endpoint is usable at all. Looks at all endpoints, or until
+  // it meets an idle one of the first kind.
+  PickResult PickByScan(const PickArgs& args) const;
+
+ private:
+  uint32_t size_;
+  std::vector<cluster::LiveEndpoint*> endpoints_;
+  std::vector<uint32_t> weights_;
+  std::vector<cluster::LiveEndpointPtr> pins_;  // Keep endpoints_ alive.
+  Eligible eligible_;
+  bool equal_weights_ = true;
+  PickerPtr next_;
+};
+
 // A policy that spreads calls over the ready members of one priority: the
-// first that has a member which has not failed. What it does while none is
-// ready is the same for every policy:
+// first that has a member which has not failed. Members of later priorities
+// are used while all of its members are suspect or ejected: that is found out
+// by each pick, so a change of health needs no new picker. What it does while
+// none is ready is the same for every policy:
 //   - some may yet become ready: calls wait for the next picker;
 //   - all have failed: a call goes to one of them, which fails it at once with
 //     the reason, or waits if it is to wait for ready;
@@ -26,41 +75,7 @@ class TierBalancer : public LoadBalancer {
                    const absl::Status& none) final;
 
  private:
-  // `ready` is not empty.
-  virtual PickerPtr MakePicker(std::vector<Member> ready) = 0;
-};
-
-// The members of one tier as picks read them. Immutable but for the live state
-// of the endpoints.
-class Tier {
- public:
-  enum class Eligible : uint8_t {
-    kReady,  // Only endpoints that are ready still.
-    kAny,    // All that are not closed.
-  };
-
-  // `members` is not empty.
-  Tier(std::vector<Member> members, Eligible eligible);
-
-  uint32_t size() const { return size_; }
-  cluster::LiveEndpoint* endpoint(uint32_t i) const { return endpoints_[i]; }
-  uint32_t weight(uint32_t i) const { return weights_[i]; }
-  const std::vector<uint32_t>& weights() const { return weights_; }
-  bool equal_weights() const { return equal_weights_; }
-
-  // The usable endpoint with the fewest calls in flight for its weight among
-  // those not tried; if there are none, among those tried. Random among
-  // equals. kWait when no endpoint is usable at all. Looks at all endpoints,
-  // or until it meets an idle one.
-  PickResult PickByScan(const PickArgs& args) const;
-
- private:
-  const uint32_t size_;
-  std::vector<cluster::LiveEndpoint*> endpoints_;
-  std::vector<uint32_t> weights_;
-  std::vector<cluster::LiveEndpointPtr> pins_;  // Keep endpoints_ alive.
-  const Eligible eligible_;
-  bool equal_weights_ = true;
+  virtual PickerPtr MakePicker(Tier ready) = 0;
 };
 
 inline bool WasTried(const PickArgs& args,
@@ -70,6 +85,11 @@ inline bool WasTried(const PickArgs& args,
   }
   return false;
 }
+
+// Whether the call would rather go to `endpoint` than to others: it stands in
+// another place than the attempt beside which this one is made, as far as both
+// are known.
+bool IsElsewhere(const PickArgs& args, const cluster::LiveEndpoint* endpoint);
 
 inline PickResult Use(cluster::LiveEndpoint* acquired) {
   return {PickResult::Kind::kUse, acquired, nullptr};

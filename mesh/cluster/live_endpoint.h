@@ -93,7 +93,8 @@ class alignas(64) LiveEndpoint {
 
   Health health() const { return static_cast<Health>(standing() >> 8 & 0xff); }
   // Of 255: the share of its picks that a pick is to leave it. 0 while it is
-  // suspect or ejected; in between while it ramps.
+  // suspect or ejected; in between while it ramps, or has failed a few times in
+  // a row.
   uint32_t share() const { return standing() >> 16 & 0xff; }
   // By whoever judges it; one thread at a time.
   void set_health(Health health, uint32_t share) {
@@ -103,8 +104,25 @@ class alignas(64) LiveEndpoint {
   // Ready, and with its full share: what a pick looks at first.
   bool available() const { return standing() == kAvailable; }
 
+  // While it is kProbing one call at a time may try it. Takes that place: true
+  // for one caller, until it is free again (a share of kProbeFree).
+  static constexpr uint32_t kProbeFree = 1;
+  bool ClaimProbe() {
+    uint32_t before = standing();
+    while ((before & 0xffff00) ==
+           (static_cast<uint32_t>(Health::kProbing) << 8 | kProbeFree << 16)) {
+      if (standing_.compare_exchange_weak(before, before & ~0xff0000u,
+                                          std::memory_order_relaxed)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   EndpointObservations& observations() { return observations_; }
   const EndpointObservations& observations() const { return observations_; }
+  // For the monitor of its service, under that one's lock.
+  HealthRecord& health_record() { return health_record_; }
 
  private:
   static constexpr uint32_t kFullShare = 255u << 16;
@@ -131,6 +149,7 @@ class alignas(64) LiveEndpoint {
   // From here on what changes less often, or is read less often.
   alignas(64) EndpointObservations observations_;
   EndpointCounters counters_;
+  HealthRecord health_record_;
   const Endpoint endpoint_;
 };
 

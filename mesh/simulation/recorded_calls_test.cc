@@ -44,6 +44,10 @@ class RecordedCallsTest : public ::testing::Test {
     retry->set_max_attempts(4);
     retry->mutable_initial_backoff()->set_nanos(2'000'000);
     retry->mutable_attempt_timeout()->set_nanos(30'000'000);
+    // A replay does not know what health was known of endpoints then: picks
+    // that looked at it are taken as they were.
+    service.mutable_outlier_ejection()->set_mode(v1::MODE_OFF);
+    service.mutable_black_hole()->set_mode(v1::MODE_OFF);
     (*service.mutable_methods())["mesh.test.TestService/Once"].set_idempotent(
         false);
     recorder_ = std::make_shared<call::TraceRecorder>(

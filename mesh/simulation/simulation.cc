@@ -1436,7 +1436,7 @@ class World final : public telemetry::Observer {
           Violation(absl::StrCat(address, " ends with ", endpoint->in_flight(),
                                  " attempts in flight"));
         }
-        const int awaiting = endpoint->observations().awaiting.load();
+        const int awaiting = endpoint->observations().awaiting();
         if (awaiting != 0) {
           Violation(absl::StrCat(address, " ends with ", awaiting,
                                  " answers awaited"));
