@@ -521,12 +521,15 @@ class Builder {
           " must be \"/package.Service/Method\", is ", Quoted(written));
     }
     Needs(black_hole, path, "keepalive_timeout", "keepalive_time");
-    for (const char* field : {"keepalive_time", "keepalive_timeout"}) {
+    for (const auto& [field, has] :
+         {std::make_pair("keepalive_time", black_hole.has_keepalive_time()),
+          std::make_pair("keepalive_timeout",
+                         black_hole.has_keepalive_timeout())}) {
       const std::string argument = absl::StrCat("grpc.", field, "_ms");
-      const std::string at = FieldPath(path, field);
-      if (sources_.Has(at) && service.channel_args().contains(argument)) {
-        Add(sources_.Find(at), service_path, " must have only one of ",
-            "black_hole.", field, " and the channel argument ", argument);
+      if (has && service.channel_args().contains(argument)) {
+        Add(sources_.Find(FieldPath(path, field)), service_path,
+            " must have only one of black_hole.", field,
+            " and the channel argument ", argument);
       }
     }
   }

@@ -1115,6 +1115,33 @@ TEST(LoaderTest, ReadsNamesInAnyCaseAndOffHoweverItIsWritten) {
       BalancingPolicy::kRoundRobin);
 }
 
+TEST(LoaderTest, RefusesContradictionsInAMessage) {
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["cart"];
+  service.add_endpoints()->set_address("10.0.0.1:80");
+  v1::MethodPolicy& policy = *service.mutable_policy();
+  policy.mutable_timeout()->set_seconds(1);
+  policy.set_idempotent(false);
+  policy.mutable_hedging()->set_mode(v1::MODE_ENFORCE);
+  policy.mutable_hedging()->mutable_delay()->set_seconds(2);
+  service.mutable_black_hole()->mutable_keepalive_time()->set_seconds(60);
+  (*service.mutable_channel_args())["grpc.keepalive_time_ms"].set_integer(1);
+  service.mutable_adaptive_concurrency()->set_min_limit(101);
+  service.mutable_outlier_ejection()->set_panic_threshold_percent(90);
+  EXPECT_EQ(
+      MessageOf(FromProto(config).status()),
+      "services.cart must have only one of black_hole.keepalive_time and the "
+      "channel argument grpc.keepalive_time_ms\n"
+      "services.cart.adaptive_concurrency.min_limit must be at most "
+      "initial_limit, 100, is 101\n"
+      "services.cart.outlier_ejection.max_ejection_percent must be at most 100 "
+      "- panic_threshold_percent, 10, is 30\n"
+      "services.cart.policy.hedging.delay must be less than the method's "
+      "timeout of 1s, is 2s\n"
+      "services.cart.policy.hedging.mode must be off where idempotent is "
+      "false: a hedge executes a call twice");
+}
+
 TEST(LoaderTest, RefusesNumbersThatAreNoNamesInAMessage) {
   v1::Config config;
   v1::Service& service = (*config.mutable_services())["cart"];
