@@ -230,11 +230,12 @@ std::shared_ptr<grpc::ChannelInterface> MakeChannel(
 
 class MeshImpl final : public Mesh {
  public:
-  MeshImpl(Options options, const config::TelemetryOptions& telemetry)
+  MeshImpl(Options options, const config::MeshOptions& config)
       : registry_(std::make_shared<Registry>(
             std::make_shared<channel::Runtime>(std::move(options.log_sink),
                                                std::move(options.observers),
-                                               telemetry),
+                                               config.telemetry,
+                                               config.limits),
             std::move(options.credentials))) {}
 
   ~MeshImpl() override {
@@ -372,7 +373,7 @@ class Background {
   const std::shared_ptr<channel::Runtime> runtime_ =
       std::make_shared<channel::Runtime>(
           LogSink(), std::vector<std::shared_ptr<telemetry::Observer>>(),
-          config::TelemetryOptions());
+          config::TelemetryOptions(), config::LimitsOptions());
   const Credentials insecure_ = grpc::InsecureChannelCredentials();
 
   base::Mutex mu_;
@@ -383,7 +384,7 @@ class Background {
 absl::StatusOr<std::unique_ptr<MeshImpl>> Make(
     absl::StatusOr<config::MeshOptions> config, Options options) {
   if (!config.ok()) return config.status();
-  auto mesh = std::make_unique<MeshImpl>(std::move(options), config->telemetry);
+  auto mesh = std::make_unique<MeshImpl>(std::move(options), *config);
   const absl::Status status = mesh->Init(*std::move(config));
   if (!status.ok()) return status;
   return mesh;

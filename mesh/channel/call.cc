@@ -236,14 +236,18 @@ grpc_call* Call::Begin() {
                                            method_->idempotent.value_or(false));
   plan.idempotent = idempotent_;
   plan.wait_for_ready = Access::wait_for_ready(context_);
-  plan.replayable = unary();
+  const bool retries_stream = !unary() && policy.retry.stream_bytes > 0;
+  const auto until = idempotent_ && policy.retry.max_attempts > 1
+                         ? StreamRetry::Until::kCommitted
+                         : StreamRetry::Until::kSent;
+  plan.replayable = unary() || retries_stream;
   plan.unary = unary();
   if (ABSL_PREDICT_FALSE(policy.hedging.mode != config::Mode::kOff) &&
       unary()) {
     plan.latency = service_->LatencyOf(method_, call_info_.method);
   }
   if (ABSL_PREDICT_FALSE(policy.fault.by_header)) TakeFaults(&plan);
-  if (unary() && plan.wait_for_ready) {
+  if (plan.replayable && plan.wait_for_ready) {
     // The machine waits, for any endpoint. gRPC would wait for this one, also
     // when it is gone for good.
     context_->set_wait_for_ready(false);
@@ -251,8 +255,10 @@ grpc_call* Call::Begin() {
   parent_ = Access::Parent(context_);
   if (ABSL_PREDICT_FALSE(parent_ != nullptr)) Inherit(moment.now);
   // Where all methods may be executed twice the machine retries whatever gRPC
-  // itself would; but it does not retry streams.
-  exact_ = !snapshot_->all_idempotent || !unary();
+  // itself would.
+  exact_ =
+      !snapshot_->all_idempotent ||
+      !(unary() || (retries_stream && until == StreamRetry::Until::kCommitted));
   machine_.emplace(plan, &call_info_);
   if (ABSL_PREDICT_FALSE(policy.hedging.mode == config::Mode::kEnforce) &&
       unary() && idempotent_) {
@@ -279,7 +285,14 @@ grpc_call* Call::Begin() {
                            gpr_inf_future(GPR_CLOCK_REALTIME), queue_->cq());
       break;
   }
-  if (!unary() && !machine_->finished()) service_->AddStream(this);
+  if (!unary() && !machine_->finished()) {
+    service_->AddStream(this);
+    if (retries_stream) {
+      stream_retry_ = std::make_unique<StreamRetry>(
+          this, until, policy.retry.stream_bytes,
+          &service_->runtime().stream_bytes(), born_waiting_);
+    }
+  }
   return running_;
 }
 
@@ -312,6 +325,8 @@ void Call::TakeFaults(mesh::call::CallPlan* plan) {
 }
 
 grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
+  // An attempt of a stream may become the stream.
+  if (!unary()) deadline = call_info_.deadline;
   attempt_deadline_ = deadline;
   grpc_call* const call =
       NewCallOn(Connected(endpoint)->CoreChannel(exact_), Parent(),
@@ -320,9 +335,13 @@ grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
                 queue_->cq());
   if (!unary()) {
     grpc_call_ref(call);
-    base::MutexLock lock(&mu_);
-    stream_ = call;
-    stream_on_ = endpoint;
+    grpc_call* previous;
+    {
+      base::MutexLock lock(&mu_);
+      previous = std::exchange(stream_, call);
+      stream_on_ = endpoint;
+    }
+    if (previous != nullptr) grpc_call_unref(previous);
   }
   return call;
 }
@@ -381,6 +400,7 @@ void Call::ApplyCredentials(grpc_call* call) {
 // --- Batches on their way down
 
 void Call::PerformOpsOnCall(Ops* ops, grpc::internal::Call*) {
+  if (stream_retry_ != nullptr && stream_retry_->Perform(ops)) return;
   if (unary()) {
     if (batch_count_ == 0) {
       batches_[0].ops = ops;
@@ -474,12 +494,14 @@ void Call::Intercept(InterceptorBatchMethods* methods) {
     delivering = nullptr;
     return methods->Proceed();
   }
-  if (methods->QueryInterceptionHookPoint(
-          InterceptionHookPoints::POST_RECV_STATUS) ||
-      methods->QueryInterceptionHookPoint(
-          InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
-    return OnUp(methods, /*restarted=*/false);
-  }
+  const bool up =
+      stream_retry_ != nullptr
+          ? stream_retry_->IsUp(methods)
+          : methods->QueryInterceptionHookPoint(
+                InterceptionHookPoints::POST_RECV_STATUS) ||
+                methods->QueryInterceptionHookPoint(
+                    InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
+  if (up) return OnUp(methods, /*restarted=*/false);
   OnDown(methods);
 }
 
@@ -493,6 +515,7 @@ void Call::InterceptRestarted(InterceptorBatchMethods* methods) {
 }
 
 void Call::OnDown(InterceptorBatchMethods* methods) {
+  if (stream_retry_ != nullptr && stream_retry_->OnDown(methods)) return;
   if (unary() && !has_request_ &&
       methods->QueryInterceptionHookPoint(
           InterceptionHookPoints::PRE_SEND_MESSAGE)) {
@@ -562,14 +585,23 @@ void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
             InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
       return OnUnaryStart(methods);
     }
-  } else if (has_status && !machine_->finished()) {
-    // A stream's outcome is learnt from, and passed on.
-    mesh::call::AttemptOutcome outcome = Outcome(*methods->GetRecvStatus());
-    outcome.committed = true;
-    machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
-    service_->RemoveStream(this);
+  } else {
+    if (stream_retry_ != nullptr && stream_retry_->OnUp(methods, restarted)) {
+      return;
+    }
+    if (has_status) EndStream(*methods->GetRecvStatus());
   }
   Proceed(methods, restarted);
+}
+
+// A stream that can't be tried again has its status: learns from it.
+void Call::EndStream(const grpc::Status& status) {
+  if (machine_->finished()) return;
+  mesh::call::AttemptOutcome outcome = Outcome(status);
+  outcome.committed = true;
+  machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
+  TellParent();
+  service_->RemoveStream(this);
 }
 
 // The first of the two batches of a unary call. Its initial metadata is held
@@ -801,13 +833,14 @@ void Call::DeliverAnswer() {
     grpc::internal::MutexLock lock(Access::Mu(context_));
     answered_->in_process = Access::SwapCall(context_, winner);
   }
-  TellStory();
+  TellStory(*batches_[batch_count_ - 1].held->GetRecvStatus());
   Deliver();
 }
 
 // --- What is to be done next
 
 void Call::Act(const Action& action) {
+  if (stream_retry_ != nullptr && stream_retry_->Act(action)) return;
   switch (action.kind) {
     case Action::Kind::kStartAttempt: {
       grpc_call* const next = NewCall(action.endpoint, action.at);
@@ -828,7 +861,7 @@ void Call::Act(const Action& action) {
                              absl::StrCat("mesh: ", action.status.message()));
       return Deliver();
     case Action::Kind::kFinish:
-      TellStory();
+      TellStory(*batches_[batch_count_ - 1].held->GetRecvStatus());
       return Deliver();
     case Action::Kind::kGoOn:
       return;
@@ -844,9 +877,9 @@ void Call::TellParent() {
 
 // What became of a call that failed although it was retried, or would have
 // been. Its status is a server's and stays as it is.
-void Call::TellStory() {
+void Call::TellStory(const grpc::Status& status) {
   TellParent();
-  if (batches_[batch_count_ - 1].held->GetRecvStatus()->ok()) return;
+  if (status.ok()) return;
   if (machine_->attempts() < 2 && !machine_->retried_in_vain()) return;
   Access::SetDebugString(
       context_, absl::StrCat(context_->debug_error_string(), "; mesh: ",
@@ -887,6 +920,7 @@ void Call::OnEndpointsChanged() {
 void Call::OnCancelled() {
   Resume();
   machine_->OnCancelled(Now());
+  if (stream_retry_ != nullptr && stream_retry_->OnCancelled()) return;
   if (waiting_.load(std::memory_order_relaxed)) return Start(nullptr);
   *batches_[batch_count_ - 1].held->GetRecvStatus() =
       grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
@@ -1017,6 +1051,12 @@ void Call::EndCancelled() {
   machine_->OnAttemptDone(machine_->attempts(), cancelled, Now());
 }
 
+// The batches that were held until there was an attempt are started now.
+void Call::StopWaiting() {
+  base::MutexLock lock(&mu_);
+  waiting_.store(false, std::memory_order_release);
+}
+
 void Call::Rearm(Ops* ops, grpc::Status* status) {
   // A CallOpRecvMessage stays armed, whatever its type is.
   if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
@@ -1098,7 +1138,7 @@ void Call::Proceed(InterceptorBatchMethods* methods, bool restarted) {
   }
   if (!restarted || restart_info_ == nullptr) return methods->Proceed();
   // All the way up, through the application's interceptors too.
-  if (full_call_.call() != running_) {
+  if (full_call_.call() == nullptr) {  // Only its interceptors matter.
     full_call_ = grpc::internal::Call(running_, this, queue_, info_);
   }
   auto* const batch = static_cast<InterceptorBatchMethodsImpl*>(methods);

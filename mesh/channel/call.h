@@ -20,6 +20,7 @@
 #include "mesh/channel/in_process_answer.h"
 #include "mesh/channel/raw_call.h"
 #include "mesh/channel/service.h"
+#include "mesh/channel/stream_retry.h"
 #include "mesh/telemetry/observer.h"
 
 namespace mesh::channel {
@@ -79,7 +80,8 @@ class Call final : public grpc::experimental::Interceptor,
   void InterceptRestarted(grpc::experimental::InterceptorBatchMethods* methods);
 
  private:
-  friend class Hedging;  // The part of it that races attempts.
+  friend class Hedging;      // The part of it that races attempts.
+  friend class StreamRetry;  // The part of it that tries a stream again.
   using Methods = grpc::experimental::InterceptorBatchMethods;
   using Ops = grpc::internal::CallOpSetInterface;
 
@@ -124,6 +126,7 @@ class Call final : public grpc::experimental::Interceptor,
 
   // Batches on their way up.
   void OnUp(Methods* methods, bool restarted);
+  void EndStream(const grpc::Status& status);
   void OnUnaryStart(Methods* methods);
   void OnHedgedStart(Methods* methods);
   bool StatusWillCome() const;
@@ -152,7 +155,7 @@ class Call final : public grpc::experimental::Interceptor,
   // What is to be done next.
   void Act(const mesh::call::Action& action);
   void TellParent();
-  void TellStory();
+  void TellStory(const grpc::Status& status);
   void Park(const mesh::call::Action& action);
   void Resume();
   void Start(grpc_call* next);
@@ -160,6 +163,7 @@ class Call final : public grpc::experimental::Interceptor,
   void PrepareNext();
   void SayPreviousAttempts();
   void EndCancelled();
+  void StopWaiting();
   bool Swap(grpc_call* next, grpc_call** previous);
   void Rearm(Ops* ops, grpc::Status* status);
   void Restart(Ops* ops, grpc_call* was);
@@ -232,6 +236,9 @@ class Call final : public grpc::experimental::Interceptor,
   grpc::experimental::ClientRpcInfo* restart_info_ = nullptr;
   // With all interceptors again, for delivering what a restarted batch brought.
   grpc::internal::Call full_call_;
+
+  // Of a stream that may be tried again.
+  std::unique_ptr<StreamRetry> stream_retry_;
 
   // Virtual tables of this stream's batches that bring no status.
   std::atomic<const void*> plain_tables_[4] = {};

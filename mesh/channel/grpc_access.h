@@ -14,8 +14,9 @@
 //  ClientContext    the running grpc_call, the lock around it, received and
 //                   sent metadata, flags, parent call, interceptor list
 //  CompletionQueue  the count of batches that hold a shutdown back
-//  CallOpGenericRecvMessage  how it reads its message
 //  grpc_inproc_channel_create  as grpc::Server::InProcessChannel() uses it
+//  CallOpGenericRecvMessage, CallOpSendMessage, CallOpRecvInitialMetadata,
+//  CallOpSet, InterceptorBatchMethodsImpl  one private member each, or two
 //  internal::*      Call, CallHook, CallOpSetInterface and the op classes of
 //                   grpcpp/impl/call_op_set.h, InterceptorBatchMethodsImpl,
 //                   MetadataMap, g_global_client_interceptor_factory
@@ -132,20 +133,43 @@ class grpc::internal::BlockingUnaryCallImpl<mesh::channel::AccessTag,
 
 namespace mesh::channel {
 
+// An explicit instantiation may name a private member ([temp.spec], 14.7.2/12):
+// MESH_EXPOSE(Name, Type, Class, member) makes Name() a pointer to that member.
+#define MESH_EXPOSE(Name, Type, Class, member)    \
+  Type Class::*Name();                            \
+  template <Type Class::*Member>                  \
+  struct Expose##Name {                           \
+    friend Type Class::*Name() { return Member; } \
+  };                                              \
+  template struct Expose##Name<&Class::member>
+
 // CallOpGenericRecvMessage forgets how to read its message once it has been
-// received. An explicit instantiation may name a private member ([temp.spec],
-// 14.7.2/12), so what it forgets can be kept and put back.
+// received: what it forgets can be kept and put back.
 using Deserializer = std::unique_ptr<grpc::internal::DeserializeFunc>;
-Deserializer grpc::internal::CallOpGenericRecvMessage::*DeserializerMember();
-template <Deserializer grpc::internal::CallOpGenericRecvMessage::*Member>
-struct ExposeDeserializer {
-  friend Deserializer grpc::internal::CallOpGenericRecvMessage::*
-  DeserializerMember() {
-    return Member;
-  }
-};
-template struct ExposeDeserializer<
-    &grpc::internal::CallOpGenericRecvMessage::deserialize_>;
+MESH_EXPOSE(DeserializerMember, Deserializer,
+            grpc::internal::CallOpGenericRecvMessage, deserialize_);
+
+// How a message is to be written, until it goes to the core.
+MESH_EXPOSE(WriteOptionsMember, grpc::WriteOptions,
+            grpc::internal::CallOpSendMessage, write_options_);
+// Null where no initial metadata is to be received.
+MESH_EXPOSE(MetadataMember, grpc::internal::MetadataMap*,
+            grpc::internal::CallOpRecvInitialMetadata, metadata_map_);
+// The batch that an interceptor is shown, and the call that it was started on.
+MESH_EXPOSE(OpsMember, grpc::internal::CallOpSetInterface*,
+            grpc::internal::InterceptorBatchMethodsImpl, ops_);
+MESH_EXPOSE(CallMember, grpc::internal::Call*,
+            grpc::internal::InterceptorBatchMethodsImpl, call_);
+// Whether it is on its way up.
+MESH_EXPOSE(ReverseMember, bool, grpc::internal::InterceptorBatchMethodsImpl,
+            reverse_);
+// Whether a batch succeeded, and what it shows interceptors: neighbours in
+// every CallOpSet, whatever its operations are.
+using AnyCallOpSet =
+    grpc::internal::CallOpSet<grpc::internal::CallOpRecvInitialMetadata>;
+MESH_EXPOSE(SavedStatusMember, bool, AnyCallOpSet, saved_status_);
+MESH_EXPOSE(BatchMethodsMember, grpc::internal::InterceptorBatchMethodsImpl,
+            AnyCallOpSet, interceptor_methods_);
 
 using Access = grpc::internal::BlockingUnaryCallImpl<AccessTag, AccessTag>;
 }  // namespace mesh::channel

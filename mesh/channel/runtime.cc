@@ -28,10 +28,12 @@ void LogToStderr(LogSeverity severity, absl::string_view line) {
 
 Runtime::Runtime(LogSink log,
                  std::vector<std::shared_ptr<telemetry::Observer>> observers,
-                 const config::TelemetryOptions& telemetry)
+                 const config::TelemetryOptions& telemetry,
+                 const config::LimitsOptions& limits)
     : log_(log ? std::move(log) : LogSink(LogToStderr)),
       observers_(std::move(observers)),
       telemetry_(telemetry),
+      stream_bytes_(limits.stream_retry_bytes),
       placeholder_(grpc_lame_client_channel_create(
           "mesh", GRPC_STATUS_UNAVAILABLE, "waiting for an endpoint")),
       callback_channel_(Access::Wrap(placeholder_)),

@@ -16,6 +16,7 @@
 #include "mesh/channel/connection.h"
 #include "mesh/channel/core_queue.h"
 #include "mesh/channel/in_process_answer.h"
+#include "mesh/channel/send_buffer.h"
 #include "mesh/config/options.h"
 #include "mesh/log.h"
 #include "mesh/telemetry/observer.h"
@@ -29,7 +30,8 @@ class Runtime {
  public:
   Runtime(LogSink log,
           std::vector<std::shared_ptr<telemetry::Observer>> observers,
-          const config::TelemetryOptions& telemetry);
+          const config::TelemetryOptions& telemetry,
+          const config::LimitsOptions& limits);
   ~Runtime();
 
   void Log(LogSeverity severity, absl::string_view line) const;
@@ -42,6 +44,9 @@ class Runtime {
     return observers_;
   }
   const config::TelemetryOptions& telemetry() const { return telemetry_; }
+
+  // What all streams together may keep of what they send.
+  ByteBudget& stream_bytes() { return stream_bytes_; }
 
   // A call on it can be created, and none ever starts: what a call has until
   // there is an endpoint for it.
@@ -75,6 +80,7 @@ class Runtime {
   const LogSink log_;
   const std::vector<std::shared_ptr<telemetry::Observer>> observers_;
   const config::TelemetryOptions telemetry_;
+  ByteBudget stream_bytes_;
   grpc_channel* placeholder_;  // Of callback_channel_.
   std::shared_ptr<grpc::Channel> callback_channel_;
   grpc_completion_queue* const poll_queue_;

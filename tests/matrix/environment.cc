@@ -116,6 +116,7 @@ void Arms::SetUp() {
         ->mutable_retry()
         ->mutable_initial_backoff()
         ->set_nanos(1000000);
+    service.mutable_policy()->mutable_retry()->set_stream_bytes(16 << 20);
     // Every call that fails may be retried here.
     service.mutable_retry_budget()->set_ratio(1);
     service.mutable_retry_budget()->set_min_per_second(100000);

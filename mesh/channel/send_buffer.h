@@ -1,0 +1,92 @@
+#ifndef MESH_CHANNEL_SEND_BUFFER_H_
+#define MESH_CHANNEL_SEND_BUFFER_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "grpcpp/impl/call_op_set.h"
+#include "grpcpp/support/byte_buffer.h"
+
+namespace mesh::channel {
+
+// A number of bytes that several owners may hold together. Thread-safe.
+class ByteBudget {
+ public:
+  explicit ByteBudget(uint64_t limit) : limit_(limit) {}
+  ByteBudget(const ByteBudget&) = delete;
+  ByteBudget& operator=(const ByteBudget&) = delete;
+
+  // Takes all of `bytes`, or, where they are too many, none.
+  bool Take(uint64_t bytes) {
+    uint64_t used = used_.load(std::memory_order_relaxed);
+    do {
+      if (bytes > limit_ || used > limit_ - bytes) return false;
+    } while (!used_.compare_exchange_weak(used, used + bytes,
+                                          std::memory_order_relaxed));
+    return true;
+  }
+  void Return(uint64_t bytes) {
+    used_.fetch_sub(bytes, std::memory_order_relaxed);
+  }
+  uint64_t used() const { return used_.load(std::memory_order_relaxed); }
+
+ private:
+  const uint64_t limit_;
+  std::atomic<uint64_t> used_{0};
+};
+
+// What a stream has sent so far, kept so that it can be sent again. Holds
+// references to the serialized messages, not copies. Not thread-safe.
+class SendBuffer {
+ public:
+  struct Message {
+    grpc::ByteBuffer bytes;
+    grpc::WriteOptions options;
+  };
+
+  // Keeps at most `limit` bytes, and what `shared` (not null) has left.
+  SendBuffer(uint64_t limit, ByteBudget* shared)
+      : limit_(limit), shared_(shared) {}
+  ~SendBuffer() { Clear(); }
+  SendBuffer(const SendBuffer&) = delete;
+  SendBuffer& operator=(const SendBuffer&) = delete;
+
+  // A message that is about to be sent. False when it would go beyond a limit:
+  // it is not kept then.
+  bool Add(const grpc::ByteBuffer& bytes, const grpc::WriteOptions& options) {
+    const uint64_t size = bytes.Length();
+    if (size > limit_ || bytes_ > limit_ - size || !shared_->Take(size)) {
+      return false;
+    }
+    bytes_ += size;
+    messages_.push_back({bytes, options});
+    return true;
+  }
+  // The application has been told that all messages until now were sent, so
+  // that to send them again is up to whom they are kept for.
+  void MarkDone() { done_ = messages_.size(); }
+
+  const std::vector<Message>& messages() const { return messages_; }
+  size_t done() const { return done_; }
+  uint64_t bytes() const { return bytes_; }
+
+  void Clear() {
+    shared_->Return(bytes_);
+    bytes_ = 0;
+    done_ = 0;
+    messages_.clear();
+  }
+
+ private:
+  const uint64_t limit_;
+  ByteBudget* const shared_;
+  std::vector<Message> messages_;
+  size_t done_ = 0;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_SEND_BUFFER_H_

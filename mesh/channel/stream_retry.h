@@ -1,0 +1,209 @@
+#ifndef MESH_CHANNEL_STREAM_RETRY_H_
+#define MESH_CHANNEL_STREAM_RETRY_H_
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/base/mutex.h"
+#include "mesh/call/call_machine.h"
+#include "mesh/channel/grpc_access.h"
+#include "mesh/channel/send_buffer.h"
+
+namespace mesh::channel {
+
+class Call;
+
+// The part of a Call that tries a stream again until it is committed: until
+// response headers or a message of its answer arrive (gRFC A6), or, where the
+// stream may not be executed twice, until it has been sent at all. From then
+// on the stream's batches go with no interception.
+//
+// Until then it sees each batch of the application (a gRPC CallOpSet: some of
+// send initial metadata, send message, half-close, receive initial metadata,
+// receive message, receive status) go down and come up, keeps what was sent,
+// and holds back what tells of a failure (by not letting the interceptors go
+// on) until the status is known and the call machine has judged it. Then all
+// that is held is let go, or started again, each batch under its own tag, on a
+// grpc_call of another endpoint, after what had been sent before.
+//
+// Operations of its own (asking for the status, sending again) run under the
+// tag of a batch that is held: that is the only tag which is sure to be looked
+// for on any kind of queue. Such a batch is on an errand; its tag brings the
+// hook back here.
+//
+// The states of an attempt:
+//   kWaiting    there is none: no endpoint yet, or a backoff. Batches are held
+//               on their way down.
+//   kReplaying  what was sent before is being sent again. Sends are held.
+//   kRunning    batches are gRPC's.
+//   kAsking     it has failed; its status is asked for. Batches are held.
+//   kJudging    the machine decides. Batches are held.
+//   kEnded      the call has its status.
+// How a failure is known: a batch comes up that failed or is empty. Then all
+// others will come up too, as the core has no more for them; when none is left
+// below, the status is there (the application had asked for it) or is asked
+// for. Whether headers have come is known before: an empty batch may be held
+// only where none have, since the core does not give the status of an answer
+// that has not been read.
+//
+// Thread-safe: batches of a stream come and go on several threads.
+class StreamRetry {
+ public:
+  using Methods = grpc::experimental::InterceptorBatchMethods;
+  using Ops = grpc::internal::CallOpSetInterface;
+
+  enum class Until { kSent, kCommitted };
+
+  // Until(): what the stream may be tried again until. Keeps at most `limit`
+  // bytes of what it sends, and what `shared` has left. `waiting`: there is no
+  // attempt yet, but a placeholder.
+  StreamRetry(Call* call, Until until, uint64_t limit, ByteBudget* shared,
+              bool waiting);
+  StreamRetry(const StreamRetry&) = delete;
+  StreamRetry& operator=(const StreamRetry&) = delete;
+
+  // False: the batch is none of its business, and is to be started as usual.
+  bool Perform(Ops* ops);
+  // False: to be dealt with as usual.
+  bool OnDown(Methods* methods);
+  bool OnUp(Methods* methods, bool restarted);
+  static bool IsUp(Methods* methods);
+
+  // What the machine says is to be done next, and that it is to be cancelled.
+  // False: this stream is not tried again, see to it as usual.
+  bool Act(const call::Action& action);
+  bool OnCancelled();
+
+ private:
+  enum class Phase : uint8_t {
+    kWaiting,
+    kReplaying,
+    kRunning,
+    kAsking,
+    kJudging,
+    kEnded,
+  };
+  enum class Where : uint8_t {
+    kDown,     // Held on its way down.
+    kInCore,   // On its way up.
+    kUp,       // Held on its way up.
+    kPending,  // Held, to be started when what comes before has been sent.
+  };
+  // What of ours runs under a batch's tag.
+  enum class Errand : uint8_t {
+    kNone,
+    kReplay,     // Sends again what had been sent.
+    kHeaders,    // Asks whether there are response headers, as it has failed.
+    kStatus,     // Asks for the status.
+    kOwnHeaders  // Its own initial metadata, apart from its status.
+  };
+  struct Batch {
+    Ops* ops = nullptr;
+    Methods* methods = nullptr;
+    grpc_call* filled = nullptr;  // FillOps() holds a reference to it.
+    Where where = Where::kInCore;
+    Errand errand = Errand::kNone;
+    bool ok = false;       // Has come up, and succeeded.
+    bool start = false;    // Sends initial metadata.
+    bool send = false;     // Sends a message.
+    bool close = false;    // Half-closes.
+    bool headers = false;  // Receives initial metadata.
+    bool read = false;     // Receives a message.
+    bool restarted = false;
+    bool disarmed = false;  // Is not as the application made it.
+    bool owes_post_send = false;
+    bool owes_post_headers = false;
+    grpc::Status* status = nullptr;  // Receives the status.
+    Deserializer deserializer;       // Where gRPC forgets it.
+  };
+  using Batches = absl::InlinedVector<Batch, 4>;
+
+  // What is to be done once the lock is released. A batch in it keeps the call
+  // alive until it is dealt with; after the last one the call may be gone.
+  struct Step {
+    enum Kind : uint8_t { kLetDown, kLetUp, kRestart, kOwn } kind;
+    Batch batch;
+  };
+  using Steps = absl::InlinedVector<Step, 4>;
+  void Run(Steps* steps);
+
+  Batch* Find(const Ops* ops) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Erase(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // What has come up. True: Judge() is to be called.
+  bool CameUp(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool CameBack(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Settle(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Ask(Batch* batch, Errand errand, Steps* steps)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void StartAll(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Start(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Replay(Batch* vehicle, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MustReplay() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool CanReplay() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Batch* Vehicle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Rearm(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Disarm(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Nothing of this attempt will be tried again.
+  void Commit(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MaybeOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LetUp(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void Judge();
+  void NextAttempt(grpc_call* next);
+  void GiveUp();
+  void End(const grpc::Status* status);
+
+  // Constant.
+  Call* const call_;
+  const Until until_;
+
+  // No batch that starts now needs to be seen; and, if not special_, none is
+  // changed.
+  std::atomic<bool> over_{false};
+  std::atomic<bool> special_{false};
+
+  base::Mutex mu_;
+  Phase phase_ ABSL_GUARDED_BY(mu_);
+  bool used_ ABSL_GUARDED_BY(mu_) = false;       // Has seen a batch.
+  bool engaged_ ABSL_GUARDED_BY(mu_) = false;    // Someone looks for endpoints.
+  bool attempted_ ABSL_GUARDED_BY(mu_) = false;  // An attempt has begun.
+  bool committed_ ABSL_GUARDED_BY(mu_) = false;
+  bool full_ ABSL_GUARDED_BY(mu_) = false;    // More was sent than is kept.
+  bool failed_ ABSL_GUARDED_BY(mu_) = false;  // The attempt, as a batch tells.
+  bool asked_headers_ ABSL_GUARDED_BY(mu_) = false;  // In this attempt.
+  bool own_headers_ ABSL_GUARDED_BY(mu_) = false;    // By an errand.
+  bool own_headers_ok_ ABSL_GUARDED_BY(mu_) = false;
+  bool started_ ABSL_GUARDED_BY(mu_) = false;  // The application knows that
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;   // it has; so in a new attempt
+                                               // it's done again here.
+  int in_core_ ABSL_GUARDED_BY(mu_) = 0;       // With those on errands.
+  Batches batches_ ABSL_GUARDED_BY(mu_);
+  SendBuffer sent_ ABSL_GUARDED_BY(mu_);
+  size_t replayed_ ABSL_GUARDED_BY(mu_) = 0;
+  grpc::Status status_ ABSL_GUARDED_BY(mu_);  // That an errand brought.
+  bool has_status_ ABSL_GUARDED_BY(mu_) = false;
+
+  // The batches of errands; one of each at a time.
+  using ReplayOps =
+      grpc::internal::CallOpSet<grpc::internal::CallOpSendInitialMetadata,
+                                grpc::internal::CallOpSendMessage,
+                                grpc::internal::CallOpClientSendClose>;
+  using HeaderOps =
+      grpc::internal::CallOpSet<grpc::internal::CallOpRecvInitialMetadata>;
+  using StatusOps =
+      grpc::internal::CallOpSet<grpc::internal::CallOpClientRecvStatus>;
+  std::optional<ReplayOps> replay_ops_;
+  std::optional<HeaderOps> header_ops_;
+  std::optional<StatusOps> status_ops_;
+};
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_STREAM_RETRY_H_
