@@ -717,10 +717,12 @@ mesh::call::AttemptOutcome Call::Explain(const grpc::Status& status,
   if (idempotent_ && LooksDropped(status, debug)) {
     outcome.code = absl::StatusCode::kUnavailable;
   }
-  outcome.attempt_timed_out =
+  // However gRPC puts it: "received from peer" is in its own ones, too.
+  const bool out_of_time =
       status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
-      deadline < call_info_.deadline &&
       base::Clock::Real().Now() + kClockSlack >= deadline;
+  outcome.local |= out_of_time;
+  outcome.attempt_timed_out = out_of_time && deadline < call_info_.deadline;
   return outcome;
 }
 

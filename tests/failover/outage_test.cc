@@ -2,9 +2,12 @@
 
 #include <signal.h>
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -12,6 +15,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mesh/telemetry/observer.h"
 #include "tests/scenario/scenario.h"
 
 namespace mesh::test {
@@ -82,6 +86,37 @@ TEST_F(OutageTest, IdempotentCallsSurviveAServerThatStopsAnswering) {
 
   EXPECT_EQ(load.failed(), 0) << load.Failures();
   EXPECT_GT(Retries(*mesh), 0u) << "the stop has hit nothing";
+}
+
+// What a server that is stopped did not say must not count as its answer.
+TEST_F(OutageTest, ADeadlineThatPassesIsNoAnswerOfTheServer) {
+  struct Attempts final : telemetry::Observer {
+    void OnAttemptEnd(const telemetry::CallInfo&,
+                      const telemetry::AttemptEvent& event) override {
+      ++all;
+      local += event.local;
+    }
+    std::atomic<int> all{0};
+    std::atomic<int> local{0};
+  };
+  const auto attempts = std::make_shared<Attempts>();
+  Options options;
+  options.observers.push_back(attempts);
+  const std::unique_ptr<Mesh> mesh =
+      MakeMesh(OneService({addresses_[0]}), std::move(options));
+  const auto stub = StubOf(*mesh);
+  ASSERT_TRUE(CallUnary(*stub, Request()).ok());
+  servers_[0].Signal(SIGSTOP);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(100));
+  Reply reply;
+  const grpc::Status status = stub->Unary(&context, Request(), &reply);
+  servers_[0].Signal(SIGCONT);
+
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(attempts->all, 2);
+  EXPECT_EQ(attempts->local, 1);
 }
 
 TEST_F(OutageTest, CallsFailAtOnceWithTheReasonWhenAllServersAreDown) {
