@@ -3,8 +3,8 @@
 // processes, an open loop, a deadline of 1 s; README.md has how each figure is
 // made.
 //
-//   failover_bench [--json FILE] [--only=kill,stop,goaway,rolling,unannounced]
-//                  [--kills=N] [--repetitions=N]
+//   failover_bench [--json FILE] [--kills=N] [--repetitions=N]
+//                  [--only=calm,kill,stop,goaway,rolling,unannounced]
 
 #include <signal.h>
 #include <unistd.h>
@@ -108,7 +108,7 @@ class Server {
   void Start() {
     std::vector<std::string> argv = {
         test::ProgramDirectory() + "/../tests/support/test_server_main",
-        "--address=" + address_, "--journal=" + journal_};
+        "--address=" + address_, "--journal=" + journal_, "--no_raw_service"};
     argv.insert(argv.end(), flags_.begin(), flags_.end());
     // For a moment the port may be that of a client's connection.
     for (int i = 0; i < 20; ++i) {
@@ -235,6 +235,28 @@ void AddMetrics(const std::string& name, const LoadResult& result,
 // before it.
 std::string MetricOf(Arm arm, Arm main, const std::string& figure) {
   return arm == main ? figure : absl::StrCat(NameOf(arm), ".", figure);
+}
+
+// ---------------------------------------------------------------------------
+// Nothing
+
+// What the others are to be read against.
+void Calm(Report* report) {
+  Table table(Columns());
+  for (const Arm arm : {Arm::kMesh, Arm::kMeshHedged, Arm::kRoundRobin}) {
+    Servers servers;
+    const auto client =
+        MakeClient(arm, servers.directory(), servers.addresses(), nullptr);
+    const std::string what = absl::StrCat("calm ", NameOf(arm));
+    Progress(what);
+    const LoadResult result =
+        UnderLoad(what, kKillRate, /*once=*/false, *client,
+                  [] { absl::SleepFor(absl::Seconds(5)); });
+    table.Row(Row(arm, result));
+    AddMetrics(MetricOf(arm, Arm::kMesh, "calm"), result, report);
+  }
+  std::printf("Nothing is broken; %d calls/s\n\n%s\n",
+              static_cast<int>(kKillRate), table.Text().c_str());
 }
 
 // ---------------------------------------------------------------------------
@@ -512,8 +534,8 @@ void Unannounced(Report* report) {
 
 int Run(int argc, char** argv) {
   Report report(&argc, argv);
-  std::set<std::string> only = {"kill", "stop", "goaway", "rolling",
-                                "unannounced"};
+  std::set<std::string> only = {"calm",   "kill",    "stop",
+                                "goaway", "rolling", "unannounced"};
   int kills = 100, repetitions = 10;
   for (int i = 1; i < argc; ++i) {
     absl::string_view flag = argv[i];
@@ -529,6 +551,7 @@ int Run(int argc, char** argv) {
   }
   const absl::Time start = absl::Now();
   bool met = true;
+  if (only.count("calm") > 0) Calm(&report);
   if (only.count("kill") > 0) met = Kill(kills, &report) && met;
   if (only.count("stop") > 0) met = Stop(repetitions, &report) && met;
   if (only.count("goaway") > 0) met = Goaway(&report) && met;

@@ -421,7 +421,9 @@ absl::StatusOr<std::unique_ptr<TestServer>> TestServer::Start(Options options) {
     builder.AddChannelArgument(key, value);
   }
   builder.RegisterService(server->service_.get());
-  builder.RegisterCallbackGenericService(server->raw_service_.get());
+  if (options.raw_service) {
+    builder.RegisterCallbackGenericService(server->raw_service_.get());
+  }
   if (options.customize) options.customize(&builder);
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr && ports.empty()) {

@@ -27,7 +27,8 @@ constexpr char kUsage[] =
     "  [--arg=KEY=INTEGER]... gRPC server channel argument\n"
     "  [--tls_cert=FILE --tls_key=FILE] [--tls_client_ca=FILE]\n"
     "  [--grace_ms=N] calls may run on after SIGTERM (default 5000)\n"
-    "  [--journal=FILE] append the key of each execution\n";
+    "  [--journal=FILE] append the key of each execution\n"
+    "  [--no_raw_service] only TestService's own methods\n";
 
 bool ReadFile(const std::string& path, std::string* text) {
   std::ifstream file(path, std::ios::binary);
@@ -71,6 +72,8 @@ int main(int argc, char** argv) {
       if (!absl::SimpleAtoi(value, &grace_ms)) return Fail("bad flag " + flag);
     } else if (absl::StartsWith(flag, "--journal=")) {
       journal = value;
+    } else if (flag == "--no_raw_service") {
+      options.raw_service = false;
     } else {
       return Fail("unknown flag " + flag);
     }
