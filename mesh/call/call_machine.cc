@@ -308,9 +308,9 @@ void CallMachine::PickBelowCap(balancing::PickArgs args, Choice* choice,
     if (avoided.size() > static_cast<size_t>(tried + kMostCapped) ||
         std::find(avoided.begin() + tried, avoided.end(), result.endpoint) !=
             avoided.end()) {
-      unreachable_ = absl::ResourceExhaustedError(
-          absl::StrCat(info_->service, ": every endpoint has ", cap,
-                       " calls under way (caps.max_calls_per_endpoint)"));
+      unreachable_ = absl::ResourceExhaustedError(absl::StrCat(
+          info_->service, ": too many calls are under way on every endpoint: ",
+          "caps.max_calls_per_endpoint is ", cap));
       result = {PickResult::Kind::kDrop, nullptr, &unreachable_};
       return;
     }
