@@ -28,7 +28,7 @@ using ::testing::HasSubstr;
 class RecordedCallsTest : public ::testing::Test {
  protected:
   // A mesh of `count` servers and one address where nobody listens.
-  void Start(int count, v1::LoadBalancing::Policy policy) {
+  void Start(int count, v1::LoadBalancing::Policy policy, bool hedged = false) {
     v1::Config config;
     v1::Service& service = (*config.mutable_services())["test"];
     for (int i = 0; i < count; ++i) {
@@ -48,6 +48,12 @@ class RecordedCallsTest : public ::testing::Test {
     // that looked at it are taken as they were.
     service.mutable_outlier_ejection()->set_mode(v1::MODE_OFF);
     service.mutable_black_hole()->set_mode(v1::MODE_OFF);
+    if (hedged) {
+      v1::Hedging* const hedging = service.mutable_policy()->mutable_hedging();
+      hedging->set_mode(v1::MODE_ENFORCE);
+      hedging->mutable_delay()->set_nanos(8'000'000);
+      hedging->set_max_attempts(3);
+    }
     (*service.mutable_methods())["mesh.test.TestService/Once"].set_idempotent(
         false);
     recorder_ = std::make_shared<call::TraceRecorder>(
@@ -102,6 +108,9 @@ class RecordedCallsTest : public ::testing::Test {
         break;
       case 8:
         context.set_wait_for_ready(true);
+        break;
+      case 9:
+        what.set_sleep_ms(12);  // Above the delay of hedges.
         break;
       default:
         break;
@@ -159,6 +168,23 @@ TEST_F(RecordedCallsTest, AlsoOfManyThreads) {
   const absl::StatusOr<ReplayCount> count = Replay(recorder_->Text());
   ASSERT_TRUE(count.ok()) << count.status();
   EXPECT_EQ(count->calls, 400u);
+}
+
+TEST_F(RecordedCallsTest, AlsoHedgedOnes) {
+  Start(3, v1::LoadBalancing::LEAST_REQUEST, /*hedged=*/true);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 100; ++i) Call(t * 100 + i);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const std::string text = recorder_->Text();
+  EXPECT_THAT(text, HasSubstr("verdict=hedge"));
+  EXPECT_THAT(text, HasSubstr("given_up=1"));
+  const absl::StatusOr<ReplayCount> count = Replay(text);
+  ASSERT_TRUE(count.ok()) << count.status();
+  EXPECT_EQ(count->calls, 200u);
 }
 
 }  // namespace
