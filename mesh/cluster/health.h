@@ -90,6 +90,7 @@ struct HealthRecord {
   int64_t until = 0;                         // kEjected: its end.
   int64_t returned = 0;                      // When it was last ejected till.
   int ejections = 0;                         // That the next one is longer by.
+  double ejected_log = 0;  // kLatency: log2 of its latency when it was ejected.
 
   // Observed only: would be ejected until then, or suspect.
   int64_t observed_until = 0;

@@ -65,6 +65,8 @@ constexpr uint32_t kEnoughReporters = 5;
 // Among so many the median of the others is not that of all.
 constexpr size_t kFew = 32;
 constexpr double kReferenceWeight = 0.2;
+// Of so many answers is the mean that tells how slow the peers are now.
+constexpr double kRecentAnswers = 100;
 // A probe is slow that is so many standard deviations from its peers.
 constexpr double kSlowProbeDeviations = 2.5;
 
@@ -167,6 +169,8 @@ struct HealthMonitor::Verdict {
   enum class Kind : uint8_t { kSuccess, kFailure, kLocalFailure, kNothing };
   Kind kind = Kind::kNothing;
   bool unary = true;
+  bool telling = false;  // kNothing: left unanswered for longer than the peers
+                         // take, as a hedge's rival is.
   int64_t began = 0;
   int64_t latency = 0;
 };
@@ -245,10 +249,10 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
   } else if (verdict.kind == Kind::kSuccess && in_use) {
     CountAnswer(&seen, verdict.latency, now);
   } else {
-    // Left unanswered for longer than the peers take.
     const bool telling =
         (timed_out || result.given_up) && !result.never_sent &&
         verdict.latency >= telling_age_.load(std::memory_order_relaxed);
+    verdict.telling = telling;
     uint64_t ended = 1;
     if (telling && in_use) {
       ended |= uint64_t{std::min(LogOf(verdict.latency),
@@ -365,6 +369,14 @@ void HealthMonitor::JudgeProbing(LiveEndpoint* endpoint, const Verdict& verdict,
   if (verdict.began < record.since) return;
   switch (verdict.kind) {
     case Kind::kNothing:
+      // Another attempt was quicker, each time.
+      if (verdict.telling && ++record.slow >= 2) {
+        if (Eject(endpoint, HealthCause::kLatency, now, outbox)) {
+          record.ejected_log = LogOf(verdict.latency) / 256.0;
+          return;
+        }
+        record.slow = 0;
+      }
       break;
     case Kind::kSuccess: {
       // Who was silent may be slow now because all are: comparisons will tell.
@@ -378,17 +390,18 @@ void HealthMonitor::JudgeProbing(LiveEndpoint* endpoint, const Verdict& verdict,
       }
       if (!IsSilence(record.cause) && verdict.unary && reference_ > 0 &&
           ejection_.mode == Mode::kEnforce && ejection_.latency.enabled) {
-        const double usual = std::exp2(reference_);
+        const double reference = std::max(reference_, recent_log_);
+        const double usual = std::exp2(reference);
         slow = LogOf(verdict.latency) / 256.0 >
-                   reference_ +
-                       std::max(slow_from_,
-                                kSlowProbeDeviations * std::sqrt(variance_)) &&
+                   reference + std::max(slow_from_, kSlowProbeDeviations *
+                                                        std::sqrt(variance_)) &&
                static_cast<double>(verdict.latency) - usual >=
                    static_cast<double>(Nanos(ejection_.latency.min_difference));
       }
       if (slow) {
         if (++record.slow >= 2 &&
             Eject(endpoint, HealthCause::kLatency, now, outbox)) {
+          record.ejected_log = LogOf(verdict.latency) / 256.0;
           return;
         }
         break;
@@ -735,6 +748,9 @@ void HealthMonitor::Look(size_t index, LiveEndpoint* endpoint, int64_t now,
       if (ready) SendProbe(endpoint, now, outbox);
       break;
     case Health::kEjected:
+      if (now < record.until && PeersAreAsSlow(record, now)) {
+        record.until = record.returned = now;
+      }
       if (now >= record.until) {
         BeginProbing(endpoint, HealthCause::kEjectionOver, now, outbox);
       }
@@ -824,6 +840,10 @@ void HealthMonitor::TakeCounts(LiveEndpoint* endpoint) {
     record.timed += timed;
     record.log_latency += log_latency;
     answers_ += timed;
+    if (!IsOut(record.health)) {
+      look_timed_ += timed;
+      look_log_ += log_latency;
+    }
   }
 
   const uint32_t streams = seen.streams_ended.load(std::memory_order_relaxed);
@@ -899,6 +919,16 @@ void HealthMonitor::EndLook(int64_t now) {
   const bool panicked = panic_;
   panic_ = Panics();
   if (panic_ != panicked) SetDue(now);
+  if (look_timed_ > 0) {
+    const double mean = look_log_ / look_timed_;
+    recent_log_ =
+        recent_log_ == 0
+            ? mean
+            : recent_log_ + std::min(1.0, look_timed_ / kRecentAnswers) *
+                                (mean - recent_log_);
+    look_timed_ = 0;
+    look_log_ = 0;
+  }
   PrepareLatencies(now);
   PrepareSuccessRates();
 }
@@ -1029,14 +1059,27 @@ void HealthMonitor::CompareLatency(size_t place, LiveEndpoint* endpoint,
   // Slow still, and not only for a moment (a pause to collect garbage).
   if (beyond <= slow_from_ || record.slow_evidence < enough ||
       record.slow_attempts < static_cast<uint32_t>(options.request_volume) ||
-      now - record.slow_since < Nanos(ejection_.interval) / 4) {
+      now - record.slow_since < Nanos(ejection_.interval)) {
     return;
   }
   const double difference =
       std::exp2(record.slow_log / record.slow_attempts) -
       std::exp2(record.slow_reference / record.slow_attempts);
   if (difference < static_cast<double>(Nanos(options.min_difference))) return;
-  Eject(endpoint, HealthCause::kLatency, now, outbox);
+  const double ejected_log = record.slow_log / record.slow_attempts;
+  if (Eject(endpoint, HealthCause::kLatency, now, outbox)) {
+    record.ejected_log = ejected_log;
+  }
+}
+
+// Whether an endpoint that was ejected for its latency would be no worse than
+// the others by now: they have slowed since, perhaps because they carry its
+// load. Out of use it helps nobody then.
+bool HealthMonitor::PeersAreAsSlow(const HealthRecord& record,
+                                   int64_t now) const {
+  return record.cause == HealthCause::kLatency && recent_log_ > 0 &&
+         recent_log_ >= record.ejected_log - slow_from_ / 2 &&
+         now - record.since >= record.ejections * kSecond;
 }
 
 // ---- Success rate and failure percentage, as gRFC A50 has them ----

@@ -229,6 +229,8 @@ class HealthMonitor {
                       Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RefreshLatencies(int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   double ReferenceFor(size_t place) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool PeersAreAsSlow(const Record& record, int64_t now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   bool Eject(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
              int64_t now, Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -294,6 +296,11 @@ class HealthMonitor {
   int64_t latency_since_ ABSL_GUARDED_BY(mu_) = 0;
   double variance_ ABSL_GUARDED_BY(mu_);       // Of one attempt's log2.
   double reference_ ABSL_GUARDED_BY(mu_) = 0;  // Usual log2; 0: unknown.
+  // Mean log2 of the latest answers of endpoints in use; 0: unknown. And what
+  // the look that is under way adds to it.
+  double recent_log_ ABSL_GUARDED_BY(mu_) = 0;
+  uint32_t look_timed_ ABSL_GUARDED_BY(mu_) = 0;
+  double look_log_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t success_since_ ABSL_GUARDED_BY(mu_) = 0;
   double success_threshold_ ABSL_GUARDED_BY(mu_) = -1;
   bool failure_percentage_ ABSL_GUARDED_BY(mu_) = false;

@@ -825,6 +825,21 @@ TEST(HealthMonitorTest, ALatencyEjectionEndsOnlyWhenItsProbesAreFast) {
   EXPECT_TRUE(world.live[2]->available());
 }
 
+TEST(HealthMonitorTest, ALatencyEjectionEndsWhenThePeersAreAsSlow) {
+  World world(3);
+  for (auto& server : world.servers) server.latency = [] { return Ms(10); };
+  world.Load(100, world.now + absl::Seconds(60));
+  world.RunFor(absl::Seconds(5));
+  world.servers[2].latency = [] { return Ms(100); };
+  world.RunFor(absl::Seconds(3));
+  ASSERT_EQ(world.health(2), Health::kEjected);
+  for (int i : {0, 1}) {
+    world.servers[i].latency = [] { return Ms(100); };
+  }
+  world.RunFor(absl::Seconds(10));
+  EXPECT_TRUE(world.live[2]->available());
+}
+
 // ---- Silence ----
 
 TEST(HealthMonitorTest, AStoppedPeerLosesItsTrafficWithinTenthsOfASecond) {
