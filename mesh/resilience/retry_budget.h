@@ -11,10 +11,14 @@
 
 namespace mesh::resilience {
 
-// Bounds the retries of one service to a share of its calls plus a floor, so
-// that retries cannot multiply an outage. As Finagle's and Linkerd's retry
-// budget, with the credit computed when it is asked for: a call that is not
-// retried costs one addition.
+// Bounds the attempts of one service beyond the first of each call (retries,
+// hedges, and probes of silent endpoints, which are all called retries here) to
+// a share of its calls plus a floor, so that they cannot multiply an outage. As
+// Finagle's and Linkerd's retry budget, with the credit computed when it is
+// asked for: a call that is not retried costs one addition.
+//
+// With the shipped 0.05 of the calls and 5 a second, servers that answer
+// nothing see 1.083 times the traffic at 150 calls/s.
 //
 // A token bucket. A call puts in `ratio`, a second puts in `min_per_second`,
 // a retry takes out 1. It holds at most what comes in within a second at the

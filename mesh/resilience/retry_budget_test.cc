@@ -1,5 +1,6 @@
 #include "mesh/resilience/retry_budget.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -159,6 +160,34 @@ TEST(RetryBudgetTest, NeverGivesMoreThanItsShareInAnyWindow) {
             << samples[to].time;
       }
     }
+  }
+}
+
+// An outage in which each call would be tried again and again, as long as
+// anything is granted.
+TEST(RetryBudgetTest, TheShippedBudgetAmplifiesAnOutageByATenthAtMost) {
+  for (int rate : {150, 200, 300, 1000}) {
+    RetryBudget budget(config::RetryBudgetOptions(), kStart);
+    absl::Time now = kStart;
+    const absl::Duration step = absl::Seconds(1) / rate;
+    for (int i = 0; i < 10 * rate; ++i) {  // Good times.
+      budget.OnCall();
+      now += step;
+      budget.Balance(now);
+    }
+    int retries = 0, most_a_second = 0;
+    for (int second = 0; second < 10; ++second) {
+      const int before = retries;
+      for (int i = 0; i < rate; ++i) {
+        budget.OnCall();
+        retries += WithdrawAll(&budget, now);
+        now += step;
+      }
+      most_a_second = std::max(most_a_second, retries - before);
+    }
+    EXPECT_LE(retries, 0.1 * 10 * rate) << rate;
+    EXPECT_LE(most_a_second, 0.2 * rate) << rate;
+    EXPECT_GE(retries, 0.05 * 10 * rate) << rate;
   }
 }
 
