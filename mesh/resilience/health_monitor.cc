@@ -23,7 +23,7 @@ constexpr int64_t kSecond = 1000 * kMillisecond;
 // How often endpoints are looked at, if there are calls; and no endpoint more
 // often than this for each that there is.
 constexpr int64_t kTick = 25 * kMillisecond;
-constexpr int64_t kTickAnEndpoint = 10'000;
+constexpr int64_t kTickAnEndpoint = 100'000;
 // While there is nothing to compare.
 constexpr int64_t kIdleTick = 100 * kMillisecond;
 // A caller looks at so many endpoints: well under 100 us.
@@ -652,6 +652,8 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
                          absl::Time now, base::Random*) {
   if (!mu_.TryLock()) return;
   const int64_t at = absl::ToUnixNanos(now);
+  const int64_t period = std::max<int64_t>(
+      kTick, static_cast<int64_t>(endpoints.size()) * kTickAnEndpoint);
   if (at < next_tick_.load(std::memory_order_relaxed)) {
     mu_.Unlock();
     return;  // Another thread has just been here.
@@ -665,7 +667,7 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
     if (cursor_ == 0) {
       // Whoever has not looked for long has perhaps not run, and others wait
       // for what is answered already: the next look is believed.
-      const bool late = at - look_began_ > 4 * kTick && look_began_ != 0;
+      const bool late = at - look_began_ > 4 * period && look_began_ != 0;
       stalled_ = late && !stalled_;
       look_began_ = at;
       counting_ = {};
@@ -714,11 +716,7 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
   }
   int64_t next = at;
   if (done) {
-    next +=
-        stalled_ || total_ >= 2
-            ? std::max<int64_t>(kTick, static_cast<int64_t>(endpoints.size()) *
-                                           kTickAnEndpoint)
-            : kIdleTick;
+    next += stalled_ || total_ >= 2 ? period : kIdleTick;
     if (!enabled_.load(std::memory_order_relaxed)) next = kNever;
   }
   SetDue(std::min(next, next_tick_.load(std::memory_order_relaxed)));
