@@ -510,6 +510,27 @@ TEST(SimulationTest, AnEjectionDoesNotDrownTheOthers) {
   }
 }
 
+TEST(SimulationTest, AdaptiveConcurrencyKeepsAServerAtWorkUnderTwiceItsLoad) {
+  Cluster cluster;
+  Server server;
+  server.address = "a";
+  server.latency = Distribution::Constant(20 * kMs);
+  server.slots = 8;  // 400 calls a second.
+  server.drops_abandoned = false;
+  cluster.servers = {server};
+  cluster.loads = {Load::Open("/shop.Cart/Get", 800)};
+  cluster.loads[0].deadline = 200 * kMs;
+  config::ServiceOptions service = Idempotent();
+  const Result without = RunOk(service, cluster, For(absl::Seconds(30)));
+  service.guards.adaptive_concurrency.mode = config::Mode::kEnforce;
+  const Result with = RunOk(service, cluster, For(absl::Seconds(30)));
+  EXPECT_LT(without.ok(), 0.2 * 400 * 30) << "it works for nobody";
+  EXPECT_GT(with.ok(), 0.9 * 400 * 30);
+  const auto guard = static_cast<size_t>(config::Guard::kAdaptiveConcurrency);
+  EXPECT_GT(without.refusals[guard].observed, 0u);
+  EXPECT_GT(with.refusals[guard].enforced, 5'000u);
+}
+
 // A front that calls a middle that calls a leaf: one server each.
 Cluster Chain() {
   Cluster cluster;
@@ -729,6 +750,13 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   EXPECT_GT(transparent, calls / 200);
   EXPECT_GT(waited, calls / 500);
   EXPECT_GT(hedges, calls / 100);
+  EXPECT_GT(ejections, seeds.last);
+  EXPECT_GT(suspicions, seeds.last / 10);
+  EXPECT_GT(probes, seeds.last / 10);
+  for (int guard = 0; guard < config::kGuards; ++guard) {
+    EXPECT_GT(refused[guard], 0u)
+        << config::NameOf(static_cast<config::Guard>(guard));
+  }
 }
 
 // With the shipped budget, and servers that can do at least 1.2 times the load,
