@@ -232,6 +232,9 @@ grpc_call* Call::Begin() {
   plan.observer = service_->observer();
   plan.health = service_->health();
   plan.admission = service_->admission();
+  if (snapshot_->options != nullptr) {
+    plan.caps = &snapshot_->options->guards.caps;
+  }
   idempotent_ = policy.idempotent.value_or(method_ != nullptr &&
                                            method_->idempotent.value_or(false));
   plan.idempotent = idempotent_;

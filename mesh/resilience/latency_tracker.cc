@@ -38,8 +38,21 @@ bool LatencyTracker::Begin(Part* part, int64_t period) {
   for (std::atomic<uint32_t>& count : part->counts) {
     count.store(0, std::memory_order_relaxed);
   }
+  part->low.store(kBuckets, std::memory_order_relaxed);
+  part->high.store(0, std::memory_order_relaxed);
   part->period.store(period, std::memory_order_release);
   return true;
+}
+
+void LatencyTracker::Widen(Part* part, int bucket) {
+  int low = part->low.load(std::memory_order_relaxed);
+  while (bucket < low && !part->low.compare_exchange_weak(
+                             low, bucket, std::memory_order_relaxed)) {
+  }
+  int high = part->high.load(std::memory_order_relaxed);
+  while (bucket >= high && !part->high.compare_exchange_weak(
+                               high, bucket + 1, std::memory_order_relaxed)) {
+  }
 }
 
 void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
@@ -52,6 +65,10 @@ void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
     return;
   }
   const int bucket = BucketOf(absl::ToInt64Nanoseconds(latency));
+  if (ABSL_PREDICT_FALSE(bucket < part.low.load(std::memory_order_relaxed) ||
+                         bucket >= part.high.load(std::memory_order_relaxed))) {
+    Widen(&part, bucket);
+  }
   part.counts[bucket].fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -80,16 +97,25 @@ absl::Duration LatencyTracker::Quantile(double q, absl::Time now) {
 }
 
 absl::Duration LatencyTracker::Compute(double q, int64_t period) const {
-  std::array<uint64_t, kBuckets> counts = {};
-  uint64_t total = 0;
+  std::array<const Part*, kParts> parts;
+  int count_of_parts = 0;
+  int low = kBuckets;
+  int high = 0;
   for (const Part& part : parts_) {
     const int64_t of = part.period.load(std::memory_order_acquire);
     if (of < 0 || of <= period - kParts) continue;
-    for (int i = 0; i < kBuckets; ++i) {
-      const uint64_t count = part.counts[i].load(std::memory_order_relaxed);
-      counts[i] += count;
-      total += count;
+    parts[count_of_parts++] = &part;
+    low = std::min(low, part.low.load(std::memory_order_relaxed));
+    high = std::max(high, part.high.load(std::memory_order_relaxed));
+  }
+  std::array<uint64_t, kBuckets> counts;  // Of `low` to `high`.
+  uint64_t total = 0;
+  for (int i = low; i < high; ++i) {
+    counts[i] = 0;
+    for (int k = 0; k < count_of_parts; ++k) {
+      counts[i] += parts[k]->counts[i].load(std::memory_order_relaxed);
     }
+    total += counts[i];
   }
   if (total < kMinSamples) return absl::InfiniteDuration();
   // Rank of the one that is looked for, from 1. A q that is not a number asks
@@ -97,7 +123,7 @@ absl::Duration LatencyTracker::Compute(double q, int64_t period) const {
   const auto most = static_cast<double>(total);
   const double rank = q > 0 ? std::clamp(std::ceil(q * most), 1.0, most) : 1;
   double before = 0;
-  for (int i = 0; i < kBuckets; ++i) {
+  for (int i = low; i < high; ++i) {
     const auto count = static_cast<double>(counts[i]);
     if (before + count >= rank) {
       const double low = LowerEnd(i);

@@ -40,6 +40,10 @@ class LatencyTracker {
   struct Part {
     // What time it is of: nanoseconds >> kPartBits.
     std::atomic<int64_t> period{-1};
+    // Buckets below and from here on are empty. Latencies are alike, so few of
+    // all are looked at.
+    std::atomic<int> low{kBuckets};
+    std::atomic<int> high{0};
     std::array<std::atomic<uint32_t>, kBuckets> counts = {};
   };
 
@@ -48,6 +52,8 @@ class LatencyTracker {
   // Makes `part` that of `period`. False: another thread is at it, or its time
   // has come and gone.
   static bool Begin(Part* part, int64_t period);
+  // Makes `part` say that `bucket` is not empty.
+  static void Widen(Part* part, int bucket);
   absl::Duration Compute(double q, int64_t period) const;
 
   std::array<Part, kParts> parts_;
