@@ -274,7 +274,7 @@ TEST(ConcurrencyLimitTest, HoldsForServicesOfManyKinds) {
       scene.load = load;
       // Else it may take a minute to work off what is admitted first.
       scene.options.initial_limit = 4 * kind.slots;
-      scene.warm_up = 10 + 100 * kind.service_ms / 1000;
+      scene.warm_up = (kind.service_ms < 10 ? 3 : 10) + kind.service_ms / 10;
       scene.seconds = 2 * scene.warm_up;
       const Result result = Simulate(scene);
       SCOPED_TRACE(::testing::Message()
@@ -287,12 +287,13 @@ TEST(ConcurrencyLimitTest, HoldsForServicesOfManyKinds) {
 }
 
 TEST(ConcurrencyLimitTest, NoiseDoesNotShakeIt) {
-  for (uint64_t seed = 1; seed <= 3; ++seed) {
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
     for (int slots : {8, 30}) {
-      for (double load : {1.4, 2.0, 10.0}) {
+      for (double load : {1.4, 3.0}) {
         Scene scene;
         scene.seed = seed;
         scene.exponential = true;
+        scene.seconds = 25;
         scene.slots = slots;
         scene.load = load;
         const Result result = Simulate(scene);
@@ -308,9 +309,10 @@ TEST(ConcurrencyLimitTest, NoiseDoesNotShakeIt) {
 }
 
 TEST(ConcurrencyLimitTest, ManyClientsShareTheService) {
-  for (uint64_t seed = 1; seed <= 3; ++seed) {
-    for (int clients : {2, 4, 8}) {
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
+    for (int clients : {2, 8}) {
       Scene scene;
+      scene.seconds = 25;
       scene.seed = seed;
       scene.slots = 32;
       scene.clients = clients;
