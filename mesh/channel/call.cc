@@ -31,6 +31,7 @@ using mesh::call::Action;
 
 constexpr char kPreviousAttempts[] = "grpc-previous-rpc-attempts";
 constexpr char kPushback[] = "grpc-retry-pushback-ms";
+constexpr char kDraining[] = "mesh-draining";  // mesh/server/server.h
 constexpr char kFaultAbort[] = "mesh-fault-abort";
 constexpr char kFaultDelay[] = "mesh-fault-delay-ms";
 
@@ -600,6 +601,7 @@ void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
 // A stream that can't be tried again has its status: learns from it.
 void Call::EndStream(const grpc::Status& status) {
   if (machine_->finished()) return;
+  HeedTrailers();
   mesh::call::AttemptOutcome outcome = Outcome(status);
   outcome.committed = true;
   machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
@@ -686,9 +688,20 @@ void Call::Judge() {
         *batches_[batch_count_ - 1].held->GetRecvStatus());
   }
   if (machine_->finished()) return Deliver();
+  HeedTrailers();
   Methods* const last = batches_[batch_count_ - 1].held;
   Act(machine_->OnAttemptDone(machine_->attempts(),
                               Outcome(*last->GetRecvStatus()), Now()));
+}
+
+// What a server says of itself, with the answer to any call.
+void Call::HeedTrailers() {
+  auto& trailers = Access::TrailingMetadata(context_);
+  if (ABSL_PREDICT_TRUE(trailers.arr()->count == 0)) return;
+  if (trailers.map()->count(kDraining) == 0) return;
+  cluster::LiveEndpoint* const endpoint = machine_->endpoint();
+  if (endpoint == nullptr) return;
+  service_->health()->OnDraining(endpoint, base::Clock::Real().Now());
 }
 
 mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {

@@ -111,6 +111,7 @@ class Call final : public grpc::experimental::Interceptor,
   mesh::call::Moment Now();
   void Inherit(absl::Time now);
   void TakeFaults(mesh::call::CallPlan* plan);
+  void HeedTrailers();
   grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
   grpc_call* NewFailedCall(const absl::Status& status);
   grpc_call* NewCallOn(grpc_channel* channel, grpc_call* parent,

@@ -583,6 +583,7 @@ void StreamRetry::Judge() {
     }
     can_replay = CanReplay();
   }
+  call_->HeedTrailers();
   mesh::call::AttemptOutcome outcome = call_->Outcome(status);
   outcome.committed = !can_replay;
   const Action action = call_->machine_->OnAttemptDone(

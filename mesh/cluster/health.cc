@@ -44,6 +44,8 @@ absl::string_view NameOf(HealthCause cause) {
       return "new_connection";
     case HealthCause::kRamped:
       return "ramped";
+    case HealthCause::kDraining:
+      return "draining";
   }
   return "unknown";
 }

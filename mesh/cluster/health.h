@@ -35,8 +35,9 @@ enum class HealthCause : uint8_t {
   kProbeFailed,    // -> kEjected or kSuspect
   kNewConnection,  // -> kRamping
   kRamped,         // -> kHealthy
+  kDraining,       // -> kEjected: it said so itself.
 };
-inline constexpr int kHealthCauses = 12;
+inline constexpr int kHealthCauses = 13;
 // As in metrics: "consecutive_failures".
 absl::string_view NameOf(HealthCause cause);
 

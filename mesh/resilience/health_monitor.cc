@@ -70,6 +70,10 @@ constexpr double kRecentAnswers = 100;
 // A probe is slow that is so many standard deviations from its peers.
 constexpr double kSlowProbeDeviations = 2.5;
 
+// A server that has said that it is draining and is still connected after so
+// long is tried again.
+constexpr int64_t kDrainingFor = 10 * kSecond;
+
 // Failures in a row that end a ramp.
 constexpr uint32_t kMostWhileRamping = 3;
 
@@ -92,6 +96,13 @@ bool IsOut(Health health) {
 }
 
 bool IsSilence(HealthCause cause) { return cause == HealthCause::kSilence; }
+
+// It is of a connection, or what is behind it, and goes with it.
+bool EndsWithConnection(HealthCause cause) {
+  return cause == HealthCause::kSilence ||
+         cause == HealthCause::kConsecutiveLocalFailures ||
+         cause == HealthCause::kDraining;
+}
 
 // Counts against max_ejection_percent.
 bool CountsAsEjected(const HealthRecord& record) {
@@ -406,10 +417,7 @@ void HealthMonitor::JudgeProbing(LiveEndpoint* endpoint, const Verdict& verdict,
         }
         break;
       }
-      const bool at_once =
-          IsSilence(record.cause) ||
-          record.cause == HealthCause::kConsecutiveLocalFailures;
-      if (++record.good >= (at_once ? 1 : 2)) {
+      if (++record.good >= (EndsWithConnection(record.cause) ? 1 : 2)) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, outbox);
       }
       break;
@@ -456,6 +464,25 @@ void HealthMonitor::OnProbeDone(LiveEndpoint* endpoint, bool answered,
   endpoint->Release();
 }
 
+// Not bounded by max_ejection_percent, as it is the server's own word: panic is
+// bound enough when all of them say so.
+void HealthMonitor::OnDraining(LiveEndpoint* endpoint, absl::Time now) {
+  const int64_t at = absl::ToUnixNanos(now);
+  Outbox outbox(host_);
+  {
+    base::MutexLock lock(&mu_);
+    HealthRecord& record = endpoint->health_record();
+    if (ejection_.mode != Mode::kEnforce || total_ < 2 ||
+        record.health == Health::kEjected) {
+      return;
+    }
+    record.until = at + kDrainingFor;
+    record.cause = HealthCause::kDraining;
+    Change(endpoint, Health::kEjected, HealthCause::kDraining, at, &outbox);
+  }
+  outbox.Send();
+}
+
 void HealthMonitor::OnConnected(LiveEndpoint* endpoint, absl::Time now) {
   const int64_t at = absl::ToUnixNanos(now);
   EndpointObservations& seen = endpoint->observations();
@@ -464,8 +491,7 @@ void HealthMonitor::OnConnected(LiveEndpoint* endpoint, absl::Time now) {
   {
     base::MutexLock lock(&mu_);
     HealthRecord& record = endpoint->health_record();
-    const bool local = IsSilence(record.cause) ||
-                       record.cause == HealthCause::kConsecutiveLocalFailures;
+    const bool local = EndsWithConnection(record.cause);
     switch (record.health) {
       case Health::kSuspect:
         BeginRamp(endpoint, HealthCause::kNewConnection, at, &outbox);

@@ -59,7 +59,9 @@ struct HealthChange {
 //   kHealthy -- failures, latency --> kEjected -- its time is over --> kProbing
 //   kProbing -- real calls go well --> kRamping -- ramp --> kHealthy
 //   kProbing, kRamping -- they fail, or are slow --> kEjected, for longer
-//   kSuspect, kEjected for local failures -- new connection --> kRamping
+//   kHealthy -- it says that it is draining --> kEjected
+//   kSuspect, kEjected for local failures or draining -- new connection -->
+//       kRamping
 //
 // Acts on picks through the share of each endpoint only. While fewer endpoints
 // than panic_threshold_percent are in use in every priority, all have a full
@@ -137,6 +139,9 @@ class HealthMonitor {
   // endpoint may be gone when this returns.
   void OnProbeDone(cluster::LiveEndpoint* endpoint, bool answered,
                    absl::Time now);
+  // The server behind it says that it is about to shut down. It is ejected, and
+  // comes back with a new connection.
+  void OnDraining(cluster::LiveEndpoint* endpoint, absl::Time now);
   // The endpoint has a new connection.
   void OnConnected(cluster::LiveEndpoint* endpoint, absl::Time now);
 

@@ -609,6 +609,49 @@ TEST(HealthMonitorTest, ANewConnectionEndsAnEjectionForLocalFailuresOnly) {
 
 // ---- What attracts traffic by failing fast ----
 
+TEST(HealthMonitorTest, WhoSaysThatItIsDrainingIsLeftUntilItsNextConnection) {
+  World world(3);
+  world.Warm();
+  world.monitor.OnDraining(world.live[1].get(), world.now);
+  EXPECT_EQ(world.health(1), Health::kEjected);
+  EXPECT_EQ(world.live[1]->share(), 0u);
+  EXPECT_EQ(world.changes.back().cause, HealthCause::kDraining);
+
+  // Its answers to what was under way say so, too.
+  const size_t changes = world.changes.size();
+  world.monitor.OnDraining(world.live[1].get(), world.now);
+  world.Pass(Ms(1000));
+  EXPECT_EQ(world.changes.size(), changes);
+
+  world.monitor.OnConnected(world.live[1].get(), world.now);
+  EXPECT_EQ(world.health(1), Health::kRamping);
+  world.Pass(Ms(1100));
+  EXPECT_EQ(world.health(1), Health::kHealthy);
+}
+
+TEST(HealthMonitorTest, WhoIsDrainingForLongIsTriedWithOneCall) {
+  World world(3);
+  world.Warm();
+  world.monitor.OnDraining(world.live[1].get(), world.now);
+  world.Pass(absl::Seconds(9));
+  EXPECT_EQ(world.health(1), Health::kEjected);
+  world.Pass(absl::Seconds(2));
+  EXPECT_EQ(world.health(1), Health::kProbing);
+  // It still is.
+  world.monitor.OnDraining(world.live[1].get(), world.now);
+  EXPECT_EQ(world.health(1), Health::kEjected);
+}
+
+TEST(HealthMonitorTest, WhenAllAreDrainingAllAreUsed) {
+  World world(3);
+  world.Warm();
+  for (const auto& endpoint : world.live) {
+    world.monitor.OnDraining(endpoint.get(), world.now);
+  }
+  world.Pass(Ms(100));
+  for (const auto& endpoint : world.live) EXPECT_EQ(endpoint->share(), 255u);
+}
+
 TEST(HealthMonitorTest, FailuresInARowBelowTheThresholdTakeAwayTraffic) {
   World world(4);
   world.Warm();

@@ -1,7 +1,9 @@
 #include "mesh/server/server.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -24,6 +26,7 @@ using Creators =
 
 constexpr char kPreviousAttempts[] = "grpc-previous-rpc-attempts";
 constexpr char kPushback[] = "grpc-retry-pushback-ms";
+constexpr char kDraining[] = "mesh-draining";
 
 // A builder's interceptors can only be replaced as a whole, and an application
 // may do so after Attach(). An explicit instantiation may name a private member
@@ -35,10 +38,22 @@ struct ExposeCreators {
 };
 template struct ExposeCreators<&grpc::ServerBuilder::interceptor_creators_>;
 
+class AttachmentImpl final : public Attachment {
+ public:
+  void AnnounceShutdown() override {
+    draining_.store(true, std::memory_order_relaxed);
+  }
+  bool draining() const { return draining_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> draining_{false};
+};
+
 // One for each call. Lives as long as gRPC's own state of the call.
 class CallKeeper final : public Interceptor {
  public:
-  explicit CallKeeper(ServerRpcInfo* info) : info_(info) {}
+  CallKeeper(const AttachmentImpl* attachment, ServerRpcInfo* info)
+      : attachment_(*attachment), info_(info) {}
   ~CallKeeper() override {
     if (call_ != nullptr) RemoveIncoming(call_);
   }
@@ -66,6 +81,10 @@ class CallKeeper final : public Interceptor {
   }
 
   void BeforeStatus(InterceptorBatchMethods* methods) {
+    if (attachment_.draining()) {
+      auto* trailers = methods->GetSendTrailingMetadata();
+      if (trailers != nullptr) trailers->emplace(kDraining, "1");
+    }
     if (!served_.retried_in_vain.load(std::memory_order_relaxed) ||
         methods->GetSendStatus().ok()) {
       return;
@@ -75,6 +94,7 @@ class CallKeeper final : public Interceptor {
     trailers->emplace(kPushback, "-1");
   }
 
+  const AttachmentImpl& attachment_;  // The factory's, and so the server's.
   ServerRpcInfo* const info_;
   grpc_call* call_ = nullptr;  // Once it is kept.
   ServedCall served_;
@@ -82,9 +102,14 @@ class CallKeeper final : public Interceptor {
 
 class CallKeeperFactory final : public ServerInterceptorFactoryInterface {
  public:
+  explicit CallKeeperFactory(std::shared_ptr<const AttachmentImpl> attachment)
+      : attachment_(std::move(attachment)) {}
   Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
-    return new CallKeeper(info);
+    return new CallKeeper(attachment_.get(), info);
   }
+
+ private:
+  const std::shared_ptr<const AttachmentImpl> attachment_;
 };
 
 // Comes last when the server is built, whatever the application gave the
@@ -92,32 +117,41 @@ class CallKeeperFactory final : public ServerInterceptorFactoryInterface {
 // status as it leaves.
 class Plugin final : public grpc::ServerBuilderPlugin {
  public:
+  explicit Plugin(std::shared_ptr<const AttachmentImpl> attachment)
+      : attachment_(std::move(attachment)) {}
   std::string name() override { return "mesh"; }
   void UpdateServerBuilder(grpc::ServerBuilder* builder) override {
     (builder->*CreatorsMember())
-        .push_back(std::make_unique<CallKeeperFactory>());
+        .push_back(std::make_unique<CallKeeperFactory>(attachment_));
   }
   void InitServer(grpc::ServerInitializer*) override {}
   void Finish(grpc::ServerInitializer*) override {}
   void ChangeArguments(const std::string&, void*) override {}
+
+ private:
+  const std::shared_ptr<const AttachmentImpl> attachment_;
 };
 
 class Option final : public grpc::ServerBuilderOption {
  public:
+  explicit Option(std::shared_ptr<const AttachmentImpl> attachment)
+      : attachment_(std::move(attachment)) {}
   void UpdateArguments(grpc::ChannelArguments*) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>*
                          plugins) override {
-    for (const auto& plugin : *plugins) {
-      if (plugin->name() == "mesh") return;
-    }
-    plugins->push_back(std::make_unique<Plugin>());
+    plugins->push_back(std::make_unique<Plugin>(attachment_));
   }
+
+ private:
+  const std::shared_ptr<const AttachmentImpl> attachment_;
 };
 
 }  // namespace
 
-void Attach(grpc::ServerBuilder* builder) {
-  builder->SetOption(std::make_unique<Option>());
+std::shared_ptr<Attachment> Attach(grpc::ServerBuilder* builder) {
+  auto attachment = std::make_shared<AttachmentImpl>();
+  builder->SetOption(std::make_unique<Option>(attachment));
+  return attachment;
 }
 
 }  // namespace mesh::server

@@ -1,12 +1,28 @@
 #ifndef MESH_SERVER_SERVER_H_
 #define MESH_SERVER_SERVER_H_
 
+#include <memory>
+
 #include "grpcpp/server_builder.h"
 
 // What a process that serves calls adds, so that the calls that it makes for
 // them through mesh know what they are part of. See docs/server.md.
 
 namespace mesh::server {
+
+// A server that Attach() was called for.
+class Attachment {
+ public:
+  virtual ~Attachment() = default;
+
+  // The server is about to shut down: from now on the answer to every call has
+  // the trailer `mesh-draining: 1`, and mesh clients that see it leave for
+  // other endpoints, until they have a new connection to this one. So no call
+  // reaches the server between its grpc::Server::Shutdown() and the client's
+  // learning of that, which gRPC ends with CANCELLED. Announce it, go on
+  // serving for some time (a second is much), and shut down. Thread-safe.
+  virtual void AnnounceShutdown() = 0;
+};
 
 // Makes the server that `builder` is to build hand on what calls come with. Of
 // calls that its handlers make on mesh channels, with a context from
@@ -23,9 +39,10 @@ namespace mesh::server {
 //
 // Works for every kind of call and every API (sync, completion queue, callback,
 // generic). Interceptors that the application gives the builder, before or
-// after, stay, outside of this one. Call it once, before BuildAndStart(); again
-// it does nothing more.
-void Attach(grpc::ServerBuilder* builder);
+// after, stay, outside of this one. Call it once, before BuildAndStart().
+//
+// What it returns is only for AnnounceShutdown(): it need not be kept.
+std::shared_ptr<Attachment> Attach(grpc::ServerBuilder* builder);
 
 }  // namespace mesh::server
 

@@ -43,7 +43,7 @@ class Server {
   using Customize = std::function<void(grpc::ServerBuilder*)>;
 
   explicit Server(Api api, Script script = {},
-                  const Customize& customize = Attach)
+                  const Customize& customize = nullptr)
       : script_(std::move(script)),
         sync_(this),
         callback_(this),
@@ -72,7 +72,11 @@ class Server {
     if (api == Api::kQueue || api == Api::kGenericQueue) {
       cq_ = builder.AddCompletionQueue();
     }
-    customize(&builder);
+    if (customize != nullptr) {
+      customize(&builder);
+    } else {
+      attachment_ = Attach(&builder);
+    }
     server_ = builder.BuildAndStart();
     if (api == Api::kQueue) {
       NextUnary();
@@ -103,7 +107,7 @@ class Server {
     base::MutexLock lock(&mu_);
   }
 
-  TestService::Stub& stub() { return *stub_; }
+  Attachment& attachment() { return *attachment_; }
   std::optional<IncomingCall> seen() {
     base::MutexLock lock(&mu_);
     return seen_;
@@ -315,6 +319,7 @@ class Server {
   }
 
   const Script script_;
+  std::shared_ptr<Attachment> attachment_;
   Sync sync_;
   Callback callback_;
   TestService::AsyncService queue_;
@@ -445,6 +450,17 @@ TEST_P(EveryApi, TheHandlersOwnPushbackStays) {
   EXPECT_EQ(server.Call(kind(), &context).error_code(),
             grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(Pushbacks(context), std::vector<std::string>{"250"});
+}
+
+TEST_P(EveryApi, AServerThatWillShutDownSaysSoWithEachAnswer) {
+  Server server(api());
+  for (const bool announced : {false, true}) {
+    if (announced) server.attachment().AnnounceShutdown();
+    grpc::ClientContext context;
+    server.Call(kind(), &context);
+    EXPECT_EQ(context.GetServerTrailingMetadata().count("mesh-draining"),
+              announced ? 1u : 0u);
+  }
 }
 
 TEST(AttachTest, WithoutItNothingIsKept) {

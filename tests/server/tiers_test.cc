@@ -205,6 +205,54 @@ TEST_F(TiersTest, TheLeafSeesTheFrontsDeadline) {
   EXPECT_LE(reply.seen().deadline_ms(), 20500);
 }
 
+// Calls that may not be tried again, on servers of which one shuts down after
+// it has said so, again and again.
+TEST(AnnounceShutdownTest, NoCallIsLostThoughNoneMayBeRetried) {
+  constexpr int kServers = 3;
+  std::vector<std::unique_ptr<TestServer>> servers(kServers);
+  std::vector<std::shared_ptr<server::Attachment>> attachments(kServers);
+  std::vector<std::string> addresses;
+  const auto start = [&](int i, const std::string& address) {
+    TestServer::Options options;
+    options.addresses = {address};
+    options.customize = [&, i](grpc::ServerBuilder* builder) {
+      attachments[i] = server::Attach(builder);
+    };
+    auto server = TestServer::Start(std::move(options));
+    if (!server.ok()) return false;
+    servers[i] = *std::move(server);
+    return true;
+  };
+  for (int i = 0; i < kServers; ++i) {
+    ASSERT_TRUE(start(i, "127.0.0.1:0"));
+    addresses.push_back(servers[i]->address());
+  }
+  const auto mesh = MakeMesh(OneService(addresses));
+  const auto stub = StubOf(*mesh);
+  Load load(400, 8, [&](int64_t) {
+    Request request;
+    request.mutable_directives()->set_key("k");
+    request.mutable_directives()->set_sleep_ms(2);
+    return CallOnce(*stub, request);
+  });
+  const auto executed = [&](int i) {
+    return servers[i]->executions().Count("k").executions();
+  };
+  for (int round = 0; round < 2 * kServers; ++round) {
+    const int i = round % kServers;
+    ASSERT_TRUE(WaitUntil([&] { return executed(i) > 20; })) << "in use";
+    attachments[i]->AnnounceShutdown();
+    absl::SleepFor(absl::Milliseconds(500));
+    const int64_t before = executed(i);
+    absl::SleepFor(absl::Milliseconds(200));
+    EXPECT_EQ(executed(i), before) << "all have left it";
+    servers[i]->Shutdown(absl::Seconds(5));
+    ASSERT_TRUE(WaitUntil([&] { return start(i, addresses[i]); }));
+  }
+  load.Stop();
+  EXPECT_EQ(load.failed(), 0) << load.Failures();
+}
+
 // In one process, so that sanitizers see all of it.
 TEST(TiersInOneProcessTest, ManyCallsAtOnceEndOnceEach) {
   std::vector<std::unique_ptr<TestServer>> leaves;
