@@ -88,7 +88,7 @@ class LeastRequestPicker final : public Picker {
   PickResult Pick(const PickArgs& args) const override {
     if (ABSL_PREDICT_FALSE(!args.tried.empty() ||
                            args.elsewhere_than != nullptr)) {
-      return PickCarefully(args);
+      return PickCarefully(args, nullptr);
     }
     LiveEndpoint* chosen;
     if (ABSL_PREDICT_TRUE(tier_.size() >= 2)) {
@@ -96,13 +96,10 @@ class LeastRequestPicker final : public Picker {
     } else if (args.trace == nullptr) {
       chosen = tier_.endpoint(0);
     } else {
-      return PickCarefully(args);
+      return PickCarefully(args, nullptr);
     }
     if (ABSL_PREDICT_FALSE(!chosen->available() || !chosen->Acquire())) {
-      if (args.trace != nullptr && chosen->readiness() == Readiness::kReady) {
-        args.trace->by_health = true;
-      }
-      return PickCarefully(args);
+      return PickInstead(chosen, args);
     }
     return Use(chosen);
   }
@@ -129,18 +126,30 @@ class LeastRequestPicker final : public Picker {
                : a;
   }
 
-  // Passes over endpoints that the call has tried, that cannot be used, or that
-  // are to have less than their share: two others if a few draws find them,
-  // otherwise the best of all.
-  ABSL_ATTRIBUTE_NOINLINE PickResult PickCarefully(const PickArgs& args) const {
+  // What was chosen cannot be used, or is to have less than its share: it is
+  // used after all, or another is.
+  ABSL_ATTRIBUTE_NOINLINE PickResult PickInstead(LiveEndpoint* chosen,
+                                                 const PickArgs& args) const {
+    if (chosen->readiness() == Readiness::kReady) {
+      if (args.trace != nullptr) args.trace->by_health = true;
+      if (tier_.Accepts(args, chosen) && chosen->Acquire()) return Use(chosen);
+    }
+    return PickCarefully(args, chosen);
+  }
+
+  // Passes over `passed`, endpoints that the call has tried, that cannot be
+  // used, or that are to have less than their share: two others if a few draws
+  // find them, otherwise the best of all.
+  ABSL_ATTRIBUTE_NOINLINE PickResult
+  PickCarefully(const PickArgs& args, const LiveEndpoint* passed) const {
     uint32_t found[2];
     int count = 0;
     bool passed_over = false;
     for (int i = 0; i < kMaxDraws && count < 2 && tier_.size() > 2; ++i) {
       const uint32_t drawn = draw_.One(*args.random);
       LiveEndpoint* const endpoint = tier_.endpoint(drawn);
-      if (endpoint->readiness() != Readiness::kReady || endpoint->closed() ||
-          (count == 1 && drawn == found[0])) {
+      if (endpoint == passed || endpoint->readiness() != Readiness::kReady ||
+          endpoint->closed() || (count == 1 && drawn == found[0])) {
         continue;
       }
       if (WasTried(args, endpoint)) {
@@ -167,7 +176,7 @@ class LeastRequestPicker final : public Picker {
       LiveEndpoint* const chosen = Lesser({found[0], found[1]}, args);
       if (chosen->Acquire()) return Use(chosen);
     }
-    return tier_.PickByScan(args);
+    return tier_.PickByScan(args, passed);
   }
 
   const Tier tier_;

@@ -93,8 +93,8 @@ PickerPtr TierBalancer::Update(const std::vector<Member>& members,
   if (ready.count(priority) > 0) {
     PickerPtr picker;
     for (auto& [unused, tier] : ready) {
-      picker = MakePicker(Tier(std::move(tier), Tier::Eligible::kReady,
-                               std::move(picker)));
+      picker = MakePicker(
+          Tier(std::move(tier), Tier::Eligible::kReady, std::move(picker)));
     }
     return picker;
   }
@@ -139,7 +139,8 @@ bool Tier::Accepts(const PickArgs& args, LiveEndpoint* endpoint) const {
   return args.random->Below(255) < share;
 }
 
-PickResult Tier::PickByScan(const PickArgs& args) const {
+PickResult Tier::PickByScan(const PickArgs& args,
+                            const LiveEndpoint* passed) const {
   enum Kind { kElsewhere, kUntried, kTried, kOut, kOutAndTried, kKinds };
   struct Best {
     LiveEndpoint* endpoint = nullptr;
@@ -171,7 +172,8 @@ PickResult Tier::PickByScan(const PickArgs& args) const {
         kind = kElsewhere;
       } else if (is_out) {
         // The place of one that is probed is taken only to use it.
-        if (Accepts(args, endpoint) && endpoint->Acquire()) {
+        if (endpoint != passed && Accepts(args, endpoint) &&
+            endpoint->Acquire()) {
           if (args.trace != nullptr) {
             args.trace->candidates[0] = {endpoint, in_flight};
             args.trace->considered = 1;
@@ -180,7 +182,8 @@ PickResult Tier::PickByScan(const PickArgs& args) const {
         }
         kind = kOut;
       } else {
-        kind = Accepts(args, endpoint) && IsElsewhere(args, endpoint)
+        kind = endpoint != passed && Accepts(args, endpoint) &&
+                       IsElsewhere(args, endpoint)
                    ? kElsewhere
                    : kUntried;
       }
@@ -194,14 +197,13 @@ PickResult Tier::PickByScan(const PickArgs& args) const {
     }
     int kind = kElsewhere;
     while (kind < kKinds && bests[kind].endpoint == nullptr) ++kind;
-    if (kind >= kOut && kind < kKinds && args.only_healthy) return {};
     if (kind >= kOut && next_ != nullptr) {
       PickArgs behind = args;
       behind.only_healthy = true;
       const PickResult result = next_->Pick(behind);
       if (result.kind == PickResult::Kind::kUse) return result;
     }
-    if (kind == kKinds) return {};
+    if (kind == kKinds || (kind >= kOut && args.only_healthy)) return {};
     const Best& best = bests[kind];
     if (best.endpoint->Acquire()) {
       if (args.trace != nullptr) {

@@ -47,7 +47,9 @@ class Tier {
   //   any: health is ignored when nothing else is left.
   // kWait when no endpoint is usable at all. Looks at all endpoints, or until
   // it meets an idle one of the first kind.
-  PickResult PickByScan(const PickArgs& args) const;
+  // `passed` was not accepted before and is not now; null: there is none.
+  PickResult PickByScan(const PickArgs& args,
+                        const cluster::LiveEndpoint* passed = nullptr) const;
 
  private:
   uint32_t size_;
