@@ -85,7 +85,9 @@ absl::Duration LatencyTracker::Quantile(double q, absl::Time now) {
     const int64_t cached = cached_.load(std::memory_order_relaxed);
     return cached < 0 ? absl::InfiniteDuration() : absl::Nanoseconds(cached);
   }
-  const absl::Duration quantile = Compute(q, at >> kPartBits);
+  Window window;
+  Look(at >> kPartBits, &window);
+  const absl::Duration quantile = Find(window, q);
   if (computes) {
     cached_.store(quantile == absl::InfiniteDuration()
                       ? -1
@@ -96,35 +98,38 @@ absl::Duration LatencyTracker::Quantile(double q, absl::Time now) {
   return quantile;
 }
 
-absl::Duration LatencyTracker::Compute(double q, int64_t period) const {
+void LatencyTracker::Look(int64_t period, Window* window) const {
   std::array<const Part*, kParts> parts;
   int count_of_parts = 0;
-  int low = kBuckets;
-  int high = 0;
   for (const Part& part : parts_) {
     const int64_t of = part.period.load(std::memory_order_acquire);
     if (of < 0 || of <= period - kParts) continue;
     parts[count_of_parts++] = &part;
-    low = std::min(low, part.low.load(std::memory_order_relaxed));
-    high = std::max(high, part.high.load(std::memory_order_relaxed));
+    window->low =
+        std::min(window->low, part.low.load(std::memory_order_relaxed));
+    window->high =
+        std::max(window->high, part.high.load(std::memory_order_relaxed));
   }
-  std::array<uint64_t, kBuckets> counts;  // Of `low` to `high`.
-  uint64_t total = 0;
-  for (int i = low; i < high; ++i) {
-    counts[i] = 0;
+  for (int i = window->low; i < window->high; ++i) {
+    uint64_t count = 0;
     for (int k = 0; k < count_of_parts; ++k) {
-      counts[i] += parts[k]->counts[i].load(std::memory_order_relaxed);
+      count += parts[k]->counts[i].load(std::memory_order_relaxed);
     }
-    total += counts[i];
+    window->counts[i] = count;
+    window->total += count;
   }
+}
+
+absl::Duration LatencyTracker::Find(const Window& window, double q) {
+  const uint64_t total = window.total;
   if (total < kMinSamples) return absl::InfiniteDuration();
   // Rank of the one that is looked for, from 1. A q that is not a number asks
   // for the least.
   const auto most = static_cast<double>(total);
   const double rank = q > 0 ? std::clamp(std::ceil(q * most), 1.0, most) : 1;
   double before = 0;
-  for (int i = low; i < high; ++i) {
-    const auto count = static_cast<double>(counts[i]);
+  for (int i = window.low; i < window.high; ++i) {
+    const auto count = static_cast<double>(window.counts[i]);
     if (before + count >= rank) {
       const double low = LowerEnd(i);
       const double high = LowerEnd(i + 1);

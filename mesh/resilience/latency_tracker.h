@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/time/time.h"
@@ -27,6 +28,16 @@ class LatencyTracker {
   // most a tenth of a second old, for the `q` that was asked for last: meant
   // to be asked for the same one.
   absl::Duration Quantile(double q, absl::Time now);
+  // Several, of one look, now. As `Quantile`, but for the memory of it.
+  template <size_t n>
+  std::array<absl::Duration, n> Quantiles(const std::array<double, n>& q,
+                                          absl::Time now) const {
+    Window window;
+    Look(absl::ToUnixNanos(now) >> kPartBits, &window);
+    std::array<absl::Duration, n> result;
+    for (size_t i = 0; i < n; ++i) result[i] = Find(window, q[i]);
+    return result;
+  }
 
  private:
   static constexpr int kSubBits = 4;
@@ -47,6 +58,14 @@ class LatencyTracker {
     std::array<std::atomic<uint32_t>, kBuckets> counts = {};
   };
 
+  // All parts together.
+  struct Window {
+    int low = kBuckets;
+    int high = 0;
+    uint64_t total = 0;
+    std::array<uint64_t, kBuckets> counts;  // Of `low` to `high`.
+  };
+
   static int BucketOf(int64_t nanoseconds);
   static double LowerEnd(int bucket);
   // Makes `part` that of `period`. False: another thread is at it, or its time
@@ -54,7 +73,9 @@ class LatencyTracker {
   static bool Begin(Part* part, int64_t period);
   // Makes `part` say that `bucket` is not empty.
   static void Widen(Part* part, int bucket);
-  absl::Duration Compute(double q, int64_t period) const;
+  // What was counted until then.
+  void Look(int64_t period, Window* window) const;
+  static absl::Duration Find(const Window& window, double q);
 
   std::array<Part, kParts> parts_;
   // The quantile that was computed last, and until when it is good.
