@@ -26,7 +26,6 @@ using simulation::Cluster;
 using simulation::Distribution;
 using simulation::Fault;
 using simulation::Load;
-using simulation::Result;
 using simulation::Server;
 
 constexpr int kSeeds = 20;
