@@ -103,6 +103,9 @@ struct ClientState final : resilience::HealthMonitor::Host {
   std::vector<cluster::LiveEndpointPtr> endpoints;  // As `live`, no null.
   balancing::PickerPtr picker;
   std::vector<uint32_t> waiting;  // Calls.
+  int64_t rebuilt = 0;            // When `picker` was made.
+  // Which call it was that last used an ejected endpoint without need.
+  int64_t needless_call = -100;
   uint64_t calls = 0;
   uint64_t charged = 0;  // To the budget: retries, hedges and probes.
   World* const world;
@@ -278,6 +281,7 @@ class World final : public telemetry::Observer {
     if (event.result == Kind::kUsed) {
       CheckChoice(call, event);
       CheckHealth(call, event);
+      CheckPanic(call, event);
     }
     if (user_ != nullptr &&
         (user_wants_picks_ || event.result == Kind::kWaited ||
@@ -1323,6 +1327,7 @@ class World final : public telemetry::Observer {
           {live, live->endpoint().weight, live->endpoint().priority});
       client.endpoints.push_back(live);
     }
+    client.rebuilt = now_;
     // The old one lives until what is told below has been told of.
     const balancing::PickerPtr before = std::move(client.picker);
     client.picker = client.balancer->Update(
@@ -1423,6 +1428,60 @@ class World final : public telemetry::Observer {
                                       cluster::NameOf(chosen.health()), " and ",
                                       live->endpoint().address, " is well"));
       }
+    }
+  }
+
+  // Whether so few endpoints are in use that all of them are to be: in no
+  // priority are there as many as the threshold says. As the records have it,
+  // not as it was published.
+  bool MayPanic(ClientState& client) const {
+    struct Tally {
+      int ready = 0;
+      int in_use = 0;
+    };
+    std::map<uint32_t, Tally> tallies;
+    for (const auto& live : client.live) {
+      if (live == nullptr || live->readiness() != cluster::Readiness::kReady) {
+        continue;
+      }
+      Tally& tally = tallies[live->endpoint().priority];
+      ++tally.ready;
+      const cluster::Health health = live->health_record().health;
+      tally.in_use += health == cluster::Health::kHealthy ||
+                      health == cluster::Health::kRamping;
+    }
+    const int threshold =
+        services_[client.service]
+            .options->guards.outlier_ejection.panic_threshold_percent;
+    for (const auto& [priority, tally] : tallies) {
+      if (tally.in_use * 100 >= threshold * tally.ready) return false;
+    }
+    return true;
+  }
+
+  // What is ejected is used only in panic; but by the one or two calls at whose
+  // start a monitor finds that the panic is over. Of first attempts, before
+  // which it has looked, and when no connection has changed just now.
+  void CheckPanic(const CallState& call, const telemetry::PickEvent& event) {
+    ClientState& client = *clients_[call.client];
+    constexpr int64_t kSettled = 250'000'000;
+    if (event.attempt != 1 || now_ != call.started ||
+        now_ - client.rebuilt < kSettled) {
+      return;
+    }
+    auto* const chosen = const_cast<cluster::LiveEndpoint*>(event.endpoint);
+    if (chosen->share() != 255 ||
+        chosen->health_record().health != cluster::Health::kEjected ||
+        MayPanic(client)) {
+      return;
+    }
+    const auto call_number = static_cast<int64_t>(client.calls);
+    const int64_t since = call_number - client.needless_call;
+    if (since > 5) {
+      client.needless_call = call_number;
+    } else if (since >= 2) {
+      Violation(absl::StrCat(chosen->endpoint().address,
+                             " is ejected and was picked without need"));
     }
   }
 
