@@ -728,6 +728,9 @@ mesh::call::AttemptOutcome Call::Explain(const grpc::Status& status,
                                          absl::Time deadline) const {
   mesh::call::AttemptOutcome outcome;
   outcome.code = static_cast<absl::StatusCode>(status.error_code());
+  if (status.error_code() < 0 || status.error_code() > 16) {
+    outcome.code = absl::StatusCode::kUnknown;  // Whatever it may mean.
+  }
   outcome.never_sent = NeverSent(status, debug);
   outcome.local = IsLocal(status, debug);
   if (idempotent_ && LooksDropped(status, debug)) {

@@ -1,0 +1,371 @@
+// Servers that misbehave: whatever they do, the process neither crashes nor
+// spins, calls go to the others, and the bad one attracts no traffic.
+
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "mesh/telemetry/observer.h"
+#include "tests/hostile/peer.h"
+#include "tests/scenario/scenario.h"
+
+namespace mesh::test {
+namespace {
+
+constexpr absl::Duration kSettle = absl::Seconds(1);
+constexpr absl::Duration kMeasure = absl::Seconds(2);
+
+// CPU time of this process until now, all threads.
+absl::Duration CpuTime() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return absl::DurationFromTimeval(usage.ru_utime) +
+         absl::DurationFromTimeval(usage.ru_stime);
+}
+
+// Counts attempts that begin at one address, and at all.
+class ShareCounter final : public telemetry::Observer {
+ public:
+  explicit ShareCounter(std::string address) : address_(std::move(address)) {}
+
+  void OnAttemptEnd(const telemetry::CallInfo&,
+                    const telemetry::AttemptEvent& event) override {
+    ++all_;
+    if (event.endpoint->endpoint().address == address_) ++here_;
+  }
+  int64_t all() const { return all_; }
+  int64_t here() const { return here_; }
+
+ private:
+  const std::string address_;
+  std::atomic<int64_t> all_{0};
+  std::atomic<int64_t> here_{0};
+};
+
+grpc::Status CallFor(TestService::Stub& stub, absl::Duration time,
+                     const Request& request) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       absl::ToChronoMilliseconds(time));
+  Reply reply;
+  return stub.Unary(&context, request, &reply);
+}
+
+// What became of a load on two servers and a bad one.
+struct Outcome {
+  int64_t calls = 0;
+  int64_t failed = 0;
+  std::string failures;
+  // Of the attempts, once it has settled.
+  double share_of_bad = 0;
+  // Of the time that it took; 1 is one core that is always busy.
+  double cpu = 0;
+};
+
+class HostileTest : public testing::Test {
+ protected:
+  // Loads two servers that take 5 ms a call, and `bad`. `adjust`: the service.
+  Outcome LoadWith(const std::string& bad,
+                   const std::function<void(v1::Service&)>& adjust = {},
+                   const Request& request = Slow()) {
+    ServerProcess good[2];
+    v1::Config config = OneService({good[0].address(), good[1].address(), bad});
+    TheService(&config).mutable_policy()->set_idempotent(true);
+    if (adjust) adjust(TheService(&config));
+    const auto counter = std::make_shared<ShareCounter>(bad);
+    Options options;
+    options.observers.push_back(counter);
+    options.log_sink = [](LogSeverity, absl::string_view) {};
+    const std::unique_ptr<Mesh> mesh = MakeMesh(config, std::move(options));
+    const auto stub = StubOf(*mesh);
+
+    const absl::Duration cpu_before = CpuTime();
+    const absl::Time start = absl::Now();
+    Load load(300, 24, [&](int64_t) {
+      return CallFor(*stub, absl::Seconds(2), request);
+    });
+    absl::SleepFor(kSettle);
+    const int64_t all = counter->all(), here = counter->here();
+    absl::SleepFor(kMeasure);
+    Outcome outcome;
+    outcome.share_of_bad = static_cast<double>(counter->here() - here) /
+                           static_cast<double>(counter->all() - all);
+    load.Stop();
+    outcome.cpu =
+        absl::FDivDuration(CpuTime() - cpu_before, absl::Now() - start);
+    outcome.calls = load.calls();
+    outcome.failed = load.failed();
+    outcome.failures = load.Failures();
+    return outcome;
+  }
+
+  static Request Slow() {
+    Request request;
+    request.mutable_directives()->set_sleep_ms(5);
+    return request;
+  }
+
+  // Nothing is served but by `bad`: calls fail, in time, and cheaply.
+  static Outcome LoadOnlyOn(const std::string& bad) {
+    v1::Config config = OneService({bad});
+    TheService(&config).mutable_policy()->set_idempotent(true);
+    Options options;
+    options.log_sink = [](LogSeverity, absl::string_view) {};
+    const std::unique_ptr<Mesh> mesh = MakeMesh(config, std::move(options));
+    const auto stub = StubOf(*mesh);
+    const absl::Duration cpu_before = CpuTime();
+    const absl::Time start = absl::Now();
+    Load load(100, 8, [&](int64_t) {
+      return CallFor(*stub, absl::Milliseconds(300), Request());
+    });
+    absl::SleepFor(kMeasure);
+    load.Stop();
+    Outcome outcome;
+    outcome.cpu =
+        absl::FDivDuration(CpuTime() - cpu_before, absl::Now() - start);
+    outcome.calls = load.calls();
+    outcome.failed = load.failed();
+    outcome.failures = load.Failures();
+    return outcome;
+  }
+};
+
+// A way to misbehave as a connection of its own.
+struct BadManners {
+  const char* name;
+  Peer::Behaviour behave;
+  // Calls that may fail before it is found out: that end with a status that is
+  // not retried, or whose deadline passes.
+  int may_fail = 0;
+  // What a server says is OK is an answer to gRPC, and so to mesh, also when
+  // the generated stub can't make a message of it.
+  bool seems_well = false;
+};
+
+void PrintTo(const BadManners& manners, std::ostream* out) {
+  *out << manners.name;
+}
+
+std::vector<std::pair<std::string, std::string>> Status(const char* code) {
+  return {{"grpc-status", code}};
+}
+
+// Answers each request with what `bytes` makes for its stream.
+Peer::Behaviour Answering(std::function<std::string(uint32_t stream)> bytes) {
+  return [bytes = std::move(bytes)](Connection& connection) {
+    if (!connection.Handshake()) return;
+    connection.Serve(
+        [&](uint32_t stream) { return connection.Send(bytes(stream)); });
+  };
+}
+
+std::vector<BadManners> AllBadManners() {
+  std::vector<BadManners> all;
+  all.push_back({"AcceptsAndCloses", [](Connection&) {}});
+  all.push_back(
+      {"AcceptsAndResets", [](Connection& connection) { connection.Reset(); }});
+  all.push_back({"AcceptsAndSaysNothing",
+                 [](Connection& connection) { connection.Ignore(); }});
+  all.push_back({"SpeaksHttp1", [](Connection& connection) {
+                   connection.Send("HTTP/1.1 400 Bad Request\r\n\r\n");
+                   connection.Ignore();
+                 }});
+  all.push_back({"ShakesHandsAndResets", [](Connection& connection) {
+                   connection.Handshake();
+                   connection.Reset();
+                 }});
+  all.push_back({"ShakesHandsAndNeverAnswers",
+                 [](Connection& connection) {
+                   if (!connection.Handshake()) return;
+                   connection.Serve([](uint32_t) { return true; });
+                 },
+                 /*may_fail=*/20});
+  all.push_back({"ClosesOnTheFirstRequest", [](Connection& connection) {
+                   if (!connection.Handshake()) return;
+                   connection.Serve([](uint32_t) { return false; });
+                 }});
+  all.push_back({"ResetsOnTheFirstRequest", [](Connection& connection) {
+                   if (!connection.Handshake()) return;
+                   connection.Serve([](uint32_t) { return false; });
+                   connection.Reset();
+                 }});
+  all.push_back({"SendsGoawayAndCloses", [](Connection& connection) {
+                   if (!connection.Handshake()) return;
+                   connection.Send(Goaway(0, 0, ""));
+                 }});
+  all.push_back({"SendsGoawayAgainAndAgain", [](Connection& connection) {
+                   if (!connection.Handshake()) return;
+                   while (connection.Send(Goaway(0x7fffffff, 0, "storm"))) {
+                     absl::SleepFor(absl::Milliseconds(1));
+                   }
+                 }});
+  all.push_back({"SendsGoawayOnEachRequest", [](Connection& connection) {
+                   if (!connection.Handshake()) return;
+                   connection.Serve([&](uint32_t) {
+                     return connection.Send(Goaway(0, 11, "too_many_pings"));
+                   });
+                 }});
+  // Retried elsewhere, while the budget lasts.
+  all.push_back({"RefusesEachStream", Answering([](uint32_t stream) {
+                   return RstStream(stream, 7);
+                 }),
+                 /*may_fail=*/20});
+  all.push_back({"ResetsEachStream", Answering([](uint32_t stream) {
+                   return RstStream(stream, 2);
+                 }),
+                 /*may_fail=*/60});
+  all.push_back({"IsUnavailableAtOnce", Answering([](uint32_t stream) {
+                   return TrailersOnly(stream, Status("14"));
+                 }),
+                 /*may_fail=*/20});
+  all.push_back({"FailsAtOnce", Answering([](uint32_t stream) {
+                   return TrailersOnly(stream, Status("13"));
+                 }),
+                 /*may_fail=*/60});
+  all.push_back({"IsExhaustedAtOnce", Answering([](uint32_t stream) {
+                   return TrailersOnly(stream, Status("8"));
+                 }),
+                 /*may_fail=*/60});
+  all.push_back({"SaysAStatusThatIsNone", Answering([](uint32_t stream) {
+                   return TrailersOnly(stream, Status("4711"));
+                 }),
+                 /*may_fail=*/60});
+  all.push_back({"SaysAStatusThatIsNoNumber", Answering([](uint32_t stream) {
+                   return TrailersOnly(stream, Status("-1x"));
+                 }),
+                 /*may_fail=*/60});
+  all.push_back({"SaysNoStatus", Answering([](uint32_t stream) {
+                   return TrailersOnly(stream, {});
+                 }),
+                 /*may_fail=*/60});
+  all.push_back({"SaysOkWithoutAMessage", Answering([](uint32_t stream) {
+                   return TrailersOnly(stream, Status("0"));
+                 }),
+                 /*may_fail=*/60, /*seems_well=*/true});
+  all.push_back({"AnnouncesAMessageOf4GB", Answering([](uint32_t stream) {
+                   return ResponseHeaders(stream) +
+                          Frame(kData, 0, stream,
+                                std::string("\0\xff\xff\xff\xff", 5));
+                 }),
+                 /*may_fail=*/60});
+  all.push_back({"SendsGarbageForAMessage", Answering([](uint32_t stream) {
+                   return ResponseHeaders(stream) +
+                          Frame(kData, 0, stream,
+                                std::string("\x07\0\0\0\x03\xff\xff\xff", 8)) +
+                          TrailersOnly(stream, Status("0"));
+                 }),
+                 /*may_fail=*/60, /*seems_well=*/true});
+  // Frames hold 16 KiB at most; the client allows 8 KiB of metadata.
+  all.push_back({"SendsHugeTrailers", Answering([](uint32_t stream) {
+                   const std::string kilobyte(1000, 'x');
+                   std::string bytes = Frame(
+                       kHeaders, kEndStream, stream,
+                       HeaderBlock({{":status", "200"},
+                                    {"content-type", "application/grpc"}}));
+                   for (int i = 0; i < 100; ++i) {
+                     bytes +=
+                         Frame(kContinuation, 0, stream,
+                               HeaderBlock({{absl::StrCat("x", i), kilobyte}}));
+                   }
+                   return bytes + Frame(kContinuation, kEndHeaders, stream,
+                                        HeaderBlock(Status("14")));
+                 }),
+                 /*may_fail=*/60});
+  all.push_back(
+      {"SendsTrailersWithoutEnd",
+       [](Connection& connection) {
+         if (!connection.Handshake()) return;
+         connection.Serve([&](uint32_t stream) {
+           const std::string more =
+               Frame(kContinuation, 0, stream,
+                     HeaderBlock({{"more", std::string(1000, 'x')}}));
+           if (!connection.Send(Frame(
+                   kHeaders, kEndStream, stream,
+                   HeaderBlock({{":status", "200"},
+                                {"content-type", "application/grpc"}})))) {
+             return false;
+           }
+           while (connection.Send(more)) {
+             absl::SleepFor(absl::Milliseconds(1));
+           }
+           return false;
+         });
+       },
+       /*may_fail=*/20});
+  for (const char* pushback :
+       {"99999999999999999999999", "9223372036854775807", "2147483648", "-1",
+        "-99999999999999999999999", "1e9", "soon", "0x10", ""}) {
+    const std::string name = absl::StrCat(
+        "PushesBackWith", absl::string_view(pushback).substr(0, 12), "_",
+        all.size());
+    // Named once, for as long as the process.
+    all.push_back({(new std::string(name))->c_str(),
+                   Answering([pushback](uint32_t stream) {
+                     auto trailers = Status("14");
+                     trailers.emplace_back("grpc-retry-pushback-ms", pushback);
+                     return TrailersOnly(stream, trailers);
+                   }),
+                   /*may_fail=*/60});
+  }
+  return all;
+}
+
+class BadMannersTest : public HostileTest,
+                       public testing::WithParamInterface<BadManners> {};
+
+TEST_P(BadMannersTest, CallsGoToTheOthers) {
+  const Peer peer(GetParam().behave);
+  const Outcome outcome = LoadWith(peer.address());
+  if (!GetParam().seems_well) {
+    EXPECT_LE(outcome.failed, GetParam().may_fail)
+        << "of " << outcome.calls << ":\n"
+        << outcome.failures;
+    // Fast failures would attract far more than a third.
+    EXPECT_LT(outcome.share_of_bad, 0.08);
+  }
+  EXPECT_LT(outcome.cpu, 0.8);
+  EXPECT_LE(peer.connections(), 60) << "in about 3 s";
+}
+
+TEST_P(BadMannersTest, CallsFailInTimeWhenThereIsNoOther) {
+  const Peer peer(GetParam().behave);
+  const Outcome outcome = LoadOnlyOn(peer.address());
+  EXPECT_EQ(outcome.failed, outcome.calls);
+  EXPECT_GT(outcome.calls, 8) << outcome.failures;
+  EXPECT_LT(outcome.cpu, 0.8);
+  EXPECT_LE(peer.connections(), 200) << outcome.failures;
+}
+
+std::string NameOf(const testing::TestParamInfo<BadManners>& info) {
+  std::string name;
+  for (const char c : absl::string_view(info.param.name)) {
+    if (std::isalnum(static_cast<unsigned char>(c)) || c == '_') name += c;
+  }
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BadMannersTest,
+                         testing::ValuesIn(AllBadManners()), NameOf);
+
+TEST_F(HostileTest, AFullBacklogDelaysNoCall) {
+  const FullBacklog full;
+  const Outcome outcome = LoadWith(full.address());
+  EXPECT_EQ(outcome.failed, 0) << outcome.failures;
+  EXPECT_EQ(outcome.share_of_bad, 0);
+  EXPECT_LT(outcome.cpu, 0.8);
+}
+
+}  // namespace
+}  // namespace mesh::test
