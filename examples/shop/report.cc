@@ -450,8 +450,8 @@ std::string PhaseTable(const std::vector<ArmLog>& arms) {
                                    " times failing or slow");
        });
   wide("streams",
-       "Server-, client- and bidirectional streaming. mesh balances them and "
-       "does not retry them yet; gRPC does until the first answer.",
+       "Server-, client- and bidirectional streaming. Both try a stream again "
+       "until the first message of its answer.",
        [&](const ArmLog& log) {
          const CallStats stats = StatsOf(log, Class::kStream, 0, end);
          return absl::StrCat(Grouped(stats.failed), " failed of ",
