@@ -36,6 +36,9 @@ namespace mesh::resilience {
 // A limit that is not used says nothing: while fewer than half of it are under
 // way and nobody met it, it stays.
 //
+// It knows one latency for all methods: where they differ much and their mix
+// changes, it takes a slower mix for a queue until it has measured anew.
+//
 // A function of what it is told. Times are nanoseconds of a monotonic clock.
 // Not thread-safe.
 class ConcurrencyLimit {
