@@ -232,10 +232,9 @@ class MeshImpl final : public Mesh {
  public:
   MeshImpl(Options options, const config::MeshOptions& config)
       : registry_(std::make_shared<Registry>(
-            std::make_shared<channel::Runtime>(std::move(options.log_sink),
-                                               std::move(options.observers),
-                                               config.telemetry,
-                                               config.limits),
+            std::make_shared<channel::Runtime>(
+                std::move(options.log_sink), std::move(options.observers),
+                std::move(options.fallbacks), config.telemetry, config.limits),
             std::move(options.credentials))) {}
 
   ~MeshImpl() override {
@@ -373,7 +372,8 @@ class Background {
   const std::shared_ptr<channel::Runtime> runtime_ =
       std::make_shared<channel::Runtime>(
           LogSink(), std::vector<std::shared_ptr<telemetry::Observer>>(),
-          config::TelemetryOptions(), config::LimitsOptions());
+          std::map<std::string, Fallback>(), config::TelemetryOptions(),
+          config::LimitsOptions());
   const Credentials insecure_ = grpc::InsecureChannelCredentials();
 
   base::Mutex mu_;

@@ -18,6 +18,7 @@
 #include "grpcpp/channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/client_interceptor.h"
+#include "mesh/fallback.h"
 #include "mesh/log.h"
 #include "mesh/telemetry/observer.h"
 #include "mesh/telemetry/snapshot.h"
@@ -37,6 +38,8 @@ struct Options {
   std::map<std::string, std::shared_ptr<grpc::ChannelCredentials>> credentials;
   // See every decision of every call, beside the mesh's own metrics.
   std::vector<std::shared_ptr<telemetry::Observer>> observers;
+  // What answers unary calls of single services, by name, when they fail.
+  std::map<std::string, Fallback> fallbacks;
 };
 
 // What one channel is made with.

@@ -190,9 +190,6 @@ Call::~Call() {
   if (stream_ != nullptr) grpc_call_unref(stream_);
   if (first_ != nullptr) grpc_call_unref(first_);
   if (parent_ != nullptr) grpc_call_unref(parent_);
-  if (answered_ != nullptr && answered_->in_process != nullptr) {
-    grpc_call_unref(answered_->in_process);
-  }
 }
 
 mesh::call::Moment Call::Now() {
@@ -333,7 +330,8 @@ grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   if (!unary()) deadline = call_info_.deadline;
   attempt_deadline_ = deadline;
   grpc_call* const call =
-      NewCallOn(Connected(endpoint)->CoreChannel(exact_), Parent(),
+      NewCallOn(Connected(endpoint)->CoreChannel(exact_),
+                ParentOf(/*first=*/running_ == nullptr),
                 deadline == context_deadline_ ? context_->raw_deadline()
                                               : ToGpr(deadline),
                 queue_->cq());
@@ -350,14 +348,14 @@ grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   return call;
 }
 
-// What the next attempt is a child of.
-grpc_call* Call::Parent() const {
+// What an attempt is a child of.
+grpc_call* Call::ParentOf(bool first) const {
   // gRPC cancels what begins as the child of a call that is over, also when it
   // was to inherit nothing.
   constexpr uint32_t kInherits =
       GRPC_PROPAGATE_DEADLINE | GRPC_PROPAGATE_CANCELLATION;
   const bool orphan =
-      running_ != nullptr && (Access::Propagation(context_) & kInherits) == 0;
+      !first && (Access::Propagation(context_) & kInherits) == 0;
   return orphan ? nullptr : parent_;
 }
 
@@ -620,7 +618,10 @@ void Call::OnUnaryStart(InterceptorBatchMethods* methods) {
   bool judge;
   {
     base::MutexLock lock(&mu_);
-    hold = StatusWillCome() && !machine_->finished() &&
+    // When the call has failed already there may be a fallback.
+    const bool open = !machine_->finished() ||
+                      (service_->fallback() != nullptr && answered_ == nullptr);
+    hold = StatusWillCome() && open &&
            Access::InitialMetadata(context_).map()->empty();
     if (hold) {
       batches_[0].held = methods;
@@ -682,12 +683,15 @@ void Call::OnUnaryStatus(InterceptorBatchMethods* methods) {
 }
 
 void Call::Judge() {
+  if (ABSL_PREDICT_FALSE(answered_ != nullptr)) return DeliverAnswer();
   if (ABSL_PREDICT_FALSE(hedging_ != nullptr)) {
-    if (answered_ != nullptr) return DeliverAnswer();
     return hedging_->OnNativeDone(
-        *batches_[batch_count_ - 1].held->GetRecvStatus());
+        batches_[batch_count_ - 1].held->GetRecvStatus());
   }
-  if (machine_->finished()) return Deliver();
+  if (machine_->finished()) {
+    if (!FallBack()) Deliver();
+    return;
+  }
   HeedTrailers();
   Methods* const last = batches_[batch_count_ - 1].held;
   Act(machine_->OnAttemptDone(machine_->attempts(),
@@ -749,9 +753,9 @@ mesh::call::AttemptOutcome Call::Explain(const grpc::Status& status,
 
 grpc_call* Call::NewHedge(cluster::LiveEndpoint* endpoint,
                           absl::Time deadline) {
-  grpc_call* const call =
-      NewCallOn(Connected(endpoint)->CoreChannel(exact_), Parent(),
-                ToGpr(deadline), service_->runtime().queue().queue());
+  grpc_call* const call = NewCallOn(Connected(endpoint)->CoreChannel(exact_),
+                                    ParentOf(/*first=*/false), ToGpr(deadline),
+                                    service_->runtime().queue().queue());
   ApplyCredentials(call);
   return call;
 }
@@ -855,7 +859,40 @@ void Call::DeliverAnswer() {
     answered_->in_process = Access::SwapCall(context_, winner);
   }
   TellStory(*batches_[batch_count_ - 1].held->GetRecvStatus());
-  Deliver();
+  if (!FallBack()) Deliver();
+}
+
+// Asks the application for an answer to a call that is about to fail. False:
+// there is none. Otherwise the call is being answered.
+bool Call::FallBack() {
+  const Fallback* const fallback = service_->fallback();
+  if (ABSL_PREDICT_TRUE(fallback == nullptr)) return false;
+  const grpc::Status& status =
+      *batches_[batch_count_ - 1].held->GetRecvStatus();
+  if (status.ok() || committed_ || !has_request_ || !unary() ||
+      cancelled_.load(std::memory_order_relaxed) ||
+      (answered_ != nullptr && answered_->by == nullptr)) {
+    return false;
+  }
+  for (int i = 0; i < batch_count_; ++i) {
+    if (!KnowsItsType(batches_[i].ops)) return false;
+  }
+  const grpc::ByteBuffer request = Request();
+  FailedCall call;
+  call.service = call_info_.service;
+  call.method = call_info_.method;
+  call.request = &request;
+  call.status = &status;
+  std::optional<grpc::ByteBuffer> reply = (*fallback)(call);
+  if (!reply.has_value()) return false;
+  InProcessAnswer answer;
+  answer.has_message = true;
+  answer.message = *std::move(reply);
+  std::unique_ptr<Answered> answered;
+  grpc_call* const next = NewAnswer(std::move(answer), "", nullptr, &answered);
+  answered_ = std::move(answered);
+  TryAgain(next);
+  return true;
 }
 
 // --- What is to be done next
@@ -880,10 +917,12 @@ void Call::Act(const Action& action) {
       *batches_[batch_count_ - 1].held->GetRecvStatus() = ToGrpc(action.status);
       Access::SetDebugString(context_,
                              absl::StrCat("mesh: ", action.status.message()));
-      return Deliver();
+      if (!FallBack()) Deliver();
+      return;
     case Action::Kind::kFinish:
       TellStory(*batches_[batch_count_ - 1].held->GetRecvStatus());
-      return Deliver();
+      if (!FallBack()) Deliver();
+      return;
     case Action::Kind::kGoOn:
       return;
   }

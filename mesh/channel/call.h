@@ -99,6 +99,9 @@ class Call final : public grpc::experimental::Interceptor,
 
   // An answer that the application's batches did not receive themselves.
   struct Answered {
+    ~Answered() {
+      if (in_process != nullptr) grpc_call_unref(in_process);
+    }
     std::shared_ptr<RawCall> by;  // Null: by the application's fallback.
     std::shared_ptr<void> registration;
     // What the batches received it on: the memory of the metadata. Ours once
@@ -116,7 +119,7 @@ class Call final : public grpc::experimental::Interceptor,
   grpc_call* NewFailedCall(const absl::Status& status);
   grpc_call* NewCallOn(grpc_channel* channel, grpc_call* parent,
                        gpr_timespec deadline, grpc_completion_queue* queue);
-  grpc_call* Parent() const;
+  grpc_call* ParentOf(bool first) const;
   void ApplyCredentials(grpc_call* call);
 
   // Batches on their way down.
@@ -152,6 +155,7 @@ class Call final : public grpc::experimental::Interceptor,
                        std::shared_ptr<RawCall> by,
                        std::unique_ptr<Answered>* answered);
   void DeliverAnswer();
+  bool FallBack();
 
   // What is to be done next.
   void Act(const mesh::call::Action& action);

@@ -10,6 +10,7 @@
 
 namespace mesh::channel {
 
+using grpc::StatusCode;
 using mesh::call::Action;
 
 struct Hedging::Todo {
@@ -58,28 +59,33 @@ void Hedging::OnRequest() {
   SetTimer(timer_at_);
 }
 
-void Hedging::OnNativeDone(const grpc::Status& status) {
+void Hedging::OnNativeDone(grpc::Status* status) {
   Todo todo;
   grpc_call* ended;
   {
     base::MutexLock lock(&mu_);
     ended = std::exchange(native_, nullptr);
-    if (ended_) {
+    // Also without a first attempt.
+    if (ended_ || call_->machine_->finished()) {
       todo.call = call_;
       if (!failure_.ok()) {
         Action fail;
         fail.kind = Action::Kind::kFail;
         fail.status = failure_;
         todo.act = std::move(fail);
-      } else if (!status.ok() && !call_->cancelled_) {
+      } else if (!status->ok() && !call_->cancelled_) {
         todo.answer = winner_;
       }  // Else what the application has is as good.
     } else {
       parked_ = true;
       const mesh::call::Moment moment = call_->Now();
-      if (call_->cancelled_) call_->machine_->OnCancelled(moment);
-      Take(call_->machine_->OnAttemptDone(native_attempt_,
-                                          call_->Outcome(status), moment),
+      const mesh::call::AttemptOutcome outcome = call_->Outcome(*status);
+      if (call_->cancelled_ && !hedges_.empty() && !status->ok()) {
+        // The others are cancelled too, and so is the call.
+        call_->machine_->OnCancelled(moment);
+        *status = grpc::Status(StatusCode::CANCELLED, "CANCELLED");
+      }
+      Take(call_->machine_->OnAttemptDone(native_attempt_, outcome, moment),
            nullptr, &todo);
     }
   }
@@ -292,7 +298,7 @@ void Hedging::Do(Todo* todo) {
   if (todo->answer != nullptr) {
     return todo->call->AnswerWith(std::move(todo->answer));
   }
-  todo->call->Deliver();
+  if (!todo->call->FallBack()) todo->call->Deliver();
 }
 
 }  // namespace mesh::channel

@@ -52,9 +52,9 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   void OnNativeStart(const mesh::call::Action& action, grpc_call* core);
   // The request is there: from now on hedges can be made.
   void OnRequest();
-  // It has ended, and its batches are held. Goes on with them. The call may be
-  // gone when this returns.
-  void OnNativeDone(const grpc::Status& status);
+  // It has ended with `status`, which is in its batches, and they are held.
+  // Goes on with them. The call may be gone when this returns.
+  void OnNativeDone(grpc::Status* status);
   // It was to begin, and has not, for the application has cancelled the call.
   void OnNativeCancelled(const mesh::call::AttemptOutcome& outcome);
   // Something of its answer is about to be handed to the application. False: it

@@ -28,10 +28,12 @@ void LogToStderr(LogSeverity severity, absl::string_view line) {
 
 Runtime::Runtime(LogSink log,
                  std::vector<std::shared_ptr<telemetry::Observer>> observers,
+                 std::map<std::string, Fallback> fallbacks,
                  const config::TelemetryOptions& telemetry,
                  const config::LimitsOptions& limits)
     : log_(log ? std::move(log) : LogSink(LogToStderr)),
       observers_(std::move(observers)),
+      fallbacks_(std::move(fallbacks)),
       telemetry_(telemetry),
       stream_bytes_(limits.stream_retry_bytes),
       placeholder_(grpc_lame_client_channel_create(
@@ -53,6 +55,11 @@ Runtime::~Runtime() {
 
 void Runtime::Log(LogSeverity severity, absl::string_view line) const {
   log_(severity, line);
+}
+
+const Fallback* Runtime::FallbackOf(const std::string& service) const {
+  const auto found = fallbacks_.find(service);
+  return found != fallbacks_.end() && found->second ? &found->second : nullptr;
 }
 
 grpc::CompletionQueue* Runtime::CallbackQueue() {

@@ -2,6 +2,7 @@
 #define MESH_CHANNEL_RUNTIME_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "mesh/channel/in_process_answer.h"
 #include "mesh/channel/send_buffer.h"
 #include "mesh/config/options.h"
+#include "mesh/fallback.h"
 #include "mesh/log.h"
 #include "mesh/telemetry/observer.h"
 
@@ -30,6 +32,7 @@ class Runtime {
  public:
   Runtime(LogSink log,
           std::vector<std::shared_ptr<telemetry::Observer>> observers,
+          std::map<std::string, Fallback> fallbacks,
           const config::TelemetryOptions& telemetry,
           const config::LimitsOptions& limits);
   ~Runtime();
@@ -43,6 +46,8 @@ class Runtime {
   const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
     return observers_;
   }
+  // Null: none. For the runtime's life.
+  const Fallback* FallbackOf(const std::string& service) const;
   const config::TelemetryOptions& telemetry() const { return telemetry_; }
 
   // What all streams together may keep of what they send.
@@ -79,6 +84,7 @@ class Runtime {
   const Library library_;  // First: the others need it.
   const LogSink log_;
   const std::vector<std::shared_ptr<telemetry::Observer>> observers_;
+  const std::map<std::string, Fallback> fallbacks_;
   const config::TelemetryOptions telemetry_;
   ByteBudget stream_bytes_;
   grpc_channel* placeholder_;  // Of callback_channel_.

@@ -171,7 +171,8 @@ Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
       metrics_(std::make_shared<telemetry::ServiceMetrics>(
           name_, runtime_->telemetry().max_methods)),
       observer_(WithApplications(metrics_, runtime_->observers())),
-      other_methods_(metrics_->Method("", /*registered=*/false)) {
+      other_methods_(metrics_->Method("", /*registered=*/false)),
+      fallback_(runtime_->FallbackOf(name_)) {
   {
     base::MutexLock lock(&probe_mu_);
     probe_method_ = GuardsOf(options.get()).black_hole.probe_method;

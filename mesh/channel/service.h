@@ -87,6 +87,7 @@ class Service final : private resilience::HealthMonitor::Host {
   // no stub has registered; of those only so many have latencies of their own.
   resilience::LatencyTracker* LatencyOf(Method* method, absl::string_view name);
   telemetry::Observer* observer() { return observer_.get(); }
+  const Fallback* fallback() const { return fallback_; }  // Null: none.
 
   // Never null; the same for the same name. Lives as long as the service.
   Method* RegisterMethod(absl::string_view name);
@@ -189,6 +190,7 @@ class Service final : private resilience::HealthMonitor::Host {
   const std::shared_ptr<telemetry::ServiceMetrics> metrics_;
   const std::shared_ptr<telemetry::Observer> observer_;  // With metrics_.
   telemetry::MethodMetrics* const other_methods_;
+  const Fallback* const fallback_;  // The runtime's.
 
   base::SnapshotSlot<ServiceSnapshot> snapshot_;
 
