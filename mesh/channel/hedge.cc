@@ -73,7 +73,7 @@ void Hedging::OnNativeDone(grpc::Status* status) {
         fail.kind = Action::Kind::kFail;
         fail.status = failure_;
         todo.act = std::move(fail);
-      } else if (!status->ok() && !call_->cancelled_) {
+      } else if (!status->ok()) {
         todo.answer = winner_;
       }  // Else what the application has is as good.
     } else {

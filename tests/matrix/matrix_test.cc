@@ -642,6 +642,9 @@ TEST_P(Hedged, LooksLikeABareChannelToAServerThatAnswers) {
 // Hedges are begun, and an attempt that fails while others run is not the end.
 TEST_P(Hedged, LooksLikeABareChannelWhenSomeFailAndSomeHang) {
   const auto& [kind, style, what] = GetParam();
+  if (what->name == std::string("ReadInitialMetadata")) {
+    GTEST_SKIP() << "who has had initial metadata gets that attempt's failure";
+  }
   Arms& arms = Arms::Get();
   Script script = MakeScript();
 
