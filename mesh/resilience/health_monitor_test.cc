@@ -668,6 +668,27 @@ TEST(HealthMonitorTest, FailuresInARowBelowTheThresholdTakeAwayTraffic) {
   EXPECT_TRUE(world.live[0]->available());
 }
 
+TEST(HealthMonitorTest, WhoFailsFastDoesNotAttractTraffic) {
+  for (Mode mode : {Mode::kEnforce, Mode::kOff}) {
+    config::GuardOptions options;
+    options.outlier_ejection.mode = mode;
+    options.outlier_ejection.consecutive_failures = 0;  // Nothing ejects.
+    options.outlier_ejection.success_rate.enabled = false;
+    options.outlier_ejection.failure_percentage.enabled = false;
+    World world(4, options);
+    for (auto& server : world.servers) server.latency = [] { return Ms(20); };
+    world.servers[0].latency = [] { return Ms(0.2); };
+    world.servers[0].code = [] { return kInternal; };
+    world.Load(400, world.now + absl::Seconds(10));
+    world.RunFor(absl::Seconds(10));
+    if (mode == Mode::kEnforce) {
+      EXPECT_LT(world.servers[0].attempts, 300) << "of 4,000; a part is 1,000";
+    } else {
+      EXPECT_GT(world.servers[0].attempts, 1500) << "what it keeps us from";
+    }
+  }
+}
+
 // ---- gRFC A50 ----
 
 TEST(HealthMonitorTest, SuccessRateFarBelowTheOthersEjects) {
