@@ -287,11 +287,19 @@ grpc_call* Call::Begin() {
       break;
   }
   if (!unary() && !machine_->finished()) {
-    service_->AddStream(this);
     if (retries_stream) {
       stream_retry_ = std::make_unique<StreamRetry>(
           this, until, policy.retry.stream_bytes,
           &service_->runtime().stream_bytes(), born_waiting_);
+    }
+    if (ABSL_PREDICT_FALSE(policy.idle_timeout != absl::InfiniteDuration())) {
+      idle_timeout_ = policy.idle_timeout;
+      active_ = absl::ToUnixNanos(moment.now);
+      watched_as_ = service_->NextWatch();
+    }
+    service_->AddStream(this);
+    if (watched_as_ != 0) {
+      service_->WatchIdle(this, watched_as_, moment.now + idle_timeout_);
     }
   }
   return running_;
@@ -327,7 +335,12 @@ void Call::TakeFaults(mesh::call::CallPlan* plan) {
 
 grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   // An attempt of a stream may become the stream.
-  if (!unary()) deadline = call_info_.deadline;
+  if (!unary()) {
+    deadline = call_info_.deadline;
+    if (idle_timeout_ != absl::InfiniteDuration()) {
+      active_ = absl::ToUnixNanos(base::Clock::Real().Now());
+    }
+  }
   attempt_deadline_ = deadline;
   grpc_call* const call =
       NewCallOn(Connected(endpoint)->CoreChannel(exact_),
@@ -423,6 +436,7 @@ void Call::PerformOpsOnCall(Ops* ops, grpc::internal::Call*) {
   }
   if (born_waiting_ && PerformEarly(ops)) return;
   if (!unary() && channel_->application_interceptors() == 0 &&
+      idle_timeout_ == absl::InfiniteDuration() &&
       grpc::internal::g_global_client_interceptor_factory == nullptr &&
       BringsNoStatus(ops)) {
     // Nothing to see in this batch: no interception, gRPC's own speed.
@@ -497,12 +511,11 @@ void Call::Intercept(InterceptorBatchMethods* methods) {
     return methods->Proceed();
   }
   const bool up =
-      stream_retry_ != nullptr
-          ? stream_retry_->IsUp(methods)
-          : methods->QueryInterceptionHookPoint(
-                InterceptionHookPoints::POST_RECV_STATUS) ||
-                methods->QueryInterceptionHookPoint(
-                    InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
+      !unary() ? StreamRetry::IsUp(methods)
+               : methods->QueryInterceptionHookPoint(
+                     InterceptionHookPoints::POST_RECV_STATUS) ||
+                     methods->QueryInterceptionHookPoint(
+                         InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
   if (up) return OnUp(methods, /*restarted=*/false);
   OnDown(methods);
 }
@@ -516,7 +529,21 @@ void Call::InterceptRestarted(InterceptorBatchMethods* methods) {
   OnUp(methods, /*restarted=*/true);
 }
 
+void Call::NoteMessage(InterceptorBatchMethods* methods, bool up) {
+  if (up ? methods->QueryInterceptionHookPoint(
+               InterceptionHookPoints::POST_RECV_MESSAGE) &&
+               methods->GetRecvMessage() != nullptr
+         : methods->QueryInterceptionHookPoint(
+               InterceptionHookPoints::PRE_SEND_MESSAGE)) {
+    active_.store(absl::ToUnixNanos(base::Clock::Real().Now()),
+                  std::memory_order_relaxed);
+  }
+}
+
 void Call::OnDown(InterceptorBatchMethods* methods) {
+  if (ABSL_PREDICT_FALSE(idle_timeout_ != absl::InfiniteDuration())) {
+    NoteMessage(methods, /*up=*/false);
+  }
   if (stream_retry_ != nullptr && stream_retry_->OnDown(methods)) return;
   if (unary() && !has_request_ &&
       methods->QueryInterceptionHookPoint(
@@ -579,6 +606,9 @@ bool Call::HoldIfEarly(InterceptorBatchMethods* methods) {
 // --- Batches on their way up
 
 void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
+  if (ABSL_PREDICT_FALSE(idle_timeout_ != absl::InfiniteDuration())) {
+    NoteMessage(methods, /*up=*/true);
+  }
   const bool has_status = methods->QueryInterceptionHookPoint(
       InterceptionHookPoints::POST_RECV_STATUS);
   if (unary()) {
@@ -993,6 +1023,23 @@ void Call::OnCancelHook() {
   if (hedging_ != nullptr) hedging_->OnCancelled();
   const uint64_t parked = parked_.load(std::memory_order_relaxed);
   if (parked != 0) service_->CancelParked(parked);
+}
+
+absl::Time Call::CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) {
+  if (id != watched_as_) return absl::InfiniteFuture();
+  const absl::Time until =
+      absl::FromUnixNanos(active_.load(std::memory_order_relaxed)) +
+      idle_timeout_;
+  if (now < until) return until;
+  base::MutexLock lock(&mu_);
+  // A call that waits for an endpoint is not idle: it has none to hear of.
+  if (stream_ == nullptr || parked_.load(std::memory_order_relaxed) != 0) {
+    return now + idle_timeout_;
+  }
+  idle_.store(true, std::memory_order_relaxed);
+  grpc_call_ref(stream_);
+  *idle = stream_;
+  return absl::InfiniteFuture();
 }
 
 grpc_call* Call::RefIfOn(const ConnectedEndpoint* endpoint) {

@@ -75,6 +75,10 @@ class Call final : public grpc::experimental::Interceptor,
   void OnCancelled();
   // A reference to the grpc_call of a stream that runs on `endpoint`, or null.
   grpc_call* RefIfOn(const ConnectedEndpoint* endpoint);
+  // Of a stream with an idle timeout that is watched under `id`: when to ask
+  // again, and, where the time is over, a reference to its grpc_call in `idle`,
+  // which is to be cancelled.
+  absl::Time CheckIdle(uint64_t id, absl::Time now, grpc_call** idle);
 
   // From the interceptor that stands in for this one after a retry.
   void InterceptRestarted(grpc::experimental::InterceptorBatchMethods* methods);
@@ -126,6 +130,7 @@ class Call final : public grpc::experimental::Interceptor,
   bool PerformEarly(Ops* ops);
   bool BringsNoStatus(Ops* ops);
   void OnDown(Methods* methods);
+  void NoteMessage(Methods* methods, bool up);
   bool HoldIfEarly(Methods* methods);
 
   // Batches on their way up.
@@ -241,6 +246,12 @@ class Call final : public grpc::experimental::Interceptor,
   grpc::experimental::ClientRpcInfo* restart_info_ = nullptr;
   // With all interceptors again, for delivering what a restarted batch brought.
   grpc::internal::Call full_call_;
+
+  // Of a stream that ends when no message comes or goes for so long.
+  absl::Duration idle_timeout_ = absl::InfiniteDuration();
+  std::atomic<int64_t> active_{0};  // When one did, in ns since the epoch.
+  std::atomic<bool> idle_{false};   // It has ended so.
+  uint64_t watched_as_ = 0;
 
   // Of a stream that may be tried again.
   std::unique_ptr<StreamRetry> stream_retry_;

@@ -395,6 +395,27 @@ void Service::RemoveStream(Call* call) {
   streams_.erase(call);
 }
 
+void Service::WatchIdle(Call* call, uint64_t id, absl::Time at) {
+  runtime_->loop().RunAt(at, [self = self_, call, id] {
+    auto service = self.lock();
+    if (service == nullptr) return;
+    grpc_call* idle = nullptr;
+    absl::Time next = absl::InfiniteFuture();
+    {
+      base::MutexLock lock(&service->streams_mu_);
+      if (service->streams_.count(call) > 0) {
+        next = call->CheckIdle(id, base::Clock::Real().Now(), &idle);
+      }
+    }
+    if (next != absl::InfiniteFuture()) service->WatchIdle(call, id, next);
+    if (idle == nullptr) return;
+    grpc_call_cancel_with_status(
+        idle, GRPC_STATUS_DEADLINE_EXCEEDED,
+        "no message came or went for as long as idle_timeout allows", nullptr);
+    grpc_call_unref(idle);
+  });
+}
+
 // --- Connectivity as the application sees it
 
 grpc_connectivity_state Service::GetState(bool try_to_connect) {

@@ -105,6 +105,12 @@ class Service final : private resilience::HealthMonitor::Host {
   // Calls that are cut off when their endpoint has been gone for too long.
   void AddStream(Call* call);
   void RemoveStream(Call* call);
+  // Ends `call` when it is idle for too long; asks it first at `at`. `id` is of
+  // NextWatch(): the call may be gone by then, and another in its place.
+  void WatchIdle(Call* call, uint64_t id, absl::Time at);
+  uint64_t NextWatch() {
+    return next_idle_watch_.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
 
   // Aggregated over the endpoints.
   grpc_connectivity_state GetState(bool try_to_connect);
@@ -211,6 +217,7 @@ class Service final : private resilience::HealthMonitor::Host {
   uint64_t next_parked_ ABSL_GUARDED_BY(parked_mu_) = 1;
   std::map<uint64_t, Parked> parked_ ABSL_GUARDED_BY(parked_mu_);
 
+  std::atomic<uint64_t> next_idle_watch_{0};
   base::Mutex streams_mu_;
   std::set<Call*> streams_ ABSL_GUARDED_BY(streams_mu_);
 

@@ -585,7 +585,8 @@ void StreamRetry::Judge() {
   }
   call_->HeedTrailers();
   mesh::call::AttemptOutcome outcome = call_->Outcome(status);
-  outcome.committed = !can_replay;
+  outcome.committed =
+      !can_replay || call_->idle_.load(std::memory_order_relaxed);
   const Action action = call_->machine_->OnAttemptDone(
       call_->machine_->attempts(), outcome, call_->Now());
   if (action.kind == Action::Kind::kFinish) call_->TellStory(status);

@@ -1,0 +1,67 @@
+#include "mesh/channel/send_buffer.h"
+
+#include <string>
+
+#include "grpcpp/support/slice.h"
+#include "gtest/gtest.h"
+
+namespace mesh::channel {
+namespace {
+
+grpc::ByteBuffer Bytes(size_t size) {
+  const grpc::Slice slice(std::string(size, 'x'));
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+TEST(ByteBudgetTest, GivesAllOrNothing) {
+  ByteBudget budget(100);
+  EXPECT_TRUE(budget.Take(60));
+  EXPECT_FALSE(budget.Take(41));
+  EXPECT_EQ(budget.used(), 60);
+  EXPECT_TRUE(budget.Take(40));
+  budget.Return(60);
+  EXPECT_EQ(budget.used(), 40);
+  EXPECT_FALSE(budget.Take(~uint64_t{0}));
+}
+
+TEST(SendBufferTest, KeepsMessagesInOrderAndKnowsWhichWereSent) {
+  ByteBudget budget(1000);
+  SendBuffer buffer(100, &budget);
+  EXPECT_TRUE(buffer.Add(Bytes(1), {}));
+  buffer.MarkDone();
+  EXPECT_TRUE(buffer.Add(Bytes(2), grpc::WriteOptions().set_no_compression()));
+  ASSERT_EQ(buffer.messages().size(), 2u);
+  EXPECT_EQ(buffer.done(), 1u);
+  EXPECT_EQ(buffer.messages()[0].bytes.Length(), 1u);
+  EXPECT_EQ(buffer.messages()[1].bytes.Length(), 2u);
+  EXPECT_TRUE(buffer.messages()[1].options.get_no_compression());
+  EXPECT_EQ(buffer.bytes(), 3u);
+}
+
+TEST(SendBufferTest, KeepsNoMoreThanItsLimit) {
+  ByteBudget budget(1000);
+  SendBuffer buffer(100, &budget);
+  EXPECT_TRUE(buffer.Add(Bytes(100), {}));
+  EXPECT_FALSE(buffer.Add(Bytes(1), {}));
+  EXPECT_TRUE(buffer.Add(Bytes(0), {}));
+  EXPECT_EQ(buffer.bytes(), 100u);
+  EXPECT_EQ(buffer.messages().size(), 2u);
+}
+
+TEST(SendBufferTest, SharesWhatAllMayKeepAndGivesItBack) {
+  ByteBudget budget(100);
+  SendBuffer one(100, &budget);
+  {
+    SendBuffer other(100, &budget);
+    EXPECT_TRUE(other.Add(Bytes(70), {}));
+    EXPECT_FALSE(one.Add(Bytes(31), {}));
+  }
+  EXPECT_EQ(budget.used(), 0u);
+  EXPECT_TRUE(one.Add(Bytes(31), {}));
+  one.Clear();
+  EXPECT_EQ(budget.used(), 0u);
+  EXPECT_TRUE(one.messages().empty());
+}
+
+}  // namespace
+}  // namespace mesh::channel
