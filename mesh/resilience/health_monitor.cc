@@ -969,12 +969,12 @@ void HealthMonitor::RefreshLatencies(int64_t now) {
   answers_ = 0;
   refreshed_ = now;
 
-  const auto [median, p95, p99] = latencies_.Quantiles<3>(
-      {0.5, 0.95, 0.99}, absl::FromUnixNanos(now));
+  const auto [median, p90, p99] =
+      latencies_.Quantiles<3>({0.5, 0.9, 0.99}, absl::FromUnixNanos(now));
   // What was known last is good until there is something new.
   if (p99 != absl::InfiniteDuration()) {
     usual_p99_ = std::max<int64_t>(1, Nanos(p99));
-    telling_age_.store(Nanos(p95), std::memory_order_relaxed);
+    telling_age_.store(Nanos(p90), std::memory_order_relaxed);
     const absl::Duration most =
         std::max({16 * median, 4 * ejection_.latency.factor * median,
                   2 * (median + ejection_.latency.min_difference)});
