@@ -164,6 +164,7 @@ PickResult Tier::PickByScan(const PickArgs& args,
                           (endpoint->share() == 0 ||
                            (endpoint->health() == cluster::Health::kProbing &&
                             endpoint->share() == LiveEndpoint::kProbeFree));
+      if (is_out && args.trace != nullptr) args.trace->by_health = true;
       Kind kind;
       if (WasTried(args, endpoint)) {
         some_tried = true;

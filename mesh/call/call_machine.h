@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
@@ -204,7 +205,9 @@ class CallMachine {
     const Attempt* begin() const { return attempts_; }
     const Attempt* end() const { return attempts_ + size_; }
     const Attempt& operator[](size_t i) const { return attempts_[i]; }
-    void push_back(const Attempt& attempt) { attempts_[size_++] = attempt; }
+    void push_back(const Attempt& attempt) {
+      new (&attempts_[size_++]) Attempt(attempt);
+    }
     void erase(size_t i) {
       for (--size_; i < size_; ++i) attempts_[i] = attempts_[i + 1];
     }
