@@ -1414,6 +1414,81 @@ TEST_F(AdmissionTest, ARetryWithoutBudgetHoldsNoPlace) {
   EXPECT_EQ(State().retries, 0);
 }
 
+// ---- Health ----
+
+class HealthTest : public CallMachineTest,
+                   public resilience::HealthMonitor::Host {
+ protected:
+  HealthTest() {
+    budget = std::make_unique<resilience::RetryBudget>(budget_options, now);
+    plan.budget = budget.get();
+    health = std::make_unique<resilience::HealthMonitor>(config::GuardOptions(),
+                                                         budget.get(), this);
+    plan.health = health.get();
+  }
+  // As in CallMachineTest, but with the budget that the monitor has.
+  CallMachine& WithHealth() {
+    machine = std::make_unique<CallMachine>(plan, &info);
+    return *machine;
+  }
+  const cluster::EndpointObservations& Seen(int i) {
+    return endpoints[i]->observations();
+  }
+
+  std::unique_ptr<resilience::HealthMonitor> health;
+
+ private:
+  void Probe(cluster::LiveEndpoint*) override {}
+  void OnHealthChange(const resilience::HealthChange&) override {}
+};
+
+TEST_F(HealthTest, IsToldOfEachAttemptAndHowItEnded) {
+  WithHealth();
+  Start();
+  EXPECT_EQ(Seen(0).awaiting(), 1u);
+  Done(Unavailable());
+  EXPECT_EQ(Seen(0).awaiting(), 0u);
+  EXPECT_EQ(Seen(0).failures.load(), 1u);
+  EXPECT_EQ(Seen(0).local_failures.load(), 0u);
+  EXPECT_EQ(Seen(1).awaiting(), 1u);
+  AttemptOutcome reset = Unavailable();
+  reset.local = true;
+  const Action backoff = Done(reset);
+  EXPECT_EQ(Seen(1).local_failures.load(), 1u);
+  Timer(backoff);
+  Done(Ok());
+  EXPECT_EQ(Seen(2).awaiting(), 0u);
+  EXPECT_EQ(Seen(2).failures.load() + Seen(2).local_failures.load(), 0u);
+}
+
+TEST_F(HealthTest, AnAttemptThatIsGivenUpIsNoFailure) {
+  HedgeAfter(absl::Milliseconds(50));
+  WithHealth();
+  HedgeTimer(Start());
+  Done(2, Ok());
+  EXPECT_EQ(Seen(0).awaiting(), 0u);
+  EXPECT_EQ(Seen(0).discounted.load(), 1u);
+  EXPECT_EQ(Seen(0).failures.load() + Seen(0).local_failures.load(), 0u);
+
+  listener.events.clear();
+  WithHealth();
+  Start();
+  Machine().OnCancelled(At());
+  AttemptOutcome cancelled = Ended(absl::StatusCode::kCancelled);
+  cancelled.local = true;
+  Done(cancelled);
+  EXPECT_EQ(Seen(0).discounted.load(), 2u);
+  EXPECT_EQ(Seen(0).failures.load() + Seen(0).local_failures.load(), 0u);
+}
+
+TEST_F(HealthTest, WhoeverStartsACallLooksWhenALookIsDue) {
+  EXPECT_TRUE(health->Due(now));
+  WithHealth();
+  Start();
+  EXPECT_FALSE(health->Due(now));
+  Done(Ok());
+}
+
 // ---- The story ----
 
 TEST_F(CallMachineTest, TheStoryTellsWhoWasTriedHowOftenAndWhyItStopped) {
