@@ -732,10 +732,16 @@ void Call::Judge() {
 void Call::HeedTrailers() {
   auto& trailers = Access::TrailingMetadata(context_);
   if (ABSL_PREDICT_TRUE(trailers.arr()->count == 0)) return;
-  if (trailers.map()->count(kDraining) == 0) return;
-  cluster::LiveEndpoint* const endpoint = machine_->endpoint();
+  Heed(*trailers.arr(), machine_->endpoint());
+}
+
+void Call::Heed(const grpc_metadata_array& trailers,
+                cluster::LiveEndpoint* endpoint) {
   if (endpoint == nullptr) return;
-  service_->health()->OnDraining(endpoint, base::Clock::Real().Now());
+  for (size_t i = 0; i < trailers.count; ++i) {
+    if (grpc_slice_str_cmp(trailers.metadata[i].key, kDraining) != 0) continue;
+    return service_->health()->OnDraining(endpoint, base::Clock::Real().Now());
+  }
 }
 
 mesh::call::AttemptOutcome Call::Outcome(const grpc::Status& status) const {

@@ -119,6 +119,8 @@ class Call final : public grpc::experimental::Interceptor,
   void Inherit(absl::Time now);
   void TakeFaults(mesh::call::CallPlan* plan);
   void HeedTrailers();
+  void Heed(const grpc_metadata_array& trailers,
+            cluster::LiveEndpoint* endpoint);
   grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
   grpc_call* NewFailedCall(const absl::Status& status);
   grpc_call* NewCallOn(grpc_channel* channel, grpc_call* parent,

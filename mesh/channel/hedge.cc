@@ -45,6 +45,7 @@ void Hedging::OnNativeStart(const Action& action, grpc_call* core) {
   {
     base::MutexLock lock(&mu_);
     native_attempt_ = action.attempt;
+    native_endpoint_ = action.endpoint;
     native_ = core;
     // The call may have ended since it was unparked.
     in_vain = ended_;
@@ -79,6 +80,8 @@ void Hedging::OnNativeDone(grpc::Status* status) {
     } else {
       parked_ = true;
       const mesh::call::Moment moment = call_->Now();
+      call_->Heed(*Access::TrailingMetadata(call_->context_).arr(),
+                  native_endpoint_);
       const mesh::call::AttemptOutcome outcome = call_->Outcome(*status);
       if (call_->cancelled_ && !hedges_.empty() && !status->ok()) {
         // The others are cancelled too, and so is the call.
@@ -165,6 +168,7 @@ void Hedging::OnHedgeDone(int attempt) {
     const Hedge hedge = std::move(*found);
     hedges_.erase(found);
     const RawAnswer& answer = hedge.raw->answer();
+    call_->Heed(answer.trailing_metadata, hedge.endpoint);
     if (!answer.status.ok()) {
       failed_attempt_ = attempt;
       failed_ = hedge.raw;
@@ -254,7 +258,7 @@ void Hedging::StartHedge(const Action& action, Todo* todo) {
   start.metadata = call_->HedgeMetadata();
   start.metadata_flags = Access::InitialMetadataFlags(call_->context_);
   start.request = call_->Request();
-  hedges_.push_back({action.attempt, action.at, start.raw});
+  hedges_.push_back({action.attempt, action.endpoint, action.at, start.raw});
 }
 
 void Hedging::End(Todo* todo) {

@@ -76,6 +76,7 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
  private:
   struct Hedge {
     int attempt = 0;
+    cluster::LiveEndpoint* endpoint = nullptr;  // Acquired while it is here.
     absl::Time deadline;
     std::shared_ptr<RawCall> raw;
   };
@@ -104,6 +105,8 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   base::Mutex mu_;
   Call* call_ ABSL_GUARDED_BY(mu_);  // Null once it is detached.
   int native_attempt_ ABSL_GUARDED_BY(mu_) = 0;
+  // Acquired until the machine has been told of the attempt's end.
+  cluster::LiveEndpoint* native_endpoint_ ABSL_GUARDED_BY(mu_) = nullptr;
   // While it runs; referenced.
   grpc_call* native_ ABSL_GUARDED_BY(mu_) = nullptr;
   bool parked_ ABSL_GUARDED_BY(mu_) = false;

@@ -195,7 +195,8 @@ TEST(HedgeTest, SaysWhoAnsweredAndCountsIt) {
   WaitUntilConnected(*mesh);
   const auto won = [&mesh] {
     uint64_t sum = 0;
-    for (const auto& method : mesh->Metrics().services.at(0).methods) {
+    const telemetry::Snapshot metrics = mesh->Metrics();
+    for (const auto& method : metrics.services.at(0).methods) {
       EXPECT_GE(method.hedges, method.hedges_won);
       sum += method.hedges_won;
     }
