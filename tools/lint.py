@@ -16,11 +16,12 @@ import xml.etree.ElementTree
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # DESIGN: which rooms of mesh/ a room may use, and which libraries beside
-# Abseil. "log" and "front" are the two targets of mesh/ itself.
+# Abseil. "log", "fallback" and "front" are the targets of mesh/ itself.
 BELOW_CALL = ["base", "cluster", "config"]
 ROOMS = {
     # room: (rooms, libraries)
     "log": ([], []),
+    "fallback": ([], ["com_github_grpc_grpc"]),
     "base": ([], []),
     "v1": ([], ["com_google_protobuf"]),
     "cluster": (["base"], []),
@@ -43,7 +44,8 @@ ROOMS = {
     ),
     "channel": (
         BELOW_CALL
-        + ["balancing", "call", "discovery", "log", "resilience", "server", "telemetry"],
+        + ["balancing", "call", "discovery", "fallback", "log", "resilience"]
+        + ["server", "telemetry"],
         ["com_github_grpc_grpc", "com_google_protobuf"],
     ),
     "server": (["base", "config"], ["com_github_grpc_grpc"]),
@@ -170,7 +172,8 @@ def room_of(label):
     if match is None:
         return None
     if match.group(1) is None:
-        return "log" if match.group(2) == "log" else "front"
+        name = match.group(2)
+        return name if name in ("log", "fallback") else "front"
     return match.group(1)
 
 

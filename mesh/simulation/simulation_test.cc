@@ -180,7 +180,8 @@ TEST(SimulationTest, TheBudgetKeepsRetriesFromMultiplyingAnOutage) {
     started += unbounded.steps[second].started;
     for (uint32_t each : unbounded.steps[second].attempts) attempts += each;
   }
-  EXPECT_NEAR(attempts, 3.0 * started, 0.01 * attempts) << "what it keeps us from";
+  EXPECT_NEAR(attempts, 3.0 * started, 0.01 * attempts)
+      << "what it keeps us from";
 }
 
 TEST(SimulationTest, AServerServesItsSlotsQueuesAndRefusesTheRest) {
