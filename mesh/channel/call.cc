@@ -335,12 +335,7 @@ void Call::TakeFaults(mesh::call::CallPlan* plan) {
 
 grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   // An attempt of a stream may become the stream.
-  if (!unary()) {
-    deadline = call_info_.deadline;
-    if (idle_timeout_ != absl::InfiniteDuration()) {
-      active_ = absl::ToUnixNanos(base::Clock::Real().Now());
-    }
-  }
+  if (!unary()) deadline = call_info_.deadline;
   attempt_deadline_ = deadline;
   grpc_call* const call =
       NewCallOn(Connected(endpoint)->CoreChannel(exact_),
@@ -355,6 +350,9 @@ grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
       base::MutexLock lock(&mu_);
       previous = std::exchange(stream_, call);
       stream_on_ = endpoint;
+      if (idle_timeout_ != absl::InfiniteDuration()) {
+        active_ = absl::ToUnixNanos(base::Clock::Real().Now());
+      }
     }
     if (previous != nullptr) grpc_call_unref(previous);
   }
@@ -878,7 +876,7 @@ bool Call::AnswerStart(InterceptorBatchMethods* methods) {
   }
   PrepareNext();
   Rearm(batches_[0].ops, nullptr);
-  first_ = previous;
+  KeepFirst(previous);
   Restart(batches_[0].ops, was);
   return true;
 }
@@ -894,8 +892,18 @@ void Call::DeliverAnswer() {
     grpc::internal::MutexLock lock(Access::Mu(context_));
     answered_->in_process = Access::SwapCall(context_, winner);
   }
-  TellStory(*batches_[batch_count_ - 1].held->GetRecvStatus());
-  if (!FallBack()) Deliver();
+  Conclude();
+}
+
+// The call has ended: what became of it is told, if it failed, and delivered.
+void Call::Conclude() {
+  const grpc::Status& status =
+      *batches_[batch_count_ - 1].held->GetRecvStatus();
+  if (ABSL_PREDICT_FALSE(!status.ok())) {
+    if (FallBack()) return;
+    TellStory();
+  }
+  Deliver();
 }
 
 // Asks the application for an answer to a call that is about to fail. False:
@@ -946,19 +954,18 @@ void Call::Act(const Action& action) {
     case Action::Kind::kWait:
       return Park(action);
     case Action::Kind::kFail:
-      TellParent();
       if (waiting_.load(std::memory_order_relaxed)) {
+        TellParent();
         return Start(NewFailedCall(action.status));
       }
       *batches_[batch_count_ - 1].held->GetRecvStatus() = ToGrpc(action.status);
       Access::SetDebugString(context_,
                              absl::StrCat("mesh: ", action.status.message()));
-      if (!FallBack()) Deliver();
-      return;
+      if (FallBack()) return;
+      TellParent();
+      return Deliver();
     case Action::Kind::kFinish:
-      TellStory(*batches_[batch_count_ - 1].held->GetRecvStatus());
-      if (!FallBack()) Deliver();
-      return;
+      return Conclude();
     case Action::Kind::kGoOn:
       return;
   }
@@ -973,9 +980,8 @@ void Call::TellParent() {
 
 // What became of a call that failed although it was retried, or would have
 // been. Its status is a server's and stays as it is.
-void Call::TellStory(const grpc::Status& status) {
+void Call::TellStory() {
   TellParent();
-  if (status.ok()) return;
   if (machine_->attempts() < 2 && !machine_->retried_in_vain()) return;
   Access::SetDebugString(
       context_, absl::StrCat(context_->debug_error_string(), "; mesh: ",
@@ -1033,11 +1039,11 @@ void Call::OnCancelHook() {
 
 absl::Time Call::CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) {
   if (id != watched_as_) return absl::InfiniteFuture();
+  base::MutexLock lock(&mu_);  // A new attempt is active under it.
   const absl::Time until =
       absl::FromUnixNanos(active_.load(std::memory_order_relaxed)) +
       idle_timeout_;
   if (now < until) return until;
-  base::MutexLock lock(&mu_);
   // A call that waits for an endpoint is not idle: it has none to hear of.
   if (stream_ == nullptr || parked_.load(std::memory_order_relaxed) != 0) {
     return now + idle_timeout_;
@@ -1045,7 +1051,7 @@ absl::Time Call::CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) {
   idle_.store(true, std::memory_order_relaxed);
   grpc_call_ref(stream_);
   *idle = stream_;
-  return absl::InfiniteFuture();
+  return now + idle_timeout_;
 }
 
 grpc_call* Call::RefIfOn(const ConnectedEndpoint* endpoint) {
@@ -1125,13 +1131,17 @@ void Call::TryAgain(grpc_call* next) {
   }
   // The batches hold references of their own to `was` until they are started
   // again. The first call of all is kept: it owns their memory.
+  KeepFirst(previous);
+  // With the last one the call may end, and this object with it.
+  for (int i = 0; i < count; ++i) Restart(ops[i], was);
+}
+
+void Call::KeepFirst(grpc_call* previous) {
   if (first_ == nullptr) {
     first_ = previous;
   } else {
     grpc_call_unref(previous);
   }
-  // With the last one the call may end, and this object with it.
-  for (int i = 0; i < count; ++i) Restart(ops[i], was);
 }
 
 // Forgets what the last attempt received, and says what the next one is to
@@ -1218,6 +1228,8 @@ void Call::Restart(Ops* ops, grpc_call* was) {
       restart_info_ = Access::SetRpcInfo(restart_context_.get(), rpc,
                                          channel_.get(), channel_->factories(),
                                          channel_->application_interceptors());
+      // Only its interceptors matter.
+      full_call_ = grpc::internal::Call(running_, this, queue_, info_);
     }
     info = restart_info_;
   }
@@ -1251,9 +1263,6 @@ void Call::Proceed(InterceptorBatchMethods* methods, bool restarted) {
   }
   if (!restarted || restart_info_ == nullptr) return methods->Proceed();
   // All the way up, through the application's interceptors too.
-  if (full_call_.call() == nullptr) {  // Only its interceptors matter.
-    full_call_ = grpc::internal::Call(running_, this, queue_, info_);
-  }
   auto* const batch = static_cast<InterceptorBatchMethodsImpl*>(methods);
   batch->SetCall(&full_call_);
   delivering = methods;

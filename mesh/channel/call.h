@@ -162,12 +162,13 @@ class Call final : public grpc::experimental::Interceptor,
                        std::shared_ptr<RawCall> by,
                        std::unique_ptr<Answered>* answered);
   void DeliverAnswer();
+  void Conclude();
   bool FallBack();
 
   // What is to be done next.
   void Act(const mesh::call::Action& action);
   void TellParent();
-  void TellStory(const grpc::Status& status);
+  void TellStory();
   void Park(const mesh::call::Action& action);
   void Resume();
   void Start(grpc_call* next);
@@ -176,6 +177,7 @@ class Call final : public grpc::experimental::Interceptor,
   void SayPreviousAttempts();
   void EndCancelled();
   void StopWaiting();
+  void KeepFirst(grpc_call* previous);
   bool Swap(grpc_call* next, grpc_call** previous);
   void Rearm(Ops* ops, grpc::Status* status);
   void Restart(Ops* ops, grpc_call* was);

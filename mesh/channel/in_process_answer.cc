@@ -28,8 +28,14 @@ InProcessAnswer::Metadata ToMetadata(const grpc_metadata_array& array) {
         GRPC_SLICE_LENGTH(slice));
   };
   for (size_t i = 0; i < array.count; ++i) {
-    metadata.emplace_back(text(array.metadata[i].key),
-                          text(array.metadata[i].value));
+    const grpc_metadata& entry = array.metadata[i];
+    // The core takes from a peer what it would not send.
+    if (grpc_header_key_is_legal(entry.key) == 0 ||
+        (grpc_is_binary_header(entry.key) == 0 &&
+         grpc_header_nonbin_value_is_legal(entry.value) == 0)) {
+      continue;
+    }
+    metadata.emplace_back(text(entry.key), text(entry.value));
   }
   return metadata;
 }
@@ -176,13 +182,18 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
     op = &ops[count++];
     op->op = GRPC_OP_RECV_CLOSE_ON_SERVER;
     op->data.recv_close_on_server.cancelled = &incoming->cancelled;
-    // Fails only for a batch that is put together wrongly.
-    const grpc_call_error error = grpc_call_start_batch(
-        incoming->call, ops, count,
-        CoreQueue::Tag([self = shared_from_this(), incoming] {},
-                       /*inlined=*/true),
-        nullptr);
-    GPR_ASSERT(error == GRPC_CALL_OK);
+    auto* const tag =
+        static_cast<grpc_completion_queue_functor*>(CoreQueue::Tag(
+            [self = shared_from_this(), incoming] {}, /*inlined=*/true));
+    const grpc_call_error error =
+        grpc_call_start_batch(incoming->call, ops, count, tag, nullptr);
+    if (ABSL_PREDICT_FALSE(error != GRPC_CALL_OK)) {
+      // Something in the answer cannot be sent: the call ends without it.
+      grpc_call_cancel_with_status(incoming->call, GRPC_STATUS_INTERNAL,
+                                   "mesh: the answer cannot be delivered",
+                                   nullptr);
+      tag->functor_run(tag, 0);  // Frees it.
+    }
   }
 
   void Shutdown() {

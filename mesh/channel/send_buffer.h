@@ -46,6 +46,10 @@ class SendBuffer {
     grpc::WriteOptions options;
   };
 
+  // What keeping a message is taken to cost beside its bytes: empty ones are
+  // bounded, too.
+  static constexpr uint64_t kOverhead = 256;
+
   // Keeps at most `limit` bytes, and what `shared` (not null) has left.
   SendBuffer(uint64_t limit, ByteBudget* shared)
       : limit_(limit), shared_(shared) {}
@@ -56,7 +60,7 @@ class SendBuffer {
   // A message that is about to be sent. False when it would go beyond a limit:
   // it is not kept then.
   bool Add(const grpc::ByteBuffer& bytes, const grpc::WriteOptions& options) {
-    const uint64_t size = bytes.Length();
+    const uint64_t size = bytes.Length() + kOverhead;
     if (size > limit_ || bytes_ > limit_ - size || !shared_->Take(size)) {
       return false;
     }

@@ -24,9 +24,11 @@ TEST(ByteBudgetTest, GivesAllOrNothing) {
   EXPECT_FALSE(budget.Take(~uint64_t{0}));
 }
 
+constexpr uint64_t kOverhead = SendBuffer::kOverhead;
+
 TEST(SendBufferTest, KeepsMessagesInOrderAndKnowsWhichWereSent) {
   ByteBudget budget(1000);
-  SendBuffer buffer(100, &budget);
+  SendBuffer buffer(1000, &budget);
   EXPECT_TRUE(buffer.Add(Bytes(1), {}));
   buffer.MarkDone();
   EXPECT_TRUE(buffer.Add(Bytes(2), grpc::WriteOptions().set_no_compression()));
@@ -35,24 +37,30 @@ TEST(SendBufferTest, KeepsMessagesInOrderAndKnowsWhichWereSent) {
   EXPECT_EQ(buffer.messages()[0].bytes.Length(), 1u);
   EXPECT_EQ(buffer.messages()[1].bytes.Length(), 2u);
   EXPECT_TRUE(buffer.messages()[1].options.get_no_compression());
-  EXPECT_EQ(buffer.bytes(), 3u);
+  EXPECT_EQ(buffer.bytes(), 2 * kOverhead + 3);
 }
 
 TEST(SendBufferTest, KeepsNoMoreThanItsLimit) {
-  ByteBudget budget(1000);
-  SendBuffer buffer(100, &budget);
+  ByteBudget budget(10000);
+  SendBuffer buffer(100 + 2 * kOverhead, &budget);
   EXPECT_TRUE(buffer.Add(Bytes(100), {}));
   EXPECT_FALSE(buffer.Add(Bytes(1), {}));
   EXPECT_TRUE(buffer.Add(Bytes(0), {}));
-  EXPECT_EQ(buffer.bytes(), 100u);
   EXPECT_EQ(buffer.messages().size(), 2u);
 }
 
+TEST(SendBufferTest, MessagesWithoutBytesAreBoundedToo) {
+  ByteBudget budget(1 << 20);
+  SendBuffer buffer(10 * kOverhead, &budget);
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(buffer.Add(Bytes(0), {}));
+  EXPECT_FALSE(buffer.Add(Bytes(0), {}));
+}
+
 TEST(SendBufferTest, SharesWhatAllMayKeepAndGivesItBack) {
-  ByteBudget budget(100);
-  SendBuffer one(100, &budget);
+  ByteBudget budget(100 + kOverhead);
+  SendBuffer one(1000, &budget);
   {
-    SendBuffer other(100, &budget);
+    SendBuffer other(1000, &budget);
     EXPECT_TRUE(other.Add(Bytes(70), {}));
     EXPECT_FALSE(one.Add(Bytes(31), {}));
   }

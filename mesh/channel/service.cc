@@ -387,16 +387,26 @@ void Service::Wakeup(uint64_t id, Wake why) {
 
 void Service::AddStream(Call* call) {
   base::MutexLock lock(&streams_mu_);
-  streams_.insert(call);
+  streams_.emplace(call, 0);
 }
 
 void Service::RemoveStream(Call* call) {
-  base::MutexLock lock(&streams_mu_);
-  streams_.erase(call);
+  base::EventLoop::TimerId timer = 0;
+  {
+    base::MutexLock lock(&streams_mu_);
+    const auto found = streams_.find(call);
+    if (found == streams_.end()) return;
+    timer = found->second;
+    streams_.erase(found);
+  }
+  if (timer != 0) runtime_->loop().Cancel(timer);
 }
 
 void Service::WatchIdle(Call* call, uint64_t id, absl::Time at) {
-  runtime_->loop().RunAt(at, [self = self_, call, id] {
+  base::MutexLock lock(&streams_mu_);
+  const auto found = streams_.find(call);
+  if (found == streams_.end()) return;
+  found->second = runtime_->loop().RunAt(at, [self = self_, call, id] {
     auto service = self.lock();
     if (service == nullptr) return;
     grpc_call* idle = nullptr;
@@ -702,7 +712,7 @@ void Service::CutOff(const ConnectedEndpoint* endpoint) {
   std::vector<grpc_call*> cut_off;
   {
     base::MutexLock lock(&streams_mu_);
-    for (Call* call : streams_) {
+    for (const auto& [call, timer] : streams_) {
       grpc_call* const core = call->RefIfOn(endpoint);
       if (core != nullptr) cut_off.push_back(core);
     }

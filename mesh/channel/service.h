@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -219,7 +218,9 @@ class Service final : private resilience::HealthMonitor::Host {
 
   std::atomic<uint64_t> next_idle_watch_{0};
   base::Mutex streams_mu_;
-  std::set<Call*> streams_ ABSL_GUARDED_BY(streams_mu_);
+  // With the timer that watches whether it is idle, or 0.
+  std::map<Call*, base::EventLoop::TimerId> streams_
+      ABSL_GUARDED_BY(streams_mu_);
 
   base::Mutex state_mu_;
   grpc_connectivity_state state_ ABSL_GUARDED_BY(state_mu_) = GRPC_CHANNEL_IDLE;

@@ -589,7 +589,9 @@ void StreamRetry::Judge() {
       !can_replay || call_->idle_.load(std::memory_order_relaxed);
   const Action action = call_->machine_->OnAttemptDone(
       call_->machine_->attempts(), outcome, call_->Now());
-  if (action.kind == Action::Kind::kFinish) call_->TellStory(status);
+  if (action.kind == Action::Kind::kFinish && !status.ok()) {
+    call_->TellStory();
+  }
   call_->Act(action);
 }
 

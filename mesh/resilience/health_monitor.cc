@@ -231,7 +231,8 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
   verdict.latency = std::max<int64_t>(0, Nanos(result.latency));
   const int64_t at = absl::ToUnixNanos(now);
   verdict.began = at - verdict.latency;
-  if (result.given_up || result.never_sent ||
+  // A stream that lives until its deadline is as it should be.
+  if (result.given_up || result.never_sent || (timed_out && !result.unary) ||
       (result.local && result.code == absl::StatusCode::kCancelled)) {
     verdict.kind = Kind::kNothing;
   } else if (result.local) {

@@ -187,11 +187,11 @@ class StreamLimits : public testing::TestWithParam<Way> {
 
 TEST_P(StreamLimits, KeepACallThatSentTooMuchFromBeingTriedAgain) {
   Broken broken([](v1::Service* service) {
-    service->mutable_policy()->mutable_retry()->set_stream_bytes(1000);
+    service->mutable_policy()->mutable_retry()->set_stream_bytes(2000);
   });
   EXPECT_TRUE(Failing(&broken, "small").status.ok());
   // More than is kept, in one message.
-  const Played played = Failing(&broken, std::string(1500, 'l'));
+  const Played played = Failing(&broken, std::string(2500, 'l'));
   EXPECT_EQ(played.status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(played.executions, 1);
 }
