@@ -67,7 +67,6 @@ class CallMachine::Refusals final : public resilience::Admission::Listener {
 
 Action CallMachine::Start(const Moment& moment) {
   assert(state_ == State::kNew);
-  plan_.budget->OnCall();
   if (plan_.health != nullptr && plan_.health->Due(moment.now)) {
     plan_.health->Tick(moment.endpoints, moment.now, moment.random);
   }
@@ -256,6 +255,8 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Enter(
     }
     admitted_ = true;
   }
+  // Retries are a share of the calls that are made, not of those refused.
+  plan_.budget->OnCall();
   return PickAndStart(moment);
 }
 

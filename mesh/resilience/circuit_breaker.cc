@@ -76,7 +76,7 @@ void CircuitBreaker::Open(int64_t open_for, int64_t now) {
   probe_at_ = now + open_for;
   probing_ = false;
   good_probes_ = 0;
-  ++probe_;  // Those that are under way count no more.
+  opened_at_ = ++probe_;  // Those that are under way count no more.
 }
 
 CircuitBreaker::Verdict CircuitBreaker::Admit(int64_t now) {
@@ -99,8 +99,12 @@ CircuitBreaker::Verdict CircuitBreaker::Admit(int64_t now) {
 }
 
 void CircuitBreaker::OnProbeEnd(uint32_t probe, bool good, int64_t now) {
-  if (state_ != State::kHalfOpen || probe != probe_) return;
-  probing_ = false;
+  // An answer counts also when it took so long that the next probe is under
+  // way; a failure then does not.
+  const bool newest = probe == probe_;
+  const bool since_open = static_cast<int32_t>(probe - opened_at_) > 0;
+  if (state_ != State::kHalfOpen || !since_open || (!good && !newest)) return;
+  if (newest) probing_ = false;
   if (!good) {
     const int64_t first = Nanoseconds(options_.open_for);
     Open(std::min(2 * open_for_, kLongestDoubling * first), now);

@@ -78,6 +78,7 @@ class CircuitBreaker {
   bool probing_ = false;     // A probe is under way...
   int64_t probe_until_ = 0;  // ...and is waited for until then.
   uint32_t probe_ = 0;       // The newest.
+  uint32_t opened_at_ = 0;   // Probes up to this one count no more.
   int good_probes_ = 0;
 };
 

@@ -1,6 +1,8 @@
 #include "mesh/resilience/circuit_breaker.h"
 
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -87,6 +89,22 @@ TEST_F(CircuitBreakerTest, SaysWhyItRefuses) {
   EXPECT_EQ(breaker_.Why(now_),
             "the circuit breaker is open: 61% of 230 calls in 10s failed; a "
             "probe is under way");
+}
+
+TEST_F(CircuitBreakerTest, AnswersThatTakeLongerThanTheNextProbeCloseItToo) {
+  Open();
+  // A service whose good answers take one and a half times `open_for`.
+  std::vector<std::pair<int64_t, uint32_t>> under_way;
+  for (int i = 0; i < 1000 && breaker_.state() != State::kClosed; ++i) {
+    now_ += 10 * kMs;
+    const uint32_t probe = Probe();
+    if (probe != 0) under_way.push_back({now_ + 1500 * kMs, probe});
+    while (!under_way.empty() && under_way.front().first <= now_) {
+      breaker_.OnProbeEnd(under_way.front().second, /*good=*/true, now_);
+      under_way.erase(under_way.begin());
+    }
+  }
+  EXPECT_EQ(breaker_.state(), State::kClosed);
 }
 
 TEST_F(CircuitBreakerTest, ProbesOneAtATimeAfterItsTime) {

@@ -106,8 +106,16 @@ bool EndsWithConnection(HealthCause cause) {
 
 // Counts against max_ejection_percent.
 bool CountsAsEjected(const HealthRecord& record) {
+  // What leaves by itself takes no place of what fails.
+  if (record.cause == HealthCause::kDraining) return false;
   return record.health == Health::kEjected ||
          (record.health == Health::kProbing && !IsSilence(record.cause));
+}
+
+// What most calls take. 0 while that is not known.
+int64_t UsualAge(const std::atomic<int64_t>& telling_age) {
+  const int64_t age = telling_age.load(std::memory_order_relaxed);
+  return age == kNever ? 0 : age;
 }
 
 struct Consecutive {
@@ -295,6 +303,11 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
     case Kind::kLocalFailure: {
       // That a silent peer lets attempts time out is known.
       if (health == Health::kSuspect && timed_out) break;
+      // And that a deadline passes that is shorter than most calls take.
+      if (timed_out && (verdict.latency < kMillisecond ||
+                        verdict.latency < UsualAge(telling_age_))) {
+        break;
+      }
       Consecutive after(before);
       do {
         after = Consecutive(before);

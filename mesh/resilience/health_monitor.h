@@ -214,8 +214,6 @@ class HealthMonitor {
   void JudgeProbing(cluster::LiveEndpoint* endpoint, const Verdict& verdict,
                     int64_t now, Outbox* outbox)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void BeWary(cluster::LiveEndpoint* endpoint)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void Look(size_t index, cluster::LiveEndpoint* endpoint, int64_t now,
             Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
