@@ -169,6 +169,91 @@ TEST_P(BrokenStream, EndsWithItsStatusOnceItsAnswerHasBegun) {
 INSTANTIATE_TEST_SUITE_P(All, BrokenStream, testing::ValuesIn(StreamWays()),
                          testing::PrintToStringParamName());
 
+// Many streams at once in all ways, while connections break all the time: each
+// is whole, or ends with UNAVAILABLE; what it receives is in order, and nothing
+// of it comes twice or from an attempt that sent something else.
+TEST(BrokenStreams, AreWholeOrSaySo) {
+  Broken broken([](v1::Service* service) {
+    v1::MethodPolicy& policy = *service->mutable_policy();
+    policy.mutable_retry()->set_max_attempts(10);
+    service->mutable_connections()->mutable_initial_backoff()->set_nanos(
+        10000000);
+    service->mutable_connections()->mutable_max_backoff()->set_nanos(10000000);
+  });
+  broken.Connect();
+  const auto channel = broken.channel();
+  constexpr int kThreads = 6;
+  constexpr int kMessages = 4;
+  std::atomic<bool> over{false};
+  std::thread breaker([&] {
+    while (!over.load()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(7));
+      broken.relays().BreakLastUsed();
+    }
+  });
+  std::atomic<int> whole{0};
+  std::atomic<int> next{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      const std::vector<Way> ways = StreamWays();
+      for (int n; (n = next.fetch_add(1)) < 400;) {
+        const Way way = ways[n % ways.size()];
+        Directives directives;
+        directives.set_replies(kMessages);
+        // Some take their time before they answer, some between.
+        directives.set_sleep_ms(n % 3);
+        directives.set_reply_interval_ms(n / 3 % 2);
+        auto driver = Driver::Make(way.kind, way.style, channel);
+        driver->context().AddMetadata(kDirectivesKey,
+                                      directives.SerializeAsString());
+        driver->context().set_deadline(std::chrono::system_clock::now() +
+                                       std::chrono::seconds(60));
+        Request request;
+        request.set_payload(absl::StrCat("stream ", n));
+        bool good = driver->Start(Writes(way.kind) ? Request() : request);
+        int received = 0;
+        const auto read = [&] {
+          Reply reply;
+          if (!driver->Read(&reply)) return false;
+          ++received;
+          EXPECT_EQ(reply.payload(), request.payload());
+          EXPECT_EQ(reply.requests(), way.kind == Kind::kBidi ? received : 1);
+          return true;
+        };
+        if (Writes(way.kind)) {
+          for (int m = 0; good && m < kMessages; ++m) {
+            good = driver->Write(request, {});
+            if (good && way.kind == Kind::kBidi && n % 2 == 0) good = read();
+          }
+          if (good) good = driver->WritesDone();
+        }
+        if (Reads(way.kind)) {
+          while (read()) {
+          }
+        }
+        Reply reply;
+        const grpc::Status status = driver->Finish(&reply);
+        if (!status.ok()) {
+          EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE)
+              << status.error_message();
+          continue;
+        }
+        ++whole;
+        if (Reads(way.kind)) {
+          EXPECT_EQ(received, kMessages);
+        } else {
+          EXPECT_EQ(reply.requests(), kMessages);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  over.store(true);
+  breaker.join();
+  EXPECT_GT(whole.load(), 200);
+}
+
 // Streams that fail twice before they answer, on a mesh of its own.
 class StreamLimits : public testing::TestWithParam<Way> {
  protected:
