@@ -148,7 +148,9 @@ TEST_P(BrokenStream, EndsWithItsStatusOnceItsAnswerHasBegun) {
   Request request;
   request.set_payload("one");
   ASSERT_TRUE(driver->Start(Writes(kind_) ? Request() : request));
-  if (Writes(kind_)) ASSERT_TRUE(driver->Write(request, {}));
+  if (Writes(kind_)) {
+    ASSERT_TRUE(driver->Write(request, {}));
+  }
   Reply reply;
   if (Reads(kind_)) {
     ASSERT_TRUE(driver->Read(&reply));
@@ -157,7 +159,9 @@ TEST_P(BrokenStream, EndsWithItsStatusOnceItsAnswerHasBegun) {
     ASSERT_TRUE(driver->ReadInitialMetadata());
   }
   broken.relays().BreakLastUsed();
-  if (Reads(kind_)) EXPECT_FALSE(driver->Read(&reply));
+  if (Reads(kind_)) {
+    EXPECT_FALSE(driver->Read(&reply));
+  }
   const grpc::Status status = driver->Finish(&reply);
 
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
