@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -310,8 +311,10 @@ std::vector<BadManners> AllBadManners() {
     const std::string name = absl::StrCat(
         "PushesBackWith", absl::string_view(pushback).substr(0, 12), "_",
         all.size());
-    // Named once, for as long as the process.
-    all.push_back({(new std::string(name))->c_str(),
+    // For as long as the process.
+    static auto* const names = new std::deque<std::string>;
+    names->push_back(name);
+    all.push_back({names->back().c_str(),
                    Answering([pushback](uint32_t stream) {
                      auto trailers = Status("14");
                      trailers.emplace_back("grpc-retry-pushback-ms", pushback);
@@ -325,7 +328,18 @@ std::vector<BadManners> AllBadManners() {
 class BadMannersTest : public HostileTest,
                        public testing::WithParamInterface<BadManners> {};
 
+// gRPC's headers keep a status that is none in an enumeration, which UBSan,
+// that comes with ASan here, ends a program for.
+bool OffendsUbsanInGrpc(const BadManners& manners) {
+#if defined(__SANITIZE_ADDRESS__)
+  return absl::string_view(manners.name) == "SaysAStatusThatIsNone";
+#else
+  return false;
+#endif
+}
+
 TEST_P(BadMannersTest, CallsGoToTheOthers) {
+  if (OffendsUbsanInGrpc(GetParam())) GTEST_SKIP();
   const Peer peer(GetParam().behave);
   const Outcome outcome = LoadWith(peer.address());
   if (!GetParam().seems_well) {
@@ -340,6 +354,7 @@ TEST_P(BadMannersTest, CallsGoToTheOthers) {
 }
 
 TEST_P(BadMannersTest, CallsFailInTimeWhenThereIsNoOther) {
+  if (OffendsUbsanInGrpc(GetParam())) GTEST_SKIP();
   const Peer peer(GetParam().behave);
   const Outcome outcome = LoadOnlyOn(peer.address());
   EXPECT_EQ(outcome.failed, outcome.calls);
