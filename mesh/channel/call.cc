@@ -96,6 +96,13 @@ std::optional<absl::StatusCode> ParseCode(const std::string& text) {
   return std::nullopt;
 }
 
+// Whether `methods`, of a batch (and so not of a cancellation), is at `hook`.
+// Without a virtual call: it is asked several times a call.
+bool IsAt(InterceptorBatchMethods* methods, InterceptionHookPoints hook) {
+  return static_cast<InterceptorBatchMethodsImpl*>(methods)
+      ->InterceptorBatchMethodsImpl::QueryInterceptionHookPoint(hook);
+}
+
 // Reads the reply as `whole` does, which it does not own.
 class Borrowed final : public grpc::internal::DeserializeFunc {
  public:
@@ -175,11 +182,12 @@ Call::Call(std::shared_ptr<Channel> channel, Method* method,
     : channel_(std::move(channel)),
       service_(channel_->service()),
       method_(method != nullptr ? method : service_->FindMethod(rpc.name())),
-      own_name_(method_ != nullptr ? "" : rpc.name()),
       type_(rpc.method_type()),
       context_(context),
       queue_(queue),
-      snapshot_(service_->Snapshot()) {}
+      snapshot_(service_->Snapshot()) {
+  if (ABSL_PREDICT_FALSE(method_ == nullptr)) own_name_ = rpc.name();
+}
 
 Call::~Call() {
   if (hedging_ != nullptr) hedging_->Detach();
@@ -510,10 +518,9 @@ void Call::Intercept(InterceptorBatchMethods* methods) {
   }
   const bool up =
       !unary() ? StreamRetry::IsUp(methods)
-               : methods->QueryInterceptionHookPoint(
-                     InterceptionHookPoints::POST_RECV_STATUS) ||
-                     methods->QueryInterceptionHookPoint(
-                         InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
+               : IsAt(methods, InterceptionHookPoints::POST_RECV_STATUS) ||
+                     IsAt(methods,
+                          InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
   if (up) return OnUp(methods, /*restarted=*/false);
   OnDown(methods);
 }
@@ -544,13 +551,14 @@ void Call::OnDown(InterceptorBatchMethods* methods) {
   }
   if (stream_retry_ != nullptr && stream_retry_->OnDown(methods)) return;
   if (unary() && !has_request_ &&
-      methods->QueryInterceptionHookPoint(
-          InterceptionHookPoints::PRE_SEND_MESSAGE)) {
+      IsAt(methods, InterceptionHookPoints::PRE_SEND_MESSAGE)) {
     owes_post_send_message_ = channel_->application_interceptors() > 0 &&
                               methods->GetSendMessage() != nullptr;
     // A reference to the serialized request, not a copy.
     const grpc::ByteBuffer& request = *methods->GetSerializedSendMessage();
-    if (!request.TrySingleSlice(&request_slice_).ok()) request_ = request;
+    if (!request.TrySingleSlice(&request_slice_.emplace()).ok()) {
+      request_ = request;
+    }
     has_request_ = true;
     // Only batches whose type is known can be armed again.
     if (hedging_ != nullptr && KnowsItsType(batches_[0].ops) &&
@@ -607,12 +615,11 @@ void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
   if (ABSL_PREDICT_FALSE(idle_timeout_ != absl::InfiniteDuration())) {
     NoteMessage(methods, /*up=*/true);
   }
-  const bool has_status = methods->QueryInterceptionHookPoint(
-      InterceptionHookPoints::POST_RECV_STATUS);
+  const bool has_status =
+      IsAt(methods, InterceptionHookPoints::POST_RECV_STATUS);
   if (unary()) {
     if (has_status) return OnUnaryStatus(methods);
-    if (methods->QueryInterceptionHookPoint(
-            InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+    if (IsAt(methods, InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
       return OnUnaryStart(methods);
     }
   } else {
@@ -721,9 +728,14 @@ void Call::Judge() {
     return;
   }
   HeedTrailers();
-  Methods* const last = batches_[batch_count_ - 1].held;
-  Act(machine_->OnAttemptDone(machine_->attempts(),
-                              Outcome(*last->GetRecvStatus()), Now()));
+  const grpc::Status& status =
+      *batches_[batch_count_ - 1].held->GetRecvStatus();
+  if (ABSL_PREDICT_TRUE(status.ok())) {
+    static const mesh::call::AttemptOutcome answered;
+    machine_->OnAttemptDone(machine_->attempts(), answered, Now());
+    return Deliver();
+  }
+  Act(machine_->OnAttemptDone(machine_->attempts(), Outcome(status), Now()));
 }
 
 // What a server says of itself, with the answer to any call.
@@ -823,7 +835,7 @@ mesh::call::AttemptOutcome Call::OutcomeOfHedge(const RawAnswer& answer,
 }
 
 grpc::ByteBuffer Call::Request() const {
-  return request_.Valid() ? request_ : grpc::ByteBuffer(&request_slice_, 1);
+  return request_.Valid() ? request_ : grpc::ByteBuffer(&*request_slice_, 1);
 }
 
 // --- Answers from elsewhere
@@ -910,7 +922,7 @@ void Call::Conclude() {
 // there is none. Otherwise the call is being answered.
 bool Call::FallBack() {
   const Fallback* const fallback = service_->fallback();
-  if (ABSL_PREDICT_TRUE(fallback == nullptr)) return false;
+  if (fallback == nullptr) return false;
   const grpc::Status& status =
       *batches_[batch_count_ - 1].held->GetRecvStatus();
   if (status.ok() || committed_ || !has_request_ || !unary() ||
@@ -1245,7 +1257,7 @@ void Call::Deliver() {
   InterceptorBatchMethods* held[2] = {batches_[0].held, batches_[1].held};
   const bool restarted = restarted_;
   request_.Clear();  // The context may live on for long.
-  request_slice_ = grpc::Slice();
+  request_slice_.reset();
   for (int i = 0; i < count && i < 2; ++i) {
     batches_[i].held = nullptr;
   }

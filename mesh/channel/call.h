@@ -189,8 +189,8 @@ class Call final : public grpc::experimental::Interceptor,
   // Constant after Begin().
   const std::shared_ptr<Channel> channel_;
   Service* const service_;
-  Method* const method_;        // Null for a method that no stub registered.
-  const std::string own_name_;  // Of the method, if method_ is null.
+  Method* const method_;  // Null for a method that no stub registered.
+  std::string own_name_;  // Of the method, if method_ is null.
   const grpc::internal::RpcMethod::RpcType type_;
   grpc::ClientContext* const context_;
   grpc::CompletionQueue* const queue_;
@@ -219,7 +219,7 @@ class Call final : public grpc::experimental::Interceptor,
   // it a hook that interceptors wait for: it is given back.
   bool owes_post_send_message_ = false;
   // The serialized request: mostly one slice, which costs no allocation.
-  grpc::Slice request_slice_;
+  std::optional<grpc::Slice> request_slice_;
   grpc::ByteBuffer request_;   // When it is not. Otherwise not valid.
   Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
   Batch batches_[2];
