@@ -1,6 +1,9 @@
 #ifndef MESH_BASE_CLOCK_H_
 #define MESH_BASE_CLOCK_H_
 
+#include <cstdint>
+
+#include "absl/base/optimization.h"
 #include "absl/time/time.h"
 
 namespace mesh::base {
@@ -16,6 +19,27 @@ class Clock {
   // The machine's steady clock. Lives as long as the process.
   static const Clock& Real();
 };
+
+// As absl::ToInt64Nanoseconds() and absl::ToUnixNanos(), inline: every call
+// asks several times. Relies on how Abseil represents a duration.
+// NOLINTBEGIN(abseil-no-internal-dependencies)
+inline int64_t ToNanos(absl::Duration duration) {
+  const int64_t seconds = absl::time_internal::GetRepHi(duration);
+  if (ABSL_PREDICT_TRUE(seconds >= 0 && seconds >> 33 == 0)) {
+    // In quarters of a nanosecond.
+    return seconds * 1'000'000'000 +
+           absl::time_internal::GetRepLo(duration) / 4;
+  }
+  return absl::ToInt64Nanoseconds(duration);
+}
+inline int64_t ToNanos(absl::Time time) {
+  const absl::Duration since = absl::time_internal::ToUnixDuration(time);
+  const int64_t seconds = absl::time_internal::GetRepHi(since);
+  return ABSL_PREDICT_TRUE(seconds >= 0 && seconds >> 33 == 0)
+             ? ToNanos(since)
+             : absl::ToUnixNanos(time);
+}
+// NOLINTEND(abseil-no-internal-dependencies)
 
 }  // namespace mesh::base
 

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mesh/base/clock.h"
 #include "mesh/base/mutex.h"
 #include "mesh/base/random.h"
 #include "mesh/base/sharded_counter.h"
@@ -86,7 +87,7 @@ class Admission {
                                const config::RateLimitOptions& method_limit,
                                absl::Time now, base::Random* random,
                                Listener* listener, Ticket* ticket) {
-    ticket->start = absl::ToUnixNanos(now);
+    ticket->start = base::ToNanos(now);
     if (ABSL_PREDICT_TRUE(
             !ticket->stream && method_limit.mode == config::Mode::kOff &&
             calls_.TryTake(quiet_.load(std::memory_order_relaxed)))) {
@@ -99,7 +100,7 @@ class Admission {
 
   // `code`: what the caller got. CANCELLED says nothing of the service.
   void OnCallEnd(const Ticket& ticket, absl::StatusCode code, absl::Time now) {
-    const int64_t time = absl::ToUnixNanos(now);
+    const int64_t time = base::ToNanos(now);
     const uint64_t latency =
         static_cast<uint64_t>(time) - static_cast<uint64_t>(ticket.start);
     if (ABSL_PREDICT_TRUE(ticket.plain && code == absl::StatusCode::kOk &&

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "mesh/base/clock.h"
 #include "mesh/base/mutex.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
@@ -108,7 +109,7 @@ class HealthMonitor {
          (static_cast<uint32_t>(begun -
                                 seen.ended.load(std::memory_order_relaxed)) &
           kEndedMask) == 0)) {
-      seen.quiet_since.store(absl::ToUnixNanos(now), std::memory_order_relaxed);
+      seen.quiet_since.store(base::ToNanos(now), std::memory_order_relaxed);
     }
   }
 
@@ -122,12 +123,12 @@ class HealthMonitor {
                                0)) {
       return EndCarefully(endpoint, result, now);
     }
-    CountAnswer(&seen, absl::ToInt64Nanoseconds(result.latency), now);
+    CountAnswer(&seen, base::ToNanos(result.latency), now);
   }
 
   // Whether Tick() has something to do. A load and a comparison.
   bool Due(absl::Time now) const {
-    return absl::ToUnixNanos(now) >= next_tick_.load(std::memory_order_relaxed);
+    return base::ToNanos(now) >= next_tick_.load(std::memory_order_relaxed);
   }
   // Looks at all endpoints of the service: at some hundreds of them, the others
   // next time. Does nothing when another thread is at it. `endpoints` lives

@@ -56,7 +56,7 @@ void LatencyTracker::Widen(Part* part, int bucket) {
 }
 
 void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
-  const int64_t period = absl::ToUnixNanos(now) >> kPartBits;
+  const int64_t period = base::ToNanos(now) >> kPartBits;
   if (ABSL_PREDICT_FALSE(period < 0)) return;
   Part& part = parts_[period % kParts];
   if (ABSL_PREDICT_FALSE(part.period.load(std::memory_order_acquire) !=
@@ -64,7 +64,7 @@ void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
       !Begin(&part, period)) {
     return;
   }
-  const int bucket = BucketOf(absl::ToInt64Nanoseconds(latency));
+  const int bucket = BucketOf(base::ToNanos(latency));
   if (ABSL_PREDICT_FALSE(bucket < part.low.load(std::memory_order_relaxed) ||
                          bucket >= part.high.load(std::memory_order_relaxed))) {
     Widen(&part, bucket);
@@ -73,7 +73,7 @@ void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
 }
 
 absl::Duration LatencyTracker::Quantile(double q, absl::Time now) {
-  const int64_t at = absl::ToUnixNanos(now);
+  const int64_t at = base::ToNanos(now);
   const bool same_q = cached_q_.load(std::memory_order_relaxed) == q;
   int64_t until = cached_until_.load(std::memory_order_acquire);
   // One thread computes; what others are given meanwhile is a little older.
@@ -89,10 +89,9 @@ absl::Duration LatencyTracker::Quantile(double q, absl::Time now) {
   Look(at >> kPartBits, &window);
   const absl::Duration quantile = Find(window, q);
   if (computes) {
-    cached_.store(quantile == absl::InfiniteDuration()
-                      ? -1
-                      : absl::ToInt64Nanoseconds(quantile),
-                  std::memory_order_relaxed);
+    cached_.store(
+        quantile == absl::InfiniteDuration() ? -1 : base::ToNanos(quantile),
+        std::memory_order_relaxed);
     cached_q_.store(q, std::memory_order_relaxed);
   }
   return quantile;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "mesh/base/clock.h"
 
 namespace mesh::resilience {
 
@@ -33,7 +34,7 @@ class LatencyTracker {
   std::array<absl::Duration, n> Quantiles(const std::array<double, n>& q,
                                           absl::Time now) const {
     Window window;
-    Look(absl::ToUnixNanos(now) >> kPartBits, &window);
+    Look(base::ToNanos(now) >> kPartBits, &window);
     std::array<absl::Duration, n> result;
     for (size_t i = 0; i < n; ++i) result[i] = Find(window, q[i]);
     return result;

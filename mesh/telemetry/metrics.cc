@@ -6,6 +6,7 @@
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/numeric/bits.h"
+#include "mesh/base/clock.h"
 
 namespace mesh::telemetry {
 namespace {
@@ -300,7 +301,7 @@ void ServiceMetrics::OnProbe(const ProbeEvent& event) {
 }
 
 void ServiceMetrics::OnCallEnd(const CallInfo& call, const CallEvent& event) {
-  const int64_t ns = absl::ToInt64Nanoseconds(event.end - call.start);
+  const int64_t ns = base::ToNanos(event.end) - base::ToNanos(call.start);
   (call.metrics != nullptr ? call.metrics : &other_)
       ->CountCall(event.code, ns < 0 ? 0 : static_cast<uint64_t>(ns));
 }
