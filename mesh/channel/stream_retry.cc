@@ -181,12 +181,11 @@ bool StreamRetry::OnDown(Methods* methods) {
     }
     batch.where = Where::kDown;
     batches_.push_back(std::move(batch));
-    const bool sends = batch.start || batch.send || batch.close;
     switch (phase_) {
       case Phase::kReplaying:
-        if (sends) break;
-        [[fallthrough]];
       case Phase::kRunning:
+        if (!starting_) StartHeld(&steps);
+        break;
       case Phase::kEnded:
         Start(&batches_.back(), &steps);
         break;
@@ -217,21 +216,61 @@ bool StreamRetry::IsUp(Methods* methods) {
 
 bool StreamRetry::OnUp(Methods* methods, bool restarted) {
   Steps steps;
-  bool judge;
+  bool judge = false;
+  bool starting;
   {
     base::MutexLock lock(&mu_);
     Batch* const batch = Find(OpsOf(methods));
     if (batch == nullptr) return false;
-    --in_core_;
     batch->methods = methods;
     batch->restarted = restarted;
-    judge = batch->errand == Errand::kNone ? CameUp(batch, &steps)
-                                           : CameBack(batch, &steps);
+    if (starting_) {
+      arrived_.push_back(batch->ops);
+      return true;
+    }
+    judge = Arrived(batch, &steps);
+    starting = starting_;
   }
   Run(&steps);
+  if (starting) {
+    FinishStart();
+    return true;
+  }
   // If not, this object may be gone.
   if (judge) Judge();
   return true;
+}
+
+bool StreamRetry::Arrived(Batch* batch, Steps* steps) {
+  --in_core_;
+  return batch->errand == Errand::kNone ? CameUp(batch, steps)
+                                        : CameBack(batch, steps);
+}
+
+// Once what was to be started has been, in its order: what came meanwhile from
+// either side. That nothing is let up before keeps the call alive.
+void StreamRetry::FinishStart() {
+  bool judge = false;
+  for (bool starting = true; starting;) {
+    Steps steps;
+    {
+      base::MutexLock lock(&mu_);
+      StartHeld(&steps);
+      starting_ = !steps.empty();
+      while (!starting_ && !arrived_.empty()) {
+        Ops* const ops = arrived_.front();
+        arrived_.erase(arrived_.begin());
+        judge = Arrived(Find(ops), &steps);
+      }
+      if (!starting_ && !judge) {
+        MaybeOver();
+        judge = Settle(&steps);
+      }
+      starting = starting_;
+    }
+    Run(&steps);
+  }
+  if (judge) Judge();
 }
 
 bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
@@ -298,13 +337,9 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
         return false;
       }
       phase_ = Phase::kRunning;
-      for (Batch& held : batches_) {
-        if (held.where == Where::kPending || held.where == Where::kDown) {
-          if (held.errand == Errand::kNone) Start(&held, steps);
-        }
-      }
-      MaybeOver();
-      return Settle(steps);
+      starting_ = true;
+      StartHeld(steps);
+      return false;
     case Errand::kHeaders:
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
@@ -322,9 +357,8 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
     case Errand::kOwnHeaders: {
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
-      Ops* const ops = batch->ops;
+      Start(batch, steps);
       if (ok && !TrailersOnly(call_->running_)) Commit(steps);
-      Start(Find(ops), steps);
       MaybeOver();
       return false;
     }
@@ -388,14 +422,33 @@ void StreamRetry::StartAll(Steps* steps) {
     if (batch.start) Start(&batch, steps);
   }
   if (vehicle != nullptr) Replay(Find(vehicle), steps);
-  for (Batch& batch : batches_) {
-    if (batch.where == Where::kInCore || batch.errand != Errand::kNone)
-      continue;
-    if (replay && (batch.send || batch.close)) continue;
-    Start(&batch, steps);
-  }
+  StartHeld(steps);
   if (full_) committed_ = true;
   MaybeOver();
+}
+
+void StreamRetry::StartHeld(Steps* steps) {
+  for (const bool early : {true, false}) {
+    for (Batch& batch : batches_) {
+      if ((batch.where != Where::kDown && batch.where != Where::kPending) ||
+          batch.errand != Errand::kNone ||
+          (batch.start || batch.headers) != early || WaitsForHeaders(batch)) {
+        continue;
+      }
+      const bool sends = batch.start || batch.send || batch.close;
+      if (phase_ != Phase::kReplaying || !sends) Start(&batch, steps);
+    }
+  }
+}
+
+// A message may not come before response headers have been asked for: the core
+// would not know how it is compressed.
+bool StreamRetry::WaitsForHeaders(const Batch& batch) const {
+  if (!batch.read || batch.headers || asked_headers_) return false;
+  for (const Batch& other : batches_) {
+    if (other.headers) return true;
+  }
+  return false;
 }
 
 bool StreamRetry::MustReplay() const {
@@ -425,9 +478,13 @@ bool StreamRetry::CanReplay() {
   if (full_) return false;
   if (!MustReplay()) return true;
   const Batch* const vehicle = Vehicle();
-  return vehicle != nullptr &&
-         (!vehicle->read || sent_.bytes() <= kTakenUnread ||
-          call_->type_ != grpc::internal::RpcMethod::BIDI_STREAMING);
+  if (vehicle == nullptr) return false;
+  bool unread = false;  // Until all has been sent.
+  for (const Batch& batch : batches_) {
+    unread |= batch.read && (vehicle == &batch || vehicle->headers);
+  }
+  return !unread || sent_.bytes() <= kTakenUnread ||
+         call_->type_ != grpc::internal::RpcMethod::BIDI_STREAMING;
 }
 
 void StreamRetry::Replay(Batch* vehicle, Steps* steps) {
@@ -547,16 +604,12 @@ void StreamRetry::Commit(Steps* steps) {
       }
     }
   }
-  if (phase_ == Phase::kRunning) {
-    for (Batch& batch : batches_) {
-      if (batch.where == Where::kDown) Start(&batch, steps);
-    }
-  }
+  if (phase_ == Phase::kRunning && !starting_) StartHeld(steps);
   MaybeOver();
 }
 
 void StreamRetry::MaybeOver() {
-  if (!committed_ || phase_ != Phase::kRunning) return;
+  if (!committed_ || phase_ != Phase::kRunning || starting_) return;
   for (const Batch& batch : batches_) {
     if (batch.errand != Errand::kNone) return;
   }
@@ -688,11 +741,13 @@ void StreamRetry::NextAttempt(grpc_call* next) {
     own_headers_ = false;
     has_status_ = false;
     replayed_ = 0;
+    starting_ = true;
     StartAll(&steps);
   }
   call_->StopWaiting();
   if (previous != nullptr) grpc_call_unref(previous);
   Run(&steps);
+  FinishStart();
 }
 
 // The call has its status: the one given, or that of the last attempt.

@@ -141,9 +141,14 @@ class StreamRetry {
   void Ask(Batch* batch, Errand errand, Steps* steps)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  bool Arrived(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FinishStart();
   void StartAll(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StartHeld(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Start(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Replay(Batch* vehicle, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool WaitsForHeaders(const Batch& batch) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MustReplay() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool CanReplay() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Batch* Vehicle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -184,6 +189,11 @@ class StreamRetry {
   bool closed_ ABSL_GUARDED_BY(mu_) = false;   // it has; so in a new attempt
                                                // it's done again here.
   int in_core_ ABSL_GUARDED_BY(mu_) = 0;       // With those on errands.
+  // Batches are being started one after the other, with mu_ not held: others
+  // would get between them. Those that go down then are held, those that come
+  // up are in arrived_.
+  bool starting_ ABSL_GUARDED_BY(mu_) = false;
+  absl::InlinedVector<Ops*, 4> arrived_ ABSL_GUARDED_BY(mu_);
   Batches batches_ ABSL_GUARDED_BY(mu_);
   SendBuffer sent_ ABSL_GUARDED_BY(mu_);
   size_t replayed_ ABSL_GUARDED_BY(mu_) = 0;

@@ -589,12 +589,17 @@ TEST_P(Retried, LooksLikeABareChannelToAGoodServer) {
   script.directives.set_fail_first(kMaxAttempts - 1);
   script.directives.set_message("to be forgotten");
   script.directives.set_details("to be forgotten");
-  const Played mesh =
-      Play(script, kind, style, arms.Mesh(what->flavour), arms.server());
-
-  EXPECT_EQ(mesh.executions, kMaxAttempts);
-  EXPECT_EQ(bare.trace, mesh.trace)
-      << "bare:" << Lines(bare.trace) << "\nmesh:" << Lines(mesh.trace);
+  // It is chance whether a message comes before its headers are asked for, and
+  // of those that are compressed the core would then not know how.
+  const bool compressed = what->name == std::string("Gzip");
+  const int plays = compressed && style == Style::kEarlyFinish ? 30 : 1;
+  for (int i = 0; i < plays; ++i) {
+    const Played mesh =
+        Play(script, kind, style, arms.Mesh(what->flavour), arms.server());
+    EXPECT_EQ(mesh.executions, kMaxAttempts);
+    EXPECT_EQ(bare.trace, mesh.trace)
+        << "bare:" << Lines(bare.trace) << "\nmesh:" << Lines(mesh.trace);
+  }
 }
 
 // A bidi stream (as all that GenericStub makes are) that only waits for an
