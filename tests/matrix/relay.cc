@@ -7,11 +7,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 
 namespace mesh::test {
 namespace {
@@ -28,6 +32,20 @@ void Check(bool ok) {
   if (ok) return;
   perror("relay");
   abort();
+}
+
+// Whether what a client sent has a frame of a call (HEADERS, DATA), not only of
+// the connection (RFC 9113, 4.1).
+bool IsOfCall(absl::string_view sent) {
+  absl::ConsumePrefix(&sent, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  constexpr size_t kFrameHeader = 9;
+  while (sent.size() >= kFrameHeader) {
+    const auto byte = [&](int i) { return static_cast<uint8_t>(sent[i]); };
+    if (byte(3) <= 1) return true;
+    const size_t length = byte(0) << 16 | byte(1) << 8 | byte(2);
+    sent.remove_prefix(std::min(sent.size(), kFrameHeader + length));
+  }
+  return false;
 }
 
 }  // namespace
@@ -77,7 +95,9 @@ bool Relays::Forward(const Pair& pair, int from, int to) {
   char buffer[65536];
   const ssize_t got = read(from, buffer, sizeof buffer);
   if (got <= 0) return false;
-  last_used_ = pair.relay;
+  if (from == pair.client && IsOfCall({buffer, static_cast<size_t>(got)})) {
+    last_used_ = pair.relay;
+  }
   for (ssize_t sent = 0; sent < got;) {
     const ssize_t n = send(to, buffer + sent, got - sent, MSG_NOSIGNAL);
     if (n <= 0) return false;

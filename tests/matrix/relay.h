@@ -22,8 +22,8 @@ class Relays {
 
   const std::vector<std::string>& addresses() const { return addresses_; }
 
-  // Resets the connections of the relay that something went through last.
-  // Returns when they are.
+  // Resets the connections of the relay that a call's request went through
+  // last. Returns when they are.
   void BreakLastUsed() { Command(kBreak); }
   // Resets all connections, and each new one; admits them again.
   void Refuse() { Command(kRefuse); }
