@@ -65,6 +65,62 @@ TEST_F(OutageTest, NoIdempotentCallFailsWhenServersAreKilledOneAfterAnother) {
   EXPECT_GT(Retries(*mesh), 0u) << "the kills have hit nothing";
 }
 
+// Until its first message a stream is tried elsewhere; from then on its caller
+// is told.
+TEST_F(OutageTest, StreamsOfServersThatAreKilledAreWholeOrSaySo) {
+  v1::Config config = OneService(addresses_);
+  TheService(&config).mutable_policy()->set_idempotent(true);
+  const std::unique_ptr<Mesh> mesh = MakeMesh(config);
+  const auto stub = StubOf(*mesh);
+  constexpr int kReplies = 3;
+  Request request;
+  request.mutable_directives()->set_sleep_ms(10);
+  request.mutable_directives()->set_replies(kReplies);
+  request.mutable_directives()->set_reply_interval_ms(2);
+  ASSERT_EQ(CallUnary(*stub, request).error_code(), grpc::StatusCode::OK);
+
+  std::atomic<int64_t> cut{0};
+  Load load(500, 24, [&](int64_t) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::seconds(10));
+    const auto stream = stub->ServerStream(&context, request);
+    Reply reply;
+    int received = 0;
+    while (stream->Read(&reply)) ++received;
+    const grpc::Status status = stream->Finish();
+    EXPECT_LE(received, kReplies);
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE && received > 0) {
+      ++cut;
+      return grpc::Status();
+    }
+    if (status.ok()) {
+      EXPECT_EQ(received, kReplies);
+    }
+    return status;
+  });
+  for (int kill = 0; kill < 12; ++kill) {
+    ServerProcess& victim = servers_[kill % servers_.size()];
+    absl::SleepFor(absl::Milliseconds(150));
+    victim.Kill();
+    absl::SleepFor(absl::Milliseconds(150));
+    victim.Start();
+    EXPECT_TRUE(WaitUntil([&] {
+      const auto endpoints = ServiceMetrics(*mesh).endpoints;
+      for (const auto& endpoint : endpoints) {
+        if (endpoint.state != "ready") return false;
+      }
+      return true;
+    }));
+  }
+  load.Stop();
+
+  EXPECT_EQ(load.failed(), 0) << load.Failures();
+  EXPECT_GT(load.calls(), 1500);
+  EXPECT_GT(Retries(*mesh), 0u) << "the kills have hit nothing";
+  EXPECT_LT(cut, load.calls() / 20);
+}
+
 TEST_F(OutageTest, IdempotentCallsSurviveAServerThatStopsAnswering) {
   v1::Config config = OneService(addresses_);
   v1::MethodPolicy& policy = *TheService(&config).mutable_policy();
