@@ -109,6 +109,7 @@ bool StreamRetry::Perform(Ops* ops) {
         return false;
       }
       running = call_->running_;
+      grpc_call_ref(running);
     } else if (!typed && !std::exchange(used_, true)) {
       // Of a stub that was compiled without RTTI: it can't be started again.
       over_.store(true, std::memory_order_release);
@@ -120,11 +121,13 @@ bool StreamRetry::Perform(Ops* ops) {
         if (phase_ == Phase::kRunning) Commit(&steps);
       }
       running = call_->running_;
+      grpc_call_ref(running);  // Another attempt may take its place.
     }
   }
   if (!steps.empty()) Run(&steps);
   grpc::internal::Call full(running, call_, call_->queue_, call_->info_);
   ops->FillOps(&full);
+  grpc_call_unref(running);
   return true;
 }
 
@@ -703,16 +706,14 @@ void StreamRetry::GiveUp() {
   Steps steps;
   {
     base::MutexLock lock(&mu_);
+    call_->StopWaiting();
     if (!attempted_) {
       // The placeholder is cancelled; all that is to be started on it fails.
       committed_ = true;
       StartAll(&steps);
     }
   }
-  if (!steps.empty()) {
-    call_->StopWaiting();
-    return Run(&steps);
-  }
+  if (!steps.empty()) return Run(&steps);
   const grpc::Status cancelled(grpc::StatusCode::CANCELLED, "CANCELLED");
   End(&cancelled);
 }
@@ -741,10 +742,10 @@ void StreamRetry::NextAttempt(grpc_call* next) {
     own_headers_ = false;
     has_status_ = false;
     replayed_ = 0;
+    call_->StopWaiting();
     starting_ = true;
     StartAll(&steps);
   }
-  call_->StopWaiting();
   if (previous != nullptr) grpc_call_unref(previous);
   Run(&steps);
   FinishStart();
