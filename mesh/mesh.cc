@@ -58,6 +58,8 @@ class Registry {
       credentials[name] = *std::move(made);
     }
     base::MutexLock lock(&mu_);
+    runtime_->stream_bytes().SetLimit(options.limits.stream_retry_bytes);
+    WarnOfWhatStays(options.telemetry);
     options_ = std::move(options);
     made_ = std::move(credentials);
     for (auto it = services_.begin(); it != services_.end();) {
@@ -174,6 +176,16 @@ class Registry {
       }
     }
     return Secrets{grpc::SslCredentials(*tls), *tls};
+  }
+
+  void WarnOfWhatStays(const config::TelemetryOptions& next) const {
+    const config::TelemetryOptions& now = runtime_->telemetry();
+    if (next.max_methods != now.max_methods ||
+        next.max_endpoints != now.max_endpoints) {
+      runtime_->Log(LogSeverity::kWarning,
+                    "telemetry holds from the start of the Mesh: what has "
+                    "changed there is not applied");
+    }
   }
 
   void ConfigureLocked(const std::string& name,
@@ -355,7 +367,8 @@ class Background {
       options =
           std::make_shared<const config::ServiceOptions>(*std::move(parsed));
     }
-    auto service = channel::Service::Create(runtime_, target, options);
+    auto service =
+        channel::Service::Create(runtime_, UnusedNameLocked(target), options);
     services_[key] = service;
     if (options != nullptr) {
       service->Configure(std::move(options), std::move(credentials),
@@ -367,7 +380,38 @@ class Background {
     return service;
   }
 
+  telemetry::Snapshot Metrics() {
+    telemetry::Snapshot snapshot;
+    for (const auto& service : Live()) {
+      snapshot.services.push_back(service->Metrics());
+    }
+    return snapshot;
+  }
+
  private:
+  std::vector<std::shared_ptr<channel::Service>> Live() {
+    base::MutexLock lock(&mu_);
+    std::vector<std::shared_ptr<channel::Service>> live;
+    for (const auto& [key, weak] : services_) {
+      if (auto service = weak.lock()) live.push_back(std::move(service));
+    }
+    return live;
+  }
+
+  // The target, and a number where it is called with other credentials too.
+  std::string UnusedNameLocked(const std::string& target)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    std::set<std::string> used;
+    for (const auto& [key, weak] : services_) {
+      if (const auto service = weak.lock()) used.insert(service->name());
+    }
+    std::string name = target;
+    for (int i = 2; used.count(name) > 0; ++i) {
+      name = absl::StrCat(target, "#", i);
+    }
+    return name;
+  }
+
   // Constant.
   const std::shared_ptr<channel::Runtime> runtime_ =
       std::make_shared<channel::Runtime>(
@@ -415,6 +459,12 @@ std::shared_ptr<grpc::ChannelInterface> CreateChannel(
     std::shared_ptr<grpc::ChannelCredentials> credentials) {
   return MakeChannel(Background::Get().Service(target, std::move(credentials)),
                      {});
+}
+
+telemetry::Snapshot DefaultMetrics() { return Background::Get().Metrics(); }
+
+std::string DefaultPrometheusText() {
+  return telemetry::PrometheusText(DefaultMetrics());
 }
 
 }  // namespace mesh

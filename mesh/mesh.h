@@ -93,6 +93,12 @@ std::shared_ptr<grpc::ChannelInterface> CreateChannel(
     const std::string& target,
     std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
 
+// What was counted of the channels that CreateChannel() has made and that still
+// exist; a service's name is its target. As Mesh::Metrics() and
+// Mesh::PrometheusText(). Thread-safe.
+telemetry::Snapshot DefaultMetrics();
+std::string DefaultPrometheusText();
+
 }  // namespace mesh
 
 #endif  // MESH_MESH_H_

@@ -20,9 +20,10 @@ class ByteBudget {
 
   // Takes all of `bytes`, or, where they are too many, none.
   bool Take(uint64_t bytes) {
+    const uint64_t limit = limit_.load(std::memory_order_relaxed);
     uint64_t used = used_.load(std::memory_order_relaxed);
     do {
-      if (bytes > limit_ || used > limit_ - bytes) return false;
+      if (bytes > limit || used > limit - bytes) return false;
     } while (!used_.compare_exchange_weak(used, used + bytes,
                                           std::memory_order_relaxed));
     return true;
@@ -30,10 +31,14 @@ class ByteBudget {
   void Return(uint64_t bytes) {
     used_.fetch_sub(bytes, std::memory_order_relaxed);
   }
+  // Nothing is taken back of what is kept already.
+  void SetLimit(uint64_t limit) {
+    limit_.store(limit, std::memory_order_relaxed);
+  }
   uint64_t used() const { return used_.load(std::memory_order_relaxed); }
 
  private:
-  const uint64_t limit_;
+  std::atomic<uint64_t> limit_;
   std::atomic<uint64_t> used_{0};
 };
 

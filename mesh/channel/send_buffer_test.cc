@@ -24,6 +24,16 @@ TEST(ByteBudgetTest, GivesAllOrNothing) {
   EXPECT_FALSE(budget.Take(~uint64_t{0}));
 }
 
+TEST(ByteBudgetTest, MayBeGivenLessThanIsUsed) {
+  ByteBudget budget(100);
+  EXPECT_TRUE(budget.Take(60));
+  budget.SetLimit(50);
+  EXPECT_FALSE(budget.Take(1));
+  budget.Return(20);
+  EXPECT_TRUE(budget.Take(10));
+  EXPECT_FALSE(budget.Take(1));
+}
+
 constexpr uint64_t kOverhead = SendBuffer::kOverhead;
 
 TEST(SendBufferTest, KeepsMessagesInOrderAndKnowsWhichWereSent) {

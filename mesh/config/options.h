@@ -294,9 +294,8 @@ struct TelemetryOptions {
   int max_methods = 200;
   int max_endpoints = 1000;
 };
-
 struct LimitsOptions {
-  uint64_t stream_retry_bytes = 64 << 20;  // All streams of the process.
+  uint64_t stream_retry_bytes = 64 << 20;  // Of all streams of the Mesh.
 };
 
 struct MeshOptions {

@@ -73,7 +73,7 @@ only_public_symbols() {
     -e '^MESH_0$' \
     -e '^(mesh::v1::|(typeinfo|typeinfo name|vtable) for mesh::v1::)' \
     -e '^descriptor_table_mesh_2fv1_' \
-    -e '^mesh::(CreateChannel\(|Mesh::|server::Attach\()' \
+    -e '^mesh::(CreateChannel\(|Default(Metrics|PrometheusText)[\[(]|Mesh::|server::Attach\()' \
     -e '^mesh::telemetry::HistogramSnapshot::' symbols)
   [[ -z $other ]] || {
     echo "symbols that are not public:"

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -438,6 +439,26 @@ TEST_F(Lifecycle, CreateChannelNeedsNoMesh) {
   const auto channel =
       mesh::CreateChannel(absl::StrJoin(server_->addresses(), ","));
   EXPECT_TRUE(CallOn(channel).ok());
+}
+
+TEST_F(Lifecycle, WhatCreateChannelMadeIsCountedByItsTarget) {
+  const std::string target = absl::StrJoin(server_->addresses(), ",");
+  const auto one = mesh::CreateChannel(target);
+  // Other credentials: another service.
+  const auto two =
+      mesh::CreateChannel(target, grpc::InsecureChannelCredentials());
+  EXPECT_TRUE(CallOn(one).ok());
+  EXPECT_TRUE(CallOn(two).ok());
+  EXPECT_TRUE(CallOn(two).ok());
+  std::map<std::string, uint64_t> attempts;
+  for (const auto& service : mesh::DefaultMetrics().services) {
+    for (const auto& endpoint : service.endpoints) {
+      attempts[service.service] += endpoint.attempts;
+    }
+  }
+  EXPECT_EQ(attempts[target], 1u);
+  EXPECT_EQ(attempts[target + "#2"], 2u);
+  EXPECT_THAT(mesh::DefaultPrometheusText(), testing::HasSubstr(target));
 }
 
 TEST_F(Lifecycle, CreateChannelWithABadTargetFailsCallsAndSaysWhy) {

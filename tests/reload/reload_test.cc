@@ -118,6 +118,14 @@ class ReloadTest : public testing::Test {
   std::unique_ptr<TestService::Stub> stub_;
 };
 
+TEST_F(ReloadTest, SaysWhatOfAChangeIsNotApplied) {
+  Reload(ServiceText("test", {0, 1}) + "limits: {stream_retry_bytes: 7}\n");
+  EXPECT_THAT(log_.Text(), testing::Not(testing::HasSubstr("not applied")));
+  Reload(ServiceText("test", {0, 1}) + "telemetry: {max_methods: 7}\n");
+  EXPECT_THAT(log_.Text(), testing::HasSubstr("telemetry holds from the start "
+                                              "of the Mesh"));
+}
+
 TEST_F(ReloadTest, NoCallIsLostWhileEndpointsAndPolicyChange) {
   ASSERT_TRUE(ServedOnlyBy(*stub_, Names({"a", "b"})));
   Request request;
