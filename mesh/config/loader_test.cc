@@ -1285,7 +1285,7 @@ TEST_F(LoaderFileTest, ReportsWhatIsWrongInAServiceConfigWithItsOwnPlaces) {
        "maxAttempts": 1,
        "initialBackoff": "0s",
        "maxBackoff": 1,
-       "retryableStatusCodes": ["UNAVAILABL", 17, true]
+       "retryableStatusCodes": ["UNAVAILABL", 17, true, "OK", 1]
      }}]
 })");
   Write("mesh.yaml",
@@ -1318,7 +1318,11 @@ TEST_F(LoaderFileTest, ReportsWhatIsWrongInAServiceConfigWithItsOwnPlaces) {
           "JSON:10:47: methodConfig[0].retryPolicy.retryableStatusCodes[1] "
           "must be a status code, is 17\n"
           "JSON:10:51: methodConfig[0].retryPolicy.retryableStatusCodes[2] "
-          "must be a status code, is true",
+          "must be a status code, is true\n"
+          "JSON:10:57: methodConfig[0].retryPolicy.retryableStatusCodes[3] "
+          "must be the code of a failure, is OK\n"
+          "JSON:10:63: methodConfig[0].retryPolicy.retryableStatusCodes[4] "
+          "must be the code of a failure, is CANCELLED",
           {{"MESH", path_}, {"JSON", json}}));
 }
 

@@ -268,6 +268,12 @@ class ServiceConfigReader {
             item.kind == Kind::kString ? DidYouMeanStatus(item.text) : "");
         continue;
       }
+      if (*code == absl::StatusCode::kOk ||
+          *code == absl::StatusCode::kCancelled) {
+        Add(item, item_path, " must be the code of a failure, is ",
+            absl::StatusCodeToString(*code));
+        continue;
+      }
       codes = codes.With(*code);
     }
     return codes;
