@@ -423,7 +423,10 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Begin(
   action.endpoint = endpoint;
   action.attempt = attempts_;
   action.at = info_->deadline;
-  // Only an attempt that another can follow is cut short.
+  // Each attempt of a call that may be made again is cut short, the last one
+  // too: until it has ended nobody knows that it is. Of any other the timeout
+  // would only turn a slow answer into none. (Not of streams: an attempt may
+  // become the stream, so shells give them the call's deadline.)
   const absl::Duration timeout = plan_.policy->retry.attempt_timeout;
   if (timeout != absl::InfiniteDuration() && plan_.replayable &&
       plan_.idempotent) {
@@ -591,12 +594,20 @@ bool CallMachine::MayRetry(const AttemptOutcome& outcome) const {
 }
 
 bool CallMachine::TooLate(absl::Duration delay, absl::Time now) const {
-  absl::Duration needed = delay;
-  if (plan_.latency != nullptr && info_->deadline != absl::InfiniteFuture()) {
-    const absl::Duration usual = plan_.latency->Quantile(0.5, now);
-    if (usual != absl::InfiniteDuration()) needed += usual;
+  if (info_->deadline == absl::InfiniteFuture()) return false;
+  return delay + NeededToAnswer(now) >= info_->deadline - now;
+}
+
+// The method's median where hedging keeps it. Otherwise what only a tenth of
+// the service's unary calls do not exceed: its methods may differ much, and a
+// quick one is not to be judged by the slow ones.
+absl::Duration CallMachine::NeededToAnswer(absl::Time now) const {
+  if (plan_.latency != nullptr) {
+    const absl::Duration median = plan_.latency->Median(now);
+    if (median != absl::InfiniteDuration()) return median;
   }
-  return needed >= info_->deadline - now;
+  if (plan_.health == nullptr || !plan_.unary) return absl::ZeroDuration();
+  return plan_.health->p10_latency();
 }
 
 bool CallMachine::TryRetry(const Moment& moment) {

@@ -34,7 +34,9 @@ struct CallPlan {
   telemetry::Observer* observer = nullptr;        // Null: nobody listens.
   resilience::HealthMonitor* health = nullptr;    // Null: none.
   resilience::Admission* admission = nullptr;     // Null: all are admitted.
-  // Of the method, for the delay of hedges. Null: no hedging.
+  // Of the method, for the delay of hedges, and for whether another attempt
+  // could end before the deadline. Null: no hedging, and the latter is asked of
+  // `health`.
   resilience::LatencyTracker* latency = nullptr;
   // For max_calls_per_endpoint; the others are `admission`'s. Null: no bound.
   const config::CapsOptions* caps = nullptr;
@@ -287,9 +289,11 @@ class CallMachine {
   Action GoOnWithout(int attempt, const AttemptOutcome& outcome,
                      const Moment& moment);
   bool MayRetry(const AttemptOutcome& outcome) const;
-  // Whether an attempt that begins after `delay` could hardly be answered
+  // Whether another attempt that begins after `delay` could hardly be answered
   // before the deadline.
   bool TooLate(absl::Duration delay, absl::Time now) const;
+  // What it takes, as far as that is known. Never infinite.
+  absl::Duration NeededToAnswer(absl::Time now) const;
   bool TryRetry(const Moment& moment);
   Pause NextBackoff(base::Random* random);
   Action BackOff(absl::Duration delay, absl::Time now);

@@ -1481,6 +1481,36 @@ TEST_F(HealthTest, AnAttemptThatIsGivenUpIsNoFailure) {
   EXPECT_EQ(Seen(0).failures.load() + Seen(0).local_failures.load(), 0u);
 }
 
+// Without hedging nobody knows the method's latency.
+TEST_F(HealthTest, ARetryThatTheServiceIsTooSlowForIsNotMade) {
+  auto answer = [this](absl::Duration latency) {
+    resilience::AttemptResult ok;
+    ok.latency = latency;
+    health->OnAttemptStart(endpoints[0].get(), /*unary=*/true, now - latency);
+    health->OnAttemptEnd(endpoints[0].get(), ok, now);
+  };
+  for (int i = 0; i < 100; ++i) answer(absl::Milliseconds(100));
+  info.deadline = now + absl::Milliseconds(120);
+  WithHealth();
+  EXPECT_EQ(Address(Start()), "a");
+  now += absl::Milliseconds(50);
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kDeadline));
+
+  // One of its methods may be quick.
+  for (int i = 0; i < 50; ++i) answer(absl::Milliseconds(1));
+  now += absl::Milliseconds(200);
+  info.deadline = now + absl::Milliseconds(120);
+  listener.verdicts.clear();
+  listener.events.clear();
+  WithHealth();
+  Start();
+  now += absl::Milliseconds(50);
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kStartAttempt);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kRetry));
+  Done(Ok());
+}
+
 TEST_F(HealthTest, WhoeverStartsACallLooksWhenALookIsDue) {
   EXPECT_TRUE(health->Due(now));
   WithHealth();

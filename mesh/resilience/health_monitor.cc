@@ -217,8 +217,11 @@ void HealthMonitor::ApplyOptions(const config::GuardOptions& options) {
   ejection_ = options.outlier_ejection;
   black_hole_ = options.black_hole;
   slow_from_ = std::log2(std::max(ejection_.latency.factor, 1.1));
-  enabled_.store(ejection_.mode != Mode::kOff || black_hole_.mode != Mode::kOff,
-                 std::memory_order_relaxed);
+  const bool enabled =
+      ejection_.mode != Mode::kOff || black_hole_.mode != Mode::kOff;
+  enabled_.store(enabled, std::memory_order_relaxed);
+  // Nobody looks any more.
+  if (!enabled) p10_latency_.store(0, std::memory_order_relaxed);
 }
 
 // ---- Attempts ----
@@ -983,9 +986,12 @@ void HealthMonitor::RefreshLatencies(int64_t now) {
   answers_ = 0;
   refreshed_ = now;
 
-  const auto [median, p90, p99] =
-      latencies_.Quantiles<3>({0.5, 0.9, 0.99}, absl::FromUnixNanos(now));
-  // What was known last is good until there is something new.
+  const auto [p10, median, p90, p99] =
+      latencies_.Quantiles<4>({0.1, 0.5, 0.9, 0.99}, absl::FromUnixNanos(now));
+  // This one keeps attempts from being made, so that it is to be fresh.
+  p10_latency_.store(p10 == absl::InfiniteDuration() ? 0 : Nanos(p10),
+                     std::memory_order_relaxed);
+  // What else was known last is good until there is something new.
   if (p99 != absl::InfiniteDuration()) {
     usual_p99_ = std::max<int64_t>(1, Nanos(p99));
     telling_age_.store(Nanos(p90), std::memory_order_relaxed);

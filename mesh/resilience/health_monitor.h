@@ -130,6 +130,12 @@ class HealthMonitor {
   bool Due(absl::Time now) const {
     return base::ToNanos(now) >= next_tick_.load(std::memory_order_relaxed);
   }
+  // A tenth of the service's unary calls of the last ten seconds or so were
+  // answered within this, whatever their methods; so hardly any could be
+  // answered in less. Of a sample, and up to a look old. Zero while unknown.
+  absl::Duration p10_latency() const {
+    return absl::Nanoseconds(p10_latency_.load(std::memory_order_relaxed));
+  }
   // Looks at all endpoints of the service: at some hundreds of them, the others
   // next time. Does nothing when another thread is at it. `endpoints` lives
   // until it returns.
@@ -268,6 +274,7 @@ class HealthMonitor {
   // An attempt that was given up after so long shows that it is slow.
   std::atomic<int64_t> telling_age_;
   std::atomic<bool> enabled_{true};
+  std::atomic<int64_t> p10_latency_{0};  // Nanoseconds. Read by retries.
 
   LatencyTracker latencies_;  // Of the service; a sample.
 

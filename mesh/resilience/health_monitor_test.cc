@@ -1067,6 +1067,28 @@ TEST(HealthMonitorTest, AFalseAlarmCostsAProbeAndMakesPatient) {
   EXPECT_EQ(world.live[0]->health_record().patience, 1);
 }
 
+TEST(HealthMonitorTest, WhatATenthOfTheCallsTakesIsKnownWhileItIsFresh) {
+  World world(3);
+  EXPECT_EQ(world.monitor.p10_latency(), absl::ZeroDuration());
+  for (int k = 0; k < 100; ++k) {
+    for (int i = 0; i < 3; ++i) world.Attempt(i, k % 2 == 0 ? Ms(2) : Ms(200));
+    world.Tick();
+  }
+  EXPECT_GT(world.monitor.p10_latency(), Ms(1.8));
+  EXPECT_LT(world.monitor.p10_latency(), Ms(2.2));
+  world.Pass(absl::Seconds(14));
+  EXPECT_EQ(world.monitor.p10_latency(), absl::ZeroDuration());
+
+  world.Warm(200);
+  world.Pass(Ms(200));
+  EXPECT_GT(world.monitor.p10_latency(), absl::ZeroDuration());
+  config::GuardOptions off;
+  off.outlier_ejection.mode = off.black_hole.mode = Mode::kOff;
+  world.monitor.SetOptions(off);
+  EXPECT_EQ(world.monitor.p10_latency(), absl::ZeroDuration())
+      << "nobody looks any more";
+}
+
 TEST(HealthMonitorTest, WhenAllAreSilentNothingChangesForCalls) {
   World world(3);
   world.Load(500, world.now + absl::Seconds(10));

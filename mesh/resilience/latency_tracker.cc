@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "absl/base/optimization.h"
 
@@ -9,7 +10,21 @@ namespace mesh::resilience {
 namespace {
 
 constexpr int64_t kBeingCleared = -2;
-constexpr int64_t kCachedForNanoseconds = 100'000'000;
+constexpr int64_t kGoodForNanoseconds = 100'000'000;
+constexpr uint64_t kLow = 0xffffffff;
+
+uint32_t Bits(float value) {
+  uint32_t bits;
+  static_assert(sizeof(bits) == sizeof(value));
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
+float FloatOf(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 
 }  // namespace
 
@@ -72,27 +87,32 @@ void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
   part.counts[bucket].fetch_add(1, std::memory_order_relaxed);
 }
 
-absl::Duration LatencyTracker::Quantile(double q, absl::Time now) {
+absl::Duration LatencyTracker::Recall(double q, absl::Time now,
+                                      Memory* memory) const {
   const int64_t at = base::ToNanos(now);
-  const bool same_q = cached_q_.load(std::memory_order_relaxed) == q;
-  int64_t until = cached_until_.load(std::memory_order_acquire);
+  const uint64_t asked = uint64_t{Bits(static_cast<float>(q))} << 32;
+  const uint64_t known = memory->what.load(std::memory_order_relaxed);
+  const bool same = (known & ~kLow) == asked;
+  int64_t until = memory->until.load(std::memory_order_relaxed);
   // One thread computes; what others are given meanwhile is a little older.
   const bool computes =
-      (at >= until || !same_q) &&
-      cached_until_.compare_exchange_strong(until, at + kCachedForNanoseconds,
+      (at >= until || !same) &&
+      memory->until.compare_exchange_strong(until, at + kGoodForNanoseconds,
                                             std::memory_order_relaxed);
-  if (same_q && !computes) {
-    const int64_t cached = cached_.load(std::memory_order_relaxed);
-    return cached < 0 ? absl::InfiniteDuration() : absl::Nanoseconds(cached);
+  if (same && !computes) {
+    const float nanoseconds = FloatOf(static_cast<uint32_t>(known));
+    return nanoseconds < 0
+               ? absl::InfiniteDuration()
+               : absl::Nanoseconds(static_cast<int64_t>(nanoseconds));
   }
   Window window;
   Look(at >> kPartBits, &window);
   const absl::Duration quantile = Find(window, q);
   if (computes) {
-    cached_.store(
-        quantile == absl::InfiniteDuration() ? -1 : base::ToNanos(quantile),
-        std::memory_order_relaxed);
-    cached_q_.store(q, std::memory_order_relaxed);
+    const float nanoseconds = quantile == absl::InfiniteDuration()
+                                  ? -1
+                                  : static_cast<float>(base::ToNanos(quantile));
+    memory->what.store(asked | Bits(nanoseconds), std::memory_order_relaxed);
   }
   return quantile;
 }

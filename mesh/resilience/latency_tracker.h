@@ -28,7 +28,12 @@ class LatencyTracker {
   // take a bucket. InfiniteDuration while there are fewer than kMinSamples. At
   // most a tenth of a second old, for the `q` that was asked for last: meant
   // to be asked for the same one.
-  absl::Duration Quantile(double q, absl::Time now);
+  absl::Duration Quantile(double q, absl::Time now) {
+    return Recall(q, now, &quantile_);
+  }
+  // Quantile(0.5), remembered by itself: whoever asks for it and whoever asks
+  // for another do not disturb each other.
+  absl::Duration Median(absl::Time now) { return Recall(0.5, now, &median_); }
   // Several, of one look, now. As `Quantile`, but for the memory of it.
   template <size_t n>
   std::array<absl::Duration, n> Quantiles(const std::array<double, n>& q,
@@ -59,6 +64,15 @@ class LatencyTracker {
     std::array<std::atomic<uint32_t>, kBuckets> counts = {};
   };
 
+  // A quantile that has been computed.
+  struct Memory {
+    std::atomic<int64_t> until{0};  // It is good.
+    // What was asked for, and its latency in nanoseconds (negative: too few
+    // samples), both as floats: in one word, as one is nothing without the
+    // other. At first what nobody asks for.
+    std::atomic<uint64_t> what{~uint64_t{0}};
+  };
+
   // All parts together.
   struct Window {
     int low = kBuckets;
@@ -77,12 +91,12 @@ class LatencyTracker {
   // What was counted until then.
   void Look(int64_t period, Window* window) const;
   static absl::Duration Find(const Window& window, double q);
+  // From memory, or computed and remembered.
+  absl::Duration Recall(double q, absl::Time now, Memory* memory) const;
 
   std::array<Part, kParts> parts_;
-  // The quantile that was computed last, and until when it is good.
-  std::atomic<double> cached_q_{-1};
-  std::atomic<int64_t> cached_until_{0};
-  std::atomic<int64_t> cached_{-1};  // Nanoseconds. -1: too few samples.
+  Memory quantile_;
+  Memory median_;
 };
 
 }  // namespace mesh::resilience

@@ -89,6 +89,47 @@ TEST(LatencyTrackerTest, AnotherQuantileIsNotTakenForTheCachedOne) {
   EXPECT_NEAR(Milliseconds(tracker.Quantile(0.5, kStart)), 50, 3.5);
 }
 
+TEST(LatencyTrackerTest, TheMedianAndAnotherQuantileDoNotEvictEachOther) {
+  LatencyTracker tracker;
+  for (int i = 1; i <= 100; ++i) {
+    tracker.Record(absl::Milliseconds(i), kStart);
+  }
+  const absl::Duration p95 = tracker.Quantile(0.95, kStart);
+  const absl::Duration median = tracker.Median(kStart);
+  EXPECT_NEAR(Milliseconds(p95), 95, 6.5);
+  EXPECT_NEAR(Milliseconds(median), 50, 3.5);
+  for (int i = 0; i < 900; ++i) tracker.Record(absl::Seconds(1), kStart);
+  // Both from memory, to the precision in which it keeps them.
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_NEAR(Milliseconds(tracker.Quantile(0.95, kStart)), Milliseconds(p95),
+                0.01);
+    EXPECT_NEAR(Milliseconds(tracker.Median(kStart)), Milliseconds(median),
+                0.01);
+  }
+}
+
+TEST(LatencyTrackerTest, NoThreadIsGivenTheQuantileOfAnother) {
+  auto tracker = std::make_unique<LatencyTracker>();
+  for (int i = 0; i < 100; ++i) {
+    tracker->Record(absl::Milliseconds(i < 80 ? 1 : 100), kStart);
+  }
+  std::vector<std::thread> threads;
+  for (double q : {0.5, 0.95}) {
+    threads.emplace_back([&tracker, q] {
+      for (int i = 0; i < 20000; ++i) {
+        const absl::Time now = kStart + absl::Microseconds(100 * i);
+        const double least = q < 0.6 ? 0.9 : 90;
+        const double latency = Milliseconds(tracker->Quantile(q, now));
+        if (latency < least || latency > 1.2 * least) {
+          ADD_FAILURE() << latency << " ms for " << q;
+          return;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(LatencyTrackerTest, AbsurdValuesAreHarmless) {
   LatencyTracker tracker;
   for (absl::Time now : {absl::InfinitePast(), kStart - absl::Hours(10000),
