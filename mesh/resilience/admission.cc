@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "mesh/resilience/failures.h"
 
 namespace mesh::resilience {
 namespace {
@@ -18,14 +19,6 @@ constexpr int64_t kLongestCall = 3'600'000'000'000;  // Latencies count as less.
 
 constexpr auto relaxed = std::memory_order_relaxed;
 
-// What outlier ejection counts as failures, too.
-constexpr config::StatusCodeSet kFailures =
-    config::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
-        .With(absl::StatusCode::kDeadlineExceeded)
-        .With(absl::StatusCode::kInternal)
-        .With(absl::StatusCode::kUnknown)
-        .With(absl::StatusCode::kDataLoss)
-        .With(absl::StatusCode::kResourceExhausted);
 // Not taken by the service, or not finished.
 constexpr config::StatusCodeSet kRejections =
     config::StatusCodeSet::Of(absl::StatusCode::kUnavailable)

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "absl/container/inlined_vector.h"
+#include "mesh/resilience/failures.h"
 
 namespace mesh::resilience {
 namespace {
@@ -76,15 +77,6 @@ constexpr int64_t kDrainingFor = 10 * kSecond;
 
 // Failures in a row that end a ramp.
 constexpr uint32_t kMostWhileRamping = 3;
-
-// OutlierEjection of mesh/v1/config.proto.
-constexpr config::StatusCodeSet kFailures =
-    config::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
-        .With(absl::StatusCode::kDeadlineExceeded)
-        .With(absl::StatusCode::kInternal)
-        .With(absl::StatusCode::kUnknown)
-        .With(absl::StatusCode::kDataLoss)
-        .With(absl::StatusCode::kResourceExhausted);
 
 int64_t Nanos(absl::Duration duration) {
   return absl::ToInt64Nanoseconds(duration);

@@ -300,7 +300,7 @@ class HealthMonitor {
   // What the last one found, and changes since.
   std::array<Tally, kPriorities> tallies_ ABSL_GUARDED_BY(mu_) = {};
   uint32_t total_ ABSL_GUARDED_BY(mu_) = 0;    // Ready, or ejected.
-  uint32_t ready_ ABSL_GUARDED_BY(mu_) = 0;    // And not out.
+  uint32_t ready_ ABSL_GUARDED_BY(mu_) = 0;    // Connected, out or not.
   uint32_t ejected_ ABSL_GUARDED_BY(mu_) = 0;  // Or probing since.
   bool panic_ ABSL_GUARDED_BY(mu_) = false;
 
