@@ -33,7 +33,7 @@ enum class HealthCause : uint8_t {
   kEjectionOver,   // -> kProbing
   kProbeAnswered,  // -> kRamping
   kProbeFailed,    // -> kEjected or kSuspect
-  kNewConnection,  // -> kRamping
+  kNewConnection,  // -> kRamping, or kProbing after one in vain.
   kRamped,         // -> kHealthy
   kDraining,       // -> kEjected: it said so itself.
 };
@@ -66,6 +66,7 @@ struct EndpointObservations {
   std::atomic<uint32_t> failures{0};
   std::atomic<uint32_t> local_failures{0};
   std::atomic<uint32_t> discounted{0};
+  std::atomic<uint32_t> streams_begun{0};
   // Failures in a row, up to now, 16 bits each: those that a server answered,
   // those of them that say that it was not reached, and local ones. 0 while
   // all is well.
@@ -92,6 +93,8 @@ struct HealthRecord {
   int64_t returned = 0;                      // When it was last ejected till.
   int ejections = 0;                         // That the next one is longer by.
   double ejected_log = 0;  // kLatency: log2 of its latency when it was ejected.
+  // When a new connection last ended an ejection for local failures; or 0.
+  int64_t reconnected = 0;
 
   // Observed only: would be ejected until then, or suspect.
   int64_t observed_until = 0;
@@ -100,14 +103,16 @@ struct HealthRecord {
   // kSuspect.
   bool probe_sent = false;  // And not answered.
   int64_t next_probe = 0;
-  int silent = 0;    // Attempts that were waiting when it became so.
-  int patience = 0;  // Its silence may be 2^this times as long.
+  int64_t probed = 0;   // When a probe was last sent.
+  int64_t silence = 0;  // So long was too long, if many waited.
+  int patience = 0;     // Its silence may be 2^this times as long.
   int64_t patience_since = 0;
   // kProbing: calls that went well, and that were slow; and when the one under
   // way was first seen, or 0.
   int good = 0;
   int slow = 0;
   int64_t claimed = 0;
+  uint32_t streams_begun = 0;  // When the place was last free.
 
   // Counts at the last look.
   uint64_t ended = 0;

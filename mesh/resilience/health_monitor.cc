@@ -41,7 +41,8 @@ constexpr uint32_t kLeastShare = 26;
 constexpr int32_t kPlenty = 8;
 constexpr int64_t kProbeAgain = 100 * kMillisecond;
 constexpr int kMostPatience = 4;  // Sixteen times.
-constexpr int64_t kPatienceLasts = 10 * kSecond;
+// Each doubling of it, since it was last of use.
+constexpr int64_t kPatienceLasts = 60 * kSecond;
 // The slowest call of one to two of this is remembered.
 constexpr int64_t kSlowestFor = 60 * kSecond;
 
@@ -373,6 +374,7 @@ void HealthMonitor::JudgeAttempt(LiveEndpoint* endpoint, const Verdict& verdict,
     case Health::kSuspect:
       // It goes on: what waited is answered.
       if (verdict.kind == Kind::kSuccess || verdict.kind == Kind::kFailure) {
+        LearnPatience(endpoint, now);
         BeginProbing(endpoint, HealthCause::kProbeAnswered, now, outbox);
       }
       return;
@@ -439,12 +441,30 @@ void HealthMonitor::JudgeProbing(LiveEndpoint* endpoint, const Verdict& verdict,
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, outbox);
       }
       record.next_probe = now + kSecond;
+      record.silence = 0;
       return Change(endpoint, Health::kSuspect, HealthCause::kProbeFailed, now,
                     outbox);
   }
   // The next one.
-  record.claimed = 0;
+  FreePlace(endpoint);
   if (!panic_) endpoint->set_health(Health::kProbing, LiveEndpoint::kProbeFree);
+}
+
+// Of what is probed: nobody has taken it.
+void HealthMonitor::FreePlace(LiveEndpoint* endpoint) {
+  HealthRecord& record = endpoint->health_record();
+  record.claimed = 0;
+  record.streams_begun =
+      endpoint->observations().streams_begun.load(std::memory_order_relaxed);
+}
+
+// A suspect has answered. If it was soon, there was a call that takes long, or
+// a pause of the process: next time it may be silent for twice as long.
+void HealthMonitor::LearnPatience(LiveEndpoint* endpoint, int64_t now) {
+  HealthRecord& record = endpoint->health_record();
+  if (now - record.since >= 2 * record.silence) return;
+  record.patience = std::min(record.patience + 1, kMostPatience);
+  record.patience_since = now;
 }
 
 void HealthMonitor::OnProbeDone(LiveEndpoint* endpoint, bool answered,
@@ -457,12 +477,7 @@ void HealthMonitor::OnProbeDone(LiveEndpoint* endpoint, bool answered,
     record.probe_sent = false;
     if (record.health == Health::kSuspect) {
       if (answered) {
-        // Answered at once, and few waited: it was a call that takes long.
-        const int64_t took = at - record.since;
-        if (record.silent < kPlenty && took < Nanos(black_hole_.min_silence)) {
-          record.patience = std::min(record.patience + 1, kMostPatience);
-          record.patience_since = at;
-        }
+        LearnPatience(endpoint, at);
         BeginProbing(endpoint, HealthCause::kProbeAnswered, at, &outbox);
       } else {
         record.next_probe = at + kProbeAgain;
@@ -500,17 +515,29 @@ void HealthMonitor::OnConnected(LiveEndpoint* endpoint, absl::Time now) {
   {
     base::MutexLock lock(&mu_);
     HealthRecord& record = endpoint->health_record();
-    const bool local = EndsWithConnection(record.cause);
     switch (record.health) {
       case Health::kSuspect:
-        BeginRamp(endpoint, HealthCause::kNewConnection, at, &outbox);
-        break;
       case Health::kEjected:
-      case Health::kProbing:
-        if (!local) break;
+      case Health::kProbing: {
+        if (record.health != Health::kSuspect &&
+            !EndsWithConnection(record.cause)) {
+          break;
+        }
         if (record.health == Health::kEjected) record.returned = at;
-        BeginRamp(endpoint, HealthCause::kNewConnection, at, &outbox);
+        bool again = false;
+        if (record.cause == HealthCause::kConsecutiveLocalFailures) {
+          // The last one came to nothing: calls try this one singly.
+          again = record.reconnected != 0 &&
+                  at - record.reconnected < EjectionTime(record);
+          record.reconnected = at;
+        }
+        if (!again) {
+          BeginRamp(endpoint, HealthCause::kNewConnection, at, &outbox);
+        } else if (record.health != Health::kProbing) {
+          BeginProbing(endpoint, HealthCause::kNewConnection, at, &outbox);
+        }
         break;
+      }
       case Health::kHealthy:
       case Health::kRamping: {
         Consecutive row(seen.consecutive.load(std::memory_order_relaxed));
@@ -525,6 +552,13 @@ void HealthMonitor::OnConnected(LiveEndpoint* endpoint, absl::Time now) {
 }
 
 // ---- Changes ----
+
+int64_t HealthMonitor::EjectionTime(const HealthRecord& record) const {
+  const int64_t base =
+      std::max<int64_t>(1, Nanos(ejection_.base_ejection_time));
+  const int64_t most = std::max(base, Nanos(ejection_.max_ejection_time));
+  return record.ejections > most / base ? most : base * record.ejections;
+}
 
 bool HealthMonitor::Eject(LiveEndpoint* endpoint, HealthCause cause,
                           int64_t now, Outbox* outbox) {
@@ -551,10 +585,7 @@ bool HealthMonitor::Eject(LiveEndpoint* endpoint, HealthCause cause,
   const int64_t forgotten = std::max<int64_t>(0, now - record.returned) / base;
   record.ejections =
       static_cast<int>(std::max<int64_t>(0, record.ejections - forgotten) + 1);
-  const int64_t most = std::max(base, Nanos(ejection_.max_ejection_time));
-  const int64_t length =
-      record.ejections > most / base ? most : base * record.ejections;
-  record.until = record.returned = now + length;
+  record.until = record.returned = now + EjectionTime(record);
   if (cause != HealthCause::kProbeFailed || IsSilence(record.cause)) {
     record.cause = cause;
   }
@@ -568,7 +599,7 @@ void HealthMonitor::BeginProbing(LiveEndpoint* endpoint, HealthCause cause,
                                  int64_t now, Outbox* outbox) {
   HealthRecord& record = endpoint->health_record();
   record.good = record.slow = 0;
-  record.claimed = 0;
+  FreePlace(endpoint);
   ForgetSilence(&endpoint->observations());
   endpoint->observations().consecutive.store(0, std::memory_order_relaxed);
   Change(endpoint, Health::kProbing, cause, now, outbox);
@@ -589,12 +620,17 @@ void HealthMonitor::SendProbe(LiveEndpoint* endpoint, int64_t now,
                               Outbox* outbox) {
   HealthRecord& record = endpoint->health_record();
   if (record.probe_sent || now < record.next_probe) return;
-  if (budget_ != nullptr && !budget_->TryWithdraw(absl::FromUnixNanos(now))) {
+  // Retries may leave the budget empty for long: one probe a second is owed.
+  const absl::Time at = absl::FromUnixNanos(now);
+  const bool owed = now - record.probed >= kSecond;
+  if (budget_ != nullptr && !owed && !budget_->TryWithdraw(at)) {
     record.next_probe = now + kProbeAgain;
     return;
   }
   if (!endpoint->Acquire()) return;
+  if (budget_ != nullptr && owed) budget_->Overdraw(at);
   record.probe_sent = true;
+  record.probed = now;
   outbox->Probe(endpoint);
 }
 
@@ -797,8 +833,12 @@ void HealthMonitor::Look(size_t index, LiveEndpoint* endpoint, int64_t now,
         verdict.unary = false;
         verdict.began = record.claimed;
         if (silent <= 0) {
-          // A stream that lasts; or a call that was not made after all.
-          verdict.kind = Verdict::Kind::kSuccess;
+          // A stream that lasts. Or an attempt that was not made after all (the
+          // call met a cap): nothing.
+          if (endpoint->observations().streams_begun.load(
+                  std::memory_order_relaxed) != record.streams_begun) {
+            verdict.kind = Verdict::Kind::kSuccess;
+          }
         } else if (silent >= kManySilent) {
           verdict.kind = Verdict::Kind::kLocalFailure;
         }  // Otherwise it may be a call that takes long: another one.
@@ -918,15 +958,22 @@ void HealthMonitor::LookForSilence(LiveEndpoint* endpoint, int64_t now,
   const int64_t least = Nanos(black_hole_.min_silence);
   const auto usual = static_cast<int64_t>(black_hole_.latency_factor *
                                           static_cast<double>(usual_p99_));
-  int64_t limit = std::max(least, usual);
+  const int64_t most = std::max(least, usual);
+  int64_t limit = most;
   if (silent >= kPlenty) {
     limit = std::max(least, usual / 2);
   } else if (silent == 2) {
     limit = std::max(
         {2 * limit, slowest_before_, slowest_.load(std::memory_order_relaxed)});
   }
-  limit <<= record.patience;
-  if (now - seen.quiet_since.load(std::memory_order_relaxed) < limit) return;
+  const int64_t quiet = now - seen.quiet_since.load(std::memory_order_relaxed);
+  if (quiet < limit) return;
+  if (record.patience > 0) {
+    // It is silent as it was when it was suspected for nothing.
+    record.patience_since = now;
+    limit <<= record.patience;
+    if (quiet < limit) return;
+  }
 
   if (black_hole_.mode == Mode::kObserve) {
     if (record.observed_suspect) return;
@@ -937,7 +984,7 @@ void HealthMonitor::LookForSilence(LiveEndpoint* endpoint, int64_t now,
     return;
   }
   record.cause = HealthCause::kSilence;
-  record.silent = silent;
+  record.silence = std::min(limit, most << record.patience);
   record.next_probe = 0;
   Change(endpoint, Health::kSuspect, HealthCause::kSilence, now, outbox);
   SendProbe(endpoint, now, outbox);

@@ -62,7 +62,7 @@ struct HealthChange {
 //   kProbing, kRamping -- they fail, or are slow --> kEjected, for longer
 //   kHealthy -- it says that it is draining --> kEjected
 //   kSuspect, kEjected for local failures or draining -- new connection -->
-//       kRamping
+//       kRamping; or kProbing, when the connection before failed soon, too
 //
 // Acts on picks through the share of each endpoint only. While fewer endpoints
 // than panic_threshold_percent are in use in every priority, all have a full
@@ -97,8 +97,11 @@ class HealthMonitor {
   // An attempt begins on an endpoint that is acquired for it.
   void OnAttemptStart(cluster::LiveEndpoint* endpoint, bool unary,
                       absl::Time now) {
-    if (!unary) return;
     cluster::EndpointObservations& seen = endpoint->observations();
+    if (!unary) {
+      seen.streams_begun.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
     const uint32_t begun = seen.begun.fetch_add(1, std::memory_order_relaxed);
     const auto silent = static_cast<int32_t>(
         begun - seen.accounted.load(std::memory_order_relaxed));
@@ -222,6 +225,11 @@ class HealthMonitor {
                     int64_t now, Outbox* outbox)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  void FreePlace(cluster::LiveEndpoint* endpoint)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LearnPatience(cluster::LiveEndpoint* endpoint, int64_t now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   void Look(size_t index, cluster::LiveEndpoint* endpoint, int64_t now,
             Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LookForSilence(cluster::LiveEndpoint* endpoint, int64_t now,
@@ -242,6 +250,9 @@ class HealthMonitor {
   bool PeersAreAsSlow(const Record& record, int64_t now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  // How long an ejection with what has been counted is.
+  int64_t EjectionTime(const Record& record) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Eject(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
              int64_t now, Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BeginProbing(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,

@@ -52,8 +52,8 @@ class World : public HealthMonitor::Host {
   explicit World(int servers, config::GuardOptions options = Defaults(),
                  uint64_t seed = 1)
       : random(seed),
-        budget_(config::RetryBudgetOptions{0.05, 5}, now),
-        monitor(options, &budget_, this),
+        budget(config::RetryBudgetOptions{0.05, 5}, now),
+        monitor(options, &budget, this),
         servers(servers) {
     for (int i = 0; i < servers; ++i) {
       cluster::Endpoint endpoint;
@@ -252,9 +252,9 @@ class World : public HealthMonitor::Host {
       return at != other.at ? at > other.at : order > other.order;
     }
   };
-  RetryBudget budget_;
 
  public:
+  RetryBudget budget;
   HealthMonitor monitor;
   std::vector<Server> servers;
   std::vector<LiveEndpointPtr> live;
@@ -577,6 +577,39 @@ TEST(HealthMonitorTest, APlaceThatIsTakenAndNotUsedIsFreeAgain) {
   EXPECT_TRUE(world.live[0]->ClaimProbe());
 }
 
+// As by calls that meet a cap after they have taken it.
+TEST(HealthMonitorTest, APlaceThatIsTakenAndNotUsedIsNoGoodProbe) {
+  World world(4);
+  world.Warm();
+  world.Begin(0, /*unary=*/false);  // A stream from before.
+  for (int k = 0; k < 5; ++k) {
+    world.Attempt(0, Ms(1), World::Failure(kUnavailable));
+  }
+  world.Pass(absl::Seconds(30.1));
+  for (int k = 0; k < 5; ++k) {
+    ASSERT_TRUE(world.live[0]->ClaimProbe()) << k;
+    world.Pass(absl::Seconds(1.2));
+    EXPECT_EQ(world.health(0), Health::kProbing);
+    EXPECT_EQ(world.live[0]->health_record().good, 0);
+  }
+}
+
+TEST(HealthMonitorTest, AStreamThatLastsIsAGoodProbe) {
+  World world(4);
+  world.Warm();
+  for (int k = 0; k < 5; ++k) {
+    world.Attempt(0, Ms(1), World::Failure(kUnavailable));
+  }
+  world.Pass(absl::Seconds(30.1));
+  for (int k = 0; k < 2; ++k) {
+    ASSERT_EQ(world.health(0), Health::kProbing);
+    ASSERT_TRUE(world.live[0]->ClaimProbe()) << k;
+    world.Begin(0, /*unary=*/false);
+    world.Pass(absl::Seconds(1.2));
+  }
+  EXPECT_EQ(world.health(0), Health::kRamping);
+}
+
 TEST(HealthMonitorTest, FailuresDuringTheRampEjectAgain) {
   World world(4);
   world.Warm();
@@ -605,6 +638,53 @@ TEST(HealthMonitorTest, ANewConnectionEndsAnEjectionForLocalFailuresOnly) {
   EXPECT_EQ(world.health(0), Health::kRamping);
   EXPECT_EQ(world.changes.back().cause, HealthCause::kNewConnection);
   EXPECT_EQ(world.health(1), Health::kEjected);
+}
+
+// It accepts connections and resets them, one after the other.
+TEST(HealthMonitorTest, NewConnectionsThatFailTooGetSingleCallsAndNoRamp) {
+  World world(4);
+  world.Warm();
+  const auto reset = World::Failure(kUnavailable, /*local=*/true);
+  auto connect = [&world] {
+    world.monitor.OnConnected(world.live[0].get(), world.now);
+  };
+  for (int k = 0; k < 5; ++k) world.Attempt(0, Ms(1), reset);
+  ASSERT_EQ(world.health(0), Health::kEjected);
+  world.Pass(absl::Seconds(1));
+  connect();
+  ASSERT_EQ(world.health(0), Health::kRamping) << "the first one";
+  for (int k = 0; k < 3; ++k) world.Attempt(0, Ms(1), reset);
+  ASSERT_EQ(world.health(0), Health::kEjected);
+  for (int k = 0; k < 20; ++k) {
+    world.Pass(absl::Seconds(1));
+    connect();
+    ASSERT_EQ(world.health(0), Health::kProbing) << k;
+    EXPECT_EQ(world.changes.back().cause, HealthCause::kNewConnection);
+    ASSERT_TRUE(world.live[0]->ClaimProbe());
+    world.Attempt(0, Ms(1), reset);
+    ASSERT_EQ(world.health(0), Health::kEjected) << k;
+  }
+  // It is mended.
+  connect();
+  ASSERT_TRUE(world.live[0]->ClaimProbe());
+  world.Attempt(0, Ms(1));
+  EXPECT_EQ(world.health(0), Health::kRamping);
+  world.Pass(absl::Seconds(1.1));
+  EXPECT_TRUE(world.live[0]->available());
+}
+
+TEST(HealthMonitorTest, AReconnectLongAfterTheLastOneRampsAtOnce) {
+  World world(4);
+  world.Warm();
+  for (int round = 0; round < 3; ++round) {
+    for (int k = 0; k < 5; ++k) {
+      world.Attempt(0, Ms(1), World::Failure(kUnavailable, /*local=*/true));
+    }
+    ASSERT_EQ(world.health(0), Health::kEjected);
+    world.monitor.OnConnected(world.live[0].get(), world.now);
+    EXPECT_EQ(world.health(0), Health::kRamping) << round;
+    world.Pass(absl::Seconds(100));
+  }
 }
 
 // ---- What attracts traffic by failing fast ----
@@ -1065,6 +1145,74 @@ TEST(HealthMonitorTest, AFalseAlarmCostsAProbeAndMakesPatient) {
   world.Pass(absl::Seconds(1.1));
   EXPECT_TRUE(world.live[0]->available());
   EXPECT_EQ(world.live[0]->health_record().patience, 1);
+}
+
+// As of garbage collection: all that came in is answered at its end, calls
+// before the probe.
+TEST(HealthMonitorTest, RegularStallsAreSoonNotTakenForSilence) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    for (double every : {1.0, 10.0, 30.0}) {
+      for (double rate : {200.0, 2000.0}) {
+        World world(3, Defaults(), seed);
+        for (auto& server : world.servers) {
+          server.latency = LogNormal(&world, Ms(1), 0.3);
+        }
+        const auto run = [&world, every](absl::Duration time) {
+          const absl::Time end = world.now + time;
+          while (world.now < end) {
+            world.RunFor(absl::Seconds(every) *
+                         (0.7 + 0.3 * world.random.Unit()));
+            world.servers[1].stopped = true;
+            world.RunFor(Ms(100));
+            world.Continue(1);
+          }
+        };
+        world.Load(rate, world.now + absl::Seconds(300), seed % 2 == 0);
+        run(absl::Seconds(100));
+        EXPECT_LE(world.Count(Health::kSuspect), 4)
+            << "seed " << seed << ", every " << every << " s, at " << rate;
+        world.changes.clear();
+        run(absl::Seconds(150));
+        EXPECT_LE(world.Count(Health::kSuspect), 1)
+            << "seed " << seed << ", every " << every << " s, at " << rate;
+        // And one that does not end is found.
+        world.servers[1].stopped = true;
+        world.RunFor(Ms(600));
+        EXPECT_LE(world.live[1]->share(), LiveEndpoint::kProbeFree)
+            << "seed " << seed << ", every " << every << " s, at " << rate;
+      }
+    }
+  }
+}
+
+TEST(HealthMonitorTest, RetriesThatEmptyTheBudgetDoNotKeepASuspectFromProbes) {
+  World world(3);
+  world.Warm();
+  auto empty = [&world] {
+    while (world.budget.TryWithdraw(world.now)) {
+    }
+  };
+  for (int i = 0; i < 2; ++i) world.Begin(0);
+  for (int i = 0; i < 20; ++i) {
+    world.now += Ms(25);
+    world.Attempt(2, Ms(0.1));
+    empty();
+    world.Tick();
+  }
+  ASSERT_EQ(world.health(0), Health::kSuspect);
+  EXPECT_EQ(world.probes, 1) << "though there is nothing left";
+  EXPECT_LT(world.budget.Balance(world.now), 1);
+
+  // Its probes fail; others follow, one a second.
+  for (int second = 2; second <= 5; ++second) {
+    world.monitor.OnProbeDone(world.live[0].get(), false, world.now);
+    for (int i = 0; i < 40; ++i) {
+      world.now += Ms(25);
+      empty();
+      world.Tick();
+    }
+    EXPECT_EQ(world.probes, second);
+  }
 }
 
 TEST(HealthMonitorTest, WhatATenthOfTheCallsTakesIsKnownWhileItIsFresh) {

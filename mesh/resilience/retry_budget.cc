@@ -38,10 +38,16 @@ bool RetryBudget::TryWithdraw(absl::Time now) {
   return true;
 }
 
+void RetryBudget::Overdraw(absl::Time now) {
+  base::MutexLock lock(&mu_);
+  Refill(now);
+  tokens_ = std::max(-Most(), tokens_ - 1);
+}
+
 double RetryBudget::Balance(absl::Time now) {
   base::MutexLock lock(&mu_);
   Refill(now);
-  return tokens_;
+  return std::max(0.0, tokens_);
 }
 
 void RetryBudget::SetOptions(const config::RetryBudgetOptions& options) {

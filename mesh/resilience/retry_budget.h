@@ -25,7 +25,7 @@ namespace mesh::resilience {
 // present rate of calls (a mean that forgets within about a second), but
 // always one retry; it begins with `min_per_second`. So over any time t in
 // which n calls begin there are about ratio * n + min_per_second * (t + 1 s)
-// retries at most. Thread-safe.
+// retries at most, but for what is overdrawn. Thread-safe.
 class RetryBudget {
  public:
   RetryBudget(const config::RetryBudgetOptions& options, absl::Time now);
@@ -37,7 +37,11 @@ class RetryBudget {
   // may go back a little: threads read the clock before they come here.
   bool TryWithdraw(absl::Time now);
 
-  // Retries that are left, for telemetry.
+  // Takes one though there may be none left: what is owed, but never more than
+  // comes in within a second, is paid back before the next TryWithdraw().
+  void Overdraw(absl::Time now);
+
+  // Retries that are left, for telemetry. Not negative.
   double Balance(absl::Time now);
 
   // New limits, from a reload. The balance is kept, as far as they allow.
@@ -54,7 +58,7 @@ class RetryBudget {
   absl::Time last_ ABSL_GUARDED_BY(mu_);
   int64_t last_calls_ ABSL_GUARDED_BY(mu_) = 0;
   double calls_per_second_ ABSL_GUARDED_BY(mu_) = 0;
-  double tokens_ ABSL_GUARDED_BY(mu_);
+  double tokens_ ABSL_GUARDED_BY(mu_);  // Negative: owed.
 };
 
 }  // namespace mesh::resilience

@@ -191,6 +191,27 @@ TEST(RetryBudgetTest, TheShippedBudgetAmplifiesAnOutageByATenthAtMost) {
   }
 }
 
+TEST(RetryBudgetTest, WhatIsOverdrawnIsPaidBackFirst) {
+  RetryBudget budget(Options(0, 10), kStart);
+  EXPECT_EQ(WithdrawAll(&budget, kStart), 10);
+  for (int i = 0; i < 3; ++i) budget.Overdraw(kStart);
+  EXPECT_EQ(budget.Balance(kStart), 0);
+  EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Milliseconds(301)), 0);
+  EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Milliseconds(401)), 1);
+}
+
+TEST(RetryBudgetTest, NoMoreIsOwedThanComesInWithinASecond) {
+  RetryBudget budget(Options(0, 10), kStart);
+  for (int i = 0; i < 1000; ++i) budget.Overdraw(kStart);
+  EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Milliseconds(1000)), 0);
+  EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Milliseconds(1501)), 5);
+  // Who may not retry at all may probe, and owes nothing for it.
+  budget.SetOptions(Options(0, 0));
+  budget.Overdraw(kStart + absl::Seconds(2));
+  budget.SetOptions(Options(0, 10));
+  EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Seconds(3)), 10);
+}
+
 TEST(RetryBudgetTest, ThreadsTogetherGetNoMoreThanOneWould) {
   RetryBudget budget(Options(0, 1000), kStart);
   std::vector<int> taken(4);

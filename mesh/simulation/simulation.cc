@@ -62,6 +62,7 @@ class SimulatedEndpoint final : public cluster::LiveEndpoint {
   SimulatedEndpoint(cluster::Endpoint endpoint, uint32_t server)
       : LiveEndpoint(std::move(endpoint)), server(server) {}
   const uint32_t server;
+  int64_t probed = std::numeric_limits<int64_t>::min() / 2;  // The last time.
 };
 
 uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
@@ -107,7 +108,8 @@ struct ClientState final : resilience::HealthMonitor::Host {
   // Which call it was that last used an ejected endpoint without need.
   int64_t needless_call = -100;
   uint64_t calls = 0;
-  uint64_t charged = 0;  // To the budget: retries, hedges and probes.
+  // To the budget: retries, hedges and probes, but those beyond it.
+  uint64_t charged = 0;
   World* const world;
 };
 
@@ -318,7 +320,7 @@ class World final : public telemetry::Observer {
       case Verdict::kRetry:
         ++result_.retries;
         ++tier.retries;
-        Charge(*clients_[call.client]);
+        CheckBudget(*clients_[call.client]);
         break;
       case Verdict::kHedge:
         if (event.observed) {
@@ -327,7 +329,7 @@ class World final : public telemetry::Observer {
         }
         ++result_.hedges;
         ++tier.hedges;
-        Charge(*clients_[call.client]);
+        CheckBudget(*clients_[call.client]);
         break;
       default:
         break;
@@ -370,7 +372,10 @@ class World final : public telemetry::Observer {
   void SendProbe(ClientState& client, SimulatedEndpoint* endpoint) {
     ++result_.probes;
     Mix(0x9700b3 + endpoint->server);
-    Charge(client);
+    if (!Charge(client) && now_ - endpoint->probed < 1'000'000'000) {
+      Violation("probes exceeded the budget and one a second");
+    }
+    endpoint->probed = now_;
     uint32_t slot;
     if (free_probes_.empty()) {
       slot = probes_.size();
@@ -1357,18 +1362,25 @@ class World final : public telemetry::Observer {
 
   // ---- Invariants ----
 
-  // Something was charged to the budget of a client: over any time it lets no
-  // more through than its share of the calls, its floor, and one burst.
-  void Charge(ClientState& client) {
-    ++client.charged;
+  // Something is charged to the budget of a client: over any time it lets no
+  // more through than its share of the calls, its floor, and one burst. False,
+  // and not counted: there is no room.
+  bool Charge(ClientState& client) {
     const config::RetryBudgetOptions& budget =
         services_[client.service].options->retry_budget;
-    if (static_cast<double>(client.charged) >
+    if (static_cast<double>(client.charged + 1) >
         budget.ratio * static_cast<double>(client.calls) +
             budget.min_per_second * (1 + static_cast<double>(now_) * 1e-9) + 1 +
             1e-3) {
-      Violation("the budget was exceeded");
+      return false;
     }
+    ++client.charged;
+    return true;
+  }
+
+  // Retries and hedges never exceed it, whatever probes have taken.
+  void CheckBudget(ClientState& client) {
+    if (!Charge(client)) Violation("the budget was exceeded");
   }
 
   // An endpoint that the call has tried is used again only when no other is
