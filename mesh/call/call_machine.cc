@@ -100,6 +100,7 @@ Action CallMachine::OnAttemptDone(int attempt, const AttemptOutcome& outcome,
   }
   last_code_ = outcome.code;
   last_attempt_ = attempt;
+  if (Forbids(outcome.pushback)) pushed_back_ = true;
 
   // What ends the call whatever the policy says.
   std::optional<Verdict> end;
@@ -521,7 +522,7 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
   if (counted_attempts() >= policy.max_attempts) {
     return Refuse(Verdict::kAttemptsExhausted, attempt, code, Pause(), moment);
   }
-  if (pushed_back_ || Forbids(outcome.pushback)) {
+  if (pushed_back_) {
     return Refuse(Verdict::kPushedBack, attempt, code, Pause(), moment);
   }
 
@@ -577,8 +578,7 @@ Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
                   moment);
   }
   Decided(Verdict::kGoOn, attempt, outcome.code, Pause(), moment);
-  if (Forbids(outcome.pushback)) {
-    pushed_back_ = true;
+  if (pushed_back_) {
     StopHedging();
   } else if (hedge_at() != absl::InfiniteFuture()) {
     hedging_->at = moment.now + outcome.pushback.value_or(absl::ZeroDuration());
@@ -934,8 +934,7 @@ bool CallMachine::retried_in_vain() const {
     return false;
   }
   return counted_attempts() > 1 || stopped_ == Verdict::kBudgetExhausted ||
-         stopped_ == Verdict::kTooManyRetries ||
-         stopped_ == Verdict::kPushedBack;
+         stopped_ == Verdict::kTooManyRetries || pushed_back_;
 }
 
 std::string CallMachine::Story(absl::Time now) const {

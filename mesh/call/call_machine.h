@@ -348,7 +348,7 @@ class CallMachine {
   telemetry::AttemptReason reason_ = telemetry::AttemptReason::kFirst;
   bool cancelled_ = false;    // While an attempt ran.
   bool committed_ = false;    // To the one attempt that runs.
-  bool pushed_back_ = false;  // By an attempt beside others.
+  bool pushed_back_ = false;  // A server said that nothing may follow.
   bool repeated_ = false;     // A transparent retry went to a tried endpoint.
   bool wants_picks_ = false;
   bool admitted_ = false;

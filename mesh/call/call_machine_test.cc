@@ -949,6 +949,16 @@ TEST_F(CallMachineTest, WhenAllHaveFailedThePolicyDecidesOnARetry) {
   EXPECT_TRUE(Machine().retried_in_vain());
 }
 
+TEST_F(CallMachineTest, WhatATierWasToldItHasToPassOnThoughItDoesNotRetry) {
+  plan.idempotent = false;
+  Start();
+  AttemptOutcome outcome = Unavailable();
+  outcome.pushback = -absl::Milliseconds(1);
+  EXPECT_EQ(Done(outcome).kind, Kind::kFinish);
+  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kNotRetryable));
+  EXPECT_TRUE(Machine().retried_in_vain());
+}
+
 TEST_F(CallMachineTest, ARetryIsHedgedToo) {
   HedgeAfter(absl::Milliseconds(50));
   policy.hedging.max_attempts = 3;

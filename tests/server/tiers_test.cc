@@ -118,6 +118,14 @@ TEST_F(TiersTest, TheStopGoesUpThroughEveryTier) {
   EXPECT_EQ(Executions(), 3) << "and not 27";
 }
 
+TEST_F(TiersTest, TheStopGoesThroughATierThatDoesNotRetry) {
+  const auto between =
+      StartTier(StartTier(leaf_addresses_), /*attach=*/true, "max_attempts: 1");
+  const auto front = Front(between);
+  EXPECT_FALSE(CallUnary(*StubOf(*front), request_).ok());
+  EXPECT_EQ(Executions(), 3) << "and not 9";
+}
+
 TEST_F(TiersTest, ATierWhoseBudgetIsExhaustedIsNotRetriedEither) {
   const auto front = Front(StartTier(leaf_addresses_, /*attach=*/true,
                                      "max_attempts: 3, initial_backoff: 1ms",
