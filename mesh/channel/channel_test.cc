@@ -341,6 +341,58 @@ TEST_F(ChannelTest, ARetryMayBeginWhenTheCallThatItIsMadeForIsOver) {
   front_server->Shutdown();
 }
 
+TEST_F(ChannelTest, WhatTheGuardsGoByIsInTheSnapshot) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["test"];
+  service.add_endpoints()->set_address((*server_started)->address());
+  // Every call is slow.
+  service.mutable_breaker()->mutable_slow_call()->set_nanos(500000);
+  auto mesh = Mesh::Create(config);
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  auto stub = TestService::NewStub((*mesh)->Channel("test"));
+  test::Request request;
+  request.mutable_directives()->set_sleep_ms(1);
+  test::Request fails = request;
+  fails.mutable_directives()->set_code(grpc::StatusCode::INTERNAL);
+  telemetry::AdmissionSnapshot seen;
+  const auto give_up =
+      std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  int calls = 0;
+  while (std::chrono::steady_clock::now() < give_up) {
+    grpc::ClientContext context;
+    test::Reply reply;
+    const bool fail = ++calls % 4 == 0;
+    stub->Unary(&context, fail ? fails : request, &reply);
+    seen = (*mesh)->Metrics().services[0].admission;
+    if (seen.breaker_calls >= 20 && seen.min_latency > absl::ZeroDuration()) {
+      break;
+    }
+  }
+  EXPECT_GE(seen.breaker_calls, 20);
+  EXPECT_LE(seen.breaker_calls, calls);
+  EXPECT_NEAR(seen.breaker_failed_ratio, 0.25, 0.1);
+  EXPECT_EQ(seen.breaker_slow_ratio, 1);
+  EXPECT_GT(seen.concurrency_limit, 0);
+  EXPECT_GT(seen.min_latency, absl::ZeroDuration());
+  EXPECT_LT(seen.min_latency, absl::Seconds(5));
+
+  // A call that counts against the limit.
+  test::Request slow;
+  slow.mutable_directives()->set_key("under way");
+  slow.mutable_directives()->set_sleep_ms(20000);
+  grpc::ClientContext context;
+  test::Reply reply;
+  std::promise<void> ended;
+  stub->async()->Unary(&context, &slow, &reply,
+                       [&](const grpc::Status&) { ended.set_value(); });
+  EXPECT_EQ((*mesh)->Metrics().services[0].admission.concurrency, 1);
+  context.TryCancel();
+  ended.get_future().wait();
+  EXPECT_EQ((*mesh)->Metrics().services[0].admission.concurrency, 0);
+}
+
 TEST_F(ChannelTest, AReloadThatChangesNoSecretKeepsTheConnections) {
   v1::Config config;
   v1::Service& service = (*config.mutable_services())["test"];

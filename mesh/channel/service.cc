@@ -923,8 +923,13 @@ telemetry::ServiceSnapshot Service::Metrics() const {
   result.admission.waiting = admission.waiting;
   result.admission.retries = admission.retries;
   result.admission.breaker = std::string(admission.breaker);
+  result.admission.breaker_calls = admission.breaker_calls;
+  result.admission.breaker_failed_ratio = admission.breaker_failed_share;
+  result.admission.breaker_slow_ratio = admission.breaker_slow_share;
   result.admission.throttle_probability = admission.throttle_probability;
   result.admission.concurrency_limit = admission.concurrency_limit;
+  result.admission.concurrency = admission.concurrency;
+  result.admission.min_latency = admission.min_latency;
   base::MutexLock lock(&discovery_mu_);
   result.discovery_updates = discovery_updates_;
   result.discovery_failures = discovery_failures_;

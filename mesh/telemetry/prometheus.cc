@@ -182,6 +182,24 @@ auto OfAdmission(int64_t AdmissionSnapshot::*field) {
   });
 }
 
+bool HasBreaker(const AdmissionSnapshot& admission) {
+  return !admission.breaker.empty();
+}
+bool HasLimit(const AdmissionSnapshot& admission) {
+  return admission.concurrency_limit > 0;
+}
+
+// The number `value`, of services whose guards are such that `has`.
+template <typename Has, typename Value>
+auto PerAdmission(Has has, Value value) {
+  return PerService(
+      [has, value](const ServiceSnapshot& service, Samples& samples) {
+        if (!has(service.admission)) return;
+        samples.Add({{"grpc_target", service.service}},
+                    double{value(service.admission)});
+      });
+}
+
 const std::vector<Writer>& Writers() {
   static const auto& writers = *new std::vector<Writer>{
       {{"grpc_client_call_duration_seconds", "histogram",
@@ -260,6 +278,25 @@ const std::vector<Writer>& Writers() {
                       {"state", service.admission.breaker}},
                      uint64_t{1});
        })},
+      {{"mesh_breaker_calls", "gauge", "grpc_target",
+        "Calls that the circuit breaker judges by: those of its window, or, "
+        "unless it is closed, of the window in which it opened."},
+       PerAdmission(HasBreaker,
+                    [](const AdmissionSnapshot& admission) {
+                      return static_cast<double>(admission.breaker_calls);
+                    })},
+      {{"mesh_breaker_failed_ratio", "gauge", "grpc_target",
+        "Of these, the share that failed: 0 to 1."},
+       PerAdmission(HasBreaker,
+                    [](const AdmissionSnapshot& admission) {
+                      return admission.breaker_failed_ratio;
+                    })},
+      {{"mesh_breaker_slow_ratio", "gauge", "grpc_target",
+        "Of these, the share that took longer than slow_call: 0 to 1."},
+       PerAdmission(HasBreaker,
+                    [](const AdmissionSnapshot& admission) {
+                      return admission.breaker_slow_ratio;
+                    })},
       {{"mesh_throttle_probability", "gauge", "grpc_target",
         "Probability with which the throttle drops a call, or would."},
        PerService([](const ServiceSnapshot& service, Samples& samples) {
@@ -270,6 +307,23 @@ const std::vector<Writer>& Writers() {
         "Calls in flight that adaptive concurrency allows, or would. 0: there "
         "is no limit."},
        OfAdmission(&AdmissionSnapshot::concurrency_limit)},
+      {{"mesh_concurrency_calls_in_flight", "gauge", "grpc_target",
+        "Calls in flight that count against it: all but streams. Only where "
+        "there is a limit."},
+       PerAdmission(HasLimit,
+                    [](const AdmissionSnapshot& admission) {
+                      return static_cast<double>(admission.concurrency);
+                    })},
+      {{"mesh_concurrency_min_latency_seconds", "gauge", "grpc_target",
+        "Latency of the service without a queue, as adaptive concurrency "
+        "estimates it. Once it is known."},
+       PerAdmission(
+           [](const AdmissionSnapshot& admission) {
+             return admission.min_latency > absl::ZeroDuration();
+           },
+           [](const AdmissionSnapshot& admission) {
+             return absl::ToDoubleSeconds(admission.min_latency);
+           })},
       {{"mesh_picks_waited_total", "counter", "grpc_target",
         "Picks that had to wait for an endpoint to become ready."},
        OfService(&ServiceSnapshot::picks_waited)},

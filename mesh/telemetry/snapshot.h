@@ -73,8 +73,15 @@ struct AdmissionSnapshot {
   int64_t waiting = 0;  // Of those, how many wait for an endpoint.
   int64_t retries = 0;  // Retries and hedges under way.
   std::string breaker;  // "closed", "open", "half_open". Empty: there is none.
+  // Of its window, or, while it is not closed, as it was when it opened.
+  int64_t breaker_calls = 0;
+  double breaker_failed_ratio = 0;  // Of these.
+  double breaker_slow_ratio = 0;
   double throttle_probability = 0;  // With which a call is dropped.
   int64_t concurrency_limit = 0;    // As it was found; 0: there is none.
+  int64_t concurrency = 0;          // Calls that count against it.
+  // Of the service without a queue, as estimated. Zero: not known yet.
+  absl::Duration min_latency;
 };
 
 struct ServiceSnapshot {

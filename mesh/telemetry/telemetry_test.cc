@@ -674,10 +674,16 @@ class PrometheusTest : public TelemetryTest {
     Snapshot snapshot;
     snapshot.services.push_back(Take());
     snapshot.services.back().retry_budget_balance = 9.5;
-    snapshot.services.back().admission.calls = 3;
-    snapshot.services.back().admission.breaker = "half_open";
-    snapshot.services.back().admission.throttle_probability = 0.25;
-    snapshot.services.back().admission.concurrency_limit = 40;
+    AdmissionSnapshot& admission = snapshot.services.back().admission;
+    admission.calls = 3;
+    admission.breaker = "half_open";
+    admission.breaker_calls = 200;
+    admission.breaker_failed_ratio = 0.5;
+    admission.breaker_slow_ratio = 0.125;
+    admission.throttle_probability = 0.25;
+    admission.concurrency_limit = 40;
+    admission.concurrency = 2;
+    admission.min_latency = absl::Microseconds(1500);
     snapshot.services.push_back(ServiceMetrics("stock", 1).Snapshot({}, 1));
     snapshot.services.back().discovery_error = "no such host";
     snapshot.services.back().discovery_failures = 4;
@@ -770,10 +776,30 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
             1);
   EXPECT_EQ(value("mesh_throttle_probability", {{"grpc_target", "cart"}}),
             0.25);
+  EXPECT_EQ(value("mesh_breaker_calls", {{"grpc_target", "cart"}}), 200);
+  EXPECT_EQ(value("mesh_breaker_failed_ratio", {{"grpc_target", "cart"}}), 0.5);
+  EXPECT_EQ(value("mesh_breaker_slow_ratio", {{"grpc_target", "cart"}}), 0.125);
   EXPECT_EQ(value("mesh_concurrency_limit", {{"grpc_target", "cart"}}), 40);
+  EXPECT_EQ(
+      value("mesh_concurrency_calls_in_flight", {{"grpc_target", "cart"}}), 2);
+  EXPECT_EQ(
+      value("mesh_concurrency_min_latency_seconds", {{"grpc_target", "cart"}}),
+      0.0015);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "cart"}}), 0);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "stock"}}), 1);
   EXPECT_EQ(value("mesh_config_reloads_total", {}), 2);
+}
+
+TEST_F(PrometheusTest, GuardsThatAreOffHaveNoFigures) {
+  const PrometheusReader reader(PrometheusText(Everything()));
+  for (const char* family :
+       {"mesh_breaker_state", "mesh_breaker_calls", "mesh_breaker_failed_ratio",
+        "mesh_breaker_slow_ratio", "mesh_concurrency_calls_in_flight",
+        "mesh_concurrency_min_latency_seconds"}) {
+    for (const Sample& sample : reader.Family(family)) {
+      EXPECT_NE(sample.labels.at("grpc_target"), "stock") << family;
+    }
+  }
 }
 
 TEST_F(PrometheusTest, LabelValuesAreEscaped) {
