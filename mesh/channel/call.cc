@@ -1006,8 +1006,11 @@ void Call::Park(const Action& action) {
     grpc::internal::MutexLock lock(Access::Mu(context_));
     if (!cancelled_.load(std::memory_order_relaxed)) {
       parked_ = service_->Park(
-          this, action.kind == Action::Kind::kWait ? seen_ : nullptr,
-          action.at);
+          this, action.kind == Action::Kind::kWait ? seen_ : nullptr, action.at,
+          parent_ != nullptr && (Access::Propagation(context_) &
+                                 GRPC_PROPAGATE_CANCELLATION) != 0
+              ? parent_
+              : nullptr);
       return;
     }
   }
@@ -1033,6 +1036,15 @@ void Call::OnEndpointsChanged() {
 
 void Call::OnCancelled() {
   Resume();
+  {
+    grpc::internal::MutexLock lock(Access::Mu(context_));
+    if (!cancelled_.load(std::memory_order_relaxed)) {
+      // With the call that it is made for. TryCancel() would have cancelled the
+      // placeholder.
+      OnCancelHook();
+      grpc_call_cancel(running_, nullptr);
+    }
+  }
   machine_->OnCancelled(Now());
   if (stream_retry_ != nullptr && stream_retry_->OnCancelled()) return;
   if (waiting_.load(std::memory_order_relaxed)) return Start(nullptr);

@@ -72,7 +72,7 @@ class Call final : public grpc::experimental::Interceptor,
   // --- From the service's control thread, for a call that was parked
   void OnTimer();
   void OnEndpointsChanged();
-  void OnCancelled();
+  void OnCancelled();  // By the application, or with its parent.
   // A reference to the grpc_call of a stream that runs on `endpoint`, or null.
   grpc_call* RefIfOn(const ConnectedEndpoint* endpoint);
   // Of a stream with an idle timeout that is watched under `id`: when to ask

@@ -249,4 +249,12 @@ grpc_call* InProcessServer::NewCall(InProcessAnswer answer,
   return call;
 }
 
+grpc_call* InProcessServer::NewSilentCall(grpc_call* parent) {
+  // The server hears nothing of it as long as nothing is sent.
+  return grpc_channel_create_call(
+      core_->channel, parent, GRPC_PROPAGATE_CANCELLATION, core_->queue,
+      grpc_slice_from_static_string("/mesh.in_process/silent"), nullptr,
+      gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
+}
+
 }  // namespace mesh::channel

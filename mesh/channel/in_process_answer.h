@@ -48,6 +48,10 @@ class InProcessServer {
   grpc_call* NewCall(InProcessAnswer answer, grpc_completion_queue* queue,
                      std::shared_ptr<void>* registration);
 
+  // A new call, with events on the server's queue, that ends only when it is
+  // cancelled: by whoever has it, or with `parent`, a call of some server's.
+  grpc_call* NewSilentCall(grpc_call* parent);
+
  private:
   struct Core;
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/impl/codegen/config_protobuf.h"
 #include "mesh/base/clock.h"
@@ -332,29 +333,45 @@ void Service::LogHealth(const std::string& line) {
 
 // --- Parked calls
 
-uint64_t Service::Park(Call* call, const ServiceSnapshot* seen, absl::Time at) {
-  base::MutexLock lock(&parked_mu_);
-  const uint64_t id = next_parked_++;
-  Parked& parked = parked_[id];
-  parked.call = call;
-  parked.until_endpoints_change = seen != nullptr;
-  if (at != absl::InfiniteFuture()) {
-    parked.timer = runtime_->loop().RunAt(at, [self = self_, id] {
-      if (auto service = self.lock()) service->Wakeup(id, Wake::kTimer);
-    });
+uint64_t Service::Park(Call* call, const ServiceSnapshot* seen, absl::Time at,
+                       grpc_call* parent) {
+  uint64_t id;
+  {
+    base::MutexLock lock(&parked_mu_);
+    id = next_parked_++;
+    Parked& parked = parked_[id];
+    parked.call = call;
+    parked.until_endpoints_change = seen != nullptr;
+    if (at != absl::InfiniteFuture()) {
+      parked.timer = runtime_->loop().RunAt(at, [self = self_, id] {
+        if (auto service = self.lock()) service->Wakeup(id, Wake::kTimer);
+      });
+    }
+    if (seen != nullptr) {
+      // A snapshot that was published before the call was in the list has not
+      // woken it. Publish() sets the snapshot first and then takes this lock.
+      const bool missed = snapshot_.Get().get() != seen;
+      runtime_->loop().Post([self = self_, missed] {
+        auto service = self.lock();
+        if (service == nullptr) return;
+        service->WantConnection();
+        if (missed) service->PublishSoon();
+      });
+    }
   }
-  if (seen != nullptr) {
-    // A snapshot that was published before the call was in the list has not
-    // woken it. Publish() sets the snapshot first and then takes this lock.
-    const bool missed = snapshot_.Get().get() != seen;
-    runtime_->loop().Post([self = self_, missed] {
-      auto service = self.lock();
-      if (service == nullptr) return;
-      service->WantConnection();
-      if (missed) service->PublishSoon();
-    });
-  }
+  if (ABSL_PREDICT_FALSE(parent != nullptr)) WatchParent(id, parent);
   return id;
+}
+
+void Service::WatchParent(uint64_t id, grpc_call* parent) {
+  auto watch = std::make_unique<ParentWatch>(
+      runtime_->in_process().NewSilentCall(parent), [self = self_, id] {
+        if (auto service = self.lock()) service->CancelParked(id);
+      });
+  base::MutexLock lock(&parked_mu_);
+  const auto found = parked_.find(id);
+  // If it has been resumed already the watch goes, after the lock.
+  if (found != parked_.end()) found->second.parent = std::move(watch);
 }
 
 void Service::CancelParked(uint64_t id) {
@@ -365,16 +382,19 @@ void Service::CancelParked(uint64_t id) {
 
 void Service::Wakeup(uint64_t id, Wake why) {
   Call* call;
+  std::unique_ptr<ParentWatch> parent;
   {
     base::MutexLock lock(&parked_mu_);
     const auto found = parked_.find(id);
     if (found == parked_.end()) return;
     call = found->second.call;
+    parent = std::move(found->second.parent);
     if (found->second.timer != 0 && why != Wake::kTimer) {
       runtime_->loop().Cancel(found->second.timer);
     }
     parked_.erase(found);
   }
+  parent.reset();  // With no lock held.
   switch (why) {
     case Wake::kTimer:
       return call->OnTimer();

@@ -21,6 +21,7 @@
 #include "mesh/base/mutex.h"
 #include "mesh/base/snapshot_slot.h"
 #include "mesh/channel/connection.h"
+#include "mesh/channel/parent_watch.h"
 #include "mesh/channel/prober.h"
 #include "mesh/channel/runtime.h"
 #include "mesh/cluster/membership.h"
@@ -96,8 +97,11 @@ class Service final : private resilience::HealthMonitor::Host {
 
   // Keeps `call` until `at`, or, where `seen` is not null, until the snapshot
   // is another one than `seen`. Then its OnTimer() or OnEndpointsChanged() is
-  // called on the control thread. Returns its id, never 0.
-  uint64_t Park(Call* call, const ServiceSnapshot* seen, absl::Time at);
+  // called on the control thread. Returns its id, never 0. When `parent`, if
+  // not null, a call of a server, is cancelled or over, this call is resumed as
+  // cancelled. With a lock held that whoever is called takes first.
+  uint64_t Park(Call* call, const ServiceSnapshot* seen, absl::Time at,
+                grpc_call* parent);
   // Resumes the call as cancelled, on the control thread, if it is parked
   // still. Only posts.
   void CancelParked(uint64_t id);
@@ -134,6 +138,7 @@ class Service final : private resilience::HealthMonitor::Host {
     Call* call = nullptr;
     bool until_endpoints_change = false;
     base::EventLoop::TimerId timer = 0;
+    std::unique_ptr<ParentWatch> parent;  // Null: it has none.
   };
   struct Retired {
     std::shared_ptr<ConnectedEndpoint> endpoint;
@@ -181,6 +186,7 @@ class Service final : private resilience::HealthMonitor::Host {
   void PublishSoon();
   void Publish();
   void TellOfPicker(const balancing::Picker* picker);
+  void WatchParent(uint64_t id, grpc_call* parent);
   void Wakeup(uint64_t id, Wake why);
   void FireStateWatches();
 

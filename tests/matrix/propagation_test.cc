@@ -3,6 +3,8 @@
 // behind a bare channel, also when the call is tried again.
 
 #include <chrono>
+#include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +21,8 @@
 namespace mesh::test {
 namespace {
 
-// Answers a unary call with what a call to a further server answers.
+// Answers with what a call to a further server answers: unary calls in the sync
+// style, Once() in the callback style, and streams.
 class Proxy final : public TestService::Service {
  public:
   explicit Proxy(std::shared_ptr<grpc::ChannelInterface> onward)
@@ -42,16 +45,44 @@ class Proxy final : public TestService::Service {
 
   // What the onward call's context is made with.
   grpc::PropagationOptions propagation;
+  // Whether it waits until it can connect, and for how long.
+  bool waits = false;
+  std::chrono::milliseconds waits_for = std::chrono::seconds(20);
 
   grpc::Status Unary(grpc::ServerContext* context, const Request* request,
                      Reply* reply) override {
-    const auto onward =
-        grpc::ClientContext::FromServerContext(*context, propagation);
-    const grpc::Status status = stub_->Unary(onward.get(), *request, reply);
-    base::MutexLock lock(&mu_);
-    status_ = status;
-    changed_.SignalAll();
-    return status;
+    const auto onward = Onward(*context);
+    return Ended(stub_->Unary(onward.get(), *request, reply));
+  }
+
+  grpc::Status Once(grpc::ServerContext* context, const Request* request,
+                    Reply* reply) override {
+    const auto onward = Onward(*context);
+    std::promise<grpc::Status> done;
+    stub_->async()->Unary(onward.get(), request, reply,
+                          [&](grpc::Status s) { done.set_value(s); });
+    return Ended(done.get_future().get());
+  }
+
+  grpc::Status ServerStream(grpc::ServerContext* context,
+                            const Request* request,
+                            grpc::ServerWriter<Reply>*) override {
+    const auto onward = Onward(*context);
+    const auto stream = stub_->ServerStream(onward.get(), *request);
+    Reply reply;
+    while (stream->Read(&reply)) {
+    }
+    return Ended(stream->Finish());
+  }
+
+  grpc::Status Bidi(grpc::ServerContext* context,
+                    grpc::ServerReaderWriter<Reply, Request>*) override {
+    const auto onward = Onward(*context);
+    const auto stream = stub_->Bidi(onward.get());
+    Reply reply;
+    stream->Write(Request());
+    stream->Read(&reply);
+    return Ended(stream->Finish());
   }
 
   // How the onward call ended, once it has.
@@ -61,11 +92,38 @@ class Proxy final : public TestService::Service {
     return *status_;
   }
 
+  // Until an onward call is about to be made.
+  void AwaitCall() {
+    base::MutexLock lock(&mu_);
+    while (!called_) changed_.Wait(&mu_);
+  }
+
  private:
+  std::unique_ptr<grpc::ClientContext> Onward(
+      const grpc::ServerContext& context) {
+    auto onward = grpc::ClientContext::FromServerContext(context, propagation);
+    if (waits) {
+      onward->set_wait_for_ready(true);
+      onward->set_deadline(std::chrono::system_clock::now() + waits_for);
+    }
+    base::MutexLock lock(&mu_);
+    called_ = true;
+    changed_.SignalAll();
+    return onward;
+  }
+
+  grpc::Status Ended(grpc::Status status) {
+    base::MutexLock lock(&mu_);
+    status_ = status;
+    changed_.SignalAll();
+    return status;
+  }
+
   std::unique_ptr<TestService::Stub> stub_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   base::Mutex mu_;
+  bool called_ ABSL_GUARDED_BY(mu_) = false;
   base::CondVar changed_;
   std::optional<grpc::Status> status_ ABSL_GUARDED_BY(mu_);
 };
@@ -174,6 +232,124 @@ TEST_P(Propagation, CancellationEndsARetryToo) {
   canceller.join();
   EXPECT_EQ(Executions(), 2);
 }
+
+// Here, between two attempts.
+TEST_P(Propagation, CancellationEndsABackoffToo) {
+  if (!GetParam()) GTEST_SKIP() << "a bare channel doesn't try again";
+  request_.mutable_directives()->set_fail_first(1);
+  request_.mutable_directives()->set_pushback_ms("20000");
+  std::thread canceller([&] {
+    while (Executions() < 1) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    context_.TryCancel();
+  });
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(stub_->Unary(&context_, request_, &reply_).error_code(),
+            grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(proxy_.OnwardStatus().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
+  canceller.join();
+  EXPECT_EQ(Executions(), 1);
+}
+
+TEST_P(Propagation, CancellationEndsAStreamsBackoffToo) {
+  if (!GetParam()) GTEST_SKIP() << "a bare channel doesn't try again";
+  request_.mutable_directives()->set_fail_first(1);
+  request_.mutable_directives()->set_pushback_ms("20000");
+  std::thread canceller([&] {
+    while (Executions() < 1) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    context_.TryCancel();
+  });
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(stub_->ServerStream(&context_, request_)->Finish().error_code(),
+            grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(proxy_.OnwardStatus().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
+  canceller.join();
+  EXPECT_EQ(Executions(), 1);
+}
+
+// Calls that wait for an endpoint, which never comes.
+class WaitingPropagation : public testing::TestWithParam<bool> {
+ protected:
+  WaitingPropagation()
+      : proxy_(GetParam() ? Arms::Get().Mesh(Flavour::kDead)
+                          : Arms::Get().Bare(Flavour::kDead)),
+        stub_(TestService::NewStub(grpc::CreateChannel(
+            proxy_.address(), grpc::InsecureChannelCredentials()))) {
+    proxy_.waits = true;
+  }
+
+  // Cancels the call that the proxy serves `after` it has begun another.
+  void CancelAndExpectTheEnd(std::chrono::milliseconds after,
+                             const std::function<grpc::Status()>& call) {
+    std::thread canceller([&] {
+      proxy_.AwaitCall();
+      std::this_thread::sleep_for(after);
+      context_.TryCancel();
+    });
+    EXPECT_EQ(call().error_code(), grpc::StatusCode::CANCELLED);
+    EXPECT_EQ(proxy_.OnwardStatus().error_code(), grpc::StatusCode::CANCELLED);
+    canceller.join();
+  }
+
+  static constexpr std::chrono::milliseconds kLater{50};
+
+  Proxy proxy_;
+  std::unique_ptr<TestService::Stub> stub_;
+  grpc::ClientContext context_;
+  Reply reply_;
+};
+
+TEST_P(WaitingPropagation, CancellationEndsAUnaryCall) {
+  CancelAndExpectTheEnd(
+      kLater, [&] { return stub_->Unary(&context_, Request(), &reply_); });
+}
+
+TEST_P(WaitingPropagation, CancellationMayComeBeforeTheCallWaits) {
+  CancelAndExpectTheEnd(std::chrono::milliseconds(0), [&] {
+    return stub_->Unary(&context_, Request(), &reply_);
+  });
+}
+
+TEST_P(WaitingPropagation, CancellationEndsACallbackCall) {
+  CancelAndExpectTheEnd(
+      kLater, [&] { return stub_->Once(&context_, Request(), &reply_); });
+}
+
+TEST_P(WaitingPropagation, CancellationEndsAServerStream) {
+  CancelAndExpectTheEnd(kLater, [&] {
+    return stub_->ServerStream(&context_, Request())->Finish();
+  });
+}
+
+TEST_P(WaitingPropagation, CancellationEndsABidiStream) {
+  CancelAndExpectTheEnd(kLater,
+                        [&] { return stub_->Bidi(&context_)->Finish(); });
+}
+
+// It waits for its own deadline, then.
+TEST_P(WaitingPropagation, CancellationIsKeptBackWhenAsked) {
+  proxy_.propagation.disable_cancellation_propagation();
+  proxy_.propagation.disable_deadline_propagation();
+  proxy_.waits_for = std::chrono::milliseconds(400);
+  std::thread canceller([&] {
+    proxy_.AwaitCall();
+    std::this_thread::sleep_for(kLater);
+    context_.TryCancel();
+  });
+  EXPECT_EQ(stub_->Unary(&context_, Request(), &reply_).error_code(),
+            grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(proxy_.OnwardStatus().error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  canceller.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(Arms, WaitingPropagation, testing::Bool(),
+                         [](const testing::TestParamInfo<bool>& info) {
+                           return info.param ? "Mesh" : "Bare";
+                         });
 
 INSTANTIATE_TEST_SUITE_P(Arms, Propagation, testing::Bool(),
                          [](const testing::TestParamInfo<bool>& info) {
