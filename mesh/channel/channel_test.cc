@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -391,6 +392,75 @@ TEST_F(ChannelTest, WhatTheGuardsGoByIsInTheSnapshot) {
   context.TryCancel();
   ended.get_future().wait();
   EXPECT_EQ((*mesh)->Metrics().services[0].admission.concurrency, 0);
+}
+
+// How often of `names` in turn a generic stub may call until it is limited.
+int CallsUntilLimited(const std::shared_ptr<grpc::ChannelInterface>& channel,
+                      const std::function<std::string(int)>& name) {
+  grpc::GenericStub stub(channel);
+  for (int i = 0; i < 20; ++i) {
+    grpc::CompletionQueue queue;
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    auto call = stub.PrepareUnaryCall(&context, name(i),
+                                      grpc::ByteBuffer(nullptr, 0), &queue);
+    call->StartCall();
+    grpc::ByteBuffer reply;
+    grpc::Status status;
+    call->Finish(&reply, &status, &reply);
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) return i;
+  }
+  return -1;
+}
+
+TEST_F(ChannelTest, MethodsThatNoStubKnowsAreLimitedByTheirPolicy) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["test"];
+  service.add_endpoints()->set_address((*server_started)->address());
+  const auto limit = [](v1::RateLimit* limit, uint32_t burst) {
+    limit->set_per_second(0.001);
+    limit->set_burst(burst);
+  };
+  limit(service.mutable_policy()->mutable_rate_limit(), 2);
+  auto& methods = *service.mutable_methods();
+  limit(methods["mesh.test.TestService/*"].mutable_rate_limit(), 3);
+  limit(methods["mesh.test.TestService/Unary"].mutable_rate_limit(), 4);
+  limit(methods["mesh.test.TestService/Once"].mutable_rate_limit(), 5);
+  auto mesh = Mesh::Create(config);
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  auto channel = (*mesh)->Channel("test");
+  const auto always = [](std::string name) {
+    return [name](int) { return name; };
+  };
+  const std::string service_name = "/mesh.test.TestService/";
+  // Named in the configuration.
+  EXPECT_EQ(CallsUntilLimited(channel, always(service_name + "Unary")), 4);
+  EXPECT_EQ(CallsUntilLimited(channel, always(service_name + "Once")), 5);
+  // Made up: together.
+  const auto made_up = [](std::string service) {
+    return [service](int i) { return absl::StrCat(service, "Made", i); };
+  };
+  EXPECT_EQ(CallsUntilLimited(channel, made_up(service_name)), 3);
+  EXPECT_EQ(CallsUntilLimited(channel, always(service_name + "New")), 0);
+  EXPECT_EQ(CallsUntilLimited(channel, made_up("/another.Service/")), 2);
+  // One that a stub knows has its own tokens.
+  auto stub = TestService::NewStub(channel);
+  EXPECT_EQ(CallsUntilLimited(channel, always(service_name + "Count")), 3);
+  EXPECT_EQ(CallsUntilLimited(channel, always(service_name + "Unary")), 0);
+  // Also after a reload, and the tokens stay.
+  ASSERT_TRUE((*mesh)->Reload(config).ok());
+  EXPECT_EQ(CallsUntilLimited(channel, made_up(service_name)), 0);
+
+  grpc::ClientContext context;
+  test::Reply reply;
+  EXPECT_EQ(stub->Unary(&context, test::Request(), &reply).error_message(),
+            "test: the rate limit of /mesh.test.TestService/Unary is reached: "
+            "0.001 calls/s, at most 4 at once");
 }
 
 TEST_F(ChannelTest, AReloadThatChangesNoSecretKeepsTheConnections) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/base/optimization.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/impl/codegen/config_protobuf.h"
 #include "mesh/base/clock.h"
@@ -124,6 +125,27 @@ const config::GuardOptions& GuardsOf(const config::ServiceOptions* options) {
   return options != nullptr ? options->guards : *defaults;
 }
 
+// Of a method that no stub has registered, and that the configuration does not
+// name, anyone may make up another name: all that one policy is for have one
+// bucket.
+std::shared_ptr<const OtherPolicies> OtherPoliciesOf(
+    const config::ServiceOptions* options) {
+  if (options == nullptr) return nullptr;
+  OtherPolicies others;
+  const auto share = [&](const config::MethodOptions& policy,
+                         absl::string_view bucket) {
+    if (policy.rate_limit.mode == config::Mode::kOff) return;
+    others.emplace(&policy, policy).first->second.rate_limit.bucket =
+        std::string(bucket);
+  };
+  share(options->policy, "other methods");
+  for (const auto& [pattern, policy] : options->methods) {
+    if (absl::EndsWith(pattern, "/*")) share(policy, pattern);
+  }
+  if (others.empty()) return nullptr;
+  return std::make_shared<const OtherPolicies>(std::move(others));
+}
+
 std::shared_ptr<ConnectedEndpoint> Connected(
     const cluster::LiveEndpointPtr& endpoint) {
   return std::static_pointer_cast<ConnectedEndpoint>(endpoint);
@@ -137,7 +159,11 @@ const config::MethodOptions& ServiceSnapshot::PolicyOf(
   if (method != nullptr && method->index < methods.size()) {
     return *methods[method->index];
   }
-  return options != nullptr ? options->PolicyOf(name) : *defaults;
+  if (options == nullptr) return *defaults;
+  const config::MethodOptions& policy = options->PolicyOf(name);
+  if (method != nullptr || others == nullptr) return policy;
+  const auto other = others->find(&policy);
+  return other != others->end() ? other->second : policy;
 }
 
 std::shared_ptr<Service> Service::Create(
@@ -181,6 +207,7 @@ Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
   auto first = std::make_shared<ServiceSnapshot>();
   first->picker = std::make_shared<NoEndpointsPicker>(absl::OkStatus());
   first->all_idempotent = options != nullptr && options->AllIdempotent();
+  first->others = OtherPoliciesOf(options.get());
   first->options = std::move(options);
   snapshot_.Set(std::move(first));
 }
@@ -516,6 +543,7 @@ void Service::Configure(std::shared_ptr<const config::ServiceOptions> options,
     // all the same.
     auto first = std::make_shared<ServiceSnapshot>();
     first->options = options;
+    first->others = OtherPoliciesOf(options.get());
     first->all_idempotent = options != nullptr && options->AllIdempotent();
     first->picker =
         options != nullptr || unknown.ok()
@@ -860,6 +888,7 @@ void Service::Publish() {
   dirty_ = false;
   auto next = std::make_shared<ServiceSnapshot>();
   next->options = options_;
+  next->others = OtherPoliciesOf(options_.get());
   if (options_ == nullptr) {
     next->picker = unknown_.ok()
                        ? balancing::PickerPtr(

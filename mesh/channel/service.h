@@ -51,12 +51,19 @@ struct Method {
   std::atomic<resilience::LatencyTracker*> latency{nullptr};
 };
 
+// By the policy that each stands for.
+using OtherPolicies =
+    std::map<const config::MethodOptions*, config::MethodOptions>;
+
 // All that a call reads of its service, at one moment. Immutable.
 struct ServiceSnapshot {
   std::shared_ptr<const config::ServiceOptions> options;  // Null: unknown.
   balancing::PickerPtr picker;                            // Never null.
   bool all_idempotent = false;
   std::vector<const config::MethodOptions*> methods;  // By Method::index.
+  // For methods that no stub has registered: in place of policies in `options`
+  // that are for any method and limit its rate. Null: there is none.
+  std::shared_ptr<const OtherPolicies> others;
   std::vector<cluster::LiveEndpointPtr> endpoints;
   grpc_connectivity_state state = GRPC_CHANNEL_IDLE;
 

@@ -93,6 +93,9 @@ struct RateLimitOptions {
   Mode mode = Mode::kOff;
   double per_second = 0;
   double burst = 1;
+  // Of a method: what it shares its tokens with. Empty: nothing. Not
+  // configured: methods that no stub has registered share (mesh/channel).
+  std::string bucket;
 };
 
 struct FaultOptions {

@@ -15,6 +15,11 @@ double Within(double value, double least, double most) {
   return value >= least ? std::min(value, most) : least;  // NaN: the least.
 }
 
+absl::string_view BucketOf(absl::string_view method,
+                           const config::RateLimitOptions& limit) {
+  return limit.bucket.empty() ? method : absl::string_view(limit.bucket);
+}
+
 }  // namespace
 
 bool TokenBucket::TryTake(const config::RateLimitOptions& limit, int64_t now) {
@@ -55,7 +60,7 @@ RateLimiter::Verdict RateLimiter::TryTake(
     *observed = !taken;
   }
   if (method_limit.mode != Mode::kOff &&
-      !Bucket(method)->TryTake(method_limit, now)) {
+      !Bucket(BucketOf(method, method_limit))->TryTake(method_limit, now)) {
     if (method_limit.mode == Mode::kEnforce) {
       if (taken) service_.Give();  // The call is not made.
       return Verdict::kMethodLimit;
@@ -65,11 +70,11 @@ RateLimiter::Verdict RateLimiter::TryTake(
   return Verdict::kAdmit;
 }
 
-TokenBucket* RateLimiter::Bucket(absl::string_view method) {
-  const auto found = methods_.find(method);
+TokenBucket* RateLimiter::Bucket(absl::string_view name) {
+  const auto found = methods_.find(name);
   if (found != methods_.end()) return &found->second;
   if (methods_.size() >= kMaxMethods) return &other_methods_;
-  return &methods_[std::string(method)];
+  return &methods_[std::string(name)];
 }
 
 std::string RateLimiter::Why(Verdict verdict, absl::string_view method,
@@ -80,7 +85,7 @@ std::string RateLimiter::Why(Verdict verdict, absl::string_view method,
     base::MutexLock lock(&mu_);
     limit = service_limit_;
   } else {
-    of = absl::StrCat(" of ", method);
+    of = absl::StrCat(" of ", BucketOf(method, method_limit));
   }
   return absl::StrFormat(
       "the rate limit%s is reached: %g calls/s, at most %g at once", of,

@@ -39,8 +39,8 @@ class RateLimiter {
 
   enum class Verdict : uint8_t { kAdmit, kServiceLimit, kMethodLimit };
   // One call. A bucket whose mode is not kEnforce refuses nothing:
-  // `*observed` says that it would have. Methods beyond kMaxMethods share one
-  // bucket.
+  // `*observed` says that it would have. The method's is the one that its limit
+  // names, if it does. Buckets beyond kMaxMethods are one.
   Verdict TryTake(absl::string_view method,
                   const config::RateLimitOptions& method_limit, int64_t now,
                   bool* observed);
@@ -52,7 +52,7 @@ class RateLimiter {
                   const config::RateLimitOptions& method_limit);
 
  private:
-  TokenBucket* Bucket(absl::string_view method)
+  TokenBucket* Bucket(absl::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   base::Mutex mu_;

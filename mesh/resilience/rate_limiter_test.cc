@@ -35,6 +35,24 @@ int TakeAll(TokenBucket* bucket, const config::RateLimitOptions& limit,
   return taken;
 }
 
+TEST(RateLimiterTest, MethodsThatNameABucketShareIt) {
+  RateLimiter limiter(kNone);
+  config::RateLimitOptions limit = Limit(1, 2);
+  limit.bucket = "shop.Cart/*";
+  bool observed = false;
+  EXPECT_EQ(limiter.TryTake("/shop.Cart/A", limit, kStart, &observed),
+            Verdict::kAdmit);
+  EXPECT_EQ(limiter.TryTake("/shop.Cart/B", limit, kStart, &observed),
+            Verdict::kAdmit);
+  EXPECT_EQ(limiter.TryTake("/shop.Cart/C", limit, kStart, &observed),
+            Verdict::kMethodLimit);
+  EXPECT_EQ(limiter.Why(Verdict::kMethodLimit, "/shop.Cart/C", limit),
+            "the rate limit of shop.Cart/* is reached: 1 calls/s, at most 2 at "
+            "once");
+  EXPECT_EQ(limiter.TryTake("/shop.Cart/C", Limit(1, 2), kStart, &observed),
+            Verdict::kAdmit);
+}
+
 TEST(TokenBucketTest, BeginsWithItsBurst) {
   TokenBucket bucket;
   EXPECT_EQ(TakeAll(&bucket, Limit(10, 5), kStart), 5);

@@ -45,9 +45,11 @@ class Proxy final : public TestService::Service {
 
   // What the onward call's context is made with.
   grpc::PropagationOptions propagation;
-  // Whether it waits until it can connect, and for how long.
-  bool waits = false;
-  std::chrono::milliseconds waits_for = std::chrono::seconds(20);
+  // Onward calls wait until they can connect, but no longer than that.
+  void WaitFor(std::chrono::milliseconds time) {
+    base::MutexLock lock(&mu_);
+    wait_ = time;
+  }
 
   grpc::Status Unary(grpc::ServerContext* context, const Request* request,
                      Reply* reply) override {
@@ -102,11 +104,11 @@ class Proxy final : public TestService::Service {
   std::unique_ptr<grpc::ClientContext> Onward(
       const grpc::ServerContext& context) {
     auto onward = grpc::ClientContext::FromServerContext(context, propagation);
-    if (waits) {
-      onward->set_wait_for_ready(true);
-      onward->set_deadline(std::chrono::system_clock::now() + waits_for);
-    }
     base::MutexLock lock(&mu_);
+    if (wait_.has_value()) {
+      onward->set_wait_for_ready(true);
+      onward->set_deadline(std::chrono::system_clock::now() + *wait_);
+    }
     called_ = true;
     changed_.SignalAll();
     return onward;
@@ -123,6 +125,7 @@ class Proxy final : public TestService::Service {
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   base::Mutex mu_;
+  std::optional<std::chrono::milliseconds> wait_ ABSL_GUARDED_BY(mu_);
   bool called_ ABSL_GUARDED_BY(mu_) = false;
   base::CondVar changed_;
   std::optional<grpc::Status> status_ ABSL_GUARDED_BY(mu_);
@@ -278,7 +281,7 @@ class WaitingPropagation : public testing::TestWithParam<bool> {
                           : Arms::Get().Bare(Flavour::kDead)),
         stub_(TestService::NewStub(grpc::CreateChannel(
             proxy_.address(), grpc::InsecureChannelCredentials()))) {
-    proxy_.waits = true;
+    proxy_.WaitFor(std::chrono::seconds(20));
   }
 
   // Cancels the call that the proxy serves `after` it has begun another.
@@ -333,7 +336,7 @@ TEST_P(WaitingPropagation, CancellationEndsABidiStream) {
 TEST_P(WaitingPropagation, CancellationIsKeptBackWhenAsked) {
   proxy_.propagation.disable_cancellation_propagation();
   proxy_.propagation.disable_deadline_propagation();
-  proxy_.waits_for = std::chrono::milliseconds(400);
+  proxy_.WaitFor(std::chrono::milliseconds(400));
   std::thread canceller([&] {
     proxy_.AwaitCall();
     std::this_thread::sleep_for(kLater);
