@@ -7,16 +7,20 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
+#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "mesh/telemetry/observer.h"
 #include "tests/hostile/peer.h"
@@ -373,6 +377,142 @@ std::string NameOf(const testing::TestParamInfo<BadManners>& info) {
 
 INSTANTIATE_TEST_SUITE_P(All, BadMannersTest,
                          testing::ValuesIn(AllBadManners()), NameOf);
+
+// Metadata that gRPC would not send, though it may take it from a peer.
+struct BadMetadata {
+  const char* name;
+  std::string key;
+  std::string value;
+};
+
+void PrintTo(const BadMetadata& metadata, std::ostream* out) {
+  *out << metadata.name;
+}
+
+class BadMetadataTest : public testing::TestWithParam<BadMetadata> {
+ protected:
+  // Answers each request with the bad metadata, first and last, among good.
+  Peer::Behaviour With(const char* status, const std::string& message) {
+    std::vector<std::pair<std::string, std::string>> metadata = {
+        {"before", "1"}, {GetParam().key, GetParam().value}, {"after", "2"}};
+    std::vector<std::pair<std::string, std::string>> first = {
+        {":status", "200"}, {"content-type", "application/grpc"}};
+    first.insert(first.end(), metadata.begin(), metadata.end());
+    metadata.emplace_back("grpc-status", status);
+    metadata.emplace_back("grpc-message", "caf\xe9");
+    return Answering([first, metadata, message](uint32_t stream) {
+      return Frame(kHeaders, kEndHeaders, stream, HeaderBlock(first)) +
+             Frame(kData, 0, stream, message) +
+             Frame(kHeaders, kEndHeaders | kEndStream, stream,
+                   HeaderBlock(metadata));
+    });
+  }
+
+  // What a call ended with, and what gRPC could have sent of its metadata.
+  struct End {
+    int code = -1;
+    std::string message;
+    std::map<std::string, std::string> initial;
+    std::map<std::string, std::string> trailing;
+    bool operator==(const End& other) const {
+      return code == other.code && message == other.message &&
+             initial == other.initial && trailing == other.trailing;
+    }
+    friend std::ostream& operator<<(std::ostream& out, const End& end) {
+      out << end.code << " " << absl::CHexEscape(end.message);
+      for (const auto& [k, v] : end.initial) out << " <" << k << "=" << v;
+      for (const auto& [k, v] : end.trailing) out << " >" << k << "=" << v;
+      return out;
+    }
+  };
+  static End CallOn(TestService::Stub& stub) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::seconds(20));
+    Reply reply;
+    const grpc::Status status = stub.Unary(&context, Request(), &reply);
+    End end;
+    end.code = status.error_code();
+    end.message = status.error_message();
+    const auto good = [](const auto& all) {
+      std::map<std::string, std::string> kept;
+      for (const auto& [key, value] : all) {
+        if (key == "before" || key == "after") {
+          kept.emplace(std::string(key.data(), key.size()),
+                       std::string(value.data(), value.size()));
+        }
+      }
+      return kept;
+    };
+    end.initial = good(context.GetServerInitialMetadata());
+    end.trailing = good(context.GetServerTrailingMetadata());
+    return end;
+  }
+
+  // Calls on mesh end as on a bare channel, whether their own attempt was
+  // answered or a hedge, because another server says nothing at all.
+  static void ExpectEndsAsOnABareChannel(const Peer& bad) {
+    const auto bare = TestService::NewStub(
+        grpc::CreateChannel(bad.address(), grpc::InsecureChannelCredentials()));
+    const End expected = CallOn(*bare);
+    const Peer silent([](Connection& connection) {
+      if (!connection.Handshake()) return;
+      connection.Serve([](uint32_t) { return true; });
+    });
+    v1::Config config = OneService({bad.address(), silent.address()});
+    v1::Service& service = TheService(&config);
+    service.mutable_black_hole()->set_mode(v1::MODE_OFF);
+    service.mutable_outlier_ejection()->set_mode(v1::MODE_OFF);
+    service.mutable_policy()->set_idempotent(true);
+    v1::Hedging& hedging = *service.mutable_policy()->mutable_hedging();
+    hedging.set_mode(v1::MODE_ENFORCE);
+    hedging.mutable_delay()->set_nanos(10000000);
+    service.mutable_retry_budget()->set_min_per_second(10000);
+    const std::unique_ptr<Mesh> mesh = MakeMesh(config);
+    const auto stub = StubOf(*mesh);
+    EXPECT_EQ(CallOn(*stub), expected);
+    ASSERT_TRUE(WaitUntil([&] {
+      const auto endpoints = ServiceMetrics(*mesh).endpoints;
+      return endpoints.size() == 2 && endpoints[0].state == "ready" &&
+             endpoints[1].state == "ready";
+    }));
+    constexpr int kCalls = 30;
+    for (int i = 0; i < kCalls; ++i) EXPECT_EQ(CallOn(*stub), expected);
+    uint64_t hedges = 0;
+    for (const auto& method : ServiceMetrics(*mesh).methods) {
+      hedges += method.hedges;
+    }
+    EXPECT_GT(hedges, 0u);
+    EXPECT_LT(hedges, uint64_t{kCalls}) << "some need none";
+  }
+};
+
+TEST_P(BadMetadataTest, AnAnswerIsDeliveredToAHedgedCall) {
+  const Peer peer(With("0", std::string(5, '\0')));
+  ExpectEndsAsOnABareChannel(peer);
+}
+
+TEST_P(BadMetadataTest, AStatusIsDeliveredToAHedgedCall) {
+  const Peer peer(With("5", ""));
+  ExpectEndsAsOnABareChannel(peer);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadMetadataTest,
+    testing::Values(BadMetadata{"ValueBeyondAscii", "x-latin", "caf\xe9"},
+                    BadMetadata{"ValueWithALineBreak", "x-line", "a\r\nb: c"},
+                    BadMetadata{"ValueWithANul", "x-nul",
+                                std::string("a\0b", 3)},
+                    BadMetadata{"BinaryValueThatIsNone", "x-bin", "\xe9*"},
+                    BadMetadata{"KeyWithASpace", "x y", "1"},
+                    BadMetadata{"KeyInCapitals", "X-Capital", "1"},
+                    BadMetadata{"KeyBeyondAscii", "caf\xe9", "1"},
+                    BadMetadata{"KeyThatIsEmpty", "", "1"},
+                    BadMetadata{"KeyOfGrpcs", "grpc-nonsense", "caf\xe9"},
+                    BadMetadata{"PseudoHeader", ":path", "caf\xe9"}),
+    [](const testing::TestParamInfo<BadMetadata>& info) {
+      return info.param.name;
+    });
 
 TEST_F(HostileTest, AFullBacklogDelaysNoCall) {
   const FullBacklog full;
