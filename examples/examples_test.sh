@@ -67,5 +67,23 @@ printf 'endpoints:\n- %s\n- %s\n' "$first" "$broken" >"$work/greeters.yaml"
 expect '*Greet: 20 of 20*SignGuestbook: *' \
   "$examples/policy/policy" "$work/mesh.yaml"
 
+# Where nobody answers, the fallback does; what it does not know fails.
+printf 'endpoints:\n- %s\n' "$broken" >"$work/greeters.yaml"
+expect $'Hello, whoever you are!\nSignGuestbook failed' \
+  "$examples/fallback/fallback" "$work/mesh.yaml"
+printf 'endpoints:\n- %s\n' "$first" >"$work/greeters.yaml"
+expect $'Hello, world!\nworld was here' \
+  "$examples/fallback/fallback" "$work/mesh.yaml"
+# The guide shows the same code.
+shown=$(sed -n '/^## Fallback/,/^## Throttle/p' docs/resilience.md |
+  sed -n '/^```cpp/,/^```$/{/^```/!p}')
+[[ -n $shown ]]
+while IFS= read -r line; do
+  grep -qxF -- "$line" "$examples/fallback/fallback.cc" || {
+    echo "docs/resilience.md shows what fallback.cc does not have: $line" >&2
+    exit 1
+  }
+done <<<"$shown"
+
 expect '*nothing breaks *100.000%*nobody answers*' \
   "$examples/simulate/simulate" "$examples/simulate/mesh.yaml"
