@@ -6,7 +6,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
-#include "absl/strings/numbers.h"
 #include "mesh/base/mutex.h"
 
 namespace mesh::server {
@@ -70,11 +69,6 @@ size_t CountIncoming() {
     count += shard.calls.size();
   }
   return count;
-}
-
-int ParsePreviousAttempts(absl::string_view text) {
-  int attempts;
-  return absl::SimpleAtoi(text, &attempts) && attempts > 0 ? attempts : 0;
 }
 
 }  // namespace mesh::server

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <optional>
 
-#include "absl/strings/string_view.h"
 #include "grpc/grpc.h"
 #include "grpc/support/time.h"
 
@@ -18,9 +17,6 @@ namespace mesh::server {
 // What a call came with.
 struct IncomingCall {
   gpr_timespec deadline;  // Of any clock; may be infinite.
-  // Attempts that its caller made before this one (grpc-previous-rpc-attempts).
-  // 0 when that is not said, or not a number.
-  int previous_attempts = 0;
 };
 
 // The call that `call` is, if a server serves it that Attach() was called for.
@@ -46,9 +42,6 @@ void RemoveIncoming(grpc_call* call);
 
 // How many calls are kept, for tests.
 size_t CountIncoming();
-
-// The value of grpc-previous-rpc-attempts; 0 if it is none.
-int ParsePreviousAttempts(absl::string_view text);
 
 }  // namespace mesh::server
 

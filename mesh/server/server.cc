@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/impl/server_builder_plugin.h"
 #include "grpcpp/server_context.h"
@@ -24,7 +23,6 @@ using grpc::experimental::ServerRpcInfo;
 using Creators =
     std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>>;
 
-constexpr char kPreviousAttempts[] = "grpc-previous-rpc-attempts";
 constexpr char kPushback[] = "grpc-retry-pushback-ms";
 constexpr char kDraining[] = "mesh-draining";
 
@@ -72,11 +70,6 @@ class CallKeeper final : public Interceptor {
  private:
   void Begin(grpc::ServerContextBase& context) {
     served_.values.deadline = context.raw_deadline();
-    const auto attempts = context.client_metadata().find(kPreviousAttempts);
-    if (attempts != context.client_metadata().end()) {
-      served_.values.previous_attempts = ParsePreviousAttempts(
-          {attempts->second.data(), attempts->second.size()});
-    }
     if (AddIncoming(context.c_call(), &served_)) call_ = context.c_call();
   }
 

@@ -389,13 +389,11 @@ TEST_P(EveryApi, ACallIsKeptWhileItIsServed) {
   {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + seconds(100));
-    context.AddMetadata("grpc-previous-rpc-attempts", "3");
     EXPECT_EQ(server.Call(kind(), &context).error_code(),
               grpc::StatusCode::UNAVAILABLE);
   }
   const auto seen = server.seen();
   ASSERT_TRUE(seen.has_value());
-  EXPECT_EQ(seen->previous_attempts, 3);
   const gpr_timespec left =
       gpr_time_sub(gpr_convert_clock_type(seen->deadline, GPR_CLOCK_MONOTONIC),
                    gpr_now(GPR_CLOCK_MONOTONIC));
@@ -410,7 +408,6 @@ TEST_P(EveryApi, ACallWithoutADeadlineIsKeptAsOne) {
   server.Call(kind(), &context);
   const auto seen = server.seen();
   ASSERT_TRUE(seen.has_value());
-  EXPECT_EQ(seen->previous_attempts, 0);
   EXPECT_EQ(
       gpr_time_cmp(seen->deadline, gpr_inf_future(seen->deadline.clock_type)),
       0);
@@ -557,23 +554,16 @@ TEST(IncomingCallTest, TheFirstOfACallIsKept) {
   int somewhere = 0;
   auto* const call = reinterpret_cast<grpc_call*>(&somewhere);
   ServedCall first, second;
-  first.values.previous_attempts = 1;
+  first.values.deadline = gpr_time_from_seconds(1, GPR_CLOCK_MONOTONIC);
+  second.values.deadline = gpr_time_from_seconds(2, GPR_CLOCK_MONOTONIC);
   EXPECT_TRUE(AddIncoming(call, &first));
   EXPECT_FALSE(AddIncoming(call, &second));
-  EXPECT_EQ(FindIncoming(call)->previous_attempts, 1);
+  EXPECT_EQ(FindIncoming(call)->deadline.tv_sec, 1);
   MarkRetriedInVain(call);
   EXPECT_TRUE(first.retried_in_vain);
   EXPECT_FALSE(second.retried_in_vain);
   RemoveIncoming(call);
   EXPECT_FALSE(FindIncoming(call).has_value());
-}
-
-TEST(IncomingCallTest, ANonsensicalCountOfAttemptsIsNone) {
-  EXPECT_EQ(ParsePreviousAttempts("2"), 2);
-  for (const char* text :
-       {"", "-1", "x", "1x", "1.5", "99999999999999999999"}) {
-    EXPECT_EQ(ParsePreviousAttempts(text), 0) << text;
-  }
 }
 
 class Concurrently : public testing::TestWithParam<Api> {};
