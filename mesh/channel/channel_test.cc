@@ -342,6 +342,28 @@ TEST_F(ChannelTest, ARetryMayBeginWhenTheCallThatItIsMadeForIsOver) {
   front_server->Shutdown();
 }
 
+TEST_F(ChannelTest, CallsWhoseDeadlineIsOverSayNothingOfTheEndpoint) {
+  auto first = TestServer::Start();
+  auto second = TestServer::Start();
+  ASSERT_TRUE(first.ok() && second.ok());
+  auto mesh = MakeMesh({(*first)->address(), (*second)->address()}, false);
+  auto stub = TestService::NewStub(mesh->Channel("test"));
+  grpc::ClientContext warm;
+  test::Reply reply;
+  ASSERT_TRUE(stub->Unary(&warm, test::Request(), &reply).ok());
+  for (int i = 0; i < 50; ++i) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() -
+                         std::chrono::milliseconds(100));
+    EXPECT_EQ(stub->Unary(&context, test::Request(), &reply).error_code(),
+              grpc::StatusCode::DEADLINE_EXCEEDED);
+  }
+  for (const auto& endpoint : mesh->Metrics().services[0].endpoints) {
+    EXPECT_EQ(endpoint.health, "healthy") << endpoint.address;
+    EXPECT_EQ(endpoint.share, 1) << endpoint.address;
+  }
+}
+
 TEST_F(ChannelTest, WhatTheGuardsGoByIsInTheSnapshot) {
   auto server_started = TestServer::Start();
   ASSERT_TRUE(server_started.ok());
