@@ -1,14 +1,20 @@
 #include "mesh/telemetry/prometheus.h"
 
+#include <algorithm>
 #include <functional>
 #include <initializer_list>
 #include <limits>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "mesh/cluster/health.h"
+#include "mesh/config/options.h"
 
 namespace mesh::telemetry {
 namespace {
@@ -159,20 +165,79 @@ auto OfService(T ServiceSnapshot::*field) {
     samples.Add({{"grpc_target", service.service}}, service.*field);
   });
 }
+// As gRFC A66 has it: without the slash of HTTP/2's path.
+absl::string_view MethodLabel(const MethodSnapshot& method) {
+  return absl::StripPrefix(method.method, "/");
+}
 auto OfMethod(uint64_t MethodSnapshot::*field) {
   return PerMethod([field](const ServiceSnapshot& service,
                            const MethodSnapshot& method, Samples& samples) {
-    samples.Add(
-        {{"grpc_target", service.service}, {"grpc_method", method.method}},
-        method.*field);
+    samples.Add({{"grpc_target", service.service},
+                 {"grpc_method", MethodLabel(method)}},
+                method.*field);
   });
 }
 
-// Calls `write(mode, count)` for the modes in which it has occurred.
-template <typename T, typename F>
-void ForEachMode(const T& counts, F write) {
-  if (counts.enforced > 0) write("enforce", counts.enforced);
-  if (counts.observed > 0) write("observe", counts.observed);
+// Of events that are rare and matter there are series from the start: rate()
+// does not see the first event of one that begins with it.
+void AddRefusals(const ServiceSnapshot& service, Samples& samples) {
+  for (int i = 0; i < config::kGuards; ++i) {
+    const std::string guard(config::NameOf(static_cast<config::Guard>(i)));
+    RefusalSnapshot counts;
+    for (const RefusalSnapshot& refusal : service.refusals) {
+      if (refusal.guard == guard) counts = refusal;
+    }
+    for (const auto& [mode, count] : {std::pair("enforce", counts.enforced),
+                                      std::pair("observe", counts.observed)}) {
+      samples.Add(
+          {{"grpc_target", service.service}, {"guard", guard}, {"mode", mode}},
+          count);
+    }
+  }
+}
+
+void AddHealthChanges(const ServiceSnapshot& service, Samples& samples) {
+  using cluster::Health;
+  using cluster::HealthCause;
+  // What takes an endpoint out of use. The rest follows from it.
+  std::vector<HealthChangeSnapshot> changes;
+  for (const auto& [to, cause] :
+       {std::pair(Health::kSuspect, HealthCause::kSilence),
+        std::pair(Health::kSuspect, HealthCause::kProbeFailed),
+        std::pair(Health::kEjected, HealthCause::kConsecutiveFailures),
+        std::pair(Health::kEjected, HealthCause::kConsecutiveGatewayFailures),
+        std::pair(Health::kEjected, HealthCause::kConsecutiveLocalFailures),
+        std::pair(Health::kEjected, HealthCause::kSuccessRate),
+        std::pair(Health::kEjected, HealthCause::kFailurePercentage),
+        std::pair(Health::kEjected, HealthCause::kLatency),
+        std::pair(Health::kEjected, HealthCause::kProbeFailed),
+        std::pair(Health::kEjected, HealthCause::kDraining)}) {
+    HealthChangeSnapshot change;
+    change.to = std::string(NameOf(to));
+    change.cause = std::string(NameOf(cause));
+    changes.push_back(std::move(change));
+  }
+  for (const HealthChangeSnapshot& change : service.health_changes) {
+    const auto same = [&](const HealthChangeSnapshot& other) {
+      return other.to == change.to && other.cause == change.cause;
+    };
+    const auto found = std::find_if(changes.begin(), changes.end(), same);
+    if (found != changes.end()) {
+      *found = change;
+    } else {
+      changes.push_back(change);
+    }
+  }
+  for (const HealthChangeSnapshot& change : changes) {
+    for (const auto& [mode, count] : {std::pair("enforce", change.enforced),
+                                      std::pair("observe", change.observed)}) {
+      samples.Add({{"grpc_target", service.service},
+                   {"to", change.to},
+                   {"cause", change.cause},
+                   {"mode", mode}},
+                  count);
+    }
+  }
 }
 
 auto OfAdmission(int64_t AdmissionSnapshot::*field) {
@@ -209,7 +274,7 @@ const std::vector<Writer>& Writers() {
                     const MethodSnapshot& method, Samples& samples) {
          for (const auto& [code, histogram] : method.latency_by_status) {
            samples.Add({{"grpc_target", service.service},
-                        {"grpc_method", method.method},
+                        {"grpc_method", MethodLabel(method)},
                         {"grpc_status", CodeName(code)}},
                        histogram);
          }
@@ -231,7 +296,7 @@ const std::vector<Writer>& Writers() {
                     const MethodSnapshot& method, Samples& samples) {
          const auto add = [&](absl::string_view mode, uint64_t count) {
            samples.Add({{"grpc_target", service.service},
-                        {"grpc_method", method.method},
+                        {"grpc_method", MethodLabel(method)},
                         {"mode", mode}},
                        count);
          };
@@ -250,16 +315,7 @@ const std::vector<Writer>& Writers() {
       {{"mesh_refusals_total", "counter", "grpc_target guard mode",
         "Calls, retries and hedges that a guard refused, and faults that were "
         "injected (mode enforce); or that would have been (observe)."},
-       PerService([](const ServiceSnapshot& service, Samples& samples) {
-         for (const RefusalSnapshot& refusal : service.refusals) {
-           ForEachMode(refusal, [&](absl::string_view mode, uint64_t count) {
-             samples.Add({{"grpc_target", service.service},
-                          {"guard", refusal.guard},
-                          {"mode", mode}},
-                         count);
-           });
-         }
-       })},
+       PerService(AddRefusals)},
       {{"mesh_calls_in_flight", "gauge", "grpc_target",
         "Calls that have been admitted and have not ended."},
        OfAdmission(&AdmissionSnapshot::calls)},
@@ -362,17 +418,7 @@ const std::vector<Writer>& Writers() {
       {{"mesh_health_changes_total", "counter", "grpc_target to cause mode",
         "Times that an endpoint's health became `to` (mode enforce), or would "
         "have (observe)."},
-       PerService([](const ServiceSnapshot& service, Samples& samples) {
-         for (const HealthChangeSnapshot& change : service.health_changes) {
-           ForEachMode(change, [&](absl::string_view mode, uint64_t count) {
-             samples.Add({{"grpc_target", service.service},
-                          {"to", change.to},
-                          {"cause", change.cause},
-                          {"mode", mode}},
-                         count);
-           });
-         }
-       })},
+       PerService(AddHealthChanges)},
       {{"mesh_probes_total", "counter", "grpc_target stage",
         "Probes of silent endpoints: sent, answered or failed."},
        PerService([](const ServiceSnapshot& service, Samples& samples) {

@@ -47,7 +47,7 @@ struct EndpointSnapshot {
   std::string health;  // "healthy", "suspect", "ejected", "probing", "ramping".
   double share = 1;    // Of its picks, what is left it: 0 to 1.
   int64_t in_flight = 0;
-  uint64_t attempts = 0;                // Begun.
+  uint64_t attempts = 0;                // Ended.
   std::array<uint64_t, 17> ended = {};  // Attempts, by status code.
   uint64_t never_sent = 0;
 };

@@ -731,14 +731,14 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
   };
   EXPECT_EQ(value("grpc_client_call_duration_seconds",
                   {{"grpc_target", "cart"},
-                   {"grpc_method", "/shop.Cart/Add"},
+                   {"grpc_method", "shop.Cart/Add"},
                    {"grpc_status", "OK"},
                    {"le", "0.003"}},
                   "_bucket"),
             1);
   EXPECT_EQ(value("grpc_client_call_duration_seconds",
                   {{"grpc_target", "cart"},
-                   {"grpc_method", "/shop.Cart/Add"},
+                   {"grpc_method", "shop.Cart/Add"},
                    {"grpc_status", "DEADLINE_EXCEEDED"}},
                   "_sum"),
             3600);
@@ -748,7 +748,7 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
                                              {"grpc_status", "UNAVAILABLE"}}),
       1);
   EXPECT_EQ(value("mesh_client_retries_total",
-                  {{"grpc_target", "cart"}, {"grpc_method", "/shop.Cart/Add"}}),
+                  {{"grpc_target", "cart"}, {"grpc_method", "shop.Cart/Add"}}),
             1);
   EXPECT_EQ(value("mesh_retry_budget_balance", {{"grpc_target", "cart"}}), 9.5);
   EXPECT_EQ(value("mesh_refusals_total", {{"grpc_target", "cart"},
@@ -788,6 +788,25 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "cart"}}), 0);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "stock"}}), 1);
   EXPECT_EQ(value("mesh_config_reloads_total", {}), 2);
+}
+
+TEST_F(PrometheusTest, WhatHasNotOccurredYetHasASeries) {
+  Snapshot snapshot;
+  snapshot.services.emplace_back().service = "cart";
+  const PrometheusReader reader(PrometheusText(snapshot));
+  const std::vector<Sample> refusals = reader.Family("mesh_refusals_total");
+  EXPECT_EQ(refusals.size(), 2 * config::kGuards);
+  for (const Sample& sample : refusals) EXPECT_EQ(sample.value, 0);
+  std::set<std::string> ejected;
+  for (const Sample& sample : reader.Family("mesh_health_changes_total")) {
+    EXPECT_EQ(sample.value, 0);
+    if (sample.labels.at("to") == "ejected" &&
+        sample.labels.at("mode") == "enforce") {
+      EXPECT_TRUE(ejected.insert(sample.labels.at("cause")).second);
+    }
+  }
+  EXPECT_EQ(ejected.size(), 8u);
+  EXPECT_EQ(ejected.count("latency"), 1u);
 }
 
 TEST_F(PrometheusTest, GuardsThatAreOffHaveNoFigures) {
