@@ -358,7 +358,8 @@ TEST_F(ChannelTest, CallsWhoseDeadlineIsOverSayNothingOfTheEndpoint) {
     EXPECT_EQ(stub->Unary(&context, test::Request(), &reply).error_code(),
               grpc::StatusCode::DEADLINE_EXCEEDED);
   }
-  for (const auto& endpoint : mesh->Metrics().services[0].endpoints) {
+  const telemetry::Snapshot metrics = mesh->Metrics();
+  for (const auto& endpoint : metrics.services[0].endpoints) {
     EXPECT_EQ(endpoint.health, "healthy") << endpoint.address;
     EXPECT_EQ(endpoint.share, 1) << endpoint.address;
   }
@@ -456,7 +457,7 @@ TEST_F(ChannelTest, MethodsThatNoStubKnowsAreLimitedByTheirPolicy) {
   auto mesh = Mesh::Create(config);
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   auto channel = (*mesh)->Channel("test");
-  const auto always = [](std::string name) {
+  const auto always = [](const std::string& name) {
     return [name](int) { return name; };
   };
   const std::string service_name = "/mesh.test.TestService/";
@@ -464,7 +465,7 @@ TEST_F(ChannelTest, MethodsThatNoStubKnowsAreLimitedByTheirPolicy) {
   EXPECT_EQ(CallsUntilLimited(channel, always(service_name + "Unary")), 4);
   EXPECT_EQ(CallsUntilLimited(channel, always(service_name + "Once")), 5);
   // Made up: together.
-  const auto made_up = [](std::string service) {
+  const auto made_up = [](const std::string& service) {
     return [service](int i) { return absl::StrCat(service, "Made", i); };
   };
   EXPECT_EQ(CallsUntilLimited(channel, made_up(service_name)), 3);

@@ -251,7 +251,8 @@ void Hedging::Take(Action action, std::shared_ptr<RawCall> answer, Todo* todo) {
 
 void Hedging::StartHedge(const Action& action, Todo* todo) {
   // The context is there: its call has not ended.
-  Todo::Start& start = todo->start.emplace();
+  todo->start = Todo::Start();
+  Todo::Start& start = *todo->start;
   start.attempt = action.attempt;
   start.raw =
       std::make_shared<RawCall>(call_->NewHedge(action.endpoint, action.at));

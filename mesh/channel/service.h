@@ -159,7 +159,7 @@ class Service final : private resilience::HealthMonitor::Host {
 
   Service(std::shared_ptr<Runtime> runtime, std::string name,
           std::shared_ptr<const config::ServiceOptions> options);
-  ~Service();
+  ~Service() override;
 
   // For the health monitor, on the thread that told it of something.
   void Probe(cluster::LiveEndpoint* endpoint) override;

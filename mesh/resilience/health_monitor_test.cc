@@ -49,7 +49,7 @@ class World : public HealthMonitor::Host {
     std::vector<std::function<void()>> held;  // Until it goes on.
   };
 
-  explicit World(int servers, config::GuardOptions options = Defaults(),
+  explicit World(int servers, const config::GuardOptions& options = Defaults(),
                  uint64_t seed = 1)
       : random(seed),
         budget(config::RetryBudgetOptions{0.05, 5}, now),

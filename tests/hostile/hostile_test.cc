@@ -210,12 +210,15 @@ std::vector<BadManners> AllBadManners() {
                    if (!connection.Handshake()) return;
                    connection.Send(Goaway(0, 0, ""));
                  }});
-  all.push_back({"SendsGoawayAgainAndAgain", [](Connection& connection) {
+  // A call that comes before the first of them is taken and never answered.
+  all.push_back({"SendsGoawayAgainAndAgain",
+                 [](Connection& connection) {
                    if (!connection.Handshake()) return;
                    while (connection.Send(Goaway(0x7fffffff, 0, "storm"))) {
                      absl::SleepFor(absl::Milliseconds(1));
                    }
-                 }});
+                 },
+                 /*may_fail=*/5});
   all.push_back({"SendsGoawayOnEachRequest", [](Connection& connection) {
                    if (!connection.Handshake()) return;
                    connection.Serve([&](uint32_t) {

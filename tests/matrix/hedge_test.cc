@@ -329,8 +329,8 @@ TEST(HedgeTest, AGuardsRefusalEndsTheCall) {
 class FallbackWays : public testing::TestWithParam<Way> {
  protected:
   // A mesh whose service "test" is at `addresses`.
-  std::unique_ptr<Mesh> MakeMesh(std::vector<std::string> addresses,
-                                 std::optional<std::string> answer) {
+  std::unique_ptr<Mesh> MakeMesh(const std::vector<std::string>& addresses,
+                                 const std::optional<std::string>& answer) {
     v1::Config config;
     v1::Service& service = (*config.mutable_services())["test"];
     for (const std::string& address : addresses) {
