@@ -24,12 +24,14 @@ struct Event : grpc_completion_queue_functor {
   std::function<void()> run;
 };
 
-// Runs when the last event has come after the shutdown.
+// Runs when the last event has come after the shutdown. Until then gRPC is up.
 struct Shutdown : grpc_completion_queue_functor {
   Shutdown() {
+    grpc_init();
     functor_run = [](grpc_completion_queue_functor* self, int) {
       std::unique_ptr<Shutdown> shutdown(static_cast<Shutdown*>(self));
       grpc_completion_queue_destroy(shutdown->queue);
+      grpc_shutdown();
     };
     inlineable = 1;
   }

@@ -90,7 +90,7 @@ InProcessAnswer::InProcessAnswer(const RawAnswer& answer)
 }
 
 struct InProcessServer::Core : std::enable_shared_from_this<Core> {
-  explicit Core(CoreQueue* queue) : queue(queue->queue()) {
+  Core() {
     grpc_init();
     grpc_arg arguments[2];
     const auto set = [](grpc_arg* argument, const char* name, int value) {
@@ -102,18 +102,23 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
     set(&arguments[1], GRPC_ARG_ENABLE_CHANNELZ, 0);
     const grpc_channel_args args = {2, arguments};
     server = grpc_server_create(&args, nullptr);
-    grpc_server_register_completion_queue(server, this->queue, nullptr);
+    grpc_server_register_completion_queue(server, queue.queue(), nullptr);
     grpc_server_start(server);
     channel = CreateInProcessChannel(server, &args);
   }
-  ~Core() { grpc_shutdown(); }
+  // Whoever still deals with a call has the server and its queue.
+  ~Core() {
+    grpc_server_destroy(server);
+    grpc_shutdown();
+  }
 
   // Waits for one call more.
   void Listen() {
     auto incoming = std::make_shared<Incoming>();
     Incoming* const into = incoming.get();
     const grpc_call_error error = grpc_server_request_call(
-        server, &into->call, &into->details, &into->metadata, queue, queue,
+        server, &into->call, &into->details, &into->metadata, queue.queue(),
+        queue.queue(),
         CoreQueue::Tag(
             [self = shared_from_this(), incoming = std::move(incoming)] {
               self->OnIncoming(incoming);
@@ -198,15 +203,14 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
 
   void Shutdown() {
     grpc_channel_destroy(channel);
-    grpc_server_shutdown_and_notify(server, queue,
-                                    CoreQueue::Tag([self = shared_from_this()] {
-                                      grpc_server_destroy(self->server);
-                                    }));
+    // It is shut down when the event has come.
+    grpc_server_shutdown_and_notify(
+        server, queue.queue(), CoreQueue::Tag([self = shared_from_this()] {}));
     grpc_server_cancel_all_calls(server);
   }
 
   // Constant.
-  grpc_completion_queue* const queue;
+  CoreQueue queue;
   grpc_server* server;
   grpc_channel* channel;
 
@@ -215,8 +219,7 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
   std::map<uint64_t, InProcessAnswer> answers ABSL_GUARDED_BY(mu);
 };
 
-InProcessServer::InProcessServer(CoreQueue* queue)
-    : core_(std::make_shared<Core>(queue)) {
+InProcessServer::InProcessServer() : core_(std::make_shared<Core>()) {
   core_->Listen();
 }
 
@@ -252,7 +255,7 @@ grpc_call* InProcessServer::NewCall(InProcessAnswer answer,
 grpc_call* InProcessServer::NewSilentCall(grpc_call* parent) {
   // The server hears nothing of it as long as nothing is sent.
   return grpc_channel_create_call(
-      core_->channel, parent, GRPC_PROPAGATE_CANCELLATION, core_->queue,
+      core_->channel, parent, GRPC_PROPAGATE_CANCELLATION, core_->queue.queue(),
       grpc_slice_from_static_string("/mesh.in_process/silent"), nullptr,
       gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
 }

@@ -36,8 +36,7 @@ struct InProcessAnswer {
 // Thread-safe.
 class InProcessServer {
  public:
-  // `queue` outlives the server, but not its calls.
-  explicit InProcessServer(CoreQueue* queue);
+  InProcessServer();
   // Calls that run are cancelled. Waits for nothing.
   ~InProcessServer();
   InProcessServer(const InProcessServer&) = delete;

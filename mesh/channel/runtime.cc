@@ -69,7 +69,7 @@ grpc::CompletionQueue* Runtime::CallbackQueue() {
 InProcessServer& Runtime::in_process() {
   base::MutexLock lock(&in_process_mu_);
   if (in_process_ == nullptr) {
-    in_process_ = std::make_unique<InProcessServer>(&queue_);
+    in_process_ = std::make_unique<InProcessServer>();
   }
   return *in_process_;
 }

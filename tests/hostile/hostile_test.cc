@@ -197,15 +197,21 @@ std::vector<BadManners> AllBadManners() {
                    connection.Serve([](uint32_t) { return true; });
                  },
                  /*may_fail=*/20});
-  all.push_back({"ClosesOnTheFirstRequest", [](Connection& connection) {
+  // All calls that are on the connection are retried at once, while the budget
+  // lasts.
+  all.push_back({"ClosesOnTheFirstRequest",
+                 [](Connection& connection) {
                    if (!connection.Handshake()) return;
                    connection.Serve([](uint32_t) { return false; });
-                 }});
-  all.push_back({"ResetsOnTheFirstRequest", [](Connection& connection) {
+                 },
+                 /*may_fail=*/5});
+  all.push_back({"ResetsOnTheFirstRequest",
+                 [](Connection& connection) {
                    if (!connection.Handshake()) return;
                    connection.Serve([](uint32_t) { return false; });
                    connection.Reset();
-                 }});
+                 },
+                 /*may_fail=*/5});
   all.push_back({"SendsGoawayAndCloses", [](Connection& connection) {
                    if (!connection.Handshake()) return;
                    connection.Send(Goaway(0, 0, ""));
