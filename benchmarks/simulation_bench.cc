@@ -1,6 +1,13 @@
 // How many calls a real second the simulator plays: the whole life of a call
 // (arrival, pick, network, server, answer, accounting), with invariants
 // checked, through the machine, balancing and budget that run over gRPC.
+//
+//   simulation_bench [--json FILE]
+//   simulation_bench --digest [--each] [SEEDS]
+//
+// The second form plays SEEDS (1000) random scenarios and prints one hash over
+// all events and results. It moves when, and only when, some decision has
+// changed. With --each it prints the hash of each seed, too.
 
 #include <time.h>
 
@@ -9,8 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "benchmarks/report.h"
+#include "mesh/simulation/digest.h"
 #include "mesh/simulation/simulation.h"
 
 namespace mesh::benchmarks {
@@ -68,7 +79,42 @@ simulation::Cluster Make(const Shape& shape) {
   return cluster;
 }
 
+// `--digest [--each] [SEEDS]`, with which `arguments` begin.
+int PrintDigest(absl::Span<char* const> arguments) {
+  bool each = false;
+  uint32_t seeds = 1000;
+  for (const absl::string_view argument : arguments.subspan(1)) {
+    if (argument == "--each") {
+      each = true;
+    } else if (!absl::SimpleAtoi(argument, &seeds) || seeds == 0) {
+      std::fprintf(stderr, "--digest [--each] [SEEDS]: SEEDS is \"%s\"\n",
+                   std::string(argument).c_str());
+      return 1;
+    }
+  }
+  uint64_t all = 0xcbf29ce484222325u;
+  for (uint32_t seed = 1; seed <= seeds; ++seed) {
+    const absl::StatusOr<uint64_t> digest = simulation::DigestOfSeed(seed);
+    if (!digest.ok()) {
+      std::fprintf(stderr, "%s\n", digest.status().ToString().c_str());
+      return 1;
+    }
+    all = (all ^ *digest) * 0x100000001b3u;
+    all ^= all >> 32;
+    if (each) {
+      std::printf("%u %s\n", seed,
+                  absl::StrCat(absl::Hex(*digest, absl::kZeroPad16)).c_str());
+    }
+  }
+  std::printf("digest of %u seeds: %s\n", seeds,
+              absl::StrCat(absl::Hex(all, absl::kZeroPad16)).c_str());
+  return 0;
+}
+
 int Main(int argc, char** argv) {
+  if (argc > 1 && absl::string_view(argv[1]) == "--digest") {
+    return PrintDigest(absl::MakeConstSpan(argv + 1, argc - 1));
+  }
   Report report(&argc, argv);
   if (argc > 1) {
     std::fprintf(stderr, "unknown argument: %s\n", argv[1]);

@@ -1,12 +1,18 @@
 // Calls over gRPC are decided by the machine that the simulator drives: what
 // was recorded of them, played again, comes out the same.
 
+#include <dirent.h>
+
 #include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
@@ -123,6 +129,20 @@ class RecordedCallsTest : public ::testing::Test {
     }
   }
 
+  // What was recorded. It is kept among the test's outputs, for a look at what
+  // differs.
+  std::string Recorded() const {
+    std::string text = recorder_->Text();
+    if (const char* outputs = std::getenv("TEST_UNDECLARED_OUTPUTS_DIR")) {
+      std::ofstream(absl::StrCat(
+          outputs, "/",
+          ::testing::UnitTest::GetInstance()->current_test_info()->name(),
+          ".trace"))
+          << text;
+    }
+    return text;
+  }
+
   std::vector<std::unique_ptr<TestServer>> servers_;
   std::shared_ptr<call::TraceRecorder> recorder_;
   std::unique_ptr<Mesh> mesh_;
@@ -135,7 +155,7 @@ TEST_F(RecordedCallsTest, AreDecidedTheSameInTheReplay) {
     if (i == 150) servers_[1].reset();
     Call(i);
   }
-  const std::string text = recorder_->Text();
+  const std::string text = Recorded();
   EXPECT_THAT(text, HasSubstr("verdict=retry"));
   EXPECT_THAT(text, HasSubstr("verdict=pushed_back"));
   EXPECT_THAT(text, HasSubstr("timed_out=1"));
@@ -151,7 +171,7 @@ TEST_F(RecordedCallsTest, AreDecidedTheSameInTheReplay) {
 TEST_F(RecordedCallsTest, AlsoByTurns) {
   Start(2, v1::LoadBalancing::ROUND_ROBIN);
   for (int i = 0; i < 100; ++i) Call(i);
-  const absl::StatusOr<ReplayCount> count = Replay(recorder_->Text());
+  const absl::StatusOr<ReplayCount> count = Replay(Recorded());
   ASSERT_TRUE(count.ok()) << count.status();
   EXPECT_EQ(count->calls, 100u);
 }
@@ -165,7 +185,7 @@ TEST_F(RecordedCallsTest, AlsoOfManyThreads) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  const absl::StatusOr<ReplayCount> count = Replay(recorder_->Text());
+  const absl::StatusOr<ReplayCount> count = Replay(Recorded());
   ASSERT_TRUE(count.ok()) << count.status();
   EXPECT_EQ(count->calls, 400u);
 }
@@ -179,12 +199,36 @@ TEST_F(RecordedCallsTest, AlsoHedgedOnes) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  const std::string text = recorder_->Text();
+  const std::string text = Recorded();
   EXPECT_THAT(text, HasSubstr("verdict=hedge"));
   EXPECT_THAT(text, HasSubstr("given_up=1"));
   const absl::StatusOr<ReplayCount> count = Replay(text);
   ASSERT_TRUE(count.ok()) << count.status();
   EXPECT_EQ(count->calls, 200u);
+}
+
+// What was recorded of earlier versions is decided the same by this one.
+TEST(OldRecordingsTest, AreDecidedAsTheyWere) {
+  const std::string folder = "mesh/simulation/recorded";
+  DIR* const directory = opendir(folder.c_str());
+  ASSERT_NE(directory, nullptr) << folder;
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(directory)) {
+    if (absl::EndsWith(entry->d_name, ".trace")) {
+      names.push_back(entry->d_name);
+    }
+  }
+  closedir(directory);
+  EXPECT_GE(names.size(), 4u);
+  for (const std::string& name : names) {
+    SCOPED_TRACE(name);
+    std::ifstream file(absl::StrCat(folder, "/", name));
+    const std::string text((std::istreambuf_iterator<char>(file)),
+                           std::istreambuf_iterator<char>());
+    const absl::StatusOr<ReplayCount> count = Replay(text);
+    ASSERT_TRUE(count.ok()) << count.status();
+    EXPECT_GE(count->calls, 100u);
+  }
 }
 
 }  // namespace
