@@ -490,6 +490,7 @@ class World final : public telemetry::Observer {
           auto& live = client->live[i - services_[client->service].first];
           live = NewEndpoint(i);
           live->set_readiness(cluster::Readiness::kReady);
+          client->health.OnConnected(live.get(), TimeAt(now_));
         }
       }
       Push(Nanoseconds(server.listed_until), kListed, i, 0);
@@ -552,10 +553,14 @@ class World final : public telemetry::Observer {
     const uint32_t index = loads_.size();
     LoadState state = MakeLoad(service_, load.method, load.deadline);
     state.load = &load;
-    state.plan.wait_for_ready =
-        state.plan.policy->wait_for_ready.value_or(load.wait_for_ready);
-    state.plan.replayable = load.replayable;
+    // What the caller says of a call goes before the policy.
+    if (load.wait_for_ready) state.plan.wait_for_ready = true;
     state.plan.unary = !load.stream;
+    state.plan.replayable =
+        load.replayable &&
+        (state.plan.unary || state.plan.policy->retry.stream_bytes > 0);
+    // Streams are never hedged, so nothing is learned of their latency.
+    state.hedges = state.hedges && state.plan.unary;
     state.from = Nanoseconds(load.from);
     state.until = std::min(Nanoseconds(load.until), end_);
     if (load.rate > 0) {
@@ -1336,8 +1341,8 @@ class World final : public telemetry::Observer {
     // The old one lives until what is told below has been told of.
     const balancing::PickerPtr before = std::move(client.picker);
     client.picker = client.balancer->Update(
-        members, absl::UnavailableError(
-                     absl::StrCat("service '", name, "' has no endpoints")));
+        members, absl::UnavailableError(absl::StrCat(
+                     name, ": no endpoints: discovery reports none")));
     if (user_wants_picks_) {
       std::vector<telemetry::PickerEvent::Member> seen;
       for (const balancing::Member& member : members) {
