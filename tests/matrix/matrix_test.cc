@@ -95,7 +95,7 @@ void SetCredentials(grpc::ClientContext* context) {
   context->set_credentials(*credentials);
 }
 
-const std::vector<Case>& AllCases() {
+const std::vector<Case>& AllCases() {  // Table.
   static const auto* const cases = new std::vector<Case>{
       {"Ok", [](Kind, Style, Script* s) { s->directives.set_echo(true); }},
       {"OkDirectivesInRequest",
