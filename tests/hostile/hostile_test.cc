@@ -176,8 +176,7 @@ Peer::Behaviour Answering(std::function<std::string(uint32_t stream)> bytes) {
   };
 }
 
-std::vector<BadManners> AllBadManners() {
-  std::vector<BadManners> all;
+void AddBadConnections(std::vector<BadManners>& all) {
   all.push_back({"AcceptsAndCloses", [](Connection&) {}});
   all.push_back(
       {"AcceptsAndResets", [](Connection& connection) { connection.Reset(); }});
@@ -231,6 +230,9 @@ std::vector<BadManners> AllBadManners() {
                      return connection.Send(Goaway(0, 11, "too_many_pings"));
                    });
                  }});
+}
+
+void AddBadStatuses(std::vector<BadManners>& all) {
   // Retried elsewhere, while the budget lasts.
   all.push_back({"RefusesEachStream", Answering([](uint32_t stream) {
                    return RstStream(stream, 7);
@@ -268,6 +270,9 @@ std::vector<BadManners> AllBadManners() {
                    return TrailersOnly(stream, Status("0"));
                  }),
                  /*may_fail=*/60, /*seems_well=*/true});
+}
+
+void AddBadMessages(std::vector<BadManners>& all) {
   all.push_back({"AnnouncesAMessageOf4GB", Answering([](uint32_t stream) {
                    return ResponseHeaders(stream) +
                           Frame(kData, 0, stream,
@@ -318,6 +323,9 @@ std::vector<BadManners> AllBadManners() {
          });
        },
        /*may_fail=*/20});
+}
+
+void AddBadPushbacks(std::vector<BadManners>& all) {
   for (const char* pushback :
        {"99999999999999999999999", "9223372036854775807", "2147483648", "-1",
         "-99999999999999999999999", "1e9", "soon", "0x10", ""}) {
@@ -335,6 +343,14 @@ std::vector<BadManners> AllBadManners() {
                    }),
                    /*may_fail=*/60});
   }
+}
+
+std::vector<BadManners> AllBadManners() {
+  std::vector<BadManners> all;
+  AddBadConnections(all);
+  AddBadStatuses(all);
+  AddBadMessages(all);
+  AddBadPushbacks(all);
   return all;
 }
 

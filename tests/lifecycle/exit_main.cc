@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/mesh.h"
 #include "mesh/v1/config.pb.h"
@@ -69,15 +70,153 @@ int ReachedTheEnd() {
   return 0;
 }
 
-}  // namespace
+// What main has on its stack.
+struct Held {
+  std::string servers;
+  std::unique_ptr<mesh::Mesh> mesh;
+  std::unique_ptr<TestService::Stub> stub;
+};
 
-int main(int argc, char** argv) {
-  if (argc != 3) return 2;
-  const std::string mode = argv[1];
+int Callback(Held& held) {
+  StartCallbacks(held.stub.get(), 20);
+  std::exit(ReachedTheEnd());
+}
 
+int Queue(Held& held) {
+  auto* const queue = new grpc::CompletionQueue;
+  for (int i = 0; i < 20; ++i) {
+    Call* const call = LeakedCall();
+    call->reader = held.stub->AsyncUnary(&call->context, call->request, queue);
+    call->reader->Finish(&call->reply, &call->status, call);
+  }
+  std::exit(ReachedTheEnd());
+}
+
+int BlockedThread(Held& held) {
+  TestService::Stub* const raw = held.stub.release();
+  for (int i = 0; i < 5; ++i) {
+    std::thread([raw] {
+      Call* const call = LeakedCall();
+      raw->Unary(&call->context, call->request, &call->reply);
+    }).detach();
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::exit(ReachedTheEnd());
+}
+
+int Stream(Held& held) {
+  Call* const call = LeakedCall();
+  call->request.mutable_directives()->set_sleep_ms(0);
+  call->request.mutable_directives()->set_replies(2);
+  call->request.mutable_directives()->set_reply_interval_ms(20000);
+  call->stream = held.stub->ServerStream(&call->context, call->request);
+  if (!call->stream->Read(&call->reply)) return 1;
+  std::exit(ReachedTheEnd());
+}
+
+int Waiting(Held& held) {
+  for (int i = 0; i < 20; ++i) {
+    Call* const call = LeakedCall();
+    call->context.set_wait_for_ready(true);
+    held.stub->async()->Unary(&call->context, &call->request, &call->reply,
+                              [](const grpc::Status&) {});
+  }
+  std::exit(ReachedTheEnd());
+}
+
+int Retrying(Held& held) {
+  for (int i = 0; i < 20; ++i) {
+    Call* const call = LeakedCall();
+    call->request.mutable_directives()->set_sleep_ms(0);
+    call->request.mutable_directives()->set_fail_share(1);
+    held.stub->async()->Unary(&call->context, &call->request, &call->reply,
+                              [](const grpc::Status&) {});
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::exit(ReachedTheEnd());
+}
+
+int WithStaticMesh(Held& held) {
+  StaticMesh() = std::move(held.mesh);
+  StartCallbacks(held.stub.get(), 20);
+  std::exit(ReachedTheEnd());
+}
+
+int WithStaticChannel(Held& held) {
+  StaticMesh() = nullptr;
+  StaticChannel() = held.mesh->Channel("cart");
+  held.mesh.reset();
+  StartCallbacks(held.stub.get(), 20);
+  held.stub.reset();
+  std::exit(ReachedTheEnd());
+}
+
+int CreateChannel(Held& held) {
+  auto own = TestService::NewStub(mesh::CreateChannel(held.servers));
+  StartCallbacks(own.get(), 20);
+  std::exit(ReachedTheEnd());
+}
+
+int Leaked(Held& held) {
+  StartCallbacks(held.stub.release(), 20);
+  (void)held.mesh.release();
+  std::exit(ReachedTheEnd());
+}
+
+int ReturnFromMain(Held& held) {
+  // Calls that end while all goes.
+  StartCallbacks(held.stub.get(), 20, /*sleep_ms=*/1);
+  return ReachedTheEnd();
+}
+
+int QuickExit(Held& held) {
+  StartCallbacks(held.stub.get(), 20);
+  std::quick_exit(ReachedTheEnd());
+}
+
+int ForkedChild(Held& held) {
+  // The child exits as a program does, destructors and all.
+  StaticMesh() = std::move(held.mesh);
+  const pid_t child = fork();
+  if (child == 0) std::exit(0);
+  int status = 0;
+  if (waitpid(child, &status, 0) != child || status != 0) {
+    std::fprintf(stderr, "the child ended with %d\n", status);
+    return 1;
+  }
+  Call call;
+  call.request.mutable_directives()->set_sleep_ms(0);
+  if (!held.stub->Unary(&call.context, call.request, &call.reply).ok()) {
+    return 1;
+  }
+  return ReachedTheEnd();
+}
+
+// The ways to leave. What one returns, main does.
+struct Mode {
+  const char* name;
+  int (*leave)(Held& held);
+};
+constexpr Mode kModes[] = {
+    {"callback", Callback},
+    {"queue", Queue},
+    {"blocked_thread", BlockedThread},
+    {"stream", Stream},
+    {"waiting", Waiting},
+    {"retrying", Retrying},
+    {"static_mesh", WithStaticMesh},
+    {"static_channel", WithStaticChannel},
+    {"create_channel", CreateChannel},
+    {"leaked", Leaked},
+    {"return_from_main", ReturnFromMain},
+    {"quick_exit", QuickExit},
+    {"forked_child", ForkedChild},
+};
+
+mesh::v1::Config ConfigFor(absl::string_view mode, absl::string_view servers) {
   mesh::v1::Config config;
   mesh::v1::Service& cart = (*config.mutable_services())["cart"];
-  for (absl::string_view address : absl::StrSplit(argv[2], ',')) {
+  for (absl::string_view address : absl::StrSplit(servers, ',')) {
     cart.add_endpoints()->set_address(std::string(address));
   }
   if (mode == "waiting") {
@@ -87,129 +226,39 @@ int main(int argc, char** argv) {
   cart.mutable_policy()->set_idempotent(true);
   if (mode == "retrying") {
     // Most calls wait for their backoff.
-    cart.mutable_policy()
-        ->mutable_retry()
-        ->mutable_initial_backoff()
-        ->set_seconds(20);
-    cart.mutable_policy()->mutable_retry()->mutable_max_backoff()->set_seconds(
-        20);
+    mesh::v1::RetryPolicy& retry = *cart.mutable_policy()->mutable_retry();
+    retry.mutable_initial_backoff()->set_seconds(20);
+    retry.mutable_max_backoff()->set_seconds(20);
     cart.mutable_retry_budget()->set_min_per_second(10000);
   }
-  auto made = mesh::Mesh::Create(config);
+  return config;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  const std::string mode = argv[1];
+
+  auto made = mesh::Mesh::Create(ConfigFor(mode, argv[2]));
   if (!made.ok()) {
     std::fprintf(stderr, "%s\n", std::string(made.status().message()).c_str());
     return 1;
   }
-  std::unique_ptr<mesh::Mesh> mesh = *std::move(made);
-  std::unique_ptr<TestService::Stub> stub =
-      TestService::NewStub(mesh->Channel("cart"));
+  Held held;
+  held.servers = argv[2];
+  held.mesh = *std::move(made);
+  held.stub = TestService::NewStub(held.mesh->Channel("cart"));
   {
     // It runs.
     Call call;
     call.request.mutable_directives()->set_sleep_ms(0);
-    const bool ok = stub->Unary(&call.context, call.request, &call.reply).ok();
+    const bool ok =
+        held.stub->Unary(&call.context, call.request, &call.reply).ok();
     if (ok == (mode == "waiting")) return 1;
   }
-
-  if (mode == "callback") {
-    StartCallbacks(stub.get(), 20);
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "queue") {
-    auto* const queue = new grpc::CompletionQueue;
-    for (int i = 0; i < 20; ++i) {
-      Call* const call = LeakedCall();
-      call->reader = stub->AsyncUnary(&call->context, call->request, queue);
-      call->reader->Finish(&call->reply, &call->status, call);
-    }
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "blocked_thread") {
-    TestService::Stub* const raw = stub.release();
-    for (int i = 0; i < 5; ++i) {
-      std::thread([raw] {
-        Call* const call = LeakedCall();
-        raw->Unary(&call->context, call->request, &call->reply);
-      }).detach();
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "stream") {
-    Call* const call = LeakedCall();
-    call->request.mutable_directives()->set_sleep_ms(0);
-    call->request.mutable_directives()->set_replies(2);
-    call->request.mutable_directives()->set_reply_interval_ms(20000);
-    call->stream = stub->ServerStream(&call->context, call->request);
-    if (!call->stream->Read(&call->reply)) return 1;
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "waiting") {
-    for (int i = 0; i < 20; ++i) {
-      Call* const call = LeakedCall();
-      call->context.set_wait_for_ready(true);
-      stub->async()->Unary(&call->context, &call->request, &call->reply,
-                           [](const grpc::Status&) {});
-    }
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "retrying") {
-    for (int i = 0; i < 20; ++i) {
-      Call* const call = LeakedCall();
-      call->request.mutable_directives()->set_sleep_ms(0);
-      call->request.mutable_directives()->set_fail_share(1);
-      stub->async()->Unary(&call->context, &call->request, &call->reply,
-                           [](const grpc::Status&) {});
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "static_mesh") {
-    StaticMesh() = std::move(mesh);
-    StartCallbacks(stub.get(), 20);
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "static_channel") {
-    StaticMesh() = nullptr;
-    StaticChannel() = mesh->Channel("cart");
-    mesh.reset();
-    StartCallbacks(stub.get(), 20);
-    stub.reset();
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "create_channel") {
-    auto own = TestService::NewStub(mesh::CreateChannel(argv[2]));
-    StartCallbacks(own.get(), 20);
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "leaked") {
-    StartCallbacks(stub.release(), 20);
-    (void)mesh.release();
-    std::exit(ReachedTheEnd());
-  }
-  if (mode == "return_from_main") {
-    // Calls that end while all goes.
-    StartCallbacks(stub.get(), 20, /*sleep_ms=*/1);
-    return ReachedTheEnd();
-  }
-  if (mode == "quick_exit") {
-    StartCallbacks(stub.get(), 20);
-    std::quick_exit(ReachedTheEnd());
-  }
-  if (mode == "forked_child") {
-    // The child exits as a program does, destructors and all.
-    StaticMesh() = std::move(mesh);
-    const pid_t child = fork();
-    if (child == 0) std::exit(0);
-    int status = 0;
-    if (waitpid(child, &status, 0) != child || status != 0) {
-      std::fprintf(stderr, "the child ended with %d\n", status);
-      return 1;
-    }
-    Call call;
-    call.request.mutable_directives()->set_sleep_ms(0);
-    if (!stub->Unary(&call.context, call.request, &call.reply).ok()) return 1;
-    return ReachedTheEnd();
+  for (const Mode& known : kModes) {
+    if (mode == known.name) return known.leave(held);
   }
   return 2;
 }
