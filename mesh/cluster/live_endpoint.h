@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "mesh/cluster/endpoint.h"
+#include "mesh/cluster/endpoint_view.h"
 #include "mesh/cluster/health.h"
+#include "mesh/cluster/readiness.h"
 
 namespace mesh::cluster {
 
@@ -20,16 +22,6 @@ struct EndpointCounters {
   std::array<std::atomic<uint64_t>, 17> ended = {};
   // Of those ended, how many never reached a server.
   std::atomic<uint64_t> never_sent{0};
-};
-
-// Whether an endpoint could take a call right now.
-enum class Readiness : uint8_t {
-  kIdle,        // Not connected and not trying.
-  kConnecting,  // Trying.
-  kReady,       // Connected.
-  kFailed,      // The last try failed; another follows after a backoff. It
-                // stays so during that one, until the endpoint is ready (as
-                // gRPC's TRANSIENT_FAILURE): calls need not wait to fail.
 };
 
 // An endpoint and the state that this process has of it. It survives updates
@@ -78,6 +70,19 @@ class alignas(64) LiveEndpoint {
   bool Drained() const {
     return closed_.load(std::memory_order_seq_cst) &&
            in_flight_.load(std::memory_order_seq_cst) == 0;
+  }
+
+  // For an observer, as it is now. Valid while the endpoint lives.
+  EndpointView View() const {
+    const uint32_t now = standing();
+    EndpointView view;
+    view.endpoint = &endpoint_;
+    view.in_flight = in_flight();
+    view.readiness = static_cast<Readiness>(now & 0xff);
+    view.health = static_cast<Health>(now >> 8 & 0xff);
+    view.share = static_cast<uint8_t>(now >> 16);
+    view.closed = closed();
+    return view;
   }
 
   EndpointCounters& counters() { return counters_; }

@@ -1449,8 +1449,7 @@ class World final : public telemetry::Observer {
   }
 
   // Whether so few endpoints are in use that all of them are to be: in no
-  // priority are there as many as the threshold says. As the records have it,
-  // not as it was published.
+  // priority are there as many as the threshold says.
   bool MayPanic(ClientState& client) const {
     struct Tally {
       int ready = 0;
@@ -1463,7 +1462,7 @@ class World final : public telemetry::Observer {
       }
       Tally& tally = tallies[live->endpoint().priority];
       ++tally.ready;
-      const cluster::Health health = live->health_record().health;
+      const cluster::Health health = live->health();
       tally.in_use += health == cluster::Health::kHealthy ||
                       health == cluster::Health::kRamping;
     }
@@ -1486,10 +1485,9 @@ class World final : public telemetry::Observer {
         now_ - client.rebuilt < kSettled) {
       return;
     }
-    auto* const chosen = const_cast<cluster::LiveEndpoint*>(event.endpoint);
+    const cluster::LiveEndpoint* const chosen = event.endpoint;
     if (chosen->share() != 255 ||
-        chosen->health_record().health != cluster::Health::kEjected ||
-        MayPanic(client)) {
+        chosen->health() != cluster::Health::kEjected || MayPanic(client)) {
       return;
     }
     const auto call_number = static_cast<int64_t>(client.calls);

@@ -1,0 +1,50 @@
+#ifndef MESH_CLUSTER_ENDPOINT_VIEW_H_
+#define MESH_CLUSTER_ENDPOINT_VIEW_H_
+
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "mesh/cluster/endpoint.h"
+#include "mesh/cluster/health.h"
+#include "mesh/cluster/readiness.h"
+
+namespace mesh::cluster {
+
+// What an observer sees of an endpoint: its description, and its state at the
+// moment at which the view was made. A value that is cheap to make and to copy
+// (no string is copied). What it points to lives while the event is told; keep
+// a copy of the address, not the view. A view that is default made is of no
+// endpoint.
+struct EndpointView {
+  // As discovery described it when it was found; null for no endpoint. The
+  // pointer is the view's identity: it is equal in all views of one endpoint,
+  // and differs between two endpoints that live, also of one address.
+  const Endpoint* endpoint = nullptr;
+  int64_t in_flight = 0;  // Attempts.
+  Readiness readiness = Readiness::kIdle;
+  Health health = Health::kHealthy;
+  // Out of kFullShare: the part of its picks that a pick is to leave it.
+  uint8_t share = kFullShare;
+  bool closed = false;  // It left the set, and no new attempt begins there.
+
+  static constexpr uint8_t kFullShare = 255;
+
+  explicit operator bool() const { return endpoint != nullptr; }
+  // Empty for no endpoint.
+  absl::string_view address() const {
+    return endpoint == nullptr ? absl::string_view() : endpoint->address;
+  }
+  // Connected, and with its full share.
+  bool available() const {
+    return readiness == Readiness::kReady && health == Health::kHealthy &&
+           share == kFullShare;
+  }
+  // Two views of one endpoint, be they of different moments.
+  bool SameEndpoint(const EndpointView& other) const {
+    return endpoint == other.endpoint;
+  }
+};
+
+}  // namespace mesh::cluster
+
+#endif  // MESH_CLUSTER_ENDPOINT_VIEW_H_

@@ -1,0 +1,70 @@
+#include "mesh/cluster/live_endpoint.h"
+
+#include "gtest/gtest.h"
+#include "mesh/cluster/endpoint_view.h"
+
+namespace mesh::cluster {
+namespace {
+
+Endpoint At(const char* address) {
+  Endpoint endpoint;
+  endpoint.address = address;
+  return endpoint;
+}
+
+TEST(EndpointViewTest, AViewByDefaultIsOfNoEndpoint) {
+  const EndpointView view;
+  EXPECT_FALSE(view);
+  EXPECT_EQ(view.address(), "");
+  EXPECT_FALSE(view.available());
+}
+
+TEST(EndpointViewTest, AViewHoldsTheStateOfItsMoment) {
+  LiveEndpoint live(At("10.0.0.1:80"));
+  live.set_readiness(Readiness::kReady);
+  ASSERT_TRUE(live.Acquire());
+  const EndpointView before = live.View();
+  live.Release();
+  live.set_health(Health::kRamping, 26);
+  live.Close();
+  const EndpointView after = live.View();
+
+  EXPECT_TRUE(before);
+  EXPECT_EQ(before.address(), "10.0.0.1:80");
+  EXPECT_EQ(before.in_flight, 1);
+  EXPECT_TRUE(before.available());
+  EXPECT_FALSE(before.closed);
+
+  EXPECT_EQ(after.in_flight, 0);
+  EXPECT_EQ(after.readiness, Readiness::kReady);
+  EXPECT_EQ(after.health, Health::kRamping);
+  EXPECT_EQ(after.share, 26);
+  EXPECT_FALSE(after.available());
+  EXPECT_TRUE(after.closed);
+  EXPECT_TRUE(after.SameEndpoint(before));
+}
+
+TEST(EndpointViewTest, EndpointsOfOneAddressAreToldApart) {
+  LiveEndpoint one(At("10.0.0.1:80"));
+  LiveEndpoint two(At("10.0.0.1:80"));
+  EXPECT_FALSE(one.View().SameEndpoint(two.View()));
+  EXPECT_TRUE(one.View().SameEndpoint(one.View()));
+}
+
+TEST(EndpointViewTest, AViewIsAvailableAsItsEndpointIs) {
+  LiveEndpoint live(At("10.0.0.1:80"));
+  for (Readiness readiness : {Readiness::kIdle, Readiness::kConnecting,
+                              Readiness::kReady, Readiness::kFailed}) {
+    for (Health health : {Health::kHealthy, Health::kSuspect, Health::kEjected,
+                          Health::kProbing, Health::kRamping}) {
+      for (uint32_t share : {0u, 1u, 254u, 255u}) {
+        live.set_readiness(readiness);
+        live.set_health(health, share);
+        EXPECT_EQ(live.View().available(), live.available());
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mesh::cluster

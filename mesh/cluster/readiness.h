@@ -1,0 +1,20 @@
+#ifndef MESH_CLUSTER_READINESS_H_
+#define MESH_CLUSTER_READINESS_H_
+
+#include <cstdint>
+
+namespace mesh::cluster {
+
+// Whether an endpoint could take a call right now.
+enum class Readiness : uint8_t {
+  kIdle,        // Not connected and not trying.
+  kConnecting,  // Trying.
+  kReady,       // Connected.
+  kFailed,      // The last try failed; another follows after a backoff. It
+                // stays so during that one, until the endpoint is ready (as
+                // gRPC's TRANSIENT_FAILURE): calls need not wait to fail.
+};
+
+}  // namespace mesh::cluster
+
+#endif  // MESH_CLUSTER_READINESS_H_
