@@ -1,6 +1,7 @@
-"""What `./run lint` checks: format, clang-tidy, room rules, banned constructs.
+"""What `./run lint` checks: format, banned constructs, sizes, room rules, and
+clang-tidy with clang's analysis of locks.
 
-usage: lint.py [--changed] [format|tidy|rooms|text ...]
+usage: lint.py [--changed] [format|text|sizes|rooms|tidy ...]
 
 --changed looks only at files that differ from main. Names choose checks; all
 by default. Exits with 1 when anything is wrong.
@@ -13,57 +14,12 @@ import subprocess
 import sys
 import xml.etree.ElementTree
 
+import lint_rooms
+import lint_sizes
+from lint_rooms import ROOMS, STRANGERS
+from lint_rooms import room_of_label as room_of
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-# DESIGN: which rooms of mesh/ a room may use, and which libraries beside
-# Abseil. "log", "fallback" and "front" are the targets of mesh/ itself.
-BELOW_CALL = ["base", "cluster", "config"]
-ROOMS = {
-    # room: (rooms, libraries)
-    "log": ([], []),
-    "fallback": ([], ["com_github_grpc_grpc"]),
-    "base": ([], []),
-    "v1": ([], ["com_google_protobuf"]),
-    "cluster": (["base"], []),
-    "config": (
-        ["base", "cluster", "v1"],
-        ["com_google_protobuf", "com_github_jbeder_yaml_cpp"],
-    ),
-    "discovery": (BELOW_CALL + ["log"], ["com_github_cares_cares"]),
-    "balancing": (BELOW_CALL, []),
-    "resilience": (BELOW_CALL, []),
-    "telemetry": (["base", "cluster", "config"], []),
-    "security": (
-        ["base", "config"],
-        ["com_github_grpc_grpc", "openssl"],
-    ),
-    "call": (BELOW_CALL + ["balancing", "resilience", "telemetry"], []),
-    "simulation": (
-        BELOW_CALL + ["balancing", "resilience", "telemetry", "call"],
-        [],
-    ),
-    "channel": (
-        BELOW_CALL
-        + ["balancing", "call", "discovery", "fallback", "log", "resilience"]
-        + ["server", "telemetry"],
-        ["com_github_grpc_grpc", "com_google_protobuf"],
-    ),
-    "server": (["base", "config"], ["com_github_grpc_grpc"]),
-    "testing": (None, None),  # Anything.
-    "front": (None, None),
-}
-
-# These meet in call and channel, and nowhere below.
-STRANGERS = ["discovery", "balancing", "resilience", "security", "telemetry"]
-
-# Headers of a library, by how they are included.
-LIBRARY_HEADERS = {
-    "com_github_grpc_grpc": re.compile(r'#include ["<]grpc(pp)?/'),
-    "com_github_cares_cares": re.compile(r'#include ["<]ares'),
-    "openssl": re.compile(r'#include ["<]openssl/'),
-    "com_google_protobuf": re.compile(r'#include ["<]google/protobuf/'),
-    "com_github_jbeder_yaml_cpp": re.compile(r'#include ["<]yaml-cpp/'),
-}
 
 # What code of mesh/ outside mesh/base does not say: (pattern, why, in tests).
 BANNED = [
@@ -113,6 +69,11 @@ def files(changed):
     return every
 
 
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as text:
+        return text.read()
+
+
 def sources(every, *extensions):
     return [f for f in every if f.endswith(extensions)]
 
@@ -145,6 +106,7 @@ def check_tidy(every):
         return ["generated headers do not build: " + built.stderr]
     genfiles = run(["bazel", "info", "bazel-bin"]).stdout.strip()
     flags = ["-std=c++17", "-I.", "-isystem", genfiles, "-Wno-everything"]
+    flags += ["-Wthread-safety"]  # As a check of clang-tidy: an error.
 
     def tidy(path):
         rtti = ["-fno-rtti"] if "no_rtti" in path else []
@@ -164,17 +126,6 @@ def check_tidy(every):
     if sys.stdout.isatty():
         print()
     return problems
-
-
-def room_of(label):
-    """The room of //mesh that a label is in, or None."""
-    match = re.match(r"//mesh(?:/(\w+)[^:]*)?:(\S+)$", label)
-    if match is None:
-        return None
-    if match.group(1) is None:
-        name = match.group(2)
-        return name if name in ("log", "fallback") else "front"
-    return match.group(1)
 
 
 def check_rooms(every):
@@ -202,7 +153,7 @@ def check_rooms(every):
         if name in testonly or "/fuzz:" in name:
             continue
         if room not in ROOMS:
-            problems.append(f"{name}: room {room} is not in tools/lint.py")
+            problems.append(f"{name}: room {room} is not in tools/lint_rooms.py")
             continue
         rooms, libraries = ROOMS[room]
         for dep in deps:
@@ -229,20 +180,34 @@ def check_rooms(every):
             if room_of(other) in STRANGERS and room_of(other) != room_of(name):
                 problems.append(f"somepath({name}, {other}) is not empty")
 
-    # Bazel does not guard the system's headers.
-    for path in sources(every, ".h", ".cc"):
-        match = re.match(r"mesh/(\w+)/", path)
-        if match is None or is_test(path) or ROOMS.get(match.group(1)) is None:
-            continue
-        libraries = ROOMS[match.group(1)][1]
-        if libraries is None:
-            continue
-        with open(os.path.join(ROOT, path), encoding="utf-8") as text:
-            for number, line in enumerate(text, 1):
-                for library, pattern in LIBRARY_HEADERS.items():
-                    if library not in libraries and pattern.match(line):
-                        problems.append(f"{path}:{number}: {library} in this room")
+    # Bazel does not guard the system's headers, nor an include of a room that
+    # is reached anyway.
+    texts = {
+        path: read(path)
+        for path in sources(every, ".h", ".cc")
+        if path.startswith("mesh/")
+    }
+    for path, text in texts.items():
+        problems += lint_rooms.check_friends(path, text)
+        if not is_test(path):
+            problems += lint_rooms.check_includes(path, text)
+    problems += lint_rooms.check_names(
+        {path: text for path, text in texts.items() if not is_test(path)}
+    )
     return problems
+
+
+def check_sizes(every):
+    texts = {path: read(path) for path in sources(every, ".h", ".cc")}
+    problems = []
+    for path, text in texts.items():
+        problems += lint_sizes.check_file(path, text)
+    # Also where only some files are looked at, the rooms are looked at whole.
+    rooms = {path: read(path) for path in sources(files(False), ".h", ".cc")}
+    shares = lint_sizes.shares_of_tests(rooms)
+    for room, share in sorted(shares.items()):
+        print(f"   mesh/{room}: {share:.2f} lines of tests for each other line")
+    return problems + lint_sizes.check_shares(shares)
 
 
 def check_text(every):
@@ -273,8 +238,9 @@ def check_text(every):
 CHECKS = {
     "format": ("clang-format", check_format),
     "text": ("banned constructs, include guards", check_text),
+    "sizes": ("lengths of files and functions, tests a room", check_sizes),
     "rooms": ("room rules", check_rooms),
-    "tidy": ("clang-tidy", check_tidy),
+    "tidy": ("clang-tidy, locks", check_tidy),
 }
 
 
