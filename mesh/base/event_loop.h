@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/scheduler.h"
 
 namespace mesh::base {
 
@@ -17,11 +18,8 @@ namespace mesh::base {
 // three starves the others. The control plane of a Mesh. All members are
 // thread-safe, except where said. No lock is held while a closure runs or is
 // destroyed. After a fork the child's copy does nothing.
-class EventLoop {
+class EventLoop final : public Scheduler {
  public:
-  using Closure = std::function<void()>;
-  using TimerId = uint64_t;  // Never 0.
-
   // Starts the thread, with the application's signals blocked. `name` is its
   // name as debuggers show it (15 characters). Aborts when the system has no
   // thread left.
@@ -34,14 +32,14 @@ class EventLoop {
   EventLoop& operator=(const EventLoop&) = delete;
 
   // Runs `closure` soon. After Stop() it is destroyed without being run.
-  void Post(Closure closure);
+  void Post(Closure closure) override;
 
   // Runs `closure` at `at` (of Clock::Real()) or soon after; soon when that is
   // past, never when it is InfiniteFuture. After Stop() as Post().
-  TimerId RunAt(absl::Time at, Closure closure);
+  TimerId RunAt(absl::Time at, Closure closure) override;
   // True when the closure has not begun and now never will. On the loop's own
   // thread false means that it has run, elsewhere that it has begun.
-  bool Cancel(TimerId timer);
+  bool Cancel(TimerId timer) override;
 
   // Calls `ready(events)` whenever one of the poll(2) `events`, POLLERR or
   // POLLHUP holds for `fd`. One watch a descriptor: a second call replaces the
