@@ -214,14 +214,14 @@ void RunReads(const Slot& slot, int picks) {
 
 struct Policy {
   const char* name;
-  config::BalancingPolicy policy;
+  options::BalancingPolicy policy;
   bool weighted;
 };
 constexpr Policy kPolicies[] = {
-    {"p2c", config::BalancingPolicy::kLeastRequest, false},
-    {"p2c_weighted", config::BalancingPolicy::kLeastRequest, true},
-    {"round_robin", config::BalancingPolicy::kRoundRobin, false},
-    {"round_robin_weighted", config::BalancingPolicy::kRoundRobin, true},
+    {"p2c", options::BalancingPolicy::kLeastRequest, false},
+    {"p2c_weighted", options::BalancingPolicy::kLeastRequest, true},
+    {"round_robin", options::BalancingPolicy::kRoundRobin, false},
+    {"round_robin_weighted", options::BalancingPolicy::kRoundRobin, true},
 };
 
 std::vector<balancing::Member> MakeMembers(int n, bool weighted) {

@@ -120,7 +120,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "unknown argument: %s\n", argv[1]);
     return 1;
   }
-  config::ServiceOptions service;
+  options::ServiceOptions service;
   service.name = "cart";
   service.policy.idempotent = true;
   service.policy.retry.attempt_timeout = absl::Milliseconds(300);

@@ -58,8 +58,8 @@ const char* NameOf(Arm arm) {
   return "";
 }
 
-config::ServiceOptions ServiceOf(Arm arm, const std::string& name) {
-  config::ServiceOptions service;
+options::ServiceOptions ServiceOf(Arm arm, const std::string& name) {
+  options::ServiceOptions service;
   service.name = name;
   service.policy.idempotent = true;
   service.policy.retry.attempt_timeout = kTimeout;
@@ -68,12 +68,12 @@ config::ServiceOptions ServiceOf(Arm arm, const std::string& name) {
   service.policy.retry.initial_backoff = absl::ZeroDuration();
   service.policy.retry.max_backoff = absl::ZeroDuration();
   service.retry_budget.ratio = 1e6;
-  service.guards.outlier_ejection.mode = config::Mode::kOff;
-  service.guards.black_hole.mode = config::Mode::kOff;
-  service.guards.caps.mode = config::Mode::kOff;
-  service.guards.breaker.mode = config::Mode::kOff;
-  service.guards.throttle.mode = config::Mode::kOff;
-  service.guards.adaptive_concurrency.mode = config::Mode::kOff;
+  service.guards.outlier_ejection.mode = options::Mode::kOff;
+  service.guards.black_hole.mode = options::Mode::kOff;
+  service.guards.caps.mode = options::Mode::kOff;
+  service.guards.breaker.mode = options::Mode::kOff;
+  service.guards.throttle.mode = options::Mode::kOff;
+  service.guards.adaptive_concurrency.mode = options::Mode::kOff;
   return service;
 }
 
@@ -135,7 +135,7 @@ struct Outcome {
   double success = 1;
 };
 
-Result Run(const config::ServiceOptions& service, const Cluster& cluster,
+Result Run(const options::ServiceOptions& service, const Cluster& cluster,
            uint64_t seed) {
   simulation::Options options;
   options.seed = seed;

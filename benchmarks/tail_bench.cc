@@ -55,19 +55,19 @@ Cluster Eleven() {
 
 struct Arm {
   std::string name;
-  config::ServiceOptions service;
+  options::ServiceOptions service;
 };
 
 std::vector<Arm> Arms() {
-  config::ServiceOptions shipped;
+  options::ServiceOptions shipped;
   shipped.name = "tail";
   shipped.policy.idempotent = true;
-  config::ServiceOptions hedging = shipped;
-  hedging.policy.hedging.mode = config::Mode::kEnforce;
-  config::ServiceOptions round_robin = shipped;
-  round_robin.balancing = config::BalancingPolicy::kRoundRobin;
-  round_robin.guards.outlier_ejection.mode = config::Mode::kOff;
-  round_robin.guards.black_hole.mode = config::Mode::kOff;
+  options::ServiceOptions hedging = shipped;
+  hedging.policy.hedging.mode = options::Mode::kEnforce;
+  options::ServiceOptions round_robin = shipped;
+  round_robin.balancing = options::BalancingPolicy::kRoundRobin;
+  round_robin.guards.outlier_ejection.mode = options::Mode::kOff;
+  round_robin.guards.black_hole.mode = options::Mode::kOff;
   return {{"round_robin", round_robin},
           {"no_hedging", shipped},
           {"hedging", hedging}};

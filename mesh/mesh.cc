@@ -19,14 +19,15 @@
 #include "absl/strings/strip.h"
 #include "mesh/base/mutex.h"
 #include "mesh/channel/channel.h"
-#include "mesh/channel/runtime.h"
-#include "mesh/channel/service.h"
 #include "mesh/config/address.h"
 #include "mesh/config/file_watcher.h"
 #include "mesh/config/loader.h"
-#include "mesh/config/options.h"
 #include "mesh/config/text.h"
+#include "mesh/options/endpoints.h"
+#include "mesh/options/service.h"
 #include "mesh/security/credentials.h"
+#include "mesh/service/runtime.h"
+#include "mesh/service/service.h"
 #include "mesh/telemetry/prometheus.h"
 
 namespace mesh {
@@ -41,12 +42,12 @@ constexpr size_t kMostNames = 10;
 // long as it watches the configuration.
 class Registry {
  public:
-  Registry(std::shared_ptr<channel::Runtime> runtime,
+  Registry(std::shared_ptr<service::Runtime> runtime,
            std::map<std::string, Credentials> credentials)
       : runtime_(std::move(runtime)), credentials_(std::move(credentials)) {}
 
   // All or nothing.
-  absl::Status Apply(config::MeshOptions options) {
+  absl::Status Apply(options::MeshOptions options) {
     std::map<std::string, Secrets> credentials;
     for (const auto& [name, service] : options.services) {
       absl::StatusOr<Secrets> made = SecretsFor(*service);
@@ -63,7 +64,7 @@ class Registry {
     options_ = std::move(options);
     made_ = std::move(credentials);
     for (auto it = services_.begin(); it != services_.end();) {
-      const std::shared_ptr<channel::Service> service = it->second.weak.lock();
+      const std::shared_ptr<service::Service> service = it->second.weak.lock();
       if (service == nullptr) {
         it = services_.erase(it);
         continue;
@@ -75,7 +76,7 @@ class Registry {
   }
 
   // A reload: what went wrong is kept for Metrics() and logged.
-  absl::Status Reload(absl::StatusOr<config::MeshOptions> options) {
+  absl::Status Reload(absl::StatusOr<options::MeshOptions> options) {
     const absl::Status status =
         options.ok() ? Apply(*std::move(options)) : options.status();
     {
@@ -99,7 +100,7 @@ class Registry {
     return status;
   }
 
-  std::shared_ptr<channel::Service> Service(const std::string& name) {
+  std::shared_ptr<service::Service> Service(const std::string& name) {
     base::MutexLock lock(&mu_);
     if (services_.find(name) == services_.end()) {
       // Names that nobody uses any more are not kept.
@@ -108,10 +109,10 @@ class Registry {
       }
     }
     Entry& entry = services_[name];
-    std::shared_ptr<channel::Service> service = entry.weak.lock();
+    std::shared_ptr<service::Service> service = entry.weak.lock();
     if (service == nullptr) {
       const auto found = options_.services.find(name);
-      service = channel::Service::Create(
+      service = service::Service::Create(
           runtime_, name,
           found != options_.services.end() ? found->second : nullptr);
       entry.weak = service;
@@ -121,7 +122,7 @@ class Registry {
   }
 
   telemetry::Snapshot Metrics() const {
-    std::vector<std::shared_ptr<channel::Service>> services;
+    std::vector<std::shared_ptr<service::Service>> services;
     telemetry::Snapshot snapshot;
     {
       base::MutexLock lock(&mu_);
@@ -138,15 +139,15 @@ class Registry {
     return snapshot;
   }
 
-  channel::Runtime& runtime() { return *runtime_; }
-  const std::shared_ptr<channel::Runtime>& shared_runtime() { return runtime_; }
+  service::Runtime& runtime() { return *runtime_; }
+  const std::shared_ptr<service::Runtime>& shared_runtime() { return runtime_; }
 
  private:
   struct Entry {
-    std::weak_ptr<channel::Service> weak;
+    std::weak_ptr<service::Service> weak;
     // What is configured is kept, with its connections and counts, also while
     // it has no channel.
-    std::shared_ptr<channel::Service> strong;
+    std::shared_ptr<service::Service> strong;
   };
 
   // Credentials, and what they were made of where that was files.
@@ -156,7 +157,7 @@ class Registry {
   };
 
   // The same object for the same secrets: new credentials are new connections.
-  absl::StatusOr<Secrets> SecretsFor(const config::ServiceOptions& service) {
+  absl::StatusOr<Secrets> SecretsFor(const options::ServiceOptions& service) {
     const auto given = credentials_.find(service.name);
     if (given != credentials_.end() && given->second != nullptr) {
       return Secrets{given->second, std::nullopt};
@@ -178,8 +179,8 @@ class Registry {
     return Secrets{grpc::SslCredentials(*tls), *tls};
   }
 
-  void WarnOfWhatStays(const config::TelemetryOptions& next) const {
-    const config::TelemetryOptions& now = runtime_->telemetry();
+  void WarnOfWhatStays(const options::TelemetryOptions& next) const {
+    const options::TelemetryOptions& now = runtime_->telemetry();
     if (next.max_methods != now.max_methods ||
         next.max_endpoints != now.max_endpoints) {
       runtime_->Log(LogSeverity::kWarning,
@@ -189,7 +190,7 @@ class Registry {
   }
 
   void ConfigureLocked(const std::string& name,
-                       const std::shared_ptr<channel::Service>& service,
+                       const std::shared_ptr<service::Service>& service,
                        Entry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     const auto found = options_.services.find(name);
     if (found != options_.services.end()) {
@@ -220,12 +221,12 @@ class Registry {
   }
 
   // Constant.
-  const std::shared_ptr<channel::Runtime> runtime_;
+  const std::shared_ptr<service::Runtime> runtime_;
   const std::map<std::string, Credentials> credentials_;
   const Credentials insecure_ = grpc::InsecureChannelCredentials();
 
   mutable base::Mutex mu_;
-  config::MeshOptions options_ ABSL_GUARDED_BY(mu_);
+  options::MeshOptions options_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Secrets> made_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Entry> services_ ABSL_GUARDED_BY(mu_);
   uint64_t reloads_ ABSL_GUARDED_BY(mu_) = 0;
@@ -234,7 +235,7 @@ class Registry {
 };
 
 std::shared_ptr<grpc::ChannelInterface> MakeChannel(
-    std::shared_ptr<channel::Service> service, ChannelOptions options) {
+    std::shared_ptr<service::Service> service, ChannelOptions options) {
   service->Start();
   return std::make_shared<channel::Channel>(std::move(service),
                                             std::move(options.interceptors));
@@ -242,9 +243,9 @@ std::shared_ptr<grpc::ChannelInterface> MakeChannel(
 
 class MeshImpl final : public Mesh {
  public:
-  MeshImpl(Options options, const config::MeshOptions& config)
+  MeshImpl(Options options, const options::MeshOptions& config)
       : registry_(std::make_shared<Registry>(
-            std::make_shared<channel::Runtime>(
+            std::make_shared<service::Runtime>(
                 std::move(options.log_sink), std::move(options.observers),
                 std::move(options.fallbacks), config.telemetry, config.limits),
             std::move(options.credentials))) {}
@@ -260,7 +261,7 @@ class MeshImpl final : public Mesh {
     });
   }
 
-  absl::Status Init(config::MeshOptions options) {
+  absl::Status Init(options::MeshOptions options) {
     return registry_->Apply(std::move(options));
   }
 
@@ -270,7 +271,7 @@ class MeshImpl final : public Mesh {
         [watcher = watcher_, registry = registry_] {
           watcher->Start(&registry->runtime().loop(),
                          [weak = std::weak_ptr<Registry>(registry)](
-                             absl::StatusOr<config::MeshOptions> options) {
+                             absl::StatusOr<options::MeshOptions> options) {
                            if (auto registry = weak.lock()) {
                              registry->Reload(std::move(options)).IgnoreError();
                            }
@@ -300,13 +301,13 @@ class MeshImpl final : public Mesh {
 };
 
 // "dns:///host:port", or addresses separated by commas.
-absl::StatusOr<config::ServiceOptions> ParseTarget(const std::string& target) {
-  config::ServiceOptions options;
+absl::StatusOr<options::ServiceOptions> ParseTarget(const std::string& target) {
+  options::ServiceOptions options;
   options.name = target;
   absl::string_view rest = target;
   if (absl::ConsumePrefix(&rest, "dns:///") ||
       absl::ConsumePrefix(&rest, "dns:")) {
-    config::DnsOptions dns;
+    options::DnsOptions dns;
     const size_t colon = rest.rfind(':');
     uint32_t port = 0;
     if (colon == absl::string_view::npos ||
@@ -349,7 +350,7 @@ class Background {
     return *background;
   }
 
-  std::shared_ptr<channel::Service> Service(const std::string& target,
+  std::shared_ptr<service::Service> Service(const std::string& target,
                                             Credentials credentials) {
     base::MutexLock lock(&mu_);
     if (credentials == nullptr) credentials = insecure_;
@@ -361,14 +362,14 @@ class Background {
     for (auto it = services_.begin(); it != services_.end();) {
       it = it->second.expired() ? services_.erase(it) : std::next(it);
     }
-    absl::StatusOr<config::ServiceOptions> parsed = ParseTarget(target);
-    std::shared_ptr<const config::ServiceOptions> options;
+    absl::StatusOr<options::ServiceOptions> parsed = ParseTarget(target);
+    std::shared_ptr<const options::ServiceOptions> options;
     if (parsed.ok()) {
       options =
-          std::make_shared<const config::ServiceOptions>(*std::move(parsed));
+          std::make_shared<const options::ServiceOptions>(*std::move(parsed));
     }
     auto service =
-        channel::Service::Create(runtime_, UnusedNameLocked(target), options);
+        service::Service::Create(runtime_, UnusedNameLocked(target), options);
     services_[key] = service;
     if (options != nullptr) {
       service->Configure(std::move(options), std::move(credentials),
@@ -389,9 +390,9 @@ class Background {
   }
 
  private:
-  std::vector<std::shared_ptr<channel::Service>> Live() {
+  std::vector<std::shared_ptr<service::Service>> Live() {
     base::MutexLock lock(&mu_);
-    std::vector<std::shared_ptr<channel::Service>> live;
+    std::vector<std::shared_ptr<service::Service>> live;
     for (const auto& [key, weak] : services_) {
       if (auto service = weak.lock()) live.push_back(std::move(service));
     }
@@ -413,20 +414,20 @@ class Background {
   }
 
   // Constant.
-  const std::shared_ptr<channel::Runtime> runtime_ =
-      std::make_shared<channel::Runtime>(
+  const std::shared_ptr<service::Runtime> runtime_ =
+      std::make_shared<service::Runtime>(
           LogSink(), std::vector<std::shared_ptr<telemetry::Observer>>(),
-          std::map<std::string, Fallback>(), config::TelemetryOptions(),
-          config::LimitsOptions());
+          std::map<std::string, Fallback>(), options::TelemetryOptions(),
+          options::LimitsOptions());
   const Credentials insecure_ = grpc::InsecureChannelCredentials();
 
   base::Mutex mu_;
-  std::map<std::pair<std::string, Credentials>, std::weak_ptr<channel::Service>>
+  std::map<std::pair<std::string, Credentials>, std::weak_ptr<service::Service>>
       services_ ABSL_GUARDED_BY(mu_);
 };
 
 absl::StatusOr<std::unique_ptr<MeshImpl>> Make(
-    absl::StatusOr<config::MeshOptions> config, Options options) {
+    absl::StatusOr<options::MeshOptions> config, Options options) {
   if (!config.ok()) return config.status();
   auto mesh = std::make_unique<MeshImpl>(std::move(options), *config);
   const absl::Status status = mesh->Init(*std::move(config));

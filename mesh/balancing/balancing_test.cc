@@ -53,7 +53,7 @@ std::vector<Member> MakeMembers(int n) {
 // One policy under test, with a random generator of its own.
 class Subject {
  public:
-  explicit Subject(config::BalancingPolicy policy, uint64_t seed = 1)
+  explicit Subject(options::BalancingPolicy policy, uint64_t seed = 1)
       : balancer_(MakeLoadBalancer(policy)), random_(seed) {}
 
   void Update(const std::vector<Member>& members) {
@@ -118,20 +118,20 @@ testing::Matcher<int> IsShare(double p, int n) {
 }
 
 // What both policies have in common.
-class BalancingTest : public testing::TestWithParam<config::BalancingPolicy> {
+class BalancingTest : public testing::TestWithParam<options::BalancingPolicy> {
  protected:
   Subject subject_{GetParam()};
 };
 
-INSTANTIATE_TEST_SUITE_P(Policies, BalancingTest,
-                         testing::Values(config::BalancingPolicy::kLeastRequest,
-                                         config::BalancingPolicy::kRoundRobin),
-                         [](const auto& info) {
-                           return info.param ==
-                                          config::BalancingPolicy::kRoundRobin
-                                      ? "RoundRobin"
-                                      : "LeastRequest";
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Policies, BalancingTest,
+    testing::Values(options::BalancingPolicy::kLeastRequest,
+                    options::BalancingPolicy::kRoundRobin),
+    [](const auto& info) {
+      return info.param == options::BalancingPolicy::kRoundRobin
+                 ? "RoundRobin"
+                 : "LeastRequest";
+    });
 
 TEST_P(BalancingTest, APickIsAcquiredForTheCaller) {
   const std::vector<Member> members = MakeMembers(3);
@@ -531,7 +531,7 @@ TEST_P(BalancingTest, AnyNumberOfThreadsMayPick) {
 
 class LeastRequestTest : public testing::Test {
  protected:
-  Subject subject_{config::BalancingPolicy::kLeastRequest};
+  Subject subject_{options::BalancingPolicy::kLeastRequest};
 };
 
 TEST_F(LeastRequestTest, IdleEndpointsGetEvenShares) {
@@ -649,7 +649,7 @@ TEST_F(LeastRequestTest, ATraceSaysThatATriedEndpointWasPassedOver) {
 
 class RoundRobinTest : public testing::Test {
  protected:
-  Subject subject_{config::BalancingPolicy::kRoundRobin};
+  Subject subject_{options::BalancingPolicy::kRoundRobin};
 };
 
 TEST_F(RoundRobinTest, EveryEndpointComesUpOnceARound) {
@@ -668,7 +668,7 @@ TEST_F(RoundRobinTest, TheStartIsRandom) {
   const std::vector<Member> members = MakeMembers(100);
   std::set<const LiveEndpoint*> starts;
   for (uint64_t seed = 0; seed < 50; ++seed) {
-    Subject subject(config::BalancingPolicy::kRoundRobin, seed);
+    Subject subject(options::BalancingPolicy::kRoundRobin, seed);
     subject.Update(members);
     starts.insert(subject.PickAndRelease());
   }
@@ -679,7 +679,7 @@ TEST_F(RoundRobinTest, TheStartIsRandomAmongTwo) {
   const std::vector<Member> members = MakeMembers(2);
   int first = 0;
   for (uint64_t seed = 0; seed < 200; ++seed) {
-    Subject subject(config::BalancingPolicy::kRoundRobin, seed);
+    Subject subject(options::BalancingPolicy::kRoundRobin, seed);
     subject.Update(members);
     first += subject.PickAndRelease() == members[0].live.get();
   }

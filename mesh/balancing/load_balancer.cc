@@ -5,11 +5,12 @@
 
 namespace mesh::balancing {
 
-std::unique_ptr<LoadBalancer> MakeLoadBalancer(config::BalancingPolicy policy) {
+std::unique_ptr<LoadBalancer> MakeLoadBalancer(
+    options::BalancingPolicy policy) {
   switch (policy) {
-    case config::BalancingPolicy::kLeastRequest:
+    case options::BalancingPolicy::kLeastRequest:
       return std::make_unique<LeastRequest>();
-    case config::BalancingPolicy::kRoundRobin:
+    case options::BalancingPolicy::kRoundRobin:
       return std::make_unique<RoundRobin>();
   }
   return nullptr;  // Not reached: every policy returns above.

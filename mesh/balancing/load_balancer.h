@@ -4,12 +4,12 @@
 #include <memory>
 
 #include "mesh/balancing/picker.h"
-#include "mesh/config/options.h"
+#include "mesh/options/endpoints.h"
 
 namespace mesh::balancing {
 
 // A new instance of the policy, for one service.
-std::unique_ptr<LoadBalancer> MakeLoadBalancer(config::BalancingPolicy policy);
+std::unique_ptr<LoadBalancer> MakeLoadBalancer(options::BalancingPolicy policy);
 
 }  // namespace mesh::balancing
 

@@ -16,8 +16,8 @@
 namespace mesh::call {
 
 using balancing::PickResult;
-using config::Guard;
-using config::Mode;
+using options::Guard;
+using options::Mode;
 using telemetry::AttemptReason;
 using telemetry::PickEvent;
 
@@ -206,7 +206,7 @@ void CallMachine::Abandon(absl::Time now) {
 // ---- Before the first attempt ----
 
 std::optional<Action> CallMachine::InjectFaults(const Moment& moment) {
-  const config::FaultOptions& fault = plan_.policy->fault;
+  const options::FaultOptions& fault = plan_.policy->fault;
   const auto drawn = [&moment](double share) {
     return share > 0 && moment.random->Unit() < share;
   };
@@ -514,7 +514,7 @@ std::optional<Action> CallMachine::RetryTransparently(int attempt,
 // last, so that it is charged only for a retry that is made.
 Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
                                   const Moment& moment) {
-  const config::RetryOptions& policy = plan_.policy->retry;
+  const options::RetryOptions& policy = plan_.policy->retry;
   const absl::StatusCode code = outcome.code;
   if (!MayRetry(outcome)) {
     return Refuse(Verdict::kNotRetryable, attempt, code, Pause(), moment);
@@ -618,7 +618,7 @@ bool CallMachine::TryRetry(const Moment& moment) {
 }
 
 CallMachine::Pause CallMachine::NextBackoff(base::Random* random) {
-  const config::RetryOptions& policy = plan_.policy->retry;
+  const options::RetryOptions& policy = plan_.policy->retry;
   const double most = absl::ToDoubleSeconds(policy.max_backoff);
   const double seconds =
       std::min(most, absl::ToDoubleSeconds(policy.initial_backoff) *
@@ -647,7 +647,7 @@ ABSL_ATTRIBUTE_NOINLINE void CallMachine::ArmHedge(absl::Time now) {
     hedging_->delay = HedgeDelay(now);
   }
   StopHedging();
-  const config::HedgingOptions& policy = plan_.policy->hedging;
+  const options::HedgingOptions& policy = plan_.policy->hedging;
   if (policy.mode != Mode::kEnforce || pushed_back_ ||
       counted_attempts() >= policy.max_attempts || running_.full()) {
     return;
@@ -659,7 +659,7 @@ ABSL_ATTRIBUTE_NOINLINE void CallMachine::ArmHedge(absl::Time now) {
 }
 
 absl::Duration CallMachine::HedgeDelay(absl::Time now) const {
-  const config::HedgingOptions& policy = plan_.policy->hedging;
+  const options::HedgingOptions& policy = plan_.policy->hedging;
   if (policy.delay.has_value()) return *policy.delay;
   if (plan_.latency == nullptr) return absl::InfiniteDuration();
   return std::max(plan_.latency->Quantile(policy.quantile, now) * policy.factor,

@@ -18,7 +18,9 @@
 #include "mesh/balancing/picker.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
-#include "mesh/config/options.h"
+#include "mesh/options/admission.h"
+#include "mesh/options/guard.h"
+#include "mesh/options/method.h"
 #include "mesh/resilience/admission.h"
 #include "mesh/resilience/health_monitor.h"
 #include "mesh/resilience/latency_tracker.h"
@@ -29,17 +31,17 @@ namespace mesh::call {
 
 // What is settled when a call begins. All that is pointed to outlives the call.
 struct CallPlan {
-  const config::MethodOptions* policy = nullptr;  // Never null.
-  resilience::RetryBudget* budget = nullptr;      // Never null.
-  telemetry::Observer* observer = nullptr;        // Null: nobody listens.
-  resilience::HealthMonitor* health = nullptr;    // Null: none.
-  resilience::Admission* admission = nullptr;     // Null: all are admitted.
+  const options::MethodOptions* policy = nullptr;  // Never null.
+  resilience::RetryBudget* budget = nullptr;       // Never null.
+  telemetry::Observer* observer = nullptr;         // Null: nobody listens.
+  resilience::HealthMonitor* health = nullptr;     // Null: none.
+  resilience::Admission* admission = nullptr;      // Null: all are admitted.
   // Of the method, for the delay of hedges, and for whether another attempt
   // could end before the deadline. Null: no hedging, and the latter is asked of
   // `health`.
   resilience::LatencyTracker* latency = nullptr;
   // For max_calls_per_endpoint; the others are `admission`'s. Null: no bound.
-  const config::CapsOptions* caps = nullptr;
+  const options::CapsOptions* caps = nullptr;
   bool idempotent = false;      // May be executed twice.
   bool wait_for_ready = false;  // Waits rather than fails without endpoints.
   bool replayable = false;      // The shell can send the request again.
@@ -316,7 +318,7 @@ class CallMachine {
 
   void Report(const Choice& choice, telemetry::PickEvent::Result result,
               const Moment& moment);
-  void ReportRefusal(config::Guard guard, bool observed, absl::StatusCode code,
+  void ReportRefusal(options::Guard guard, bool observed, absl::StatusCode code,
                      absl::string_view why, absl::Duration delay,
                      absl::Time now) const;
   // Ends what runs at `index`.

@@ -98,7 +98,7 @@ class Listener : public telemetry::Observer {
                  const telemetry::RefusalEvent& event) override {
     events.push_back(absl::StrCat(
         event.observed ? "would refuse: " : "refused: ",
-        config::NameOf(event.guard), " ", absl::StatusCodeToString(event.code),
+        options::NameOf(event.guard), " ", absl::StatusCodeToString(event.code),
         " '", event.why, "' ", absl::FormatDuration(event.delay)));
   }
   void OnCallEnd(const telemetry::CallInfo&,
@@ -205,7 +205,7 @@ class CallMachineTest : public ::testing::Test {
     return next.value_or(Action());
   }
   void HedgeAfter(absl::Duration delay) {
-    policy.hedging.mode = config::Mode::kEnforce;
+    policy.hedging.mode = options::Mode::kEnforce;
     policy.hedging.delay = delay;
   }
   FirstUntried& Picker() { return static_cast<FirstUntried&>(*picker); }
@@ -216,8 +216,8 @@ class CallMachineTest : public ::testing::Test {
   }
 
   absl::Time now = absl::UnixEpoch() + absl::Hours(1);
-  config::MethodOptions policy;
-  config::RetryBudgetOptions budget_options;
+  options::MethodOptions policy;
+  options::RetryBudgetOptions budget_options;
   telemetry::CallInfo info;
   CallPlan plan;
   Listener listener{false};
@@ -760,7 +760,7 @@ TEST_F(CallMachineTest, OnlyWhatMayBeExecutedTwiceIsHedged) {
 }
 
 TEST_F(CallMachineTest, AnAdaptiveDelayFollowsTheMethodsLatency) {
-  policy.hedging.mode = config::Mode::kEnforce;
+  policy.hedging.mode = options::Mode::kEnforce;
   policy.hedging.quantile = 0.95;
   policy.hedging.factor = 2;
   EXPECT_EQ(Start().timer, absl::InfiniteFuture()) << "nobody knows it";
@@ -1077,7 +1077,7 @@ TEST_F(CallMachineTest, TheDeadlineEndsAllThatRun) {
 
 TEST_F(CallMachineTest, HedgingThatOnlyObservesSaysWhatItWouldHaveDone) {
   HedgeAfter(absl::Milliseconds(50));
-  policy.hedging.mode = config::Mode::kObserve;
+  policy.hedging.mode = options::Mode::kObserve;
   EXPECT_EQ(Start().timer, absl::InfiniteFuture());
   now += absl::Milliseconds(50);
   Done(Ok());
@@ -1096,7 +1096,7 @@ TEST_F(CallMachineTest, HedgingThatOnlyObservesSaysWhatItWouldHaveDone) {
 // ---- Faults ----
 
 TEST_F(CallMachineTest, AFaultThatAbortsIsMadeWithoutAPick) {
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   policy.fault.abort_share = 1;
   policy.fault.abort_code = absl::StatusCode::kUnavailable;
   const Action end = Start();
@@ -1111,7 +1111,7 @@ TEST_F(CallMachineTest, AFaultThatAbortsIsMadeWithoutAPick) {
 }
 
 TEST_F(CallMachineTest, AFaultMeetsItsShareOfCalls) {
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   policy.fault.abort_share = 0.25;
   int aborted = 0;
   for (int i = 0; i < 1000; ++i) {
@@ -1127,7 +1127,7 @@ TEST_F(CallMachineTest, AFaultMeetsItsShareOfCalls) {
 }
 
 TEST_F(CallMachineTest, AFaultThatDelaysComesBeforeTheFirstPick) {
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   policy.fault.delay_share = 1;
   policy.fault.delay = absl::Milliseconds(300);
   const Action delay = Start();
@@ -1143,14 +1143,14 @@ TEST_F(CallMachineTest, AFaultThatDelaysComesBeforeTheFirstPick) {
 }
 
 TEST_F(CallMachineTest, ADelayedCallMayBeAbortedAfterIt) {
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   plan.delay_by_header = absl::Milliseconds(300);
   plan.abort_by_header = absl::StatusCode::kInternal;
   EXPECT_EQ(Timer(Start()).status.message(), "cart: fault injected: INTERNAL");
 }
 
 TEST_F(CallMachineTest, ADelayEndsAtTheDeadline) {
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   plan.delay_by_header = absl::InfiniteDuration();
   const Action delay = Start();
   EXPECT_EQ(delay.at, info.deadline);
@@ -1161,7 +1161,7 @@ TEST_F(CallMachineTest, ADelayEndsAtTheDeadline) {
 }
 
 TEST_F(CallMachineTest, ADelayEndsWhenTheCallIsCancelledOrAbandoned) {
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   plan.delay_by_header = absl::Seconds(1);
   Start();
   EXPECT_EQ(Machine().OnCancelled(At())->status.code(),
@@ -1173,7 +1173,7 @@ TEST_F(CallMachineTest, ADelayEndsWhenTheCallIsCancelledOrAbandoned) {
 }
 
 TEST_F(CallMachineTest, FaultsThatOnlyObserveAreToldOfAndNotMade) {
-  policy.fault.mode = config::Mode::kObserve;
+  policy.fault.mode = options::Mode::kObserve;
   plan.delay_by_header = absl::Seconds(1);
   plan.abort_by_header = absl::StatusCode::kInternal;
   EXPECT_EQ(Address(Start()), "a");
@@ -1192,7 +1192,7 @@ TEST_F(CallMachineTest, FaultsThatAreOffAreOffForHeadersToo) {
 // ---- The cap of endpoints ----
 
 TEST_F(CallMachineTest, AnEndpointAtItsCapIsPassedOver) {
-  config::CapsOptions caps;
+  options::CapsOptions caps;
   caps.max_calls_per_endpoint = 2;
   plan.caps = &caps;
   endpoints[0]->Acquire();
@@ -1205,7 +1205,7 @@ TEST_F(CallMachineTest, AnEndpointAtItsCapIsPassedOver) {
 }
 
 TEST_F(CallMachineTest, WhenAllAreAtTheirCapTheCallFailsAndSaysSo) {
-  config::CapsOptions caps;
+  options::CapsOptions caps;
   caps.max_calls_per_endpoint = 1;
   plan.caps = &caps;
   plan.wait_for_ready = true;
@@ -1224,9 +1224,9 @@ TEST_F(CallMachineTest, WhenAllAreAtTheirCapTheCallFailsAndSaysSo) {
 }
 
 TEST_F(CallMachineTest, ACapThatOnlyObservesRefusesNothing) {
-  config::CapsOptions caps;
+  options::CapsOptions caps;
   caps.max_calls_per_endpoint = 1;
-  caps.mode = config::Mode::kObserve;
+  caps.mode = options::Mode::kObserve;
   plan.caps = &caps;
   endpoints[0]->Acquire();
   EXPECT_EQ(Address(Start()), "a");
@@ -1242,9 +1242,9 @@ TEST_F(CallMachineTest, ACapThatOnlyObservesRefusesNothing) {
 class AdmissionTest : public CallMachineTest {
  protected:
   AdmissionTest() {
-    guards.breaker.mode = config::Mode::kOff;
-    guards.throttle.mode = config::Mode::kOff;
-    guards.adaptive_concurrency.mode = config::Mode::kOff;
+    guards.breaker.mode = options::Mode::kOff;
+    guards.throttle.mode = options::Mode::kOff;
+    guards.adaptive_concurrency.mode = options::Mode::kOff;
   }
   ~AdmissionTest() override {
     const resilience::Admission::State state = State();
@@ -1258,7 +1258,7 @@ class AdmissionTest : public CallMachineTest {
   }
   resilience::Admission::State State() { return admission->Snapshot(now); }
 
-  config::GuardOptions guards;
+  options::GuardOptions guards;
   std::unique_ptr<resilience::Admission> admission;
 };
 
@@ -1301,7 +1301,7 @@ TEST_F(AdmissionTest, ARefusedCallFailsBeforeItPicksAndSaysWhy) {
 
 TEST_F(AdmissionTest, ARefusalThatIsOnlyObservedIsToldOf) {
   guards.caps.max_calls = 1;
-  guards.caps.mode = config::Mode::kObserve;
+  guards.caps.mode = options::Mode::kObserve;
   Admit();
   resilience::Admission::Ticket other;
   admission->Admit("/m", {}, now, &random, nullptr, &other);
@@ -1312,7 +1312,7 @@ TEST_F(AdmissionTest, ARefusalThatIsOnlyObservedIsToldOf) {
 }
 
 TEST_F(AdmissionTest, AFaultComesBeforeAdmission) {
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   plan.abort_by_header = absl::StatusCode::kInternal;
   Admit();
   EXPECT_EQ(Start().kind, Kind::kFail);
@@ -1432,8 +1432,8 @@ class HealthTest : public CallMachineTest,
   HealthTest() {
     budget = std::make_unique<resilience::RetryBudget>(budget_options, now);
     plan.budget = budget.get();
-    health = std::make_unique<resilience::HealthMonitor>(config::GuardOptions(),
-                                                         budget.get(), this);
+    health = std::make_unique<resilience::HealthMonitor>(
+        options::GuardOptions(), budget.get(), this);
     plan.health = health.get();
   }
   // As in CallMachineTest, but with the budget that the monitor has.

@@ -161,13 +161,13 @@ absl::string_view NameOf(cluster::Readiness readiness) {
   return "?";
 }
 
-absl::string_view NameOf(config::Mode mode) {
+absl::string_view NameOf(options::Mode mode) {
   switch (mode) {
-    case config::Mode::kOff:
+    case options::Mode::kOff:
       return "off";
-    case config::Mode::kObserve:
+    case options::Mode::kObserve:
       return "observe";
-    case config::Mode::kEnforce:
+    case options::Mode::kEnforce:
       return "enforce";
   }
   return "?";
@@ -210,7 +210,7 @@ std::string RetryLine(uint64_t id, const RetryEvent& event) {
 
 std::string RefusalLine(uint64_t id, const RefusalEvent& event) {
   return absl::StrCat("refusal id=", id, " t=", Nanoseconds(event.time),
-                      " guard=", config::NameOf(event.guard),
+                      " guard=", options::NameOf(event.guard),
                       " observed=", event.observed ? 1 : 0,
                       " code=", static_cast<int>(event.code),
                       " delay=", Nanoseconds(event.delay));
@@ -224,10 +224,10 @@ std::string EndLine(uint64_t id, const CallEvent& event) {
 
 }  // namespace trace
 
-TraceRecorder::TraceRecorder(config::BalancingPolicy policy, size_t max_bytes)
+TraceRecorder::TraceRecorder(options::BalancingPolicy policy, size_t max_bytes)
     : max_bytes_(max_bytes),
       text_(absl::StrCat("mesh-trace version=1 balancing=",
-                         policy == config::BalancingPolicy::kLeastRequest
+                         policy == options::BalancingPolicy::kLeastRequest
                              ? "least_request"
                              : "round_robin",
                          "\n")) {}
@@ -256,8 +256,8 @@ void TraceRecorder::OnPicker(const PickerEvent& event) {
 
 void TraceRecorder::OnCallStart(const CallInfo& call,
                                 const CallStartEvent& event) {
-  const config::RetryOptions& retry = event.policy->retry;
-  const config::HedgingOptions& hedging = event.policy->hedging;
+  const options::RetryOptions& retry = event.policy->retry;
+  const options::HedgingOptions& hedging = event.policy->hedging;
   uint32_t codes = 0;
   for (int code = 0; code <= 16; ++code) {
     if (retry.codes.Contains(static_cast<absl::StatusCode>(code))) {

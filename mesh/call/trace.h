@@ -9,7 +9,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "mesh/base/mutex.h"
-#include "mesh/config/options.h"
+#include "mesh/options/endpoints.h"
+#include "mesh/options/mode.h"
 #include "mesh/telemetry/observer.h"
 
 namespace mesh::call {
@@ -39,7 +40,7 @@ class TraceRecorder final : public telemetry::Observer {
   // `policy` is the balancing of the services that are recorded. When about
   // `max_bytes` have been written, calls that begin after that are left out.
   explicit TraceRecorder(
-      config::BalancingPolicy policy = config::BalancingPolicy::kLeastRequest,
+      options::BalancingPolicy policy = options::BalancingPolicy::kLeastRequest,
       size_t max_bytes = 64 << 20);
 
   // All that was written.
@@ -104,7 +105,7 @@ std::string EndLine(uint64_t id, const telemetry::CallEvent& event);
 // "idle", "connecting", "ready", "failed".
 absl::string_view NameOf(cluster::Readiness readiness);
 // "off", "observe", "enforce".
-absl::string_view NameOf(config::Mode mode);
+absl::string_view NameOf(options::Mode mode);
 
 }  // namespace trace
 }  // namespace mesh::call

@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-telemetry::CallStartEvent Began(const config::MethodOptions* policy) {
+telemetry::CallStartEvent Began(const options::MethodOptions* policy) {
   telemetry::CallStartEvent event;
   event.time = absl::FromUnixNanos(5);
   event.policy = policy;
@@ -36,7 +36,7 @@ TEST(TraceRecorderTest, WritesALineAnEventWithAllThatItWasMadeFrom) {
   picker.members = absl::MakeConstSpan(&member, 1);
   recorder.OnPicker(picker);
 
-  config::MethodOptions policy;
+  options::MethodOptions policy;
   telemetry::CallInfo call;
   call.service = "cart";
   call.method = "/shop.Cart/Get";
@@ -81,9 +81,9 @@ TEST(TraceRecorderTest, LeavesOutCallsWhoseBeginningItHasNotSeen) {
 }
 
 TEST(TraceRecorderTest, WhenItIsFullItFinishesTheCallsThatHaveBegun) {
-  TraceRecorder recorder(config::BalancingPolicy::kRoundRobin, 100);
+  TraceRecorder recorder(options::BalancingPolicy::kRoundRobin, 100);
   EXPECT_THAT(recorder.Text(), HasSubstr("balancing=round_robin"));
-  config::MethodOptions policy;
+  options::MethodOptions policy;
   const telemetry::CallInfo first, second;
   recorder.OnCallStart(first, Began(&policy));
   recorder.OnCallStart(second, Began(&policy));

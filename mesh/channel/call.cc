@@ -12,8 +12,11 @@
 #include "mesh/base/clock.h"
 #include "mesh/base/random.h"
 #include "mesh/channel/channel.h"
-#include "mesh/channel/raw_call.h"
-#include "mesh/server/incoming_call.h"
+#include "mesh/grpc/failure.h"
+#include "mesh/grpc/op_set.h"
+#include "mesh/grpc/raw_call.h"
+#include "mesh/grpc/time.h"
+#include "mesh/incoming/incoming_call.h"
 
 namespace mesh::channel {
 namespace {
@@ -44,35 +47,8 @@ thread_local Call* restarting = nullptr;
 // Set around RunInterceptors(): what comes up is on its way to the application.
 thread_local InterceptorBatchMethods* delivering = nullptr;
 
-ConnectedEndpoint* Connected(cluster::LiveEndpoint* endpoint) {
-  return static_cast<ConnectedEndpoint*>(endpoint);
-}
-
-gpr_timespec ToGpr(absl::Time monotonic) {
-  if (monotonic == absl::InfiniteFuture()) {
-    return gpr_inf_future(GPR_CLOCK_MONOTONIC);
-  }
-  if (monotonic < absl::UnixEpoch()) return gpr_inf_past(GPR_CLOCK_MONOTONIC);
-  const timespec time = absl::ToTimespec(monotonic);
-  gpr_timespec result;
-  result.tv_sec = time.tv_sec;
-  result.tv_nsec = static_cast<int32_t>(time.tv_nsec);
-  result.clock_type = GPR_CLOCK_MONOTONIC;
-  return result;
-}
-
-grpc::Status ToGrpc(const absl::Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
-                      std::string(status.message()));
-}
-
-// Whether a peer ended the call as a gRPC server does that is shutting down:
-// calls that reach it then it gives to no handler. A peer might say the same of
-// a call that it had begun, so this proves nothing.
-bool LooksDropped(const grpc::Status& status, absl::string_view debug) {
-  return status.error_code() == grpc::StatusCode::CANCELLED &&
-         status.error_message() == "CANCELLED" &&
-         absl::StrContains(debug, "received from peer");
+service::ConnectedEndpoint* Connected(cluster::LiveEndpoint* endpoint) {
+  return static_cast<service::ConnectedEndpoint*>(endpoint);
 }
 
 // What is not a number says: do not retry.
@@ -95,25 +71,6 @@ std::optional<absl::StatusCode> ParseCode(const std::string& text) {
   }
   return std::nullopt;
 }
-
-// Whether `methods`, of a batch (and so not of a cancellation), is at `hook`.
-// Without a virtual call: it is asked several times a call.
-bool IsAt(InterceptorBatchMethods* methods, InterceptionHookPoints hook) {
-  return static_cast<InterceptorBatchMethodsImpl*>(methods)
-      ->InterceptorBatchMethodsImpl::QueryInterceptionHookPoint(hook);
-}
-
-// Reads the reply as `whole` does, which it does not own.
-class Borrowed final : public grpc::internal::DeserializeFunc {
- public:
-  explicit Borrowed(DeserializeFunc* whole) : whole_(whole) {}
-  grpc::Status Deserialize(grpc::ByteBuffer* buffer) override {
-    return whole_->Deserialize(buffer);
-  }
-
- private:
-  DeserializeFunc* const whole_;
-};
 
 // What stands in for a Call in the interceptor lists of restarted batches.
 class RestartInterceptor final : public grpc::experimental::Interceptor {
@@ -176,7 +133,7 @@ void Call::operator delete(void* block) {
   if (spare == nullptr || !spare->Keep(block)) ::operator delete(block);
 }
 
-Call::Call(std::shared_ptr<Channel> channel, Method* method,
+Call::Call(std::shared_ptr<Channel> channel, service::Method* method,
            const grpc::internal::RpcMethod& rpc, grpc::ClientContext* context,
            grpc::CompletionQueue* queue)
     : channel_(std::move(channel)),
@@ -201,7 +158,7 @@ Call::~Call() {
 }
 
 mesh::call::Moment Call::Now() {
-  const ServiceSnapshot* const snapshot = service_->Snapshot().get();
+  const service::ServiceSnapshot* const snapshot = service_->Snapshot().get();
   seen_ = snapshot;
   mesh::call::Moment moment;
   moment.now = base::Clock::Real().Now();
@@ -218,9 +175,9 @@ grpc_call* Call::Begin() {
                                          : absl::string_view(own_name_);
   call_info_.metrics =
       method_ != nullptr ? method_->metrics : service_->other_methods();
-  const config::MethodOptions& policy =
+  const options::MethodOptions& policy =
       snapshot_->PolicyOf(method_, call_info_.method);
-  context_deadline_ = ToMonotonic(context_->raw_deadline(), moment.now);
+  context_deadline_ = core::ToMonotonic(context_->raw_deadline(), moment.now);
   call_info_.start = moment.now;
   call_info_.deadline = context_deadline_;
   if (policy.timeout != absl::InfiniteDuration()) {
@@ -228,7 +185,7 @@ grpc_call* Call::Begin() {
         std::min(context_deadline_, moment.now + policy.timeout);
   }
   if (policy.wait_for_ready.has_value() &&
-      !Access::wait_for_ready_is_set(context_)) {
+      !core::Access::wait_for_ready_is_set(context_)) {
     context_->set_wait_for_ready(*policy.wait_for_ready);
   }
 
@@ -244,14 +201,14 @@ grpc_call* Call::Begin() {
   idempotent_ = policy.idempotent.value_or(method_ != nullptr &&
                                            method_->idempotent.value_or(false));
   plan.idempotent = idempotent_;
-  plan.wait_for_ready = Access::wait_for_ready(context_);
+  plan.wait_for_ready = core::Access::wait_for_ready(context_);
   const bool retries_stream = !unary() && policy.retry.stream_bytes > 0;
   const auto until = idempotent_ && policy.retry.max_attempts > 1
                          ? StreamRetry::Until::kCommitted
                          : StreamRetry::Until::kSent;
   plan.replayable = unary() || retries_stream;
   plan.unary = unary();
-  if (ABSL_PREDICT_FALSE(policy.hedging.mode != config::Mode::kOff) &&
+  if (ABSL_PREDICT_FALSE(policy.hedging.mode != options::Mode::kOff) &&
       unary()) {
     plan.latency = service_->LatencyOf(method_, call_info_.method);
   }
@@ -261,7 +218,7 @@ grpc_call* Call::Begin() {
     // when it is gone for good.
     context_->set_wait_for_ready(false);
   }
-  parent_ = Access::Parent(context_);
+  parent_ = core::Access::Parent(context_);
   if (ABSL_PREDICT_FALSE(parent_ != nullptr)) Inherit(moment.now);
   // Where all methods may be executed twice the machine retries whatever gRPC
   // itself would.
@@ -269,7 +226,7 @@ grpc_call* Call::Begin() {
       !snapshot_->all_idempotent ||
       !(unary() || (retries_stream && until == StreamRetry::Until::kCommitted));
   machine_.emplace(plan, &call_info_);
-  if (ABSL_PREDICT_FALSE(policy.hedging.mode == config::Mode::kEnforce) &&
+  if (ABSL_PREDICT_FALSE(policy.hedging.mode == options::Mode::kEnforce) &&
       unary() && idempotent_) {
     hedging_ = std::make_shared<Hedging>(this);
   }
@@ -317,17 +274,19 @@ grpc_call* Call::Begin() {
 void Call::Inherit(absl::Time now) {
   // A retry is a child of it too, and may begin when the server's call is over.
   grpc_call_ref(parent_);
-  if ((Access::Propagation(context_) & GRPC_PROPAGATE_DEADLINE) == 0) return;
+  if ((core::Access::Propagation(context_) & GRPC_PROPAGATE_DEADLINE) == 0) {
+    return;
+  }
   // gRPC hands the deadline on, too, but does not say it.
-  if (const auto incoming = server::FindIncoming(parent_)) {
-    call_info_.deadline =
-        std::min(call_info_.deadline, ToMonotonic(incoming->deadline, now));
+  if (const auto incoming = incoming::FindIncoming(parent_)) {
+    call_info_.deadline = std::min(call_info_.deadline,
+                                   core::ToMonotonic(incoming->deadline, now));
   }
 }
 
 // Metadata that asks for faults is not sent on.
 void Call::TakeFaults(mesh::call::CallPlan* plan) {
-  auto& metadata = Access::SentMetadata(context_);
+  auto& metadata = core::Access::SentMetadata(context_);
   if (const auto found = metadata.find(kFaultAbort); found != metadata.end()) {
     plan->abort_by_header = ParseCode(found->second);
     metadata.erase(kFaultAbort);
@@ -349,7 +308,7 @@ grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
       NewCallOn(Connected(endpoint)->CoreChannel(exact_),
                 ParentOf(/*first=*/running_ == nullptr),
                 deadline == context_deadline_ ? context_->raw_deadline()
-                                              : ToGpr(deadline),
+                                              : core::ToGpr(deadline),
                 queue_->cq());
   if (!unary()) {
     grpc_call_ref(call);
@@ -374,7 +333,7 @@ grpc_call* Call::ParentOf(bool first) const {
   constexpr uint32_t kInherits =
       GRPC_PROPAGATE_DEADLINE | GRPC_PROPAGATE_CANCELLATION;
   const bool orphan =
-      !first && (Access::Propagation(context_) & kInherits) == 0;
+      !first && (core::Access::Propagation(context_) & kInherits) == 0;
   return orphan ? nullptr : parent_;
 }
 
@@ -391,7 +350,7 @@ grpc_call* Call::NewFailedCall(const absl::Status& status) {
 grpc_call* Call::NewCallOn(grpc_channel* channel, grpc_call* parent,
                            gpr_timespec deadline,
                            grpc_completion_queue* queue) {
-  const std::string& authority = Access::Authority(context_);
+  const std::string& authority = core::Access::Authority(context_);
   grpc_slice host;
   if (!authority.empty()) {
     host = grpc_slice_from_copied_buffer(authority.data(), authority.size());
@@ -401,7 +360,7 @@ grpc_call* Call::NewCallOn(grpc_channel* channel, grpc_call* parent,
           ? method_->path
           : grpc_slice_from_copied_buffer(own_name_.data(), own_name_.size());
   grpc_call* const call = grpc_channel_create_call(
-      channel, parent, Access::Propagation(context_), queue, path,
+      channel, parent, core::Access::Propagation(context_), queue, path,
       authority.empty() ? nullptr : &host, deadline, nullptr);
   if (method_ == nullptr) grpc_slice_unref(path);
   if (!authority.empty()) grpc_slice_unref(host);
@@ -429,9 +388,9 @@ void Call::PerformOpsOnCall(Ops* ops, grpc::internal::Call*) {
     } else {
       if (KnowsItsType(ops)) {
         if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
-          Deserializer& deserializer = op->*DeserializerMember();
+          core::Deserializer& deserializer = op->*core::DeserializerMember();
           deserializer_ = std::move(deserializer);
-          deserializer = std::make_unique<Borrowed>(deserializer_.get());
+          deserializer = std::make_unique<core::Borrowed>(deserializer_.get());
         }
       }
       // The first one may be on its way up.
@@ -509,7 +468,7 @@ void Call::Intercept(InterceptorBatchMethods* methods) {
   if (restarting == this) {
     // The batch was counted as under way already when it was started before.
     restarting = nullptr;
-    Access::CompleteAvalanching(queue_);
+    core::Access::CompleteAvalanching(queue_);
     return methods->Proceed();
   }
   if (delivering == methods) {
@@ -517,10 +476,11 @@ void Call::Intercept(InterceptorBatchMethods* methods) {
     return methods->Proceed();
   }
   const bool up =
-      !unary() ? StreamRetry::IsUp(methods)
-               : IsAt(methods, InterceptionHookPoints::POST_RECV_STATUS) ||
-                     IsAt(methods,
-                          InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
+      !unary()
+          ? StreamRetry::IsUp(methods)
+          : core::IsAt(methods, InterceptionHookPoints::POST_RECV_STATUS) ||
+                core::IsAt(methods,
+                           InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
   if (up) return OnUp(methods, /*restarted=*/false);
   OnDown(methods);
 }
@@ -528,7 +488,7 @@ void Call::Intercept(InterceptorBatchMethods* methods) {
 void Call::InterceptRestarted(InterceptorBatchMethods* methods) {
   if (restarting == this) {
     restarting = nullptr;
-    Access::CompleteAvalanching(queue_);
+    core::Access::CompleteAvalanching(queue_);
     return methods->Proceed();
   }
   OnUp(methods, /*restarted=*/true);
@@ -551,7 +511,7 @@ void Call::OnDown(InterceptorBatchMethods* methods) {
   }
   if (stream_retry_ != nullptr && stream_retry_->OnDown(methods)) return;
   if (unary() && !has_request_ &&
-      IsAt(methods, InterceptionHookPoints::PRE_SEND_MESSAGE)) {
+      core::IsAt(methods, InterceptionHookPoints::PRE_SEND_MESSAGE)) {
     owes_post_send_message_ = channel_->application_interceptors() > 0 &&
                               methods->GetSendMessage() != nullptr;
     // A reference to the serialized request, not a copy.
@@ -616,10 +576,11 @@ void Call::OnUp(InterceptorBatchMethods* methods, bool restarted) {
     NoteMessage(methods, /*up=*/true);
   }
   const bool has_status =
-      IsAt(methods, InterceptionHookPoints::POST_RECV_STATUS);
+      core::IsAt(methods, InterceptionHookPoints::POST_RECV_STATUS);
   if (unary()) {
     if (has_status) return OnUnaryStatus(methods);
-    if (IsAt(methods, InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+    if (core::IsAt(methods,
+                   InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
       return OnUnaryStart(methods);
     }
   } else {
@@ -657,7 +618,7 @@ void Call::OnUnaryStart(InterceptorBatchMethods* methods) {
     const bool open = !machine_->finished() ||
                       (service_->fallback() != nullptr && answered_ == nullptr);
     hold = StatusWillCome() && open &&
-           Access::InitialMetadata(context_).map()->empty();
+           core::Access::InitialMetadata(context_).map()->empty();
     if (hold) {
       batches_[0].held = methods;
     } else {
@@ -685,8 +646,8 @@ void Call::OnHedgedStart(InterceptorBatchMethods* methods) {
     base::MutexLock lock(&mu_);
     status_will_come = StatusWillCome();
   }
-  bool hold =
-      status_will_come && Access::InitialMetadata(context_).map()->empty();
+  bool hold = status_will_come &&
+              core::Access::InitialMetadata(context_).map()->empty();
   if (!hold && !hedging_->TryCommit()) {
     hold = true;
     if (!status_will_come && AnswerStart(methods)) return;
@@ -740,7 +701,7 @@ void Call::Judge() {
 
 // What a server says of itself, with the answer to any call.
 void Call::HeedTrailers() {
-  auto& trailers = Access::TrailingMetadata(context_);
+  auto& trailers = core::Access::TrailingMetadata(context_);
   if (ABSL_PREDICT_TRUE(trailers.arr()->count == 0)) return;
   Heed(*trailers.arr(), machine_->endpoint());
 }
@@ -781,9 +742,9 @@ mesh::call::AttemptOutcome Call::Explain(const grpc::Status& status,
   if (status.error_code() < 0 || status.error_code() > 16) {
     outcome.code = absl::StatusCode::kUnknown;  // Whatever it may mean.
   }
-  outcome.never_sent = NeverSent(status, debug);
-  outcome.local = IsLocal(status, debug);
-  if (idempotent_ && LooksDropped(status, debug)) {
+  outcome.never_sent = core::NeverSent(status, debug);
+  outcome.local = core::IsLocal(status, debug);
+  if (idempotent_ && core::LooksDropped(status, debug)) {
     outcome.code = absl::StatusCode::kUnavailable;
   }
   // However gRPC puts it: "received from peer" is in its own ones, too.
@@ -799,16 +760,16 @@ mesh::call::AttemptOutcome Call::Explain(const grpc::Status& status,
 
 grpc_call* Call::NewHedge(cluster::LiveEndpoint* endpoint,
                           absl::Time deadline) {
-  grpc_call* const call = NewCallOn(Connected(endpoint)->CoreChannel(exact_),
-                                    ParentOf(/*first=*/false), ToGpr(deadline),
-                                    service_->runtime().queue().queue());
+  grpc_call* const call = NewCallOn(
+      Connected(endpoint)->CoreChannel(exact_), ParentOf(/*first=*/false),
+      core::ToGpr(deadline), service_->runtime().queue().queue());
   ApplyCredentials(call);
   return call;
 }
 
 std::multimap<std::string, std::string> Call::HedgeMetadata() const {
   std::multimap<std::string, std::string> metadata =
-      Access::SentMetadata(context_);
+      core::Access::SentMetadata(context_);
   metadata.erase(kPreviousAttempts);
   if (machine_->previous_attempts() > 0) {
     metadata.emplace(kPreviousAttempts,
@@ -817,7 +778,7 @@ std::multimap<std::string, std::string> Call::HedgeMetadata() const {
   return metadata;
 }
 
-mesh::call::AttemptOutcome Call::OutcomeOfHedge(const RawAnswer& answer,
+mesh::call::AttemptOutcome Call::OutcomeOfHedge(const core::RawAnswer& answer,
                                                 absl::Time deadline) const {
   if (answer.status.ok()) return {};
   mesh::call::AttemptOutcome outcome =
@@ -840,8 +801,8 @@ grpc::ByteBuffer Call::Request() const {
 
 // --- Answers from elsewhere
 
-grpc_call* Call::NewAnswer(InProcessAnswer answer, std::string debug,
-                           std::shared_ptr<RawCall> by,
+grpc_call* Call::NewAnswer(core::InProcessAnswer answer, std::string debug,
+                           std::shared_ptr<core::RawCall> by,
                            std::unique_ptr<Answered>* answered) {
   *answered = std::make_unique<Answered>();
   (*answered)->by = std::move(by);
@@ -851,8 +812,8 @@ grpc_call* Call::NewAnswer(InProcessAnswer answer, std::string debug,
 }
 
 // Hands the application what `winner` has brought. All its batches are held.
-void Call::AnswerWith(std::shared_ptr<RawCall> winner) {
-  InProcessAnswer answer(winner->answer());
+void Call::AnswerWith(std::shared_ptr<core::RawCall> winner) {
+  core::InProcessAnswer answer(winner->answer());
   std::string debug = winner->answer().debug;
   TryAgain(NewAnswer(std::move(answer), std::move(debug), std::move(winner),
                      &answered_));
@@ -862,9 +823,9 @@ void Call::AnswerWith(std::shared_ptr<RawCall> winner) {
 // `methods` is of that batch. False, and nothing is done: meanwhile it has
 // asked for the rest.
 bool Call::AnswerStart(InterceptorBatchMethods* methods) {
-  const std::shared_ptr<RawCall> winner = hedging_->Winner();
+  const std::shared_ptr<core::RawCall> winner = hedging_->Winner();
   std::unique_ptr<Answered> answered;
-  grpc_call* const next = NewAnswer(InProcessAnswer(winner->answer()),
+  grpc_call* const next = NewAnswer(core::InProcessAnswer(winner->answer()),
                                     winner->answer().debug, winner, &answered);
   bool late;
   grpc_call* was = nullptr;
@@ -896,13 +857,13 @@ bool Call::AnswerStart(InterceptorBatchMethods* methods) {
 // What was answered on a call inside the process is the winner's.
 void Call::DeliverAnswer() {
   if (!answered_->debug.empty()) {
-    Access::SetDebugString(context_, answered_->debug);
+    core::Access::SetDebugString(context_, answered_->debug);
   }
   if (answered_->by != nullptr && answered_->in_process == nullptr) {
     grpc_call* const winner = answered_->by->call();
     grpc_call_ref(winner);
-    grpc::internal::MutexLock lock(Access::Mu(context_));
-    answered_->in_process = Access::SwapCall(context_, winner);
+    grpc::internal::MutexLock lock(core::Access::Mu(context_));
+    answered_->in_process = core::Access::SwapCall(context_, winner);
   }
   Conclude();
 }
@@ -941,7 +902,7 @@ bool Call::FallBack() {
   call.status = &status;
   std::optional<grpc::ByteBuffer> reply = (*fallback)(call);
   if (!reply.has_value()) return false;
-  InProcessAnswer answer;
+  core::InProcessAnswer answer;
   answer.has_message = true;
   answer.message = *std::move(reply);
   std::unique_ptr<Answered> answered;
@@ -970,9 +931,10 @@ void Call::Act(const Action& action) {
         TellParent();
         return Start(NewFailedCall(action.status));
       }
-      *batches_[batch_count_ - 1].held->GetRecvStatus() = ToGrpc(action.status);
-      Access::SetDebugString(context_,
-                             absl::StrCat("mesh: ", action.status.message()));
+      *batches_[batch_count_ - 1].held->GetRecvStatus() =
+          core::ToGrpc(action.status);
+      core::Access::SetDebugString(
+          context_, absl::StrCat("mesh: ", action.status.message()));
       if (FallBack()) return;
       TellParent();
       return Deliver();
@@ -986,7 +948,7 @@ void Call::Act(const Action& action) {
 // Has failed, maybe: then who made the call that this is part of should know.
 void Call::TellParent() {
   if (ABSL_PREDICT_FALSE(parent_ != nullptr) && machine_->retried_in_vain()) {
-    server::MarkRetriedInVain(parent_);
+    incoming::MarkRetriedInVain(parent_);
   }
 }
 
@@ -995,7 +957,7 @@ void Call::TellParent() {
 void Call::TellStory() {
   TellParent();
   if (machine_->attempts() < 2 && !machine_->retried_in_vain()) return;
-  Access::SetDebugString(
+  core::Access::SetDebugString(
       context_, absl::StrCat(context_->debug_error_string(), "; mesh: ",
                              machine_->Story(base::Clock::Real().Now())));
 }
@@ -1003,11 +965,11 @@ void Call::TellStory() {
 void Call::Park(const Action& action) {
   {
     // Whoever resumes the call takes this lock first.
-    grpc::internal::MutexLock lock(Access::Mu(context_));
+    grpc::internal::MutexLock lock(core::Access::Mu(context_));
     if (!cancelled_.load(std::memory_order_relaxed)) {
       parked_ = service_->Park(
           this, action.kind == Action::Kind::kWait ? seen_ : nullptr, action.at,
-          parent_ != nullptr && (Access::Propagation(context_) &
+          parent_ != nullptr && (core::Access::Propagation(context_) &
                                  GRPC_PROPAGATE_CANCELLATION) != 0
               ? parent_
               : nullptr);
@@ -1018,7 +980,7 @@ void Call::Park(const Action& action) {
 }
 
 void Call::Resume() {
-  grpc::internal::MutexLock lock(Access::Mu(context_));
+  grpc::internal::MutexLock lock(core::Access::Mu(context_));
   parked_ = 0;
 }
 
@@ -1037,7 +999,7 @@ void Call::OnEndpointsChanged() {
 void Call::OnCancelled() {
   Resume();
   {
-    grpc::internal::MutexLock lock(Access::Mu(context_));
+    grpc::internal::MutexLock lock(core::Access::Mu(context_));
     if (!cancelled_.load(std::memory_order_relaxed)) {
       // With the call that it is made for. TryCancel() would have cancelled the
       // placeholder.
@@ -1078,7 +1040,7 @@ absl::Time Call::CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) {
   return now + idle_timeout_;
 }
 
-grpc_call* Call::RefIfOn(const ConnectedEndpoint* endpoint) {
+grpc_call* Call::RefIfOn(const service::ConnectedEndpoint* endpoint) {
   base::MutexLock lock(&mu_);
   if (stream_on_ != endpoint) return nullptr;
   grpc_call_ref(stream_);
@@ -1088,9 +1050,9 @@ grpc_call* Call::RefIfOn(const ConnectedEndpoint* endpoint) {
 // Makes `next` the context's call, so that TryCancel(), peer() and the like are
 // about the attempt that runs. False when the call has been cancelled.
 bool Call::Swap(grpc_call* next, grpc_call** previous) {
-  grpc::internal::MutexLock lock(Access::Mu(context_));
+  grpc::internal::MutexLock lock(core::Access::Mu(context_));
   if (cancelled_.load(std::memory_order_relaxed)) return false;
-  *previous = Access::SwapCall(context_, next);
+  *previous = core::Access::SwapCall(context_, next);
   return true;
 }
 
@@ -1172,15 +1134,15 @@ void Call::KeepFirst(grpc_call* previous) {
 // send.
 void Call::PrepareNext() {
   // What was received lives in the call that received it.
-  Access::InitialMetadata(context_).Reset();
-  Access::TrailingMetadata(context_).Reset();
-  Access::SetDebugString(context_, "");
+  core::Access::InitialMetadata(context_).Reset();
+  core::Access::TrailingMetadata(context_).Reset();
+  core::Access::SetDebugString(context_, "");
   if (hedging_ != nullptr) return hedging_->SayPreviousAttempts();
   SayPreviousAttempts();
 }
 
 void Call::SayPreviousAttempts() {
-  auto& metadata = Access::SentMetadata(context_);
+  auto& metadata = core::Access::SentMetadata(context_);
   metadata.erase(kPreviousAttempts);
   if (machine_->previous_attempts() > 0) {
     metadata.emplace(kPreviousAttempts,
@@ -1207,11 +1169,12 @@ void Call::StopWaiting() {
 void Call::Rearm(Ops* ops, grpc::Status* status) {
   // A CallOpRecvMessage stays armed, whatever its type is.
   if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
-    op->*DeserializerMember() = std::make_unique<Borrowed>(deserializer_.get());
+    op->*core::DeserializerMember() =
+        std::make_unique<core::Borrowed>(deserializer_.get());
   }
   if (auto* op = dynamic_cast<CallOpSendInitialMetadata*>(ops)) {
-    op->SendInitialMetadata(&Access::SentMetadata(context_),
-                            Access::InitialMetadataFlags(context_));
+    op->SendInitialMetadata(&core::Access::SentMetadata(context_),
+                            core::Access::InitialMetadataFlags(context_));
   }
   if (auto* op = dynamic_cast<CallOpSendMessage*>(ops)) {
     *op = CallOpSendMessage();  // It remembers that it failed.
@@ -1249,9 +1212,9 @@ void Call::Restart(Ops* ops, grpc_call* was) {
       const NextInterceptor next(new RestartInterceptor(this));
       // Not info_->method(): that of a GenericStub is gone by now.
       const grpc::internal::RpcMethod rpc(call_info_.method.data(), type_);
-      restart_info_ = Access::SetRpcInfo(restart_context_.get(), rpc,
-                                         channel_.get(), channel_->factories(),
-                                         channel_->application_interceptors());
+      restart_info_ = core::Access::SetRpcInfo(
+          restart_context_.get(), rpc, channel_.get(), channel_->factories(),
+          channel_->application_interceptors());
       // Only its interceptors matter.
       full_call_ = grpc::internal::Call(running_, this, queue_, info_);
     }

@@ -14,13 +14,15 @@
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/mutex.h"
 #include "mesh/call/call_machine.h"
-#include "mesh/channel/connection.h"
-#include "mesh/channel/grpc_access.h"
 #include "mesh/channel/hedge.h"
-#include "mesh/channel/in_process_answer.h"
-#include "mesh/channel/raw_call.h"
-#include "mesh/channel/service.h"
 #include "mesh/channel/stream_retry.h"
+#include "mesh/grpc/access.h"
+#include "mesh/grpc/in_process_answer.h"
+#include "mesh/grpc/raw_call.h"
+#include "mesh/service/connection.h"
+#include "mesh/service/live_stream.h"
+#include "mesh/service/service.h"
+#include "mesh/service/waiter.h"
 #include "mesh/telemetry/observer.h"
 
 namespace mesh::channel {
@@ -46,9 +48,11 @@ class Channel;
 //   Act: Deliver | TryAgain | Start (first attempt after a wait) | Park
 //   a parked call: OnTimer | OnEndpointsChanged | OnCancelled -> Act
 class Call final : public grpc::experimental::Interceptor,
-                   public grpc::internal::CallHook {
+                   public grpc::internal::CallHook,
+                   public service::Waiter,
+                   public service::LiveStream {
  public:
-  Call(std::shared_ptr<Channel> channel, Method* method,
+  Call(std::shared_ptr<Channel> channel, service::Method* method,
        const grpc::internal::RpcMethod& rpc, grpc::ClientContext* context,
        grpc::CompletionQueue* queue);
   ~Call() override;
@@ -69,16 +73,12 @@ class Call final : public grpc::experimental::Interceptor,
                         grpc::internal::Call* call) override;
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override;
 
-  // --- From the service's control thread, for a call that was parked
-  void OnTimer();
-  void OnEndpointsChanged();
-  void OnCancelled();  // By the application, or with its parent.
-  // A reference to the grpc_call of a stream that runs on `endpoint`, or null.
-  grpc_call* RefIfOn(const ConnectedEndpoint* endpoint);
-  // Of a stream with an idle timeout that is watched under `id`: when to ask
-  // again, and, where the time is over, a reference to its grpc_call in `idle`,
-  // which is to be cancelled.
-  absl::Time CheckIdle(uint64_t id, absl::Time now, grpc_call** idle);
+  // --- From the service's control thread
+  void OnTimer() override;
+  void OnEndpointsChanged() override;
+  void OnCancelled() override;
+  grpc_call* RefIfOn(const service::ConnectedEndpoint* endpoint) override;
+  absl::Time CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) override;
 
   // From the interceptor that stands in for this one after a retry.
   void InterceptRestarted(grpc::experimental::InterceptorBatchMethods* methods);
@@ -106,7 +106,7 @@ class Call final : public grpc::experimental::Interceptor,
     ~Answered() {
       if (in_process != nullptr) grpc_call_unref(in_process);
     }
-    std::shared_ptr<RawCall> by;  // Null: by the application's fallback.
+    std::shared_ptr<core::RawCall> by;  // Null: by the application's fallback.
     std::shared_ptr<void> registration;
     // What the batches received it on: the memory of the metadata. Ours once
     // the winner's is the context's.
@@ -151,15 +151,15 @@ class Call final : public grpc::experimental::Interceptor,
   // For the attempts that race with the one that the batches run on.
   grpc_call* NewHedge(cluster::LiveEndpoint* endpoint, absl::Time deadline);
   std::multimap<std::string, std::string> HedgeMetadata() const;
-  mesh::call::AttemptOutcome OutcomeOfHedge(const RawAnswer& answer,
+  mesh::call::AttemptOutcome OutcomeOfHedge(const core::RawAnswer& answer,
                                             absl::Time deadline) const;
   grpc::ByteBuffer Request() const;
 
   // Delivering what is known already.
-  void AnswerWith(std::shared_ptr<RawCall> winner);
+  void AnswerWith(std::shared_ptr<core::RawCall> winner);
   bool AnswerStart(Methods* methods);
-  grpc_call* NewAnswer(InProcessAnswer answer, std::string debug,
-                       std::shared_ptr<RawCall> by,
+  grpc_call* NewAnswer(core::InProcessAnswer answer, std::string debug,
+                       std::shared_ptr<core::RawCall> by,
                        std::unique_ptr<Answered>* answered);
   void DeliverAnswer();
   void Conclude();
@@ -188,14 +188,15 @@ class Call final : public grpc::experimental::Interceptor,
 
   // Constant after Begin().
   const std::shared_ptr<Channel> channel_;
-  Service* const service_;
-  Method* const method_;  // Null for a method that no stub registered.
-  std::string own_name_;  // Of the method, if method_ is null.
+  service::Service* const service_;
+  service::Method* const method_;  // Null for a method that no stub registered.
+  std::string own_name_;           // Of the method, if method_ is null.
   const grpc::internal::RpcMethod::RpcType type_;
   grpc::ClientContext* const context_;
   grpc::CompletionQueue* const queue_;
   grpc::experimental::ClientRpcInfo* info_ = nullptr;
-  const ServiceSnapshotPtr snapshot_;  // The policy, for the call's life.
+  // The policy, for the call's life.
+  const service::ServiceSnapshotPtr snapshot_;
   telemetry::CallInfo call_info_;
   absl::Time context_deadline_;  // The application's own.
   grpc_call* parent_ = nullptr;  // Of a ServerContext. Ours too.
@@ -210,9 +211,10 @@ class Call final : public grpc::experimental::Interceptor,
   grpc_call* first_ = nullptr;    // Once it runs no more. Holds the arena of
                                   // the application's batches. Ours.
   absl::Time attempt_deadline_ = absl::InfiniteFuture();
-  const ServiceSnapshot* seen_ = nullptr;  // Of the last pick. Not to be used.
-  std::atomic<bool> restarted_{false};     // Batches have been started again.
-  bool committed_ = false;  // The application has initial metadata.
+  // The one of the last pick. Not to be used.
+  const service::ServiceSnapshot* seen_ = nullptr;
+  std::atomic<bool> restarted_{false};  // Batches have been started again.
+  bool committed_ = false;              // The application has initial metadata.
   bool start_is_up_ = false;
   bool has_request_ = false;
   // For gRPC to read the serialized request is to forget the message, and with
@@ -220,8 +222,8 @@ class Call final : public grpc::experimental::Interceptor,
   bool owes_post_send_message_ = false;
   // The serialized request: mostly one slice, which costs no allocation.
   std::optional<grpc::Slice> request_slice_;
-  grpc::ByteBuffer request_;   // When it is not. Otherwise not valid.
-  Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
+  grpc::ByteBuffer request_;         // When it is not. Otherwise not valid.
+  core::Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
   Batch batches_[2];
   int batch_count_ = 0;
 

@@ -1,12 +1,12 @@
 #include "mesh/channel/channel.h"
 
 #include <functional>
-#include <limits>
 #include <utility>
 
 #include "mesh/base/clock.h"
 #include "mesh/base/random.h"
 #include "mesh/channel/call.h"
+#include "mesh/grpc/time.h"
 
 namespace mesh::channel {
 namespace {
@@ -37,7 +37,7 @@ class Notification final : public grpc::internal::CompletionQueueTag {
             grpc_slice_from_static_string("/"), nullptr,
             gpr_inf_future(GPR_CLOCK_REALTIME), nullptr)) {
     // A shutdown of the queue waits for this, as it does for gRPC's watches.
-    Access::RegisterAvalanching(queue_);
+    core::Access::RegisterAvalanching(queue_);
   }
 
   void Fire(bool ok) {
@@ -49,7 +49,7 @@ class Notification final : public grpc::internal::CompletionQueueTag {
     *tag = tag_;
     *ok = ok_;
     grpc_call_unref(call_);
-    Access::CompleteAvalanching(queue_);
+    core::Access::CompleteAvalanching(queue_);
     delete this;
     return true;
   }
@@ -68,39 +68,8 @@ NextInterceptor::NextInterceptor(grpc::experimental::Interceptor* interceptor)
 
 NextInterceptor::~NextInterceptor() { next_interceptor = outer_; }
 
-absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now) {
-  if (deadline.tv_sec == std::numeric_limits<int64_t>::max()) {
-    return absl::InfiniteFuture();
-  }
-  if (deadline.tv_sec == std::numeric_limits<int64_t>::min()) {
-    return absl::InfinitePast();
-  }
-  const auto since_epoch = [&] {
-    return absl::Seconds(deadline.tv_sec) + absl::Nanoseconds(deadline.tv_nsec);
-  };
-  switch (deadline.clock_type) {
-    case GPR_CLOCK_MONOTONIC:
-      return absl::UnixEpoch() + since_epoch();
-    case GPR_TIMESPAN:
-      return now + since_epoch();
-    default: {
-      const gpr_timespec wall = gpr_now(GPR_CLOCK_REALTIME);
-      constexpr int64_t kCentury = int64_t{100} * 365 * 24 * 3600;
-      if (deadline.tv_sec > wall.tv_sec - kCentury &&
-          deadline.tv_sec < wall.tv_sec + kCentury) {
-        // What calls come through: no arithmetic that saturates.
-        return now +
-               absl::Nanoseconds((deadline.tv_sec - wall.tv_sec) * 1000000000 +
-                                 deadline.tv_nsec - wall.tv_nsec);
-      }
-      return now + (since_epoch() - absl::Seconds(wall.tv_sec) -
-                    absl::Nanoseconds(wall.tv_nsec));
-    }
-  }
-}
-
-Channel::Channel(std::shared_ptr<Service> service,
-                 InterceptorFactories interceptors)
+Channel::Channel(std::shared_ptr<service::Service> service,
+                 core::InterceptorFactories interceptors)
     : service_(std::move(service)), factories_(std::move(interceptors)) {
   factories_.push_back(std::make_unique<CallFactory>());
 }
@@ -117,15 +86,15 @@ grpc::internal::Call Channel::CreateCallInternal(
   if (interceptor_position > application_interceptors()) {
     return CreateUnseenCall(method, context, queue);
   }
-  auto* const call =
-      new Call(shared_from_this(), static_cast<Method*>(method.channel_tag()),
-               method, context, queue);
+  auto* const call = new Call(
+      shared_from_this(), static_cast<service::Method*>(method.channel_tag()),
+      method, context, queue);
   grpc_call* const core = call->Begin();
   const NextInterceptor next(call);
-  auto* const info = Access::SetRpcInfo(context, method, this, factories_,
-                                        interceptor_position);
+  auto* const info = core::Access::SetRpcInfo(context, method, this, factories_,
+                                              interceptor_position);
   call->set_info(info);
-  Access::SetCall(context, core);
+  core::Access::SetCall(context, core);
   return grpc::internal::Call(core, call, queue, info);
 }
 
@@ -134,23 +103,23 @@ grpc::internal::Call Channel::CreateCallInternal(
 grpc::internal::Call Channel::CreateUnseenCall(
     const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
     grpc::CompletionQueue* queue) {
-  auto* const info =
-      Access::SetRpcInfo(context, method, this, factories_, factories_.size());
+  auto* const info = core::Access::SetRpcInfo(context, method, this, factories_,
+                                              factories_.size());
   balancing::PickArgs args;
   args.random = &base::ThreadRandom();
   const balancing::PickResult pick = service_->Snapshot()->picker->Pick(args);
   grpc_channel* core = service_->runtime().placeholder();
   if (pick.kind == balancing::PickResult::Kind::kUse) {
-    core = static_cast<ConnectedEndpoint*>(pick.endpoint)
+    core = static_cast<service::ConnectedEndpoint*>(pick.endpoint)
                ->CoreChannel(/*exact=*/true);
   }
   const grpc_slice path = grpc_slice_from_copied_string(method.name());
   grpc_call* const call = grpc_channel_create_call(
-      core, Access::Parent(context), Access::Propagation(context), queue->cq(),
-      path, nullptr, context->raw_deadline(), nullptr);
+      core, core::Access::Parent(context), core::Access::Propagation(context),
+      queue->cq(), path, nullptr, context->raw_deadline(), nullptr);
   grpc_slice_unref(path);
   if (pick.endpoint != nullptr) pick.endpoint->Release();
-  Access::SetCall(context, call);
+  core::Access::SetCall(context, call);
   return grpc::internal::Call(call, this, queue, info);
 }
 
@@ -173,7 +142,7 @@ void Channel::NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
   auto* const notification =
       new Notification(service_->runtime().placeholder(), queue, tag);
   service_->WatchState(
-      last_observed, ToMonotonic(deadline, base::Clock::Real().Now()),
+      last_observed, core::ToMonotonic(deadline, base::Clock::Real().Now()),
       [notification](bool changed) { notification->Fire(changed); });
 }
 

@@ -4,8 +4,8 @@
 #include <memory>
 
 #include "grpcpp/grpcpp.h"
-#include "mesh/channel/grpc_access.h"
-#include "mesh/channel/service.h"
+#include "mesh/grpc/access.h"
+#include "mesh/service/service.h"
 
 namespace mesh::channel {
 
@@ -16,11 +16,12 @@ class Channel final : public grpc::ChannelInterface,
                       public std::enable_shared_from_this<Channel> {
  public:
   // `interceptors`: the application's own, outermost first.
-  Channel(std::shared_ptr<Service> service, InterceptorFactories interceptors);
+  Channel(std::shared_ptr<service::Service> service,
+          core::InterceptorFactories interceptors);
 
-  Service* service() const { return service_.get(); }
+  service::Service* service() const { return service_.get(); }
   // The application's interceptors and after them the call's own.
-  const InterceptorFactories& factories() const { return factories_; }
+  const core::InterceptorFactories& factories() const { return factories_; }
   size_t application_interceptors() const { return factories_.size() - 1; }
 
   grpc_connectivity_state GetState(bool try_to_connect) override;
@@ -48,8 +49,8 @@ class Channel final : public grpc::ChannelInterface,
                               gpr_timespec deadline) override;
   grpc::CompletionQueue* CallbackCQ() override;
 
-  const std::shared_ptr<Service> service_;
-  InterceptorFactories factories_;
+  const std::shared_ptr<service::Service> service_;
+  core::InterceptorFactories factories_;
 };
 
 // While it lives, the factory at the end of factories() hands out `interceptor`
@@ -64,9 +65,6 @@ class NextInterceptor {
  private:
   grpc::experimental::Interceptor* const outer_;
 };
-
-// `deadline` on the monotonic clock, whose time is `now`.
-absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now);
 
 }  // namespace mesh::channel
 

@@ -16,18 +16,18 @@ using mesh::call::Action;
 struct Hedging::Todo {
   struct Start {
     int attempt = 0;
-    std::shared_ptr<RawCall> raw;
+    std::shared_ptr<core::RawCall> raw;
     std::multimap<std::string, std::string> metadata;
     uint32_t metadata_flags = 0;
     grpc::ByteBuffer request;
   };
   std::optional<Start> start;
-  std::vector<std::shared_ptr<RawCall>> give_up;
+  std::vector<std::shared_ptr<core::RawCall>> give_up;
   grpc_call* cancel = nullptr;  // The native attempt. Referenced.
   // To go on with the application's batches; `call` is null otherwise.
   Call* call = nullptr;
-  std::optional<Action> act;        // If not: they are to be delivered,
-  std::shared_ptr<RawCall> answer;  // with this answer, where not null.
+  std::optional<Action> act;              // If not: they are to be delivered,
+  std::shared_ptr<core::RawCall> answer;  // with this answer, where not null.
 };
 
 Hedging::Hedging(Call* call)
@@ -80,7 +80,7 @@ void Hedging::OnNativeDone(grpc::Status* status) {
     } else {
       parked_ = true;
       const mesh::call::Moment moment = call_->Now();
-      call_->Heed(*Access::TrailingMetadata(call_->context_).arr(),
+      call_->Heed(*core::Access::TrailingMetadata(call_->context_).arr(),
                   native_endpoint_);
       const mesh::call::AttemptOutcome outcome = call_->Outcome(*status);
       if (call_->cancelled_ && !hedges_.empty() && !status->ok()) {
@@ -122,7 +122,7 @@ bool Hedging::TryCommit() {
   return true;
 }
 
-std::shared_ptr<RawCall> Hedging::Winner() {
+std::shared_ptr<core::RawCall> Hedging::Winner() {
   base::MutexLock lock(&mu_);
   return winner_;
 }
@@ -167,7 +167,7 @@ void Hedging::OnHedgeDone(int attempt) {
     if (found == hedges_.end()) return;  // Given up.
     const Hedge hedge = std::move(*found);
     hedges_.erase(found);
-    const RawAnswer& answer = hedge.raw->answer();
+    const core::RawAnswer& answer = hedge.raw->answer();
     call_->Heed(answer.trailing_metadata, hedge.endpoint);
     if (!answer.status.ok()) {
       failed_attempt_ = attempt;
@@ -191,7 +191,7 @@ void Hedging::OnCancelled() {
 // The application has cancelled the call. While its own batches run, their end
 // tells of it. Otherwise that of the hedges, which are cancelled here.
 void Hedging::EndParked() {
-  std::vector<std::shared_ptr<RawCall>> running;
+  std::vector<std::shared_ptr<core::RawCall>> running;
   {
     base::MutexLock lock(&mu_);
     if (ended_ || !parked_) return;
@@ -203,7 +203,8 @@ void Hedging::EndParked() {
 
 // --- What the machine said
 
-void Hedging::Take(Action action, std::shared_ptr<RawCall> answer, Todo* todo) {
+void Hedging::Take(Action action, std::shared_ptr<core::RawCall> answer,
+                   Todo* todo) {
   switch (action.kind) {
     case Action::Kind::kStartAttempt:
       if (!parked_) {
@@ -254,10 +255,10 @@ void Hedging::StartHedge(const Action& action, Todo* todo) {
   todo->start = Todo::Start();
   Todo::Start& start = *todo->start;
   start.attempt = action.attempt;
-  start.raw =
-      std::make_shared<RawCall>(call_->NewHedge(action.endpoint, action.at));
+  start.raw = std::make_shared<core::RawCall>(
+      call_->NewHedge(action.endpoint, action.at));
   start.metadata = call_->HedgeMetadata();
-  start.metadata_flags = Access::InitialMetadataFlags(call_->context_);
+  start.metadata_flags = core::Access::InitialMetadataFlags(call_->context_);
   start.request = call_->Request();
   hedges_.push_back({action.attempt, action.endpoint, action.at, start.raw});
 }
@@ -292,11 +293,11 @@ void Hedging::Do(Todo* todo) {
   }
   if (todo->start.has_value()) {
     Todo::Start& start = *todo->start;
-    RawCall::Start(std::move(start.raw), start.metadata, start.metadata_flags,
-                   start.request,
-                   [self = shared_from_this(), attempt = start.attempt] {
-                     self->OnHedgeDone(attempt);
-                   });
+    core::RawCall::Start(std::move(start.raw), start.metadata,
+                         start.metadata_flags, start.request,
+                         [self = shared_from_this(), attempt = start.attempt] {
+                           self->OnHedgeDone(attempt);
+                         });
   }
   if (todo->call == nullptr) return;
   if (todo->act.has_value()) return todo->call->Act(*todo->act);

@@ -13,7 +13,7 @@
 #include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
 #include "mesh/call/call_machine.h"
-#include "mesh/channel/raw_call.h"
+#include "mesh/grpc/raw_call.h"
 
 namespace mesh::channel {
 
@@ -62,7 +62,7 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   bool TryCommit();
 
   // The attempt that has won while the native one ran. Null: none.
-  std::shared_ptr<RawCall> Winner();
+  std::shared_ptr<core::RawCall> Winner();
   // Call::SayPreviousAttempts(), while nobody else reads or changes what it
   // does.
   void SayPreviousAttempts();
@@ -78,14 +78,14 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
     int attempt = 0;
     cluster::LiveEndpoint* endpoint = nullptr;  // Acquired while it is here.
     absl::Time deadline;
-    std::shared_ptr<RawCall> raw;
+    std::shared_ptr<core::RawCall> raw;
   };
   // What an event has led to, to be done once the lock is released.
   struct Todo;
 
   // With the lock held: takes over what the machine said. `answer` is what the
   // attempt that ended has brought, null if that is the native one.
-  void Take(mesh::call::Action action, std::shared_ptr<RawCall> answer,
+  void Take(mesh::call::Action action, std::shared_ptr<core::RawCall> answer,
             Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartHedge(const mesh::call::Action& action, Todo* todo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -115,9 +115,9 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   std::vector<Hedge> hedges_ ABSL_GUARDED_BY(mu_);  // That run.
   // The last one that failed: the call may end with what it said.
   int failed_attempt_ ABSL_GUARDED_BY(mu_) = 0;
-  std::shared_ptr<RawCall> failed_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<core::RawCall> failed_ ABSL_GUARDED_BY(mu_);
   // How the call has ended while the native attempt ran.
-  std::shared_ptr<RawCall> winner_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<core::RawCall> winner_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   // When the machine wants to be woken.
   absl::Time timer_at_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();

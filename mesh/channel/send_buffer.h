@@ -1,46 +1,15 @@
 #ifndef MESH_CHANNEL_SEND_BUFFER_H_
 #define MESH_CHANNEL_SEND_BUFFER_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "grpcpp/impl/call_op_set.h"
 #include "grpcpp/support/byte_buffer.h"
+#include "mesh/base/byte_budget.h"
 
 namespace mesh::channel {
-
-// A number of bytes that several owners may hold together. Thread-safe.
-class ByteBudget {
- public:
-  explicit ByteBudget(uint64_t limit) : limit_(limit) {}
-  ByteBudget(const ByteBudget&) = delete;
-  ByteBudget& operator=(const ByteBudget&) = delete;
-
-  // Takes all of `bytes`, or, where they are too many, none.
-  bool Take(uint64_t bytes) {
-    const uint64_t limit = limit_.load(std::memory_order_relaxed);
-    uint64_t used = used_.load(std::memory_order_relaxed);
-    do {
-      if (bytes > limit || used > limit - bytes) return false;
-    } while (!used_.compare_exchange_weak(used, used + bytes,
-                                          std::memory_order_relaxed));
-    return true;
-  }
-  void Return(uint64_t bytes) {
-    used_.fetch_sub(bytes, std::memory_order_relaxed);
-  }
-  // Nothing is taken back of what is kept already.
-  void SetLimit(uint64_t limit) {
-    limit_.store(limit, std::memory_order_relaxed);
-  }
-  uint64_t used() const { return used_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<uint64_t> limit_;
-  std::atomic<uint64_t> used_{0};
-};
 
 // What a stream has sent so far, kept so that it can be sent again. Holds
 // references to the serialized messages, not copies. Not thread-safe.
@@ -56,7 +25,7 @@ class SendBuffer {
   static constexpr uint64_t kOverhead = 256;
 
   // Keeps at most `limit` bytes, and what `shared` (not null) has left.
-  SendBuffer(uint64_t limit, ByteBudget* shared)
+  SendBuffer(uint64_t limit, base::ByteBudget* shared)
       : limit_(limit), shared_(shared) {}
   ~SendBuffer() { Clear(); }
   SendBuffer(const SendBuffer&) = delete;
@@ -90,7 +59,7 @@ class SendBuffer {
 
  private:
   const uint64_t limit_;
-  ByteBudget* const shared_;
+  base::ByteBudget* const shared_;
   std::vector<Message> messages_;
   size_t done_ = 0;
   uint64_t bytes_ = 0;

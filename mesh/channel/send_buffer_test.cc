@@ -13,31 +13,10 @@ grpc::ByteBuffer Bytes(size_t size) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-TEST(ByteBudgetTest, GivesAllOrNothing) {
-  ByteBudget budget(100);
-  EXPECT_TRUE(budget.Take(60));
-  EXPECT_FALSE(budget.Take(41));
-  EXPECT_EQ(budget.used(), 60);
-  EXPECT_TRUE(budget.Take(40));
-  budget.Return(60);
-  EXPECT_EQ(budget.used(), 40);
-  EXPECT_FALSE(budget.Take(~uint64_t{0}));
-}
-
-TEST(ByteBudgetTest, MayBeGivenLessThanIsUsed) {
-  ByteBudget budget(100);
-  EXPECT_TRUE(budget.Take(60));
-  budget.SetLimit(50);
-  EXPECT_FALSE(budget.Take(1));
-  budget.Return(20);
-  EXPECT_TRUE(budget.Take(10));
-  EXPECT_FALSE(budget.Take(1));
-}
-
 constexpr uint64_t kOverhead = SendBuffer::kOverhead;
 
 TEST(SendBufferTest, KeepsMessagesInOrderAndKnowsWhichWereSent) {
-  ByteBudget budget(1000);
+  base::ByteBudget budget(1000);
   SendBuffer buffer(1000, &budget);
   EXPECT_TRUE(buffer.Add(Bytes(1), {}));
   buffer.MarkDone();
@@ -51,7 +30,7 @@ TEST(SendBufferTest, KeepsMessagesInOrderAndKnowsWhichWereSent) {
 }
 
 TEST(SendBufferTest, KeepsNoMoreThanItsLimit) {
-  ByteBudget budget(10000);
+  base::ByteBudget budget(10000);
   SendBuffer buffer(100 + 2 * kOverhead, &budget);
   EXPECT_TRUE(buffer.Add(Bytes(100), {}));
   EXPECT_FALSE(buffer.Add(Bytes(1), {}));
@@ -60,14 +39,14 @@ TEST(SendBufferTest, KeepsNoMoreThanItsLimit) {
 }
 
 TEST(SendBufferTest, MessagesWithoutBytesAreBoundedToo) {
-  ByteBudget budget(1 << 20);
+  base::ByteBudget budget(1 << 20);
   SendBuffer buffer(10 * kOverhead, &budget);
   for (int i = 0; i < 10; ++i) EXPECT_TRUE(buffer.Add(Bytes(0), {}));
   EXPECT_FALSE(buffer.Add(Bytes(0), {}));
 }
 
 TEST(SendBufferTest, SharesWhatAllMayKeepAndGivesItBack) {
-  ByteBudget budget(100 + kOverhead);
+  base::ByteBudget budget(100 + kOverhead);
   SendBuffer one(1000, &budget);
   {
     SendBuffer other(1000, &budget);

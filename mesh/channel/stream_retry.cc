@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "grpcpp/support/client_callback.h"
 #include "mesh/base/clock.h"
 #include "mesh/channel/call.h"
 #include "mesh/channel/channel.h"
+#include "mesh/grpc/op_set.h"
 
 namespace mesh::channel {
 namespace {
@@ -30,52 +30,10 @@ using grpc::internal::InterceptorBatchMethodsImpl;
 // sides may wait for each other.
 constexpr uint64_t kTakenUnread = 60000;
 
-InterceptorBatchMethodsImpl* Impl(InterceptorBatchMethods* methods) {
-  return static_cast<InterceptorBatchMethodsImpl*>(methods);
-}
-
-CallOpSetInterface* OpsOf(InterceptorBatchMethods* methods) {
-  return Impl(methods)->*OpsMember();
-}
-
-// Whether the core said that the batch succeeded, and its operations too.
-bool& Succeeded(InterceptorBatchMethods* methods) {
-  static const ptrdiff_t distance = [] {
-    AnyCallOpSet any;
-    return reinterpret_cast<char*>(&(any.*SavedStatusMember())) -
-           reinterpret_cast<char*>(&(any.*BatchMethodsMember()));
-  }();
-  return *reinterpret_cast<bool*>(reinterpret_cast<char*>(Impl(methods)) +
-                                  distance);
-}
-
-// Whether what came instead of response headers is the status. Known once
-// initial metadata has been received.
-bool TrailersOnly(grpc_call* call) {
-  class Reactor final : public grpc::internal::ClientReactor {
-   public:
-    void OnDone(const grpc::Status&) override {}
-  };
-  static const auto* const reactor = new Reactor;
-  return reactor->InternalTrailersOnly(call);
-}
-
-// Reads a message as `whole` does, which it does not own.
-class Borrowed final : public grpc::internal::DeserializeFunc {
- public:
-  explicit Borrowed(DeserializeFunc* whole) : whole_(whole) {}
-  grpc::Status Deserialize(grpc::ByteBuffer* buffer) override {
-    return whole_->Deserialize(buffer);
-  }
-
- private:
-  DeserializeFunc* const whole_;
-};
-
 }  // namespace
 
 StreamRetry::StreamRetry(Call* call, Until until, uint64_t limit,
-                         ByteBudget* shared, bool waiting)
+                         base::ByteBudget* shared, bool waiting)
     : call_(call),
       until_(until),
       phase_(waiting ? Phase::kWaiting : Phase::kRunning),
@@ -134,8 +92,8 @@ bool StreamRetry::Perform(Ops* ops) {
 bool StreamRetry::OnDown(Methods* methods) {
   Batch batch;
   batch.methods = methods;
-  batch.ops = OpsOf(methods);
-  batch.filled = (Impl(methods)->*CallMember())->call();
+  batch.ops = core::OpsOf(methods);
+  batch.filled = (core::Impl(methods)->*core::CallMember())->call();
   batch.status = methods->GetRecvStatus();
   Steps steps;
   bool look = false;
@@ -143,7 +101,7 @@ bool StreamRetry::OnDown(Methods* methods) {
     base::MutexLock lock(&mu_);
     if (call_->KnowsItsType(batch.ops)) {
       if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(batch.ops)) {
-        batch.headers = op->*MetadataMember() != nullptr;
+        batch.headers = op->*core::MetadataMember() != nullptr;
       }
     }
     if (over_.load(std::memory_order_relaxed)) {
@@ -167,9 +125,10 @@ bool StreamRetry::OnDown(Methods* methods) {
     if (call_->KnowsItsType(batch.ops)) {
       if (batch.status != nullptr) {
         if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(batch.ops)) {
-          Deserializer& deserializer = op->*DeserializerMember();
+          core::Deserializer& deserializer = op->*core::DeserializerMember();
           batch.deserializer = std::move(deserializer);
-          deserializer = std::make_unique<Borrowed>(batch.deserializer.get());
+          deserializer =
+              std::make_unique<core::Borrowed>(batch.deserializer.get());
         }
       }
       auto* const op = dynamic_cast<CallOpSendMessage*>(batch.ops);
@@ -178,7 +137,7 @@ bool StreamRetry::OnDown(Methods* methods) {
             call_->channel_->application_interceptors() > 0 &&
             methods->GetSendMessage() != nullptr;
         full_ = !sent_.Add(*methods->GetSerializedSendMessage(),
-                           op->*WriteOptionsMember());
+                           op->*core::WriteOptionsMember());
         if (full_ && phase_ == Phase::kRunning) Commit(&steps);
       }
     }
@@ -214,7 +173,7 @@ bool StreamRetry::OnDown(Methods* methods) {
 // --- Batches on their way up
 
 bool StreamRetry::IsUp(Methods* methods) {
-  return Impl(methods)->*ReverseMember();
+  return core::Impl(methods)->*core::ReverseMember();
 }
 
 bool StreamRetry::OnUp(Methods* methods, bool restarted) {
@@ -223,7 +182,7 @@ bool StreamRetry::OnUp(Methods* methods, bool restarted) {
   bool starting;
   {
     base::MutexLock lock(&mu_);
-    Batch* const batch = Find(OpsOf(methods));
+    Batch* const batch = Find(core::OpsOf(methods));
     if (batch == nullptr) return false;
     batch->methods = methods;
     batch->restarted = restarted;
@@ -278,7 +237,7 @@ void StreamRetry::FinishStart() {
 
 bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
   batch->where = Where::kUp;
-  batch->ok = Succeeded(batch->methods);
+  batch->ok = core::Succeeded(batch->methods);
   if (batch->owes_post_headers && !batch->read && batch->status == nullptr) {
     batch->ok = own_headers_ok_;  // In its place.
   }
@@ -298,7 +257,7 @@ bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
       return false;
     }
   } else if (batch->headers) {
-    const bool none = TrailersOnly(call_->running_);
+    const bool none = core::TrailersOnly(call_->running_);
     bool commit = ok && !none;
     if (!ok && !none && batch->send) {
       // Headers may have come though the request could not be sent to its end.
@@ -328,7 +287,7 @@ bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
 
 bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
   void* tag = nullptr;
-  bool ok = Succeeded(batch->methods);
+  bool ok = core::Succeeded(batch->methods);
   const Errand errand = std::exchange(batch->errand, Errand::kNone);
   switch (errand) {
     case Errand::kNone:
@@ -346,7 +305,7 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
     case Errand::kHeaders:
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
-      if (ok && !TrailersOnly(call_->running_)) {
+      if (ok && !core::TrailersOnly(call_->running_)) {
         Commit(steps);
       } else {
         Ask(batch, Errand::kStatus, steps);
@@ -361,7 +320,7 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
       Start(batch, steps);
-      if (ok && !TrailersOnly(call_->running_)) Commit(steps);
+      if (ok && !core::TrailersOnly(call_->running_)) Commit(steps);
       MaybeOver();
       return false;
     }
@@ -401,8 +360,9 @@ void StreamRetry::Ask(Batch* batch, Errand errand, Steps* steps) {
     asked_headers_ = true;
     own_headers_ = true;
     header_ops_.emplace();
-    static_cast<CallOpRecvInitialMetadata&>(*header_ops_).*MetadataMember() =
-        &Access::InitialMetadata(call_->context_);
+    static_cast<CallOpRecvInitialMetadata&>(*header_ops_).*
+        core::MetadataMember() =
+        &core::Access::InitialMetadata(call_->context_);
     header_ops_->set_core_cq_tag(batch->ops->core_cq_tag());
   }
   Step step{Step::kOwn, {}};
@@ -494,8 +454,8 @@ void StreamRetry::Replay(Batch* vehicle, Steps* steps) {
   replay_ops_.emplace();
   if (replayed_ == 0 && started_) {
     replay_ops_->SendInitialMetadata(
-        &Access::SentMetadata(call_->context_),
-        Access::InitialMetadataFlags(call_->context_));
+        &core::Access::SentMetadata(call_->context_),
+        core::Access::InitialMetadataFlags(call_->context_));
   }
   if (replayed_ < sent_.done()) {
     const SendBuffer::Message& message = sent_.messages()[replayed_++];
@@ -527,7 +487,7 @@ void StreamRetry::Start(Batch* batch, Steps* steps) {
   if (batch->where != Where::kDown || batch->disarmed) Rearm(batch);
   if (batch->headers && std::exchange(asked_headers_, true)) {
     auto* const op = dynamic_cast<CallOpRecvInitialMetadata*>(batch->ops);
-    op->*MetadataMember() = nullptr;
+    op->*core::MetadataMember() = nullptr;
     batch->owes_post_headers = true;
   }
   batch->where = Where::kInCore;
@@ -545,8 +505,8 @@ void StreamRetry::Rearm(Batch* batch) {
   // A CallOpRecvMessage stays armed, whatever its type is.
   if (batch->start) {
     dynamic_cast<CallOpSendInitialMetadata*>(batch->ops)
-        ->SendInitialMetadata(&Access::SentMetadata(context),
-                              Access::InitialMetadataFlags(context));
+        ->SendInitialMetadata(&core::Access::SentMetadata(context),
+                              core::Access::InitialMetadataFlags(context));
   }
   if (batch->send) {
     auto* const op = dynamic_cast<CallOpSendMessage*>(batch->ops);
@@ -561,12 +521,13 @@ void StreamRetry::Rearm(Batch* batch) {
   }
   if (batch->headers) {
     auto* const op = dynamic_cast<CallOpRecvInitialMetadata*>(batch->ops);
-    op->*MetadataMember() = &Access::InitialMetadata(context);
+    op->*core::MetadataMember() = &core::Access::InitialMetadata(context);
     batch->owes_post_headers = false;
   }
   if (batch->deserializer != nullptr) {
-    dynamic_cast<CallOpGenericRecvMessage*>(batch->ops)->*DeserializerMember() =
-        std::make_unique<Borrowed>(batch->deserializer.get());
+    dynamic_cast<CallOpGenericRecvMessage*>(batch->ops)
+            ->*core::DeserializerMember() =
+        std::make_unique<core::Borrowed>(batch->deserializer.get());
   }
   if (batch->status != nullptr) {
     auto* const op = dynamic_cast<CallOpClientRecvStatus*>(batch->ops);
@@ -580,10 +541,10 @@ void StreamRetry::Rearm(Batch* batch) {
 void StreamRetry::Disarm(Batch* batch) {
   batch->disarmed = true;
   if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(batch->ops)) {
-    op->*MetadataMember() = nullptr;
+    op->*core::MetadataMember() = nullptr;
   }
   if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(batch->ops)) {
-    (op->*DeserializerMember()).reset();
+    (op->*core::DeserializerMember()).reset();
   }
   if (auto* op = dynamic_cast<CallOpClientRecvStatus*>(batch->ops)) {
     new (op) CallOpClientRecvStatus();
@@ -681,8 +642,8 @@ bool StreamRetry::Act(const Action& action) {
           static_cast<grpc::StatusCode>(action.status.code()),
           std::string(action.status.message()));
       call_->TellParent();
-      Access::SetDebugString(call_->context_,
-                             absl::StrCat("mesh: ", action.status.message()));
+      core::Access::SetDebugString(
+          call_->context_, absl::StrCat("mesh: ", action.status.message()));
       End(&status);
       return true;
     }
@@ -809,19 +770,19 @@ void StreamRetry::Run(Steps* steps) {
       case Step::kLetUp:
         if (batch.status != nullptr) call_->EndStream(*batch.status);
         // Errands under its tag have left what became of them.
-        Succeeded(batch.methods) = batch.ok;
+        core::Succeeded(batch.methods) = batch.ok;
         if (batch.owes_post_send) {
-          Impl(batch.methods)
+          core::Impl(batch.methods)
               ->AddInterceptionHookPoint(
                   InterceptionHookPoints::POST_SEND_MESSAGE);
         }
         if (batch.owes_post_headers) {
-          Impl(batch.methods)
+          core::Impl(batch.methods)
               ->AddInterceptionHookPoint(
                   InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
-          Impl(batch.methods)
+          core::Impl(batch.methods)
               ->SetRecvInitialMetadata(
-                  &Access::InitialMetadata(call_->context_));
+                  &core::Access::InitialMetadata(call_->context_));
         }
         call_->Proceed(batch.methods, batch.restarted);
         break;

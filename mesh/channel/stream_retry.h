@@ -8,10 +8,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/inlined_vector.h"
 #include "grpcpp/grpcpp.h"
+#include "mesh/base/byte_budget.h"
 #include "mesh/base/mutex.h"
 #include "mesh/call/call_machine.h"
-#include "mesh/channel/grpc_access.h"
 #include "mesh/channel/send_buffer.h"
+#include "mesh/grpc/access.h"
 
 namespace mesh::channel {
 
@@ -61,7 +62,7 @@ class StreamRetry {
   // Until(): what the stream may be tried again until. Keeps at most `limit`
   // bytes of what it sends, and what `shared` has left. `waiting`: there is no
   // attempt yet, but a placeholder.
-  StreamRetry(Call* call, Until until, uint64_t limit, ByteBudget* shared,
+  StreamRetry(Call* call, Until until, uint64_t limit, base::ByteBudget* shared,
               bool waiting);
   StreamRetry(const StreamRetry&) = delete;
   StreamRetry& operator=(const StreamRetry&) = delete;
@@ -117,8 +118,8 @@ class StreamRetry {
     bool disarmed = false;  // Is not as the application made it.
     bool owes_post_send = false;
     bool owes_post_headers = false;
-    grpc::Status* status = nullptr;  // Receives the status.
-    Deserializer deserializer;       // Where gRPC forgets it.
+    grpc::Status* status = nullptr;   // Receives the status.
+    core::Deserializer deserializer;  // Where gRPC forgets it.
   };
   using Batches = absl::InlinedVector<Batch, 4>;
 

@@ -114,16 +114,16 @@ class Fields {
     *out = ToDuration(static_cast<const google::protobuf::Duration&>(
         reflection().GetMessage(message_, &field)));
   }
-  void Read(const FieldDescriptor& field, Mode* out) const {
+  void Read(const FieldDescriptor& field, options::Mode* out) const {
     switch (reflection().GetEnumValue(message_, &field)) {
       case v1::MODE_OFF:
-        *out = Mode::kOff;
+        *out = options::Mode::kOff;
         return;
       case v1::MODE_OBSERVE:
-        *out = Mode::kObserve;
+        *out = options::Mode::kObserve;
         return;
       case v1::MODE_ENFORCE:
-        *out = Mode::kEnforce;
+        *out = options::Mode::kEnforce;
         return;
     }
   }
@@ -153,11 +153,11 @@ class Builder {
         sources_(context->sources),
         problems_(context->problems) {}
 
-  MeshOptions Build(const v1::Config& config) {
+  options::MeshOptions Build(const v1::Config& config) {
     CheckRules(config, "", sources_, &problems_);
-    MeshOptions options;
+    options::MeshOptions options;
     for (const auto& [name, service] : config.services()) {
-      options.services[name] = std::make_shared<const ServiceOptions>(
+      options.services[name] = std::make_shared<const options::ServiceOptions>(
           BuildService(name, service, KeyPath("services", name)));
     }
     Fields(config.telemetry())
@@ -185,16 +185,16 @@ class Builder {
     problems_.Add(at, absl::StrCat(parts...));
   }
 
-  ServiceOptions BuildService(const std::string& name,
-                              const v1::Service& service,
-                              const std::string& path) {
-    ServiceOptions options;
+  options::ServiceOptions BuildService(const std::string& name,
+                                       const v1::Service& service,
+                                       const std::string& path) {
+    options::ServiceOptions options;
     options.name = name;
     CheckServiceName(name, path);
     BuildSource(service, path, &options);
     BuildAuthority(service, path, &options);
     if (service.load_balancing().policy() == v1::LoadBalancing::ROUND_ROBIN) {
-      options.balancing = BalancingPolicy::kRoundRobin;
+      options.balancing = options::BalancingPolicy::kRoundRobin;
     }
     BuildConnections(service.connections(), FieldPath(path, "connections"),
                      &options.connections);
@@ -223,7 +223,7 @@ class Builder {
   // --- Endpoints ---
 
   void BuildSource(const v1::Service& service, const std::string& path,
-                   ServiceOptions* options) {
+                   options::ServiceOptions* options) {
     // An empty list that is written down counts; code has no such thing.
     const std::string list = FieldPath(path, "endpoints");
     std::vector<std::string> given;
@@ -308,15 +308,16 @@ class Builder {
     return result;
   }
 
-  EndpointsFileOptions BuildEndpointsFile(const v1::EndpointsFile& file) {
-    EndpointsFileOptions options;
+  options::EndpointsFileOptions BuildEndpointsFile(
+      const v1::EndpointsFile& file) {
+    options::EndpointsFileOptions options;
     options.path = ResolvePath(file.path(), context_.file);
     Fields(file).Get("poll_interval", &options.poll_interval);
     return options;
   }
 
-  DnsOptions BuildDns(const v1::Dns& dns, const std::string& path) {
-    DnsOptions options;
+  options::DnsOptions BuildDns(const v1::Dns& dns, const std::string& path) {
+    options::DnsOptions options;
     options.name = dns.name();
     options.port = static_cast<uint16_t>(dns.port());
     Fields(dns)
@@ -361,7 +362,7 @@ class Builder {
   }
 
   void BuildAuthority(const v1::Service& service, const std::string& path,
-                      ServiceOptions* options) {
+                      options::ServiceOptions* options) {
     CheckAuthority(service.authority(), FieldPath(path, "authority"));
     options->authority = service.authority();
     if (options->authority.empty()) {
@@ -375,7 +376,8 @@ class Builder {
   }
 
   void BuildConnections(const v1::Connections& connections,
-                        const std::string& path, ConnectionOptions* options) {
+                        const std::string& path,
+                        options::ConnectionOptions* options) {
     Fields(connections)
         .Get("ahead", &options->ahead)
         .Get("connect_timeout", &options->connect_timeout)
@@ -389,7 +391,7 @@ class Builder {
   // --- Guards ---
 
   void BuildGuards(const v1::Service& service, const std::string& path,
-                   GuardOptions* options) {
+                   options::GuardOptions* options) {
     BuildEjection(service.outlier_ejection(),
                   FieldPath(path, "outlier_ejection"),
                   &options->outlier_ejection);
@@ -418,7 +420,7 @@ class Builder {
                      FieldPath(path, "adaptive_concurrency"),
                      &options->adaptive_concurrency);
 
-    std::optional<Mode> mode;
+    std::optional<options::Mode> mode;
     std::optional<int> burst;
     Fields(service.rate_limit())
         .Get("mode", &mode)
@@ -447,7 +449,8 @@ class Builder {
   }
 
   void BuildEjection(const v1::OutlierEjection& ejection,
-                     const std::string& path, OutlierEjectionOptions* options) {
+                     const std::string& path,
+                     options::OutlierEjectionOptions* options) {
     Fields(ejection)
         .Get("mode", &options->mode)
         .Get("interval", &options->interval)
@@ -496,7 +499,7 @@ class Builder {
 
   void BuildBlackHole(const v1::Service& service,
                       const std::string& service_path,
-                      BlackHoleOptions* options) {
+                      options::BlackHoleOptions* options) {
     const v1::BlackHole& black_hole = service.black_hole();
     const std::string path = FieldPath(service_path, "black_hole");
     Fields(black_hole)
@@ -535,7 +538,7 @@ class Builder {
   }
 
   void BuildCaps(const v1::Caps& caps, const std::string& path,
-                 CapsOptions* options) {
+                 options::CapsOptions* options) {
     Fields(caps)
         .Get("mode", &options->mode)
         .Get("max_calls", &options->max_calls)
@@ -551,7 +554,7 @@ class Builder {
 
   void BuildConcurrency(const v1::AdaptiveConcurrency& concurrency,
                         const std::string& path,
-                        AdaptiveConcurrencyOptions* options) {
+                        options::AdaptiveConcurrencyOptions* options) {
     Fields(concurrency)
         .Get("mode", &options->mode)
         .Get("initial_limit", &options->initial_limit)
@@ -559,7 +562,8 @@ class Builder {
         .Get("max_limit", &options->max_limit)
         .Get("latency_factor", &options->latency_factor);
     if (concurrency.algorithm() == v1::AdaptiveConcurrency::AIMD) {
-      options->algorithm = AdaptiveConcurrencyOptions::Algorithm::kAimd;
+      options->algorithm =
+          options::AdaptiveConcurrencyOptions::Algorithm::kAimd;
     }
     const std::string initial = FieldPath(path, "initial_limit");
     CheckOrder(options->min_limit, FieldPath(path, "min_limit"),
@@ -582,14 +586,14 @@ class Builder {
     return resolved;
   }
 
-  TlsOptions BuildTls(const v1::Tls& tls, const std::string& path) {
+  options::TlsOptions BuildTls(const v1::Tls& tls, const std::string& path) {
     if (tls.cert_file().empty() != tls.key_file().empty()) {
       const bool has_cert = !tls.cert_file().empty();
       const char* const given = has_cert ? "cert_file" : "key_file";
       Add(sources_.Find(FieldPath(path, given)), path, " has ", given,
           " but no ", has_cert ? "key_file" : "cert_file");
     }
-    TlsOptions options;
+    options::TlsOptions options;
     options.ca_file = TlsFile(tls.ca_file(), FieldPath(path, "ca_file"));
     options.cert_file = TlsFile(tls.cert_file(), FieldPath(path, "cert_file"));
     options.key_file = TlsFile(tls.key_file(), FieldPath(path, "key_file"));
@@ -597,7 +601,7 @@ class Builder {
   }
 
   void BuildChannelArgs(const v1::Service& service, const std::string& path,
-                        ServiceOptions* options) {
+                        options::ServiceOptions* options) {
     for (const auto& [name, argument] : service.channel_args()) {
       const std::string at = KeyPath(path, name);
       if (name.empty() || !IsGraphic(name)) {
@@ -627,7 +631,7 @@ class Builder {
   // Merges the policies of a service. From the narrowest to the widest:
   // `methods` (exact, then "*"), `policy`, the gRPC service config, defaults.
   void BuildPolicies(const v1::Service& service, const std::string& path,
-                     ServiceOptions* options) {
+                     options::ServiceOptions* options) {
     const GrpcServiceConfig grpc =
         BuildGrpcServiceConfig(service, FieldPath(path, "grpc_service_config"));
     const Layer widest{&service.policy(), FieldPath(path, "policy")};
@@ -666,9 +670,9 @@ class Builder {
     ReportUseless();
   }
 
-  MethodOptions Merge(const std::vector<Layer>& layers,
-                      const GrpcMethodConfig* grpc) {
-    MethodOptions options;
+  options::MethodOptions Merge(const std::vector<Layer>& layers,
+                               const GrpcMethodConfig* grpc) {
+    options::MethodOptions options;
     if (grpc != nullptr) {
       options.timeout = grpc->timeout.value_or(options.timeout);
       options.wait_for_ready = grpc->wait_for_ready;
@@ -680,7 +684,7 @@ class Builder {
     }
     // From the widest to the narrowest, each over the ones before.
     Given given{sources_, {}};
-    std::optional<Mode> rate_limit_mode, fault_mode;
+    std::optional<options::Mode> rate_limit_mode, fault_mode;
     std::optional<int> burst;
     double abort_percent = 0, delay_percent = 0;
     std::string abort_code;
@@ -703,7 +707,7 @@ class Builder {
           .Get("attempt_timeout", &options.retry.attempt_timeout)
           .Get("stream_bytes", &options.retry.stream_bytes);
       if (policy.retry().codes_size() > 0) {
-        options.retry.codes = StatusCodeSet();
+        options.retry.codes = options::StatusCodeSet();
         for (const std::string& name : policy.retry().codes()) {
           if (const auto code = StatusCodeFromName(name)) {
             options.retry.codes = options.retry.codes.With(*code);
@@ -730,24 +734,24 @@ class Builder {
           .Get("by_header", &options.fault.by_header);
     }
     FinishRateLimit(rate_limit_mode, burst, &options.rate_limit);
-    FaultOptions& fault = options.fault;
+    options::FaultOptions& fault = options.fault;
     fault.abort_share = abort_percent / 100;
     fault.delay_share = delay_percent / 100;
     fault.abort_code =
         StatusCodeFromName(abort_code).value_or(fault.abort_code);
     if (fault.abort_share > 0 || fault.delay_share > 0 || fault.by_header) {
-      fault.mode = fault_mode.value_or(Mode::kEnforce);
+      fault.mode = fault_mode.value_or(options::Mode::kEnforce);
     }
     CheckPolicy(options, given);
     return options;
   }
 
   // A limit acts once there is one.
-  static void FinishRateLimit(std::optional<Mode> mode,
+  static void FinishRateLimit(std::optional<options::Mode> mode,
                               std::optional<int> burst,
-                              RateLimitOptions* options) {
+                              options::RateLimitOptions* options) {
     if (options->per_second <= 0) return;
-    options->mode = mode.value_or(Mode::kEnforce);
+    options->mode = mode.value_or(options::Mode::kEnforce);
     options->burst =
         burst.has_value() ? *burst : std::max(1.0, options->per_second);
   }
@@ -779,12 +783,12 @@ class Builder {
   }
 
   // The policy of a method, or of all others, as it is in force.
-  void CheckPolicy(const MethodOptions& options, const Given& given) {
+  void CheckPolicy(const options::MethodOptions& options, const Given& given) {
     const auto path = [&](const char* field) {
       const auto it = given.paths.find(field);
       return it == given.paths.end() ? std::string() : it->second;
     };
-    const RetryOptions& retry = options.retry;
+    const options::RetryOptions& retry = options.retry;
     const std::string attempt_timeout = path("retry.attempt_timeout");
     if (!attempt_timeout.empty() && !sources_.IsBad(attempt_timeout) &&
         retry.attempt_timeout >= options.timeout) {
@@ -801,8 +805,8 @@ class Builder {
                  retry.max_backoff, max.empty() ? "max_backoff" : max);
     }
 
-    const HedgingOptions& hedging = options.hedging;
-    if (hedging.mode != Mode::kOff) {
+    const options::HedgingOptions& hedging = options.hedging;
+    if (hedging.mode != options::Mode::kOff) {
       Judge(path("hedging.mode"), options.idempotent == false,
             " must be off where idempotent is false: a hedge executes a call "
             "twice");
@@ -963,7 +967,8 @@ class Builder {
 
 }  // namespace
 
-MeshOptions BuildOptions(const v1::Config& config, BuildContext* context) {
+options::MeshOptions BuildOptions(const v1::Config& config,
+                                  BuildContext* context) {
   return Builder(context).Build(config);
 }
 

@@ -6,9 +6,9 @@
 
 #include "mesh/cluster/endpoint.h"
 #include "mesh/config/file.h"
-#include "mesh/config/options.h"
 #include "mesh/config/problems.h"
 #include "mesh/config/reader.h"
+#include "mesh/options/service.h"
 #include "mesh/v1/config.pb.h"
 
 // From the schema's messages to options: every check that looks at more than
@@ -26,7 +26,8 @@ struct BuildContext {
 };
 
 // The result means nothing if `context` has problems afterwards.
-MeshOptions BuildOptions(const v1::Config& config, BuildContext* context);
+options::MeshOptions BuildOptions(const v1::Config& config,
+                                  BuildContext* context);
 
 // The same for the endpoints of an endpoints file.
 cluster::EndpointSetPtr BuildEndpoints(const v1::EndpointList& list,

@@ -21,9 +21,9 @@ FileWatcher::~FileWatcher() {
   if (loop_ != nullptr) loop_->Cancel(timer_);
 }
 
-absl::StatusOr<MeshOptions> FileWatcher::Load() {
+absl::StatusOr<options::MeshOptions> FileWatcher::Load() {
   std::vector<FileState> read;
-  absl::StatusOr<MeshOptions> options = LoadFile(path_, &read);
+  absl::StatusOr<options::MeshOptions> options = LoadFile(path_, &read);
   files_.clear();
   for (FileState& file : read) files_.emplace_back(std::move(file));
   return options;
@@ -54,7 +54,7 @@ void FileWatcher::Look() {
   SetTimer(interval_);
   if (!changed_) return;
   changed_ = false;
-  absl::StatusOr<MeshOptions> options = Load();
+  absl::StatusOr<options::MeshOptions> options = Load();
   // Kept here: the watcher may be destroyed inside the call.
   const std::shared_ptr<const Listener> listener = listener_;
   (*listener)(std::move(options));

@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/config/file_poller.h"
-#include "mesh/config/options.h"
+#include "mesh/options/service.h"
 
 namespace mesh::config {
 
@@ -21,7 +21,7 @@ class FileWatcher {
  public:
   // What LoadFile() said of the new contents. After an error the last good
   // configuration stays in force; the error is reported once.
-  using Listener = std::function<void(absl::StatusOr<MeshOptions>)>;
+  using Listener = std::function<void(absl::StatusOr<options::MeshOptions>)>;
 
   explicit FileWatcher(std::string path,
                        absl::Duration interval = absl::Seconds(1));
@@ -31,7 +31,7 @@ class FileWatcher {
   FileWatcher& operator=(const FileWatcher&) = delete;
 
   // What LoadFile() says. Before Start(), on any thread.
-  absl::StatusOr<MeshOptions> Load();
+  absl::StatusOr<options::MeshOptions> Load();
 
   // Begins to watch: `listener` is called on the loop's thread with each change
   // since Load(), or with all there is if that was not called. Once, on the

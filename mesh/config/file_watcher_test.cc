@@ -38,24 +38,25 @@ class FileWatcherTest : public testing::Test {
 
   void Start() {
     loop_.Post([this] {
-      watcher_->Start(&loop_, [this](absl::StatusOr<MeshOptions> options) {
-        if (destroy_in_listener_) watcher_.reset();
-        base::MutexLock lock(&mu_);
-        said_.push_back(std::move(options));
-        cond_.Signal();
-      });
+      watcher_->Start(&loop_,
+                      [this](absl::StatusOr<options::MeshOptions> options) {
+                        if (destroy_in_listener_) watcher_.reset();
+                        base::MutexLock lock(&mu_);
+                        said_.push_back(std::move(options));
+                        cond_.Signal();
+                      });
     });
   }
 
   // What the watcher says next. Waits for it, at most a minute.
-  absl::StatusOr<MeshOptions> Next() {
+  absl::StatusOr<options::MeshOptions> Next() {
     base::MutexLock lock(&mu_);
     while (said_.empty()) {
       if (cond_.WaitWithTimeout(&mu_, absl::Minutes(1))) {
         return absl::DeadlineExceededError("the watcher says nothing");
       }
     }
-    absl::StatusOr<MeshOptions> next = std::move(said_.front());
+    absl::StatusOr<options::MeshOptions> next = std::move(said_.front());
     said_.pop_front();
     return next;
   }
@@ -65,7 +66,7 @@ class FileWatcherTest : public testing::Test {
   bool destroy_in_listener_ = false;
   base::Mutex mu_;
   base::CondVar cond_;
-  std::deque<absl::StatusOr<MeshOptions>> said_ ABSL_GUARDED_BY(mu_);
+  std::deque<absl::StatusOr<options::MeshOptions>> said_ ABSL_GUARDED_BY(mu_);
   base::EventLoop loop_{"watcher_test"};
   std::unique_ptr<FileWatcher> watcher_;  // Goes before its loop.
 };
@@ -77,7 +78,7 @@ std::string WithService(const std::string& name) {
 TEST_F(FileWatcherTest, TellsOfAGoodChangeABadOneAndAGoodOne) {
   Replace(path_, WithService("a"));
   watcher_ = std::make_unique<FileWatcher>(path_, absl::Milliseconds(5));
-  absl::StatusOr<MeshOptions> options = watcher_->Load();
+  absl::StatusOr<options::MeshOptions> options = watcher_->Load();
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->services.count("a"), 1u);
   Start();
@@ -114,7 +115,7 @@ TEST_F(FileWatcherTest, TellsOfAFileThatTheConfigurationNames) {
   EXPECT_EQ(Next().status().code(), absl::StatusCode::kInvalidArgument);
 
   Replace(named, kServiceConfig);
-  const absl::StatusOr<MeshOptions> options = Next();
+  const absl::StatusOr<options::MeshOptions> options = Next();
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->services.at("a")->policy.timeout, absl::Seconds(1));
 }

@@ -38,11 +38,11 @@ bool Read(absl::string_view text, google::protobuf::Message* message,
   return true;
 }
 
-absl::StatusOr<MeshOptions> Load(absl::string_view text,
-                                 BuildContext* context) {
+absl::StatusOr<options::MeshOptions> Load(absl::string_view text,
+                                          BuildContext* context) {
   v1::Config config;
   if (Read(text, &config, context)) {
-    MeshOptions options = BuildOptions(config, context);
+    options::MeshOptions options = BuildOptions(config, context);
     if (context->problems.empty()) return options;
   }
   return context->problems.ToStatus();
@@ -50,12 +50,12 @@ absl::StatusOr<MeshOptions> Load(absl::string_view text,
 
 }  // namespace
 
-absl::StatusOr<MeshOptions> LoadFile(const std::string& path,
-                                     std::vector<FileState>* files) {
+absl::StatusOr<options::MeshOptions> LoadFile(const std::string& path,
+                                              std::vector<FileState>* files) {
   const absl::StatusOr<std::string> text = ReadFile(path, kMaxBytes);
   BuildContext context = ContextOf(path);
   context.files.push_back({path, Fingerprint(text)});
-  absl::StatusOr<MeshOptions> options =
+  absl::StatusOr<options::MeshOptions> options =
       text.ok() ? Load(*text, &context) : text.status();
   if (files != nullptr) {
     // A file that several services name is listed once, as first read.
@@ -68,19 +68,19 @@ absl::StatusOr<MeshOptions> LoadFile(const std::string& path,
   return options;
 }
 
-absl::StatusOr<MeshOptions> LoadText(absl::string_view text,
-                                     const std::string& name) {
+absl::StatusOr<options::MeshOptions> LoadText(absl::string_view text,
+                                              const std::string& name) {
   BuildContext context = ContextOf(name);
   return Load(text, &context);
 }
 
-absl::StatusOr<MeshOptions> FromProto(const v1::Config& config) {
+absl::StatusOr<options::MeshOptions> FromProto(const v1::Config& config) {
   // A copy, because reflection sees maps through a second form of them, which a
   // change through a reference that was taken earlier does not reach.
   v1::Config copy;
   copy.CopyFrom(config);
   BuildContext context = ContextOf("");
-  MeshOptions options = BuildOptions(copy, &context);
+  options::MeshOptions options = BuildOptions(copy, &context);
   if (context.problems.empty()) return options;
   return context.problems.ToStatus();
 }

@@ -10,7 +10,7 @@
 #include "mesh/cluster/endpoint.h"
 #include "mesh/config/address.h"  // IWYU pragma: export
 #include "mesh/config/file.h"     // IWYU pragma: export
-#include "mesh/config/options.h"
+#include "mesh/options/service.h"
 
 namespace mesh::v1 {
 class Config;
@@ -26,18 +26,18 @@ namespace mesh::config {
 // read. Service configs that it names are read too and TLS files are looked
 // for; the endpoints file is the resolver's. `files`, if given, is set to all
 // that was read, as it was then, also on error. Thread-safe.
-absl::StatusOr<MeshOptions> LoadFile(const std::string& path,
-                                     std::vector<FileState>* files = nullptr);
+absl::StatusOr<options::MeshOptions> LoadFile(
+    const std::string& path, std::vector<FileState>* files = nullptr);
 
 // As LoadFile, of a text. `name` stands for the path in messages, and relative
 // paths in the text are relative to its directory.
-absl::StatusOr<MeshOptions> LoadText(absl::string_view text,
-                                     const std::string& name);
+absl::StatusOr<options::MeshOptions> LoadText(absl::string_view text,
+                                              const std::string& name);
 
 // As LoadFile, of a configuration built in code. Messages have field paths
 // and no positions; relative paths are relative to the working directory. An
 // empty `endpoints` counts as absent.
-absl::StatusOr<MeshOptions> FromProto(const v1::Config& config);
+absl::StatusOr<options::MeshOptions> FromProto(const v1::Config& config);
 
 // Reads the text of an endpoints file (schema mesh.v1.EndpointList): one key
 // `endpoints`. `name` stands for the path in messages. A text without the key

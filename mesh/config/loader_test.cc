@@ -31,7 +31,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // The only service of a configuration.
-ServiceOptions OnlyService(const absl::StatusOr<MeshOptions>& options) {
+options::ServiceOptions OnlyService(
+    const absl::StatusOr<options::MeshOptions>& options) {
   EXPECT_TRUE(options.ok()) << options.status();
   if (!options.ok() || options->services.size() != 1) {
     ADD_FAILURE() << "not one service";
@@ -46,30 +47,30 @@ std::string MessageOf(const absl::Status& status) {
 
 std::string ErrorOf(absl::string_view text,
                     const std::string& name = "mesh.yaml") {
-  const absl::StatusOr<MeshOptions> options = LoadText(text, name);
+  const absl::StatusOr<options::MeshOptions> options = LoadText(text, name);
   EXPECT_FALSE(options.ok()) << text;
   if (options.ok()) return "";
   EXPECT_EQ(options.status().code(), absl::StatusCode::kInvalidArgument);
   return std::string(options.status().message());
 }
 
-const cluster::EndpointSet& StaticSet(const ServiceOptions& service) {
+const cluster::EndpointSet& StaticSet(const options::ServiceOptions& service) {
   return *std::get<cluster::EndpointSetPtr>(service.source);
 }
 
 // --- Values ---
 
 TEST(LoaderTest, FillsInEveryDefaultOfAServiceWithOnlyAnAddress) {
-  const ServiceOptions cart = OnlyService(LoadText(R"(
+  const options::ServiceOptions cart = OnlyService(LoadText(R"(
 services:
   cart:
     endpoints: ["10.0.0.1:80"]
 )",
-                                                   "mesh.yaml"));
+                                                            "mesh.yaml"));
   EXPECT_EQ(cart.name, "cart");
   EXPECT_EQ(cart.authority, "cart");
-  EXPECT_EQ(cart.balancing, BalancingPolicy::kLeastRequest);
-  EXPECT_EQ(cart.connections, ConnectionOptions());
+  EXPECT_EQ(cart.balancing, options::BalancingPolicy::kLeastRequest);
+  EXPECT_EQ(cart.connections, options::ConnectionOptions());
   EXPECT_FALSE(cart.tls.has_value());
   ASSERT_EQ(StaticSet(cart).endpoints.size(), 1u);
   cluster::Endpoint expected;
@@ -123,9 +124,9 @@ telemetry: {max_methods: 1, max_endpoints: 100000}
 )";
 
 TEST(LoaderTest, ReadsEveryField) {
-  const absl::StatusOr<MeshOptions> options =
+  const absl::StatusOr<options::MeshOptions> options =
       LoadText(kEverything, "mesh.yaml");
-  const ServiceOptions cart = OnlyService(options);
+  const options::ServiceOptions cart = OnlyService(options);
   const auto& endpoints = StaticSet(cart).endpoints;
   ASSERT_EQ(endpoints.size(), 3u);
   EXPECT_EQ(endpoints[0].address, "10.0.0.1:80");
@@ -139,8 +140,8 @@ TEST(LoaderTest, ReadsEveryField) {
                           testing::Pair("version", "1.10")));
   EXPECT_EQ(endpoints[2].address, "unix:/run/cart.sock");
   EXPECT_EQ(endpoints[2].locality, (cluster::Locality{"eu", "eu-a", "rack1"}));
-  EXPECT_EQ(cart.balancing, BalancingPolicy::kRoundRobin);
-  ConnectionOptions connections;
+  EXPECT_EQ(cart.balancing, options::BalancingPolicy::kRoundRobin);
+  options::ConnectionOptions connections;
   connections.ahead = 0;
   connections.connect_timeout = absl::Milliseconds(1500);
   connections.initial_backoff = absl::Milliseconds(100);
@@ -148,7 +149,7 @@ TEST(LoaderTest, ReadsEveryField) {
   connections.drain_timeout = absl::ZeroDuration();
   EXPECT_EQ(cart.connections, connections);
   EXPECT_EQ(cart.authority, "cart.prod");
-  const std::map<std::string, ChannelArgument> args = {
+  const std::map<std::string, options::ChannelArgument> args = {
       {"grpc.max_receive_message_length", -1},
       {"grpc.primary_user_agent", "shop"},
       {"grpc.enable_http_proxy", 0},
@@ -158,10 +159,11 @@ TEST(LoaderTest, ReadsEveryField) {
   EXPECT_EQ(cart.retry_budget.min_per_second, 2.5);
   EXPECT_EQ(cart.policy.timeout, absl::Minutes(2));
   EXPECT_EQ(cart.policy.wait_for_ready, true);
-  const RetryOptions& retry = cart.policy.retry;
+  const options::RetryOptions& retry = cart.policy.retry;
   EXPECT_EQ(retry.max_attempts, 2);
-  EXPECT_EQ(retry.codes, StatusCodeSet::Of(absl::StatusCode::kUnavailable)
-                             .With(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(retry.codes,
+            options::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
+                .With(absl::StatusCode::kResourceExhausted));
   EXPECT_EQ(retry.initial_backoff, absl::Milliseconds(10));
   EXPECT_EQ(retry.max_backoff, absl::Milliseconds(500));
   EXPECT_EQ(retry.backoff_multiplier, 1.5);
@@ -171,18 +173,18 @@ TEST(LoaderTest, ReadsEveryField) {
 }
 
 TEST(LoaderTest, ReadsTheOtherSourcesOfEndpoints) {
-  const ServiceOptions file = OnlyService(LoadText(
+  const options::ServiceOptions file = OnlyService(LoadText(
       "services: {a: {endpoints_file: {path: a/b.yaml, poll_interval: 5s}}}",
       "/etc/mesh/mesh.yaml"));
-  const auto& options = std::get<EndpointsFileOptions>(file.source);
+  const auto& options = std::get<options::EndpointsFileOptions>(file.source);
   EXPECT_EQ(options.path, "/etc/mesh/a/b.yaml");
   EXPECT_EQ(options.poll_interval, absl::Seconds(5));
 
-  const ServiceOptions dns = OnlyService(LoadText(
+  const options::ServiceOptions dns = OnlyService(LoadText(
       "services: {a: {dns: {name: cart.prod, port: 8080, min_refresh: 2s, "
       "max_refresh: 1h, servers: ['127.0.0.1:53', '[::1]:5353']}}}",
       "mesh.yaml"));
-  const auto& name = std::get<DnsOptions>(dns.source);
+  const auto& name = std::get<options::DnsOptions>(dns.source);
   EXPECT_EQ(name.name, "cart.prod");
   EXPECT_EQ(name.port, 8080);
   EXPECT_EQ(name.min_refresh, absl::Seconds(2));
@@ -198,7 +200,7 @@ TEST(LoaderTest, TakesAnEmptyListForNoEndpoints) {
 }
 
 TEST(LoaderTest, TakesAGroupWithNothingInItForAnEmptyOne) {
-  const ServiceOptions service =
+  const options::ServiceOptions service =
       OnlyService(LoadText("services:\n"
                            "  cart:\n"
                            "    endpoints: ['10.0.0.1:80']\n"
@@ -222,7 +224,7 @@ TEST(LoaderTest, TakesNoServicesForAConfiguration) {
 }
 
 TEST(LoaderTest, ReadsJsonWithItsEscapes) {
-  const ServiceOptions service = OnlyService(
+  const options::ServiceOptions service = OnlyService(
       LoadText("\xEF\xBB\xBF{\r\n\t\"services\": {\"a\": {\"endpoints\": [{"
                "\"address\": \"10.0.0.1:80\", \"metadata\": "
                "{\"x\": \"\\/\\u00e9\\uD83D\\uDE00\\t\\\"\"}}], \"authority\": "
@@ -234,7 +236,7 @@ TEST(LoaderTest, ReadsJsonWithItsEscapes) {
 
 TEST(LoaderTest, ReadsJsonWhateverTheFileIsCalled) {
   // yaml-cpp takes neither surrogate pairs nor tabs between tokens.
-  const ServiceOptions service = OnlyService(LoadText(
+  const options::ServiceOptions service = OnlyService(LoadText(
       "{\t\"services\":\t{\"a\": {\"endpoints\": [{\"address\": "
       "\"10.0.0.1:80\", \"metadata\": {\"x\": \"\\uD83D\\uDE00\"}}]}}}",
       "mesh.yaml"));
@@ -256,7 +258,7 @@ services:
 )",
                                 "mesh.yaml");
   ASSERT_TRUE(options.ok()) << options.status();
-  const ServiceOptions& b = *options->services.at("b");
+  const options::ServiceOptions& b = *options->services.at("b");
   EXPECT_EQ(StaticSet(b).endpoints.size(), 1u);
   EXPECT_EQ(b.policy.timeout, absl::Seconds(2)) << "its own goes first";
   EXPECT_EQ(options->services.at("c")->authority, "first");
@@ -268,7 +270,7 @@ TEST(LoaderTest, ReadsAMessageAsItReadsAText) {
   service.add_endpoints()->set_address("10.0.0.1:80");
   service.mutable_policy()->mutable_timeout()->set_seconds(2);
   (*service.mutable_channel_args())["x"].set_boolean(true);
-  const ServiceOptions options = OnlyService(FromProto(config));
+  const options::ServiceOptions options = OnlyService(FromProto(config));
   EXPECT_EQ(options.policy.timeout, absl::Seconds(2));
   EXPECT_EQ(std::get<int>(options.channel_args.at("x")), 1);
 
@@ -282,7 +284,7 @@ TEST(LoaderTest, ReadsAMessageAsItReadsAText) {
 // --- Precedence ---
 
 TEST(LoaderTest, TakesEachFieldFromTheNarrowestPolicyThatHasIt) {
-  const ServiceOptions service = OnlyService(LoadText(R"(
+  const options::ServiceOptions service = OnlyService(LoadText(R"(
 services:
   shop:
     endpoints: []
@@ -310,12 +312,13 @@ services:
          "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
          "loadBalancingConfig": [{"round_robin": {}}], "unknown": 1}
 )",
-                                                      "mesh.yaml"));
-  const MethodOptions& get = service.PolicyOf("/shop.Cart/Get");
+                                                               "mesh.yaml"));
+  const options::MethodOptions& get = service.PolicyOf("/shop.Cart/Get");
   EXPECT_EQ(get.timeout, absl::Seconds(5)) << "of *";
   EXPECT_EQ(get.idempotent, true) << "of *";
   EXPECT_EQ(get.retry.max_attempts, 5) << "its own";
-  EXPECT_EQ(get.retry.codes, StatusCodeSet::Of(absl::StatusCode::kInternal))
+  EXPECT_EQ(get.retry.codes,
+            options::StatusCodeSet::Of(absl::StatusCode::kInternal))
       << "of the service";
   EXPECT_EQ(get.wait_for_ready, true) << "of the gRPC service config";
   EXPECT_EQ(get.retry.backoff_multiplier, 3) << "of the gRPC service config";
@@ -323,12 +326,12 @@ services:
   EXPECT_EQ(get.retry.initial_backoff, absl::Milliseconds(50))
       << "never above the most, as in gRPC";
 
-  const MethodOptions& add = service.PolicyOf("shop.Cart/Add");
+  const options::MethodOptions& add = service.PolicyOf("shop.Cart/Add");
   EXPECT_EQ(add.retry.max_attempts, 2);
   EXPECT_EQ(add.idempotent, true);
   EXPECT_EQ(add.retry.backoff_multiplier, 2) << "the default";
 
-  const MethodOptions& pay = service.PolicyOf("/shop.Pay/Pay");
+  const options::MethodOptions& pay = service.PolicyOf("/shop.Pay/Pay");
   EXPECT_EQ(pay.idempotent, false) << "the service's own word goes first";
   EXPECT_EQ(pay.timeout, absl::Seconds(10));
   EXPECT_EQ(service.PolicyOf("/shop.Pay/Refund").wait_for_ready, false)
@@ -340,7 +343,7 @@ services:
 }
 
 TEST(LoaderTest, TakesEachFieldInsideOfAMethodsPoliciesFromTheNarrowest) {
-  const ServiceOptions service = OnlyService(LoadText(R"(
+  const options::ServiceOptions service = OnlyService(LoadText(R"(
 services:
   shop:
     endpoints: []
@@ -362,19 +365,19 @@ services:
         fault: {mode: observe, by_header: true, abort_percent: 0}
         idle_timeout: 1s
 )",
-                                                      "mesh.yaml"));
-  const MethodOptions& get = service.PolicyOf("/shop.Cart/Get");
+                                                               "mesh.yaml"));
+  const options::MethodOptions& get = service.PolicyOf("/shop.Cart/Get");
   EXPECT_EQ(get.retry.stream_bytes, 0u);
-  EXPECT_EQ(get.hedging.mode, Mode::kOff);
+  EXPECT_EQ(get.hedging.mode, options::Mode::kOff);
   EXPECT_EQ(get.hedging.max_attempts, 3);
   EXPECT_EQ(get.hedging.delay, absl::Milliseconds(7));
   EXPECT_EQ(get.hedging.factor, 3) << "of *";
   EXPECT_EQ(get.hedging.quantile, 0.9) << "of *";
   EXPECT_EQ(get.hedging.min_delay, absl::Milliseconds(3)) << "of the service";
-  EXPECT_EQ(get.rate_limit.mode, Mode::kObserve) << "of *";
+  EXPECT_EQ(get.rate_limit.mode, options::Mode::kObserve) << "of *";
   EXPECT_EQ(get.rate_limit.per_second, 10);
   EXPECT_EQ(get.rate_limit.burst, 3);
-  EXPECT_EQ(get.fault.mode, Mode::kObserve);
+  EXPECT_EQ(get.fault.mode, options::Mode::kObserve);
   EXPECT_EQ(get.fault.abort_share, 0);
   EXPECT_EQ(get.fault.delay_share, 0.01) << "of *";
   EXPECT_EQ(get.fault.delay, absl::Seconds(2)) << "of the service";
@@ -383,33 +386,33 @@ services:
   EXPECT_TRUE(get.fault.by_header);
   EXPECT_EQ(get.idle_timeout, absl::Seconds(1));
 
-  const MethodOptions& add = service.PolicyOf("/shop.Cart/Add");
+  const options::MethodOptions& add = service.PolicyOf("/shop.Cart/Add");
   EXPECT_EQ(add.retry.stream_bytes, 1000u);
-  EXPECT_EQ(add.hedging.mode, Mode::kEnforce);
+  EXPECT_EQ(add.hedging.mode, options::Mode::kEnforce);
   EXPECT_EQ(add.hedging.factor, 3);
-  EXPECT_EQ(add.rate_limit.mode, Mode::kObserve);
+  EXPECT_EQ(add.rate_limit.mode, options::Mode::kObserve);
   EXPECT_EQ(add.rate_limit.per_second, 2.5);
   EXPECT_EQ(add.rate_limit.burst, 2.5) << "what a second allows";
-  EXPECT_EQ(add.fault.mode, Mode::kEnforce);
+  EXPECT_EQ(add.fault.mode, options::Mode::kEnforce);
   EXPECT_EQ(add.fault.abort_share, 0.5);
   EXPECT_FALSE(add.fault.by_header);
   EXPECT_EQ(add.idle_timeout, absl::Minutes(1));
 
   EXPECT_EQ(service.policy.hedging.factor, 2);
-  EXPECT_EQ(service.policy.rate_limit.mode, Mode::kEnforce);
+  EXPECT_EQ(service.policy.rate_limit.mode, options::Mode::kEnforce);
   EXPECT_EQ(service.policy.fault.delay_share, 0);
 }
 
 TEST(LoaderTest, ARateLimitHoldsAtLeastOneCall) {
-  const ServiceOptions service = OnlyService(LoadText(
+  const options::ServiceOptions service = OnlyService(LoadText(
       "services: {a: {endpoints: [], rate_limit: {per_second: 0.1}}}", "m"));
-  EXPECT_EQ(service.guards.rate_limit.mode, Mode::kEnforce);
+  EXPECT_EQ(service.guards.rate_limit.mode, options::Mode::kEnforce);
   EXPECT_EQ(service.guards.rate_limit.burst, 1);
-  EXPECT_EQ(service.policy.rate_limit.mode, Mode::kOff);
+  EXPECT_EQ(service.policy.rate_limit.mode, options::Mode::kOff);
 }
 
 TEST(LoaderTest, ReadsTheHedgingPolicyOfAServiceConfig) {
-  const ServiceOptions service = OnlyService(LoadText(R"(
+  const options::ServiceOptions service = OnlyService(LoadText(R"(
 services:
   shop:
     endpoints: []
@@ -424,25 +427,25 @@ services:
           {"name": [{"service": "shop.Cart"}],
             "hedgingPolicy": {"maxAttempts": 2}}]}
 )",
-                                                      "mesh.yaml"));
+                                                               "mesh.yaml"));
   EXPECT_EQ(service.policy.idempotent, true) << "its author asserted that";
-  EXPECT_EQ(service.policy.hedging.mode, Mode::kEnforce);
+  EXPECT_EQ(service.policy.hedging.mode, options::Mode::kEnforce);
   EXPECT_EQ(service.policy.hedging.max_attempts, 5) << "gRPC's own limit";
   EXPECT_EQ(service.policy.hedging.delay, absl::Milliseconds(500));
   EXPECT_EQ(service.policy.retry.max_attempts, 5);
   EXPECT_EQ(service.policy.retry.codes,
-            StatusCodeSet::Of(absl::StatusCode::kUnavailable)
+            options::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
                 .With(absl::StatusCode::kInternal));
   EXPECT_EQ(service.PolicyOf("/shop.Pay/Pay").idempotent, false);
 
-  const MethodOptions& cart = service.PolicyOf("/shop.Cart/Get");
+  const options::MethodOptions& cart = service.PolicyOf("/shop.Cart/Get");
   EXPECT_EQ(cart.hedging.delay, absl::Microseconds(100)) << "the least";
   EXPECT_EQ(cart.hedging.max_attempts, 2);
   EXPECT_EQ(cart.retry.max_attempts, 1) << "every status is final";
 }
 
 TEST(LoaderTest, TakesTheMethodsWithARetryPolicyInAServiceConfigAsIdempotent) {
-  const ServiceOptions service = OnlyService(LoadText(R"(
+  const options::ServiceOptions service = OnlyService(LoadText(R"(
 services:
   shop:
     endpoints: []
@@ -452,11 +455,11 @@ services:
         "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE", "DEADLINE_EXCEEDED"]}}]}
 )",
-                                                      "mesh.yaml"));
+                                                               "mesh.yaml"));
   EXPECT_EQ(service.policy.idempotent, true);
   EXPECT_EQ(service.policy.retry.max_attempts, 5) << "gRPC's own limit";
   EXPECT_EQ(service.policy.retry.codes,
-            StatusCodeSet::Of(absl::StatusCode::kUnavailable)
+            options::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
                 .With(absl::StatusCode::kDeadlineExceeded));
   EXPECT_TRUE(service.AllIdempotent());
 }
@@ -1092,19 +1095,19 @@ TEST(LoaderTest, ReadsNamesInAnyCaseAndOffHoweverItIsWritten) {
   // YAML 1.1, which many other tools follow, takes a plain `off` for false,
   // and writes that.
   for (const char* off : {"off", "Off", "OFF", "'off'", "\"off\"", "false"}) {
-    EXPECT_EQ(yaml(off), Mode::kOff) << off;
+    EXPECT_EQ(yaml(off), options::Mode::kOff) << off;
   }
   for (const char* observe : {"observe", "Observe", "OBSERVE"}) {
-    EXPECT_EQ(yaml(observe), Mode::kObserve) << observe;
+    EXPECT_EQ(yaml(observe), options::Mode::kObserve) << observe;
   }
-  EXPECT_EQ(yaml("enforce"), Mode::kEnforce);
-  EXPECT_EQ(yaml(""), Mode::kEnforce) << "the default";
+  EXPECT_EQ(yaml("enforce"), options::Mode::kEnforce);
+  EXPECT_EQ(yaml(""), options::Mode::kEnforce) << "the default";
   for (const char* off : {"\"off\"", "false"}) {
     EXPECT_EQ(mode(absl::StrCat("{\"services\": {\"a\": {\"endpoints\": [], "
                                 "\"caps\": {\"mode\": ",
                                 off, "}}}}"),
                    "mesh.json"),
-              Mode::kOff)
+              options::Mode::kOff)
         << off;
   }
   EXPECT_EQ(
@@ -1112,7 +1115,7 @@ TEST(LoaderTest, ReadsNamesInAnyCaseAndOffHoweverItIsWritten) {
                            "{policy: round_robin}}}",
                            "m"))
           .balancing,
-      BalancingPolicy::kRoundRobin);
+      options::BalancingPolicy::kRoundRobin);
 }
 
 TEST(LoaderTest, RefusesContradictionsInAMessage) {
@@ -1266,7 +1269,7 @@ services:
     grpc_service_config: {path: service.json}
 )");
   std::vector<FileState> files;
-  const ServiceOptions service = OnlyService(LoadFile(path_, &files));
+  const options::ServiceOptions service = OnlyService(LoadFile(path_, &files));
   EXPECT_EQ(service.tls->ca_file, dir_ + "/ca.pem");
   EXPECT_EQ(service.policy.timeout, absl::Milliseconds(2500));
   ASSERT_EQ(files.size(), 3u);
@@ -1471,7 +1474,7 @@ TEST(SchemaTest, HasOnlyTypesThatTheReaderKnows) {
 // Everything that options say but the endpoints, one field a line.
 class Dump {
  public:
-  static std::string Of(const MeshOptions& options) {
+  static std::string Of(const options::MeshOptions& options) {
     Dump dump;
     dump.Add("max_methods", options.telemetry.max_methods);
     dump.Add("max_endpoints", options.telemetry.max_endpoints);
@@ -1487,10 +1490,10 @@ class Dump {
     return absl::FormatDuration(value);
   }
   static std::string Text(const std::string& value) { return value; }
-  static std::string Text(Mode value) {
+  static std::string Text(options::Mode value) {
     return absl::StrCat("mode ", static_cast<int>(value));
   }
-  static std::string Text(StatusCodeSet value) {
+  static std::string Text(options::StatusCodeSet value) {
     std::string text;
     for (int code = 0; code <= 16; ++code) {
       if (value.Contains(static_cast<absl::StatusCode>(code))) {
@@ -1513,9 +1516,9 @@ class Dump {
     absl::StrAppend(&text_, name, " ", Text(value), "\n");
   }
 
-  void AddService(const ServiceOptions& service) {
+  void AddService(const options::ServiceOptions& service) {
     Add("balancing", static_cast<int>(service.balancing));
-    const ConnectionOptions& c = service.connections;
+    const options::ConnectionOptions& c = service.connections;
     Add("ahead", c.ahead);
     Add("connect_timeout", c.connect_timeout);
     Add("initial_backoff", c.initial_backoff);
@@ -1524,7 +1527,7 @@ class Dump {
     Add("ratio", service.retry_budget.ratio);
     Add("min_per_second", service.retry_budget.min_per_second);
     AddPolicy(service.policy);
-    const OutlierEjectionOptions& o = service.guards.outlier_ejection;
+    const options::OutlierEjectionOptions& o = service.guards.outlier_ejection;
     Add("mode", o.mode);
     Add("interval", o.interval);
     Add("base_ejection_time", o.base_ejection_time);
@@ -1547,7 +1550,7 @@ class Dump {
     Add("min_difference", o.latency.min_difference);
     Add("minimum_hosts", o.latency.minimum_hosts);
     Add("request_volume", o.latency.request_volume);
-    const BlackHoleOptions& h = service.guards.black_hole;
+    const options::BlackHoleOptions& h = service.guards.black_hole;
     Add("mode", h.mode);
     Add("min_silence", h.min_silence);
     Add("latency_factor", h.latency_factor);
@@ -1555,13 +1558,13 @@ class Dump {
     Add("ramp", h.ramp);
     Add("keepalive_time", h.keepalive_time);
     Add("keepalive_timeout", h.keepalive_timeout);
-    const CapsOptions& caps = service.guards.caps;
+    const options::CapsOptions& caps = service.guards.caps;
     Add("mode", caps.mode);
     Add("max_calls", caps.max_calls);
     Add("max_calls_per_endpoint", caps.max_calls_per_endpoint);
     Add("max_waiting", caps.max_waiting);
     Add("max_retries", caps.max_retries);
-    const BreakerOptions& b = service.guards.breaker;
+    const options::BreakerOptions& b = service.guards.breaker;
     Add("mode", b.mode);
     Add("failure_rate", b.failure_rate);
     Add("slow_call", b.slow_call);
@@ -1570,12 +1573,13 @@ class Dump {
     Add("min_calls", b.min_calls);
     Add("open_for", b.open_for);
     Add("probes", b.probes);
-    const ThrottleOptions& t = service.guards.throttle;
+    const options::ThrottleOptions& t = service.guards.throttle;
     Add("mode", t.mode);
     Add("k", t.k);
     Add("window", t.window);
     Add("min_calls", t.min_calls);
-    const AdaptiveConcurrencyOptions& a = service.guards.adaptive_concurrency;
+    const options::AdaptiveConcurrencyOptions& a =
+        service.guards.adaptive_concurrency;
     Add("mode", a.mode);
     Add("algorithm", static_cast<int>(a.algorithm));
     Add("initial_limit", a.initial_limit);
@@ -1585,7 +1589,7 @@ class Dump {
     AddRateLimit(service.guards.rate_limit);
   }
 
-  void AddPolicy(const MethodOptions& policy) {
+  void AddPolicy(const options::MethodOptions& policy) {
     Add("timeout", policy.timeout);
     Add("idempotent", policy.idempotent);
     Add("wait_for_ready", policy.wait_for_ready);
@@ -1612,7 +1616,7 @@ class Dump {
     Add("by_header", policy.fault.by_header);
   }
 
-  void AddRateLimit(const RateLimitOptions& limit) {
+  void AddRateLimit(const options::RateLimitOptions& limit) {
     Add("mode", limit.mode);
     Add("per_second", limit.per_second);
     Add("burst", limit.burst);
@@ -1672,7 +1676,7 @@ std::vector<SchemaField> FieldsOf(const google::protobuf::Descriptor* type,
 }
 
 std::string DumpOf(const std::string& text) {
-  const absl::StatusOr<MeshOptions> options = LoadText(text, "m");
+  const absl::StatusOr<options::MeshOptions> options = LoadText(text, "m");
   return options.ok() ? Dump::Of(*options)
                       : absl::StrCat(options.status().ToString(), "\n", text);
 }
@@ -1730,13 +1734,13 @@ TEST(SchemaTest, SaysTheDefaultsThatTheOptionsHave) {
                : field->options().GetExtension(v1::rules).default_();
   };
   EXPECT_EQ(default_of("FaultInjection.delay_percent"), "0");
-  EXPECT_EQ(FaultOptions().delay_share, 0);
+  EXPECT_EQ(options::FaultOptions().delay_share, 0);
   EXPECT_EQ(default_of("EndpointsFile.poll_interval"), "1s");
-  EXPECT_EQ(EndpointsFileOptions().poll_interval, absl::Seconds(1));
+  EXPECT_EQ(options::EndpointsFileOptions().poll_interval, absl::Seconds(1));
   EXPECT_EQ(default_of("Dns.min_refresh"), "1s");
-  EXPECT_EQ(DnsOptions().min_refresh, absl::Seconds(1));
+  EXPECT_EQ(options::DnsOptions().min_refresh, absl::Seconds(1));
   EXPECT_EQ(default_of("Dns.max_refresh"), "300s");
-  EXPECT_EQ(DnsOptions().max_refresh, absl::Seconds(300));
+  EXPECT_EQ(options::DnsOptions().max_refresh, absl::Seconds(300));
   EXPECT_EQ(default_of("Endpoint.weight"),
             absl::StrCat(cluster::Endpoint().weight));
   EXPECT_EQ(default_of("Endpoint.priority"),

@@ -176,9 +176,9 @@ class ServiceConfigReader {
     return absl::StrCat(service->text, "/", any_method ? "*" : method->text);
   }
 
-  std::optional<RetryOptions> ReadRetry(const Node& node,
-                                        const std::string& path) {
-    RetryOptions retry;
+  std::optional<options::RetryOptions> ReadRetry(const Node& node,
+                                                 const std::string& path) {
+    options::RetryOptions retry;
     retry.max_attempts = ReadMaxAttempts(node, path);
     const auto backoff = [&](absl::string_view key, absl::Duration* value) {
       *value = Duration(Require(node, path, key, Kind::kString),
@@ -209,8 +209,8 @@ class ServiceConfigReader {
   // that is a retry that goes elsewhere.
   void ReadHedging(const Node& node, const std::string& path,
                    GrpcMethodConfig* config) {
-    HedgingOptions hedging;
-    hedging.mode = Mode::kEnforce;
+    options::HedgingOptions hedging;
+    hedging.mode = options::Mode::kEnforce;
     hedging.max_attempts = ReadMaxAttempts(node, path);
     const Node* delay = Get(node, path, "hedgingDelay", Kind::kString);
     const std::string delay_path = FieldPath(path, "hedgingDelay");
@@ -223,7 +223,7 @@ class ServiceConfigReader {
           DurationToText(*config->timeout), ", is ",
           DurationToText(*hedging.delay));
     }
-    RetryOptions retry;
+    options::RetryOptions retry;
     retry.max_attempts = 1;
     if (const Node* codes =
             Get(node, path, "nonFatalStatusCodes", Kind::kList)) {
@@ -250,8 +250,8 @@ class ServiceConfigReader {
     return static_cast<int>(std::clamp<int64_t>(value, 2, kMaxAttempts));
   }
 
-  StatusCodeSet ReadCodes(const Node& node, const std::string& path) {
-    StatusCodeSet codes;
+  options::StatusCodeSet ReadCodes(const Node& node, const std::string& path) {
+    options::StatusCodeSet codes;
     for (size_t i = 0; i < node.items.size(); ++i) {
       const Node& item = *node.items[i];
       const std::string item_path = IndexPath(path, static_cast<int>(i));

@@ -7,8 +7,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "mesh/config/options.h"
 #include "mesh/config/problems.h"
+#include "mesh/options/retry.h"
 
 // A gRPC service config (grpc/service_config/service_config.proto, gRFC A6):
 // the part of it that mesh takes.
@@ -20,8 +20,8 @@ struct GrpcMethodConfig {
   std::optional<absl::Duration> timeout;
   std::optional<bool> wait_for_ready;
   // At most one of the two was written; hedging brings a `retry` with it.
-  std::optional<RetryOptions> retry;
-  std::optional<HedgingOptions> hedging;
+  std::optional<options::RetryOptions> retry;
+  std::optional<options::HedgingOptions> hedging;
 };
 
 struct GrpcServiceConfig {

@@ -19,7 +19,7 @@ constexpr double kJitter = 0.2;
 
 }  // namespace
 
-DnsResolver::DnsResolver(config::DnsOptions options, base::EventLoop* loop)
+DnsResolver::DnsResolver(options::DnsOptions options, base::EventLoop* loop)
     : name_(std::move(options.name)),
       port_(options.port),
       servers_(std::move(options.servers)),

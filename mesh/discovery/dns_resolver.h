@@ -9,9 +9,9 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "mesh/base/event_loop.h"
-#include "mesh/config/options.h"
 #include "mesh/discovery/dns_lookup.h"
 #include "mesh/discovery/resolver.h"
+#include "mesh/options/endpoints.h"
 
 namespace mesh::discovery {
 
@@ -27,7 +27,7 @@ namespace mesh::discovery {
 // of A and AAAA can be had, what was last known of the other stays.
 class DnsResolver final : public Resolver {
  public:
-  DnsResolver(config::DnsOptions options, base::EventLoop* loop);
+  DnsResolver(options::DnsOptions options, base::EventLoop* loop);
   ~DnsResolver() override;
 
   void Start(Listener listener) override;

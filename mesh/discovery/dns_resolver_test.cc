@@ -17,9 +17,9 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
-config::DnsOptions Ask(const std::string& server,
-                       const std::string& name = "cart.mesh.test") {
-  config::DnsOptions options;
+options::DnsOptions Ask(const std::string& server,
+                        const std::string& name = "cart.mesh.test") {
+  options::DnsOptions options;
   options.name = name;
   options.port = 80;
   options.min_refresh = absl::Milliseconds(50);
@@ -127,7 +127,7 @@ TEST(DnsResolverTest, TheSecondServerIsAskedWhenTheFirstIsDown) {
   Dnsmasq down("");
   down.Kill();
   Dnsmasq server("10.0.0.1 cart.mesh.test\n");
-  config::DnsOptions options = Ask(down.address());
+  options::DnsOptions options = Ask(down.address());
   options.servers.push_back(server.address());
   Watched resolver(options);
   EXPECT_EQ(*resolver.Next(), Strings({"10.0.0.1:80"}));
@@ -194,7 +194,7 @@ TEST(DnsResolverTest, ResolvesAtLeastEveryMaxRefresh) {
     if (q.type == kTypeA) times.Add();
     return AnswerA(q, {"10.0.0.1"}, 0x7fffffff);
   });
-  config::DnsOptions options = Ask(server.address());
+  options::DnsOptions options = Ask(server.address());
   options.max_refresh = absl::Milliseconds(60);
   Watched resolver(options);
   times.WaitFor(3);
@@ -261,7 +261,7 @@ TEST(DnsResolverTest, AnAddressAndLocalhostNeedNoServer) {
 }
 
 TEST(DnsResolverTest, PortZeroAndBadNamesAreFailures) {
-  config::DnsOptions options = Ask("127.0.0.1:1");
+  options::DnsOptions options = Ask("127.0.0.1:1");
   options.port = 0;
   Watched no_port(options);
   EXPECT_EQ(no_port.Next().status().code(), absl::StatusCode::kInvalidArgument);

@@ -16,7 +16,7 @@ constexpr absl::Duration kSoon = absl::Milliseconds(100);
 
 }  // namespace
 
-FileResolver::FileResolver(config::EndpointsFileOptions options,
+FileResolver::FileResolver(options::EndpointsFileOptions options,
                            base::EventLoop* loop)
     : path_(std::move(options.path)),
       interval_(std::max(kMinInterval, options.poll_interval)),

@@ -9,8 +9,8 @@
 #include "absl/time/time.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/config/file_poller.h"
-#include "mesh/config/options.h"
 #include "mesh/discovery/resolver.h"
+#include "mesh/options/endpoints.h"
 
 namespace mesh::discovery {
 
@@ -19,7 +19,7 @@ namespace mesh::discovery {
 // reported once.
 class FileResolver final : public Resolver {
  public:
-  FileResolver(config::EndpointsFileOptions options, base::EventLoop* loop);
+  FileResolver(options::EndpointsFileOptions options, base::EventLoop* loop);
   ~FileResolver() override;
 
   void Start(Listener listener) override;

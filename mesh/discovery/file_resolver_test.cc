@@ -35,8 +35,8 @@ class FileResolverTest : public ::testing::Test {
     Write(path_ + ".new", text);
     ASSERT_EQ(rename((path_ + ".new").c_str(), path_.c_str()), 0);
   }
-  config::EndpointSource Source(absl::Duration poll = absl::Milliseconds(10)) {
-    return config::EndpointsFileOptions{path_, poll};
+  options::EndpointSource Source(absl::Duration poll = absl::Milliseconds(10)) {
+    return options::EndpointsFileOptions{path_, poll};
   }
 
   std::string directory_;

@@ -26,12 +26,12 @@ class StaticResolver final : public Resolver {
 
 }  // namespace
 
-std::unique_ptr<Resolver> MakeResolver(const config::EndpointSource& source,
+std::unique_ptr<Resolver> MakeResolver(const options::EndpointSource& source,
                                        base::EventLoop* loop) {
-  if (const auto* file = std::get_if<config::EndpointsFileOptions>(&source)) {
+  if (const auto* file = std::get_if<options::EndpointsFileOptions>(&source)) {
     return std::make_unique<FileResolver>(*file, loop);
   }
-  if (const auto* dns = std::get_if<config::DnsOptions>(&source)) {
+  if (const auto* dns = std::get_if<options::DnsOptions>(&source)) {
     return std::make_unique<DnsResolver>(*dns, loop);
   }
   return std::make_unique<StaticResolver>(

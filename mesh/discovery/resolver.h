@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/cluster/endpoint.h"
-#include "mesh/config/options.h"
+#include "mesh/options/endpoints.h"
 
 namespace mesh::discovery {
 
@@ -41,7 +41,7 @@ class Resolver {
 // A file is looked at every `poll_interval`, also behind symbolic links that
 // are exchanged (as Kubernetes does). A name is resolved as dns_resolver.h
 // says.
-std::unique_ptr<Resolver> MakeResolver(const config::EndpointSource& source,
+std::unique_ptr<Resolver> MakeResolver(const options::EndpointSource& source,
                                        base::EventLoop* loop);
 
 }  // namespace mesh::discovery

@@ -32,7 +32,7 @@ inline void RunOn(base::EventLoop& loop, std::function<void()> work) {
 // A resolver on a loop, and what it reported.
 class Watched {
  public:
-  explicit Watched(config::EndpointSource source) {
+  explicit Watched(options::EndpointSource source) {
     RunOn(loop_, [&] {
       resolver_ = MakeResolver(source, &loop_);
       resolver_->Start([this](absl::StatusOr<cluster::EndpointSetPtr> update) {

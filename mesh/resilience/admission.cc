@@ -10,8 +10,8 @@
 namespace mesh::resilience {
 namespace {
 
-using config::Guard;
-using config::Mode;
+using options::Guard;
+using options::Mode;
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr int64_t kUpdateEvery = 20'000'000;         // ns
@@ -20,8 +20,8 @@ constexpr int64_t kLongestCall = 3'600'000'000'000;  // Latencies count as less.
 constexpr auto relaxed = std::memory_order_relaxed;
 
 // Not taken by the service, or not finished.
-constexpr config::StatusCodeSet kRejections =
-    config::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
+constexpr options::StatusCodeSet kRejections =
+    options::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
         .With(absl::StatusCode::kDeadlineExceeded)
         .With(absl::StatusCode::kResourceExhausted);
 
@@ -64,7 +64,7 @@ absl::string_view NameOf(CircuitBreaker::State state) {
 
 }  // namespace
 
-Admission::Admission(const config::GuardOptions& options, absl::Time now)
+Admission::Admission(const options::GuardOptions& options, absl::Time now)
     : rate_limiter_(options.rate_limit),
       options_(options),
       breaker_(options.breaker, {}),
@@ -79,10 +79,10 @@ Admission::Admission(const config::GuardOptions& options, absl::Time now)
 
 Admission::~Admission() = default;
 
-void Admission::SetOptions(const config::GuardOptions& options) {
+void Admission::SetOptions(const options::GuardOptions& options) {
   rate_limiter_.SetOptions(options.rate_limit);
   base::MutexLock lock(&mu_);
-  const config::GuardOptions old = std::exchange(options_, options);
+  const options::GuardOptions old = std::exchange(options_, options);
   // What was off begins anew: its counts are of long ago.
   if (old.breaker.mode == Mode::kOff) {
     breaker_ = CircuitBreaker(options.breaker, BreakerTotals(Sum()));
@@ -105,7 +105,7 @@ void Admission::SetOptions(const config::GuardOptions& options) {
 }
 
 void Admission::SetModes() {
-  const config::CapsOptions& caps = options_.caps;
+  const options::CapsOptions& caps = options_.caps;
   caps_mode_.store(caps.mode, relaxed);
   max_calls_.store(Most(caps.max_calls), relaxed);
   max_waiting_.store(Most(caps.max_waiting), relaxed);
@@ -200,7 +200,7 @@ void Admission::UpdateLocked(int64_t now) {
 }
 
 std::optional<Refusal> Admission::Ask(
-    absl::string_view method, const config::RateLimitOptions& method_limit,
+    absl::string_view method, const options::RateLimitOptions& method_limit,
     base::Random* random, Listener* listener, Ticket* ticket) {
   const int64_t now = ticket->start = Sane(ticket->start);
   // When all are refused, nobody else will.

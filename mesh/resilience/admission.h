@@ -16,7 +16,10 @@
 #include "mesh/base/mutex.h"
 #include "mesh/base/random.h"
 #include "mesh/base/sharded_counter.h"
-#include "mesh/config/options.h"
+#include "mesh/options/admission.h"
+#include "mesh/options/guard.h"
+#include "mesh/options/guards.h"
+#include "mesh/options/mode.h"
 #include "mesh/resilience/caps.h"
 #include "mesh/resilience/circuit_breaker.h"
 #include "mesh/resilience/concurrency_limit.h"
@@ -27,7 +30,7 @@ namespace mesh::resilience {
 
 // A guard that says no, or (`observed`) that would have.
 struct Refusal {
-  config::Guard guard = config::Guard::kMaxCalls;
+  options::Guard guard = options::Guard::kMaxCalls;
   bool observed = false;
   // For a person: "the circuit breaker is open: 61% of 230 calls in 10s
   // failed; next probe in 0.4s". Empty when observed.
@@ -69,13 +72,13 @@ class Admission {
     virtual void OnRefusal(const Refusal& refusal) = 0;
   };
 
-  Admission(const config::GuardOptions& options, absl::Time now);
+  Admission(const options::GuardOptions& options, absl::Time now);
   ~Admission();
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
 
   // New options, from a reload. Counts are kept where they mean the same.
-  void SetOptions(const config::GuardOptions& options);
+  void SetOptions(const options::GuardOptions& options);
 
   // Before the first attempt of a call. `method` ("/package.Service/Method")
   // tells the buckets of rate limits apart, of which it has `method_limit`;
@@ -84,12 +87,12 @@ class Admission {
   // OnCallEnd(ticket) is to be called when it has ended. `listener` may be
   // null.
   std::optional<Refusal> Admit(absl::string_view method,
-                               const config::RateLimitOptions& method_limit,
+                               const options::RateLimitOptions& method_limit,
                                absl::Time now, base::Random* random,
                                Listener* listener, Ticket* ticket) {
     ticket->start = base::ToNanos(now);
     if (ABSL_PREDICT_TRUE(
-            !ticket->stream && method_limit.mode == config::Mode::kOff &&
+            !ticket->stream && method_limit.mode == options::Mode::kOff &&
             calls_.TryTake(quiet_.load(std::memory_order_relaxed)))) {
       ticket->held = true;
       ticket->plain = true;
@@ -166,12 +169,12 @@ class Admission {
   };
 
   std::optional<Refusal> Ask(absl::string_view method,
-                             const config::RateLimitOptions& method_limit,
+                             const options::RateLimitOptions& method_limit,
                              base::Random* random, Listener* listener,
                              Ticket* ticket);
   void EndSpecial(const Ticket& ticket, absl::StatusCode code, int64_t now);
   bool TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
-                     config::Guard guard, Listener* listener);
+                     options::Guard guard, Listener* listener);
   Totals Sum() const;
   CircuitBreaker::Totals BreakerTotals(const Totals& sum) const;
   Throttle::Totals ThrottleTotals(const Totals& sum) const;
@@ -193,10 +196,10 @@ class Admission {
   std::atomic<uint64_t> slow_{0};  // Latencies from here on are special, ns.
 
   // Read by those that ask.
-  std::atomic<config::Mode> caps_mode_;
-  std::atomic<config::Mode> breaker_mode_;
-  std::atomic<config::Mode> throttle_mode_;
-  std::atomic<config::Mode> limit_mode_;
+  std::atomic<options::Mode> caps_mode_;
+  std::atomic<options::Mode> breaker_mode_;
+  std::atomic<options::Mode> throttle_mode_;
+  std::atomic<options::Mode> limit_mode_;
   std::atomic<bool> rate_limited_{false};  // The service is.
   std::atomic<int64_t> max_calls_{0};
   std::atomic<int64_t> max_waiting_{0};
@@ -217,7 +220,7 @@ class Admission {
   RateLimiter rate_limiter_;
 
   mutable base::Mutex mu_;
-  config::GuardOptions options_ ABSL_GUARDED_BY(mu_);
+  options::GuardOptions options_ ABSL_GUARDED_BY(mu_);
   CircuitBreaker breaker_ ABSL_GUARDED_BY(mu_);
   Throttle throttle_ ABSL_GUARDED_BY(mu_);
   ConcurrencyLimit concurrency_ ABSL_GUARDED_BY(mu_);

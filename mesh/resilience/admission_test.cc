@@ -13,8 +13,8 @@
 namespace mesh::resilience {
 namespace {
 
-using config::Guard;
-using config::Mode;
+using options::Guard;
+using options::Mode;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -31,8 +31,8 @@ struct Recorder final : Admission::Listener {
   std::string why;
 };
 
-config::GuardOptions AllOff() {
-  config::GuardOptions options;
+options::GuardOptions AllOff() {
+  options::GuardOptions options;
   options.caps.mode = Mode::kOff;
   options.breaker.mode = Mode::kOff;
   options.throttle.mode = Mode::kOff;
@@ -42,7 +42,7 @@ config::GuardOptions AllOff() {
 
 class AdmissionTest : public ::testing::Test {
  protected:
-  void Use(const config::GuardOptions& options) {
+  void Use(const options::GuardOptions& options) {
     admission_ = std::make_unique<Admission>(options, now_);
   }
 
@@ -78,7 +78,7 @@ class AdmissionTest : public ::testing::Test {
   absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
   base::Random random_{1};
   Recorder recorder_;
-  config::RateLimitOptions method_limit_;
+  options::RateLimitOptions method_limit_;
   absl::StatusCode code_ = absl::StatusCode::kOk;
   std::unique_ptr<Admission> admission_;
 };
@@ -96,7 +96,7 @@ TEST_F(AdmissionTest, WithTheDefaultsGoodCallsAreLeftAlone) {
 }
 
 TEST_F(AdmissionTest, WhatIsOffDoesNothing) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.caps.max_calls = 1;
   options.caps.max_retries = 1;
   options.adaptive_concurrency.initial_limit = 1;
@@ -119,7 +119,7 @@ TEST_F(AdmissionTest, WhatIsOffDoesNothing) {
 // ---- Caps ----
 
 TEST_F(AdmissionTest, TheCapOfCallsNamesItselfAndItsValue) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kEnforce;
   options.caps.max_calls = 3;
   Use(options);
@@ -138,7 +138,7 @@ TEST_F(AdmissionTest, TheCapOfCallsNamesItselfAndItsValue) {
 }
 
 TEST_F(AdmissionTest, CapsOfWaitingCallsAndOfRetriesGiveBack) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kEnforce;
   options.caps.max_waiting = 1;
   options.caps.max_retries = 2;
@@ -164,7 +164,7 @@ TEST_F(AdmissionTest, CapsOfWaitingCallsAndOfRetriesGiveBack) {
 }
 
 TEST_F(AdmissionTest, ObservedCapsCountAndRefuseNothing) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kObserve;
   options.caps.max_calls = 1;
   options.caps.max_retries = 1;
@@ -179,7 +179,7 @@ TEST_F(AdmissionTest, ObservedCapsCountAndRefuseNothing) {
 }
 
 TEST_F(AdmissionTest, ZeroIsNoCap) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kEnforce;
   options.caps.max_calls = 0;
   Use(options);
@@ -188,8 +188,8 @@ TEST_F(AdmissionTest, ZeroIsNoCap) {
 
 // ---- Breaker ----
 
-config::GuardOptions WithBreaker(Mode mode) {
-  config::GuardOptions options = AllOff();
+options::GuardOptions WithBreaker(Mode mode) {
+  options::GuardOptions options = AllOff();
   options.breaker.mode = mode;
   return options;
 }
@@ -242,7 +242,7 @@ TEST_F(AdmissionTest, ACancelledProbeDecidesNothing) {
 }
 
 TEST_F(AdmissionTest, SlowCallsOpenTheBreakerButStreamsAreNotSlow) {
-  config::GuardOptions options = WithBreaker(Mode::kEnforce);
+  options::GuardOptions options = WithBreaker(Mode::kEnforce);
   options.breaker.slow_call = absl::Milliseconds(100);
   Use(options);
   for (int i = 0; i < 100; ++i) {
@@ -268,7 +268,7 @@ TEST_F(AdmissionTest, AnObservedBreakerRefusesNothingAndSaysWhatItWould) {
 // ---- Throttle ----
 
 TEST_F(AdmissionTest, TheThrottleDropsWhatTheServiceWouldReject) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.throttle.mode = Mode::kEnforce;
   Use(options);
   const int admitted = Calls(10000, absl::StatusCode::kResourceExhausted);
@@ -282,7 +282,7 @@ TEST_F(AdmissionTest, TheThrottleDropsWhatTheServiceWouldReject) {
 }
 
 TEST_F(AdmissionTest, ErrorsThatCostTheServiceWorkAreAccepted) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.throttle.mode = Mode::kEnforce;
   Use(options);
   EXPECT_EQ(Calls(1000, absl::StatusCode::kInternal), 1000);
@@ -290,7 +290,7 @@ TEST_F(AdmissionTest, ErrorsThatCostTheServiceWorkAreAccepted) {
 }
 
 TEST_F(AdmissionTest, AnObservedThrottleDropsNothing) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.throttle.mode = Mode::kObserve;
   Use(options);
   EXPECT_EQ(Calls(1000, absl::StatusCode::kUnavailable), 1000);
@@ -298,7 +298,7 @@ TEST_F(AdmissionTest, AnObservedThrottleDropsNothing) {
 }
 
 TEST_F(AdmissionTest, ProbesOfTheBreakerPassTheThrottle) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.throttle.mode = Mode::kEnforce;
   options.throttle.min_calls = 10;
   options.breaker.mode = Mode::kEnforce;
@@ -316,7 +316,7 @@ TEST_F(AdmissionTest, ProbesOfTheBreakerPassTheThrottle) {
 // concurrency_limit_test.cc) ----
 
 TEST_F(AdmissionTest, AdaptiveConcurrencyBoundsUnaryCallsAndLeavesStreams) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.adaptive_concurrency.mode = Mode::kEnforce;
   options.adaptive_concurrency.initial_limit = 5;
   Use(options);
@@ -335,7 +335,7 @@ TEST_F(AdmissionTest, AdaptiveConcurrencyBoundsUnaryCallsAndLeavesStreams) {
 }
 
 TEST_F(AdmissionTest, ObservedAdaptiveConcurrencyRefusesNothing) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.adaptive_concurrency.mode = Mode::kObserve;
   options.adaptive_concurrency.initial_limit = 5;
   Use(options);
@@ -345,7 +345,7 @@ TEST_F(AdmissionTest, ObservedAdaptiveConcurrencyRefusesNothing) {
 }
 
 TEST_F(AdmissionTest, FastFailuresAreNotTheLatencyOfTheService) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.adaptive_concurrency.mode = Mode::kEnforce;
   Use(options);
   Calls(200, absl::StatusCode::kOk, absl::Milliseconds(20));
@@ -361,7 +361,7 @@ TEST_F(AdmissionTest, FastFailuresAreNotTheLatencyOfTheService) {
 // ---- Rate limit ----
 
 TEST_F(AdmissionTest, TheRateLimitRefusesWhatGoesBeyond) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.rate_limit = {Mode::kEnforce, 10, 3};
   Use(options);
   EXPECT_EQ(Calls(10, absl::StatusCode::kOk, absl::ZeroDuration()), 3);
@@ -387,7 +387,7 @@ TEST_F(AdmissionTest, AMethodHasItsOwnRateLimit) {
 // ---- Reload ----
 
 TEST_F(AdmissionTest, AReloadAppliesToTheNextCallAndKeepsWhatIsUnderWay) {
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kEnforce;
   options.caps.max_calls = 10;
   Use(options);
@@ -403,7 +403,7 @@ TEST_F(AdmissionTest, AReloadAppliesToTheNextCallAndKeepsWhatIsUnderWay) {
 }
 
 TEST_F(AdmissionTest, AReloadKeepsAnOpenBreakerOpen) {
-  config::GuardOptions options = WithBreaker(Mode::kEnforce);
+  options::GuardOptions options = WithBreaker(Mode::kEnforce);
   Use(options);
   Calls(100, absl::StatusCode::kUnavailable);
   options.caps.max_retries = 7;
@@ -418,7 +418,7 @@ TEST_F(AdmissionTest, AReloadKeepsAnOpenBreakerOpen) {
 TEST_F(AdmissionTest, WhatIsTurnedOnBeginsAnew) {
   Use(AllOff());
   Calls(1000, absl::StatusCode::kUnavailable);
-  config::GuardOptions options = AllOff();
+  options::GuardOptions options = AllOff();
   options.breaker.mode = Mode::kEnforce;
   options.throttle.mode = Mode::kEnforce;
   admission_->SetOptions(options);
@@ -428,7 +428,7 @@ TEST_F(AdmissionTest, WhatIsTurnedOnBeginsAnew) {
 TEST_F(AdmissionTest, ACallUnderWayWhileModesChangeIsAccountedOnce) {
   for (Mode from : {Mode::kOff, Mode::kObserve, Mode::kEnforce}) {
     for (Mode to : {Mode::kOff, Mode::kObserve, Mode::kEnforce}) {
-      config::GuardOptions options;
+      options::GuardOptions options;
       options.caps.mode = from;
       options.breaker.mode = from;
       options.throttle.mode = from;
@@ -456,7 +456,7 @@ TEST_F(AdmissionTest, ATicketThatWasNotHeldEndsNothing) {
 }
 
 TEST_F(AdmissionTest, AbsurdTimesAndOptionsAreHarmless) {
-  config::GuardOptions options;
+  options::GuardOptions options;
   options.caps = {Mode::kEnforce, -1, -1, -1, -1};
   options.adaptive_concurrency.mode = Mode::kEnforce;
   options.adaptive_concurrency.initial_limit = -7;
@@ -482,7 +482,7 @@ TEST_F(AdmissionTest, AbsurdTimesAndOptionsAreHarmless) {
 // ---- Threads ----
 
 TEST(AdmissionThreadsTest, CountsComeBackToZeroAndCapsHold) {
-  config::GuardOptions options;
+  options::GuardOptions options;
   options.caps.max_calls = 3;
   options.breaker.mode = Mode::kEnforce;
   options.breaker.open_for = absl::Milliseconds(10);
@@ -498,7 +498,7 @@ TEST(AdmissionThreadsTest, CountsComeBackToZeroAndCapsHold) {
   for (uint64_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       base::Random random(t);
-      config::RateLimitOptions method_limit;
+      options::RateLimitOptions method_limit;
       for (int i = 0; i < 5000; ++i) {
         const auto now = [&] {
           return start + absl::Microseconds(clock.fetch_add(50));
@@ -527,7 +527,7 @@ TEST(AdmissionThreadsTest, CountsComeBackToZeroAndCapsHold) {
   }
   threads.emplace_back([&] {
     for (int i = 0; i < 200; ++i) {
-      config::GuardOptions next = options;
+      options::GuardOptions next = options;
       next.throttle.mode = i % 3 == 0 ? Mode::kObserve : Mode::kEnforce;
       next.breaker.mode = i % 5 == 0 ? Mode::kOff : Mode::kEnforce;
       next.rate_limit.per_second = 1e6 + i;

@@ -21,7 +21,7 @@ double Share(double share) {
   return share > 0 ? std::min(share, 1.0) : 1.0;  // NaN: all.
 }
 
-config::BreakerOptions Sane(config::BreakerOptions options) {
+options::BreakerOptions Sane(options::BreakerOptions options) {
   options.failure_rate = Share(options.failure_rate);
   options.slow_call_rate = Share(options.slow_call_rate);
   options.min_calls = std::max(1, options.min_calls);
@@ -36,18 +36,18 @@ std::string Seconds(int64_t ns) {
 
 }  // namespace
 
-CircuitBreaker::CircuitBreaker(const config::BreakerOptions& options,
+CircuitBreaker::CircuitBreaker(const options::BreakerOptions& options,
                                const Totals& totals)
     : options_(Sane(options)),
       window_(Nanoseconds(options.window)),
       totals_(totals) {}
 
-void CircuitBreaker::SetOptions(const config::BreakerOptions& options) {
+void CircuitBreaker::SetOptions(const options::BreakerOptions& options) {
   if (options.window != options_.window) {
     window_ = Window(Nanoseconds(options.window));
   }
   options_ = Sane(options);
-  if (options_.mode == config::Mode::kOff) {
+  if (options_.mode == options::Mode::kOff) {
     state_ = State::kClosed;
     window_.Clear();
   }

@@ -4,14 +4,14 @@
 #include <cstdint>
 #include <string>
 
-#include "mesh/config/options.h"
+#include "mesh/options/admission.h"
 #include "mesh/resilience/rolling_window.h"
 
 namespace mesh::resilience {
 
 // A circuit breaker for one service (Nygard, "Release It!"): refuses all calls
 // while most of them fail or are slow, and lets single ones probe. As
-// config::BreakerOptions says. A function of (state, time, outcome); times are
+// options::BreakerOptions says. A function of (state, time, outcome); times are
 // nanoseconds of a monotonic clock. Not thread-safe.
 class CircuitBreaker {
  public:
@@ -34,9 +34,9 @@ class CircuitBreaker {
   };
 
   // What is in `totals` was before its time.
-  CircuitBreaker(const config::BreakerOptions& options, const Totals& totals);
+  CircuitBreaker(const options::BreakerOptions& options, const Totals& totals);
   // State and counts are kept; counts only while the window is the same.
-  void SetOptions(const config::BreakerOptions& options);
+  void SetOptions(const options::BreakerOptions& options);
 
   // What was seen until now: opens.
   void Update(const Totals& totals, int64_t now);
@@ -65,7 +65,7 @@ class CircuitBreaker {
   const Window::Values& Counts() const;
   double ShareOf(Value value) const;
 
-  config::BreakerOptions options_;
+  options::BreakerOptions options_;
 
   State state_ = State::kClosed;
   Window window_;

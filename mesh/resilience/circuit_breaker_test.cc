@@ -15,9 +15,9 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kSecond = 1000 * kMs;
 constexpr int64_t kStart = 1000 * kSecond;
 
-config::BreakerOptions Options() {
-  config::BreakerOptions options;
-  options.mode = config::Mode::kEnforce;
+options::BreakerOptions Options() {
+  options::BreakerOptions options;
+  options.mode = options::Mode::kEnforce;
   return options;
 }
 
@@ -179,14 +179,14 @@ TEST_F(CircuitBreakerTest, AProbeThatWasNotMadeMakesRoomForAnother) {
 
 TEST_F(CircuitBreakerTest, AReloadKeepsTheStateAndTheCounts) {
   Calls(15, 15);
-  config::BreakerOptions options = Options();
+  options::BreakerOptions options = Options();
   options.min_calls = 16;
   breaker_.SetOptions(options);
   Calls(1, 1);
   EXPECT_EQ(breaker_.state(), State::kOpen);
   breaker_.SetOptions(Options());
   EXPECT_EQ(breaker_.state(), State::kOpen);
-  options.mode = config::Mode::kOff;
+  options.mode = options::Mode::kOff;
   breaker_.SetOptions(options);
   EXPECT_EQ(breaker_.state(), State::kClosed);
 }
@@ -196,7 +196,7 @@ TEST_F(CircuitBreakerTest, AbsurdOptionsAreHarmless) {
   for (double share : {nan, -1.0, 0.0, 1e300}) {
     for (absl::Duration time :
          {absl::ZeroDuration(), -absl::Seconds(1), absl::InfiniteDuration()}) {
-      config::BreakerOptions options = Options();
+      options::BreakerOptions options = Options();
       options.failure_rate = share;
       options.slow_call_rate = share;
       options.window = time;

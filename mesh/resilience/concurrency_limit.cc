@@ -62,8 +62,8 @@ constexpr double kMostRise = 1.5;
 // The weight of a window in the mean that decides about that, and growth.
 constexpr double kSmooth = 0.2;
 
-config::AdaptiveConcurrencyOptions Sane(
-    config::AdaptiveConcurrencyOptions options) {
+options::AdaptiveConcurrencyOptions Sane(
+    options::AdaptiveConcurrencyOptions options) {
   options.min_limit = std::max(1, options.min_limit);
   options.max_limit = std::max(options.min_limit, options.max_limit);
   if (!(options.latency_factor >= 1.01)) options.latency_factor = 1.01;
@@ -74,7 +74,7 @@ config::AdaptiveConcurrencyOptions Sane(
 }  // namespace
 
 ConcurrencyLimit::ConcurrencyLimit(
-    const config::AdaptiveConcurrencyOptions& options, const Totals& totals,
+    const options::AdaptiveConcurrencyOptions& options, const Totals& totals,
     int64_t now)
     : options_(Sane(options)),
       random_(static_cast<uint64_t>(now)),
@@ -87,9 +87,9 @@ ConcurrencyLimit::ConcurrencyLimit(
 }
 
 void ConcurrencyLimit::SetOptions(
-    const config::AdaptiveConcurrencyOptions& options) {
+    const options::AdaptiveConcurrencyOptions& options) {
   options_ = Sane(options);
-  if (options_.mode != config::Mode::kEnforce) measuring_ = false;
+  if (options_.mode != options::Mode::kEnforce) measuring_ = false;
   Clamp();
 }
 
@@ -161,7 +161,7 @@ void ConcurrencyLimit::EndWindow(const Window& window, int64_t now) {
     suspect_base_ = true;
     measure_at_ = std::min(measure_at_, std::max(now, measured_at_ + kSoon));
   }
-  if (options_.mode == config::Mode::kEnforce && now >= measure_at_ &&
+  if (options_.mode == options::Mode::kEnforce && now >= measure_at_ &&
       window.used && (!measured_ || window.latency > kNoQueue * base_)) {
     StartMeasuring(window, now);
   }
@@ -202,7 +202,7 @@ void ConcurrencyLimit::LearnBase(double latency, int64_t now) {
     return;
   }
   const bool queued = latency > kNoQueue * base_;
-  if (queued && options_.mode == config::Mode::kEnforce) return;
+  if (queued && options_.mode == options::Mode::kEnforce) return;
   double gain = Believe(VarianceOfMean(base_calls_), now);
   if (latency < base_ * (1 - 3 / std::sqrt(base_calls_))) gain = 1;
   if (latency > base_) gain *= kRise;
@@ -217,7 +217,7 @@ void ConcurrencyLimit::LearnBase(double latency, int64_t now) {
 void ConcurrencyLimit::Adapt(const Window& window) {
   if (!window.used) return;
   if (options_.algorithm ==
-      config::AdaptiveConcurrencyOptions::Algorithm::kAimd) {
+      options::AdaptiveConcurrencyOptions::Algorithm::kAimd) {
     if (window.overloaded || window.latency > Target()) {
       limit_ *= kAimdCut;
     } else {

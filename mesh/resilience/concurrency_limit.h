@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "mesh/base/random.h"
-#include "mesh/config/options.h"
+#include "mesh/options/admission.h"
 
 namespace mesh::resilience {
 
@@ -51,10 +51,10 @@ class ConcurrencyLimit {
   };
 
   // What is in `totals` was before its time.
-  ConcurrencyLimit(const config::AdaptiveConcurrencyOptions& options,
+  ConcurrencyLimit(const options::AdaptiveConcurrencyOptions& options,
                    const Totals& totals, int64_t now);
   // What was found is kept, within the new bounds.
-  void SetOptions(const config::AdaptiveConcurrencyOptions& options);
+  void SetOptions(const options::AdaptiveConcurrencyOptions& options);
 
   // What was seen until now. `met`: a call met the limit since the last time.
   // To be called some 20 times a second while there are calls; more often
@@ -103,7 +103,7 @@ class ConcurrencyLimit {
   double Target() const { return options_.latency_factor * base_; }
   void Clamp();
 
-  config::AdaptiveConcurrencyOptions options_;
+  options::AdaptiveConcurrencyOptions options_;
   base::Random random_;  // Spreads the measurements of many clients.
 
   double limit_;

@@ -17,8 +17,8 @@
 namespace mesh::resilience {
 namespace {
 
-using config::Mode;
-using Algorithm = config::AdaptiveConcurrencyOptions::Algorithm;
+using options::Mode;
+using Algorithm = options::AdaptiveConcurrencyOptions::Algorithm;
 
 constexpr double kMs = 1e6;
 constexpr double kSecond = 1e9;
@@ -38,7 +38,7 @@ struct Scene {
   // Of the time in seconds; instead of `load` and `service_ms`.
   std::function<double(double)> load_at;
   std::function<double(double)> service_at;
-  config::AdaptiveConcurrencyOptions options;
+  options::AdaptiveConcurrencyOptions options;
 
   Scene() { options.mode = Mode::kEnforce; }
 };
@@ -64,7 +64,7 @@ std::ostream& operator<<(std::ostream& out, const Result& r) {
 class World {
  public:
   explicit World(const Scene& scene) : scene_(scene), random_(scene.seed) {
-    config::GuardOptions guards;
+    options::GuardOptions guards;
     guards.adaptive_concurrency = scene.options;
     for (int i = 0; i < scene.clients; ++i) {
       clients_.push_back(std::make_unique<Admission>(guards, Time()));
@@ -168,7 +168,7 @@ class World {
     call.client = random_.Below(static_cast<uint32_t>(scene_.clients));
     call.start = now_;
     Admission& client = *clients_[call.client];
-    const auto refusal = client.Admit("/a/b", config::RateLimitOptions(),
+    const auto refusal = client.Admit("/a/b", options::RateLimitOptions(),
                                       Time(), &random_, nullptr, &call.ticket);
     if (Measured()) {
       ++offered_;
@@ -402,7 +402,7 @@ TEST(ConcurrencyLimitTest, AimdHoldsTheServiceBusyToo) {
 }
 
 TEST(ConcurrencyLimitTest, AimdIsCutByRejections) {
-  config::AdaptiveConcurrencyOptions options;
+  options::AdaptiveConcurrencyOptions options;
   options.mode = Mode::kEnforce;
   options.algorithm = Algorithm::kAimd;
   ConcurrencyLimit limit(options, {}, 0);
@@ -450,7 +450,7 @@ TEST(ConcurrencyLimitTest, StaysWithinItsBounds) {
 }
 
 TEST(ConcurrencyLimitTest, AReloadKeepsWhatWasFound) {
-  config::AdaptiveConcurrencyOptions options;
+  options::AdaptiveConcurrencyOptions options;
   options.mode = Mode::kEnforce;
   options.initial_limit = 50;
   ConcurrencyLimit limit(options, {}, 0);
@@ -467,7 +467,7 @@ TEST(ConcurrencyLimitTest, AbsurdNumbersAreHarmless) {
   constexpr int64_t kFar = int64_t{1} << 62;
   for (double factor : {std::numeric_limits<double>::quiet_NaN(), -1.0, 0.0,
                         std::numeric_limits<double>::infinity()}) {
-    config::AdaptiveConcurrencyOptions options;
+    options::AdaptiveConcurrencyOptions options;
     options.mode = Mode::kEnforce;
     options.latency_factor = factor;
     ConcurrencyLimit limit(options, {}, kFar);

@@ -15,7 +15,7 @@ using cluster::HealthCause;
 using cluster::HealthRecord;
 using cluster::LiveEndpoint;
 using cluster::Readiness;
-using config::Mode;
+using options::Mode;
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr int64_t kMillisecond = 1'000'000;
@@ -187,7 +187,7 @@ struct HealthMonitor::Verdict {
   int64_t latency = 0;
 };
 
-HealthMonitor::HealthMonitor(const config::GuardOptions& options,
+HealthMonitor::HealthMonitor(const options::GuardOptions& options,
                              RetryBudget* budget, Host* host)
     : budget_(budget),
       host_(host),
@@ -200,13 +200,13 @@ HealthMonitor::HealthMonitor(const config::GuardOptions& options,
 
 HealthMonitor::~HealthMonitor() = default;
 
-void HealthMonitor::SetOptions(const config::GuardOptions& options) {
+void HealthMonitor::SetOptions(const options::GuardOptions& options) {
   base::MutexLock lock(&mu_);
   ApplyOptions(options);
   SetDue(0);
 }
 
-void HealthMonitor::ApplyOptions(const config::GuardOptions& options) {
+void HealthMonitor::ApplyOptions(const options::GuardOptions& options) {
   ejection_ = options.outlier_ejection;
   black_hole_ = options.black_hole;
   slow_from_ = std::log2(std::max(ejection_.latency.factor, 1.1));

@@ -18,7 +18,8 @@
 #include "mesh/base/mutex.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
-#include "mesh/config/options.h"
+#include "mesh/options/guards.h"
+#include "mesh/options/health.h"
 #include "mesh/resilience/latency_tracker.h"
 #include "mesh/resilience/retry_budget.h"
 
@@ -85,14 +86,14 @@ class HealthMonitor {
   };
 
   // `budget` (probes are charged to it) and `host` outlive the monitor.
-  HealthMonitor(const config::GuardOptions& options, RetryBudget* budget,
+  HealthMonitor(const options::GuardOptions& options, RetryBudget* budget,
                 Host* host);
   ~HealthMonitor();
   HealthMonitor(const HealthMonitor&) = delete;
   HealthMonitor& operator=(const HealthMonitor&) = delete;
 
   // New options, from a reload. What is known of endpoints is kept.
-  void SetOptions(const config::GuardOptions& options);
+  void SetOptions(const options::GuardOptions& options);
 
   // An attempt begins on an endpoint that is acquired for it.
   void OnAttemptStart(cluster::LiveEndpoint* endpoint, bool unary,
@@ -270,7 +271,7 @@ class HealthMonitor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Panics() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetDue(int64_t at) { next_tick_.store(at, std::memory_order_relaxed); }
-  void ApplyOptions(const config::GuardOptions& options)
+  void ApplyOptions(const options::GuardOptions& options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Constant.
@@ -290,8 +291,8 @@ class HealthMonitor {
   LatencyTracker latencies_;  // Of the service; a sample.
 
   base::Mutex mu_;
-  config::OutlierEjectionOptions ejection_ ABSL_GUARDED_BY(mu_);
-  config::BlackHoleOptions black_hole_ ABSL_GUARDED_BY(mu_);
+  options::OutlierEjectionOptions ejection_ ABSL_GUARDED_BY(mu_);
+  options::BlackHoleOptions black_hole_ ABSL_GUARDED_BY(mu_);
   double slow_from_ ABSL_GUARDED_BY(mu_) = 0;  // log2 of latency.factor.
 
   // The look that is under way.

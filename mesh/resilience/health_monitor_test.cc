@@ -14,7 +14,9 @@
 #include "gtest/gtest.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
-#include "mesh/config/options.h"
+#include "mesh/options/guards.h"
+#include "mesh/options/mode.h"
+#include "mesh/options/retry.h"
 
 namespace mesh::resilience {
 namespace {
@@ -24,7 +26,7 @@ using cluster::HealthCause;
 using cluster::LiveEndpoint;
 using cluster::LiveEndpointPtr;
 using cluster::Readiness;
-using config::Mode;
+using options::Mode;
 
 constexpr absl::StatusCode kOk = absl::StatusCode::kOk;
 constexpr absl::StatusCode kUnavailable = absl::StatusCode::kUnavailable;
@@ -34,7 +36,7 @@ absl::Duration Ms(double milliseconds) {
   return absl::Microseconds(std::llround(milliseconds * 1000));
 }
 
-config::GuardOptions Defaults() { return {}; }
+options::GuardOptions Defaults() { return {}; }
 
 // A service whose calls are made on virtual time: servers are functions of it.
 class World : public HealthMonitor::Host {
@@ -49,10 +51,10 @@ class World : public HealthMonitor::Host {
     std::vector<std::function<void()>> held;  // Until it goes on.
   };
 
-  explicit World(int servers, const config::GuardOptions& options = Defaults(),
+  explicit World(int servers, const options::GuardOptions& options = Defaults(),
                  uint64_t seed = 1)
       : random(seed),
-        budget(config::RetryBudgetOptions{0.05, 5}, now),
+        budget(options::RetryBudgetOptions{0.05, 5}, now),
         monitor(options, &budget, this),
         servers(servers) {
     for (int i = 0; i < servers; ++i) {
@@ -387,7 +389,7 @@ TEST(HealthMonitorTest, NoMoreThanTheConfiguredShareIsEjectedButOneAlwaysIs) {
   };
   for (const Case& c : {Case{2, 30, 1}, Case{3, 30, 1}, Case{3, 1, 1},
                         Case{10, 30, 3}, Case{10, 29, 2}, Case{10, 45, 4}}) {
-    config::GuardOptions options;
+    options::GuardOptions options;
     options.outlier_ejection.max_ejection_percent = c.percent;
     options.outlier_ejection.panic_threshold_percent = 0;
     World world(c.servers, options);
@@ -404,7 +406,7 @@ TEST(HealthMonitorTest, NoMoreThanTheConfiguredShareIsEjectedButOneAlwaysIs) {
 }
 
 TEST(HealthMonitorTest, InPanicAllAreUsedAndTheirStatesRemembered) {
-  config::GuardOptions options;
+  options::GuardOptions options;
   options.outlier_ejection.max_ejection_percent = 100;
   World world(4, options);
   world.Warm();
@@ -750,7 +752,7 @@ TEST(HealthMonitorTest, FailuresInARowBelowTheThresholdTakeAwayTraffic) {
 
 TEST(HealthMonitorTest, WhoFailsFastDoesNotAttractTraffic) {
   for (Mode mode : {Mode::kEnforce, Mode::kOff}) {
-    config::GuardOptions options;
+    options::GuardOptions options;
     options.outlier_ejection.mode = mode;
     options.outlier_ejection.consecutive_failures = 0;  // Nothing ejects.
     options.outlier_ejection.success_rate.enabled = false;
@@ -791,7 +793,7 @@ TEST(HealthMonitorTest, SuccessRateIsMeanLessDeviationsTimesFactor) {
   // 0.3 (1 - p), so p is less than their difference by a factor of three
   // deviations at most, whatever p is.
   for (int factor : {2900, 3100}) {
-    config::GuardOptions options;
+    options::GuardOptions options;
     options.outlier_ejection.success_rate.stdev_factor = factor;
     World world(10, options);
     for (int k = 0; k < 200; ++k) {
@@ -1230,7 +1232,7 @@ TEST(HealthMonitorTest, WhatATenthOfTheCallsTakesIsKnownWhileItIsFresh) {
   world.Warm(200);
   world.Pass(Ms(200));
   EXPECT_GT(world.monitor.p10_latency(), absl::ZeroDuration());
-  config::GuardOptions off;
+  options::GuardOptions off;
   off.outlier_ejection.mode = off.black_hole.mode = Mode::kOff;
   world.monitor.SetOptions(off);
   EXPECT_EQ(world.monitor.p10_latency(), absl::ZeroDuration())
@@ -1318,7 +1320,7 @@ TEST(HealthMonitorTest, TenTimesSlowerThanTheDeadlineAllowsFailsFewCalls) {
 // ---- Modes ----
 
 TEST(HealthMonitorTest, ObservingReportsAndChangesNothing) {
-  config::GuardOptions options;
+  options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kObserve;
   options.black_hole.mode = Mode::kObserve;
   World world(4, options);
@@ -1344,7 +1346,7 @@ TEST(HealthMonitorTest, ObservingReportsAndChangesNothing) {
 }
 
 TEST(HealthMonitorTest, OffDoesNothing) {
-  config::GuardOptions options;
+  options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kOff;
   options.black_hole.mode = Mode::kOff;
   World world(4, options);
@@ -1368,7 +1370,7 @@ TEST(HealthMonitorTest, AReloadThatTurnsItOffGivesEverythingBack) {
   world.Pass(Ms(300));
   ASSERT_EQ(world.health(0), Health::kEjected);
   ASSERT_EQ(world.health(1), Health::kSuspect);
-  config::GuardOptions options;
+  options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kOff;
   options.black_hole.mode = Mode::kObserve;
   world.monitor.SetOptions(options);
@@ -1434,7 +1436,7 @@ class CountingHost : public HealthMonitor::Host {
 };
 
 TEST(HealthMonitorTest, ThreadsMayDoEverythingAtOnce) {
-  config::GuardOptions options;
+  options::GuardOptions options;
   options.outlier_ejection.base_ejection_time = Ms(50);
   options.black_hole.ramp = Ms(20);
   CountingHost host;

@@ -16,13 +16,13 @@ double Within(double value, double least, double most) {
 }
 
 absl::string_view BucketOf(absl::string_view method,
-                           const config::RateLimitOptions& limit) {
+                           const options::RateLimitOptions& limit) {
   return limit.bucket.empty() ? method : absl::string_view(limit.bucket);
 }
 
 }  // namespace
 
-bool TokenBucket::TryTake(const config::RateLimitOptions& limit, int64_t now) {
+bool TokenBucket::TryTake(const options::RateLimitOptions& limit, int64_t now) {
   const double burst = Within(limit.burst, 1, 1e12);
   if (!begun_) {
     begun_ = true;
@@ -40,15 +40,15 @@ bool TokenBucket::TryTake(const config::RateLimitOptions& limit, int64_t now) {
   return true;
 }
 
-void RateLimiter::SetOptions(const config::RateLimitOptions& service) {
+void RateLimiter::SetOptions(const options::RateLimitOptions& service) {
   base::MutexLock lock(&mu_);
   service_limit_ = service;
 }
 
 RateLimiter::Verdict RateLimiter::TryTake(
-    absl::string_view method, const config::RateLimitOptions& method_limit,
+    absl::string_view method, const options::RateLimitOptions& method_limit,
     int64_t now, bool* observed) {
-  using config::Mode;
+  using options::Mode;
   *observed = false;
   base::MutexLock lock(&mu_);
   bool taken = false;
@@ -78,8 +78,8 @@ TokenBucket* RateLimiter::Bucket(absl::string_view name) {
 }
 
 std::string RateLimiter::Why(Verdict verdict, absl::string_view method,
-                             const config::RateLimitOptions& method_limit) {
-  config::RateLimitOptions limit = method_limit;
+                             const options::RateLimitOptions& method_limit) {
+  options::RateLimitOptions limit = method_limit;
   std::string of;
   if (verdict == Verdict::kServiceLimit) {
     base::MutexLock lock(&mu_);

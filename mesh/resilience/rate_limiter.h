@@ -8,7 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "mesh/base/mutex.h"
-#include "mesh/config/options.h"
+#include "mesh/options/admission.h"
 
 namespace mesh::resilience {
 
@@ -19,7 +19,7 @@ class TokenBucket {
  public:
   // Takes one. False when there is none. The rate and the size may be others
   // each time.
-  bool TryTake(const config::RateLimitOptions& limit, int64_t now);
+  bool TryTake(const options::RateLimitOptions& limit, int64_t now);
   // It was not needed after all.
   void Give() { tokens_ += 1; }
 
@@ -32,31 +32,31 @@ class TokenBucket {
 // The buckets of one service and of its methods. Thread-safe.
 class RateLimiter {
  public:
-  explicit RateLimiter(const config::RateLimitOptions& service)
+  explicit RateLimiter(const options::RateLimitOptions& service)
       : service_limit_(service) {}
   // Tokens are kept, up to the new burst.
-  void SetOptions(const config::RateLimitOptions& service);
+  void SetOptions(const options::RateLimitOptions& service);
 
   enum class Verdict : uint8_t { kAdmit, kServiceLimit, kMethodLimit };
   // One call. A bucket whose mode is not kEnforce refuses nothing:
   // `*observed` says that it would have. The method's is the one that its limit
   // names, if it does. Buckets beyond kMaxMethods are one.
   Verdict TryTake(absl::string_view method,
-                  const config::RateLimitOptions& method_limit, int64_t now,
+                  const options::RateLimitOptions& method_limit, int64_t now,
                   bool* observed);
 
   static constexpr size_t kMaxMethods = 1000;
 
   // For a person: "the rate limit is reached: 100 calls/s, at most 20 at once".
   std::string Why(Verdict verdict, absl::string_view method,
-                  const config::RateLimitOptions& method_limit);
+                  const options::RateLimitOptions& method_limit);
 
  private:
   TokenBucket* Bucket(absl::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   base::Mutex mu_;
-  config::RateLimitOptions service_limit_ ABSL_GUARDED_BY(mu_);
+  options::RateLimitOptions service_limit_ ABSL_GUARDED_BY(mu_);
   TokenBucket service_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, TokenBucket> methods_ ABSL_GUARDED_BY(mu_);
   TokenBucket other_methods_ ABSL_GUARDED_BY(mu_);

@@ -11,24 +11,24 @@
 namespace mesh::resilience {
 namespace {
 
-using config::Mode;
+using options::Mode;
 using Verdict = RateLimiter::Verdict;
 
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kSecond = 1000 * kMs;
 constexpr int64_t kStart = 1000 * kSecond;
 
-config::RateLimitOptions Limit(double per_second, double burst,
-                               Mode mode = Mode::kEnforce) {
-  config::RateLimitOptions options;
+options::RateLimitOptions Limit(double per_second, double burst,
+                                Mode mode = Mode::kEnforce) {
+  options::RateLimitOptions options;
   options.mode = mode;
   options.per_second = per_second;
   options.burst = burst;
   return options;
 }
-const config::RateLimitOptions kNone;
+const options::RateLimitOptions kNone;
 
-int TakeAll(TokenBucket* bucket, const config::RateLimitOptions& limit,
+int TakeAll(TokenBucket* bucket, const options::RateLimitOptions& limit,
             int64_t now) {
   int taken = 0;
   while (taken < 1000000 && bucket->TryTake(limit, now)) ++taken;
@@ -37,7 +37,7 @@ int TakeAll(TokenBucket* bucket, const config::RateLimitOptions& limit,
 
 TEST(RateLimiterTest, MethodsThatNameABucketShareIt) {
   RateLimiter limiter(kNone);
-  config::RateLimitOptions limit = Limit(1, 2);
+  options::RateLimitOptions limit = Limit(1, 2);
   limit.bucket = "shop.Cart/*";
   bool observed = false;
   EXPECT_EQ(limiter.TryTake("/shop.Cart/A", limit, kStart, &observed),

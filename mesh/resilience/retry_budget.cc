@@ -17,8 +17,8 @@ constexpr double kRoundingError = 1e-6;
 // the arithmetic is kept out.
 double Sane(double value) { return value > 0 ? std::min(value, 1e9) : 0; }
 
-config::RetryBudgetOptions Sane(const config::RetryBudgetOptions& options) {
-  config::RetryBudgetOptions result = options;
+options::RetryBudgetOptions Sane(const options::RetryBudgetOptions& options) {
+  options::RetryBudgetOptions result = options;
   result.ratio = Sane(options.ratio);
   result.min_per_second = Sane(options.min_per_second);
   return result;
@@ -26,7 +26,7 @@ config::RetryBudgetOptions Sane(const config::RetryBudgetOptions& options) {
 
 }  // namespace
 
-RetryBudget::RetryBudget(const config::RetryBudgetOptions& options,
+RetryBudget::RetryBudget(const options::RetryBudgetOptions& options,
                          absl::Time now)
     : options_(Sane(options)), last_(now), tokens_(options_.min_per_second) {}
 
@@ -50,7 +50,7 @@ double RetryBudget::Balance(absl::Time now) {
   return std::max(0.0, tokens_);
 }
 
-void RetryBudget::SetOptions(const config::RetryBudgetOptions& options) {
+void RetryBudget::SetOptions(const options::RetryBudgetOptions& options) {
   base::MutexLock lock(&mu_);
   options_ = Sane(options);
   tokens_ = std::min(tokens_, Most());

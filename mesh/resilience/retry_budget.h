@@ -7,7 +7,7 @@
 #include "absl/time/time.h"
 #include "mesh/base/mutex.h"
 #include "mesh/base/sharded_counter.h"
-#include "mesh/config/options.h"
+#include "mesh/options/retry.h"
 
 namespace mesh::resilience {
 
@@ -28,7 +28,7 @@ namespace mesh::resilience {
 // retries at most, but for what is overdrawn. Thread-safe.
 class RetryBudget {
  public:
-  RetryBudget(const config::RetryBudgetOptions& options, absl::Time now);
+  RetryBudget(const options::RetryBudgetOptions& options, absl::Time now);
 
   // A logical call has begun.
   void OnCall() { calls_.Add(1); }
@@ -45,7 +45,7 @@ class RetryBudget {
   double Balance(absl::Time now);
 
   // New limits, from a reload. The balance is kept, as far as they allow.
-  void SetOptions(const config::RetryBudgetOptions& options);
+  void SetOptions(const options::RetryBudgetOptions& options);
 
  private:
   void Refill(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -54,7 +54,7 @@ class RetryBudget {
   base::ShardedCounter calls_;
 
   base::Mutex mu_;
-  config::RetryBudgetOptions options_ ABSL_GUARDED_BY(mu_);
+  options::RetryBudgetOptions options_ ABSL_GUARDED_BY(mu_);
   absl::Time last_ ABSL_GUARDED_BY(mu_);
   int64_t last_calls_ ABSL_GUARDED_BY(mu_) = 0;
   double calls_per_second_ ABSL_GUARDED_BY(mu_) = 0;

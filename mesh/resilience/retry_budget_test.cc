@@ -12,8 +12,8 @@
 namespace mesh::resilience {
 namespace {
 
-config::RetryBudgetOptions Options(double ratio, double min_per_second) {
-  config::RetryBudgetOptions options;
+options::RetryBudgetOptions Options(double ratio, double min_per_second) {
+  options::RetryBudgetOptions options;
   options.ratio = ratio;
   options.min_per_second = min_per_second;
   return options;
@@ -167,7 +167,7 @@ TEST(RetryBudgetTest, NeverGivesMoreThanItsShareInAnyWindow) {
 // anything is granted.
 TEST(RetryBudgetTest, TheShippedBudgetAmplifiesAnOutageByATenthAtMost) {
   for (int rate : {150, 200, 300, 1000}) {
-    RetryBudget budget(config::RetryBudgetOptions(), kStart);
+    RetryBudget budget(options::RetryBudgetOptions(), kStart);
     absl::Time now = kStart;
     const absl::Duration step = absl::Seconds(1) / rate;
     for (int i = 0; i < 10 * rate; ++i) {  // Good times.

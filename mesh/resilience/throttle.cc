@@ -14,7 +14,7 @@ int64_t Nanoseconds(absl::Duration duration) {
       std::clamp(duration, absl::Nanoseconds(1), absl::Hours(1000)));
 }
 
-config::ThrottleOptions Sane(config::ThrottleOptions options) {
+options::ThrottleOptions Sane(options::ThrottleOptions options) {
   // Below 1 it would drop while nothing is rejected. NaN likewise.
   options.k = options.k >= 1 ? std::min(options.k, 1e6) : 1;
   return options;
@@ -22,18 +22,19 @@ config::ThrottleOptions Sane(config::ThrottleOptions options) {
 
 }  // namespace
 
-Throttle::Throttle(const config::ThrottleOptions& options, const Totals& totals)
+Throttle::Throttle(const options::ThrottleOptions& options,
+                   const Totals& totals)
     : options_(Sane(options)),
       window_(Nanoseconds(options.window)),
       totals_(totals) {}
 
-void Throttle::SetOptions(const config::ThrottleOptions& options) {
+void Throttle::SetOptions(const options::ThrottleOptions& options) {
   if (options.window != options_.window) {
     window_ = Window(Nanoseconds(options.window));
     probability_ = 0;
   }
   options_ = Sane(options);
-  if (options_.mode == config::Mode::kOff) {
+  if (options_.mode == options::Mode::kOff) {
     window_.Clear();
     probability_ = 0;
   }

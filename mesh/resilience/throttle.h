@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "mesh/config/options.h"
+#include "mesh/options/admission.h"
 #include "mesh/resilience/rolling_window.h"
 
 namespace mesh::resilience {
@@ -27,9 +27,9 @@ class Throttle {
   };
 
   // What is in `totals` was before its time.
-  Throttle(const config::ThrottleOptions& options, const Totals& totals);
+  Throttle(const options::ThrottleOptions& options, const Totals& totals);
   // Counts are kept while the window is the same.
-  void SetOptions(const config::ThrottleOptions& options);
+  void SetOptions(const options::ThrottleOptions& options);
 
   // What was seen until now.
   void Update(const Totals& totals, int64_t now);
@@ -43,7 +43,7 @@ class Throttle {
   enum Value { kRequests, kAccepts, kValues };
   using Window = RollingWindow<kValues>;
 
-  config::ThrottleOptions options_;
+  options::ThrottleOptions options_;
   Window window_;
   Totals totals_;  // At the last Update().
   double probability_ = 0;

@@ -12,9 +12,9 @@ namespace {
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kStart = 1000 * kSecond;
 
-config::ThrottleOptions Options() {
-  config::ThrottleOptions options;
-  options.mode = config::Mode::kEnforce;
+options::ThrottleOptions Options() {
+  options::ThrottleOptions options;
+  options.mode = options::Mode::kEnforce;
   return options;
 }
 
@@ -78,7 +78,7 @@ TEST(ThrottleTest, LetsThroughTwiceWhatIsAccepted) {
 TEST(ThrottleTest, AReloadKeepsTheCountsOfTheSameWindow) {
   Throttle throttle(Options(), {});
   throttle.Update({1000, 100}, kStart);
-  config::ThrottleOptions options = Options();
+  options::ThrottleOptions options = Options();
   options.k = 4;
   throttle.SetOptions(options);
   throttle.Update({1000, 100}, kStart);
@@ -92,7 +92,7 @@ TEST(ThrottleTest, AbsurdOptionsAreHarmless) {
   for (double k : {std::numeric_limits<double>::quiet_NaN(), -1.0, 1e300}) {
     for (absl::Duration window :
          {absl::ZeroDuration(), absl::InfiniteDuration()}) {
-      config::ThrottleOptions options = Options();
+      options::ThrottleOptions options = Options();
       options.k = k;
       options.window = window;
       options.min_calls = -1;

@@ -40,7 +40,7 @@ absl::StatusOr<Certificate> FirstCertificate(const std::string& path,
   return certificate;
 }
 
-absl::Status CheckPair(const config::TlsOptions& tls,
+absl::Status CheckPair(const options::TlsOptions& tls,
                        const std::string& certificate_pem,
                        const std::string& key_pem) {
   absl::StatusOr<Certificate> certificate =
@@ -68,7 +68,7 @@ absl::Status CheckPair(const config::TlsOptions& tls,
 }  // namespace
 
 absl::StatusOr<grpc::SslCredentialsOptions> ReadTlsFiles(
-    const config::TlsOptions& tls) {
+    const options::TlsOptions& tls) {
   grpc::SslCredentialsOptions options;
   if (!tls.ca_file.empty()) {
     absl::StatusOr<std::string> pem = config::ReadFile(tls.ca_file);

@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "grpcpp/security/credentials.h"
-#include "mesh/config/options.h"
+#include "mesh/options/security.h"
 
 namespace mesh::security {
 
@@ -15,7 +15,7 @@ namespace mesh::security {
 // fail every connection: the files must be readable PEM, and the key must be
 // the certificate's. INVALID_ARGUMENT says which file and why.
 absl::StatusOr<grpc::SslCredentialsOptions> ReadTlsFiles(
-    const config::TlsOptions& tls);
+    const options::TlsOptions& tls);
 
 }  // namespace mesh::security
 

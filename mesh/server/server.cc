@@ -10,7 +10,8 @@
 #include "grpcpp/impl/server_builder_plugin.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_interceptor.h"
-#include "mesh/server/incoming_call.h"
+#include "mesh/grpc/access.h"
+#include "mesh/incoming/incoming_call.h"
 
 namespace mesh::server {
 namespace {
@@ -20,21 +21,9 @@ using grpc::experimental::Interceptor;
 using grpc::experimental::InterceptorBatchMethods;
 using grpc::experimental::ServerInterceptorFactoryInterface;
 using grpc::experimental::ServerRpcInfo;
-using Creators =
-    std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>>;
 
 constexpr char kPushback[] = "grpc-retry-pushback-ms";
 constexpr char kDraining[] = "mesh-draining";
-
-// A builder's interceptors can only be replaced as a whole, and an application
-// may do so after Attach(). An explicit instantiation may name a private member
-// ([temp.spec], 14.7.2/12), so that one more can be added at the end.
-Creators grpc::ServerBuilder::*CreatorsMember();
-template <Creators grpc::ServerBuilder::*Member>
-struct ExposeCreators {
-  friend Creators grpc::ServerBuilder::*CreatorsMember() { return Member; }
-};
-template struct ExposeCreators<&grpc::ServerBuilder::interceptor_creators_>;
 
 class AttachmentImpl final : public Attachment {
  public:
@@ -53,7 +42,7 @@ class CallKeeper final : public Interceptor {
   CallKeeper(const AttachmentImpl* attachment, ServerRpcInfo* info)
       : attachment_(*attachment), info_(info) {}
   ~CallKeeper() override {
-    if (call_ != nullptr) RemoveIncoming(call_);
+    if (call_ != nullptr) incoming::RemoveIncoming(call_);
   }
 
   void Intercept(InterceptorBatchMethods* methods) override {
@@ -70,7 +59,9 @@ class CallKeeper final : public Interceptor {
  private:
   void Begin(grpc::ServerContextBase& context) {
     served_.values.deadline = context.raw_deadline();
-    if (AddIncoming(context.c_call(), &served_)) call_ = context.c_call();
+    if (incoming::AddIncoming(context.c_call(), &served_)) {
+      call_ = context.c_call();
+    }
   }
 
   void BeforeStatus(InterceptorBatchMethods* methods) {
@@ -90,7 +81,7 @@ class CallKeeper final : public Interceptor {
   const AttachmentImpl& attachment_;  // The factory's, and so the server's.
   ServerRpcInfo* const info_;
   grpc_call* call_ = nullptr;  // Once it is kept.
-  ServedCall served_;
+  incoming::ServedCall served_;
 };
 
 class CallKeeperFactory final : public ServerInterceptorFactoryInterface {
@@ -114,7 +105,7 @@ class Plugin final : public grpc::ServerBuilderPlugin {
       : attachment_(std::move(attachment)) {}
   std::string name() override { return "mesh"; }
   void UpdateServerBuilder(grpc::ServerBuilder* builder) override {
-    (builder->*CreatorsMember())
+    (builder->*core::CreatorsMember())
         .push_back(std::make_unique<CallKeeperFactory>(attachment_));
   }
   void InitServer(grpc::ServerInitializer*) override {}

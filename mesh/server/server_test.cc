@@ -16,7 +16,7 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "mesh/base/mutex.h"
-#include "mesh/server/incoming_call.h"
+#include "mesh/incoming/incoming_call.h"
 #include "tests/support/test_service.grpc.pb.h"
 
 namespace mesh::server {
@@ -108,7 +108,7 @@ class Server {
   }
 
   Attachment& attachment() { return *attachment_; }
-  std::optional<IncomingCall> seen() {
+  std::optional<incoming::IncomingCall> seen() {
     base::MutexLock lock(&mu_);
     return seen_;
   }
@@ -141,9 +141,9 @@ class Server {
   grpc::Status Handle(grpc::ServerContextBase* context) {
     {
       base::MutexLock lock(&mu_);
-      seen_ = FindIncoming(context->c_call());
+      seen_ = incoming::FindIncoming(context->c_call());
     }
-    if (script_.mark) MarkRetriedInVain(context->c_call());
+    if (script_.mark) incoming::MarkRetriedInVain(context->c_call());
     if (!script_.own_pushback.empty()) {
       context->AddTrailingMetadata("grpc-retry-pushback-ms",
                                    script_.own_pushback);
@@ -330,7 +330,7 @@ class Server {
   std::thread poller_;
   std::unique_ptr<TestService::Stub> stub_;
   base::Mutex mu_;
-  std::optional<IncomingCall> seen_ ABSL_GUARDED_BY(mu_);
+  std::optional<incoming::IncomingCall> seen_ ABSL_GUARDED_BY(mu_);
 };
 
 // All trailers of one name.
@@ -345,10 +345,10 @@ std::vector<std::string> Pushbacks(const grpc::ClientContext& context) {
 }
 
 bool WaitUntilNoneIsKept() {
-  for (int i = 0; i < 20000 && CountIncoming() > 0; ++i) {
+  for (int i = 0; i < 20000 && incoming::CountIncoming() > 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  return CountIncoming() == 0;
+  return incoming::CountIncoming() == 0;
 }
 
 class EveryApi : public testing::TestWithParam<std::tuple<Api, Kind>> {
@@ -491,7 +491,7 @@ class Application final : public grpc::experimental::Interceptor {
     using Point = grpc::experimental::InterceptionHookPoints;
     if (methods->QueryInterceptionHookPoint(
             Point::POST_RECV_INITIAL_METADATA) &&
-        FindIncoming(info_->server_context()->c_call()).has_value()) {
+        incoming::FindIncoming(info_->server_context()->c_call()).has_value()) {
       ++*calls_;
     }
     if (methods->QueryInterceptionHookPoint(Point::PRE_SEND_STATUS)) {
@@ -542,28 +542,28 @@ TEST(AttachTest, InterceptorsOfTheApplicationStayBeforeAndAfter) {
 }
 
 TEST(IncomingCallTest, NullAndStrangersAreNotFound) {
-  EXPECT_FALSE(FindIncoming(nullptr).has_value());
-  MarkRetriedInVain(nullptr);
+  EXPECT_FALSE(incoming::FindIncoming(nullptr).has_value());
+  incoming::MarkRetriedInVain(nullptr);
   int somewhere = 0;
   auto* const stranger = reinterpret_cast<grpc_call*>(&somewhere);
-  EXPECT_FALSE(FindIncoming(stranger).has_value());
-  MarkRetriedInVain(stranger);
+  EXPECT_FALSE(incoming::FindIncoming(stranger).has_value());
+  incoming::MarkRetriedInVain(stranger);
 }
 
 TEST(IncomingCallTest, TheFirstOfACallIsKept) {
   int somewhere = 0;
   auto* const call = reinterpret_cast<grpc_call*>(&somewhere);
-  ServedCall first, second;
+  incoming::ServedCall first, second;
   first.values.deadline = gpr_time_from_seconds(1, GPR_CLOCK_MONOTONIC);
   second.values.deadline = gpr_time_from_seconds(2, GPR_CLOCK_MONOTONIC);
-  EXPECT_TRUE(AddIncoming(call, &first));
-  EXPECT_FALSE(AddIncoming(call, &second));
-  EXPECT_EQ(FindIncoming(call)->deadline.tv_sec, 1);
-  MarkRetriedInVain(call);
+  EXPECT_TRUE(incoming::AddIncoming(call, &first));
+  EXPECT_FALSE(incoming::AddIncoming(call, &second));
+  EXPECT_EQ(incoming::FindIncoming(call)->deadline.tv_sec, 1);
+  incoming::MarkRetriedInVain(call);
   EXPECT_TRUE(first.retried_in_vain);
   EXPECT_FALSE(second.retried_in_vain);
-  RemoveIncoming(call);
-  EXPECT_FALSE(FindIncoming(call).has_value());
+  incoming::RemoveIncoming(call);
+  EXPECT_FALSE(incoming::FindIncoming(call).has_value());
 }
 
 class Concurrently : public testing::TestWithParam<Api> {};
@@ -590,7 +590,7 @@ TEST_P(Concurrently, CallsEndCancelledTimedOutAndShutDownAndNoneIsLeft) {
   for (int i = 0; i < 3; ++i) callers[i].join();
   server.Shutdown();
   callers[3].join();
-  EXPECT_TRUE(WaitUntilNoneIsKept()) << CountIncoming();
+  EXPECT_TRUE(WaitUntilNoneIsKept()) << incoming::CountIncoming();
 }
 
 }  // namespace

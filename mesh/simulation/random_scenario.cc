@@ -21,9 +21,11 @@ class Draw {
   }
   double Unit() { return random_.Unit(); }
   // Off, observing or enforced.
-  config::Mode AnyMode() { return static_cast<config::Mode>(Between(0, 2)); }
+  options::Mode AnyMode() { return static_cast<options::Mode>(Between(0, 2)); }
   // More often enforced.
-  config::Mode Mode() { return OneIn(2) ? config::Mode::kEnforce : AnyMode(); }
+  options::Mode Mode() {
+    return OneIn(2) ? options::Mode::kEnforce : AnyMode();
+  }
   // Even in the logarithm.
   double Scale(double low, double high) {
     return low * std::pow(high / low, random_.Unit());
@@ -51,14 +53,14 @@ class Draw {
   base::Random random_;
 };
 
-config::MethodOptions RandomPolicy(Draw& draw) {
-  config::MethodOptions policy;
+options::MethodOptions RandomPolicy(Draw& draw) {
+  options::MethodOptions policy;
   policy.idempotent = !draw.OneIn(3);
   if (draw.OneIn(3)) policy.wait_for_ready = draw.OneIn(2);
   if (draw.OneIn(3)) {
     policy.timeout = draw.Time(absl::Milliseconds(20), absl::Seconds(20));
   }
-  config::RetryOptions& retry = policy.retry;
+  options::RetryOptions& retry = policy.retry;
   retry.max_attempts = draw.Between(1, 6);
   if (draw.OneIn(2)) {
     retry.codes = retry.codes.With(absl::StatusCode::kResourceExhausted);
@@ -75,7 +77,7 @@ config::MethodOptions RandomPolicy(Draw& draw) {
     retry.attempt_timeout = draw.Time(absl::Milliseconds(5), absl::Seconds(2));
   }
   if (!draw.OneIn(3)) {
-    config::HedgingOptions& hedging = policy.hedging;
+    options::HedgingOptions& hedging = policy.hedging;
     hedging.mode = draw.Mode();
     if (draw.OneIn(2)) {
       hedging.delay = draw.Time(absl::Microseconds(100), absl::Seconds(1));
@@ -92,7 +94,7 @@ config::MethodOptions RandomPolicy(Draw& draw) {
     policy.rate_limit.burst = draw.Scale(1, 100);
   }
   if (draw.OneIn(6)) {
-    config::FaultOptions& fault = policy.fault;
+    options::FaultOptions& fault = policy.fault;
     fault.mode = draw.Mode();
     fault.abort_share = draw.OneIn(2) ? draw.Unit() * 0.5 : 0;
     fault.delay_share = draw.OneIn(2) ? draw.Unit() : 0;
@@ -101,9 +103,9 @@ config::MethodOptions RandomPolicy(Draw& draw) {
   return policy;
 }
 
-config::GuardOptions RandomGuards(Draw& draw) {
-  config::GuardOptions guards;
-  config::OutlierEjectionOptions& ejection = guards.outlier_ejection;
+options::GuardOptions RandomGuards(Draw& draw) {
+  options::GuardOptions guards;
+  options::OutlierEjectionOptions& ejection = guards.outlier_ejection;
   ejection.mode = draw.Mode();
   ejection.interval = draw.Time(absl::Milliseconds(50), absl::Seconds(5));
   ejection.base_ejection_time =
@@ -128,7 +130,7 @@ config::GuardOptions RandomGuards(Draw& draw) {
       draw.Time(absl::Microseconds(100), absl::Milliseconds(20));
   ejection.latency.request_volume = draw.Between(1, 20);
 
-  config::BlackHoleOptions& hole = guards.black_hole;
+  options::BlackHoleOptions& hole = guards.black_hole;
   hole.mode = draw.Mode();
   hole.min_silence = draw.Time(absl::Milliseconds(1), absl::Milliseconds(500));
   hole.latency_factor = draw.Scale(1, 10);
@@ -136,14 +138,14 @@ config::GuardOptions RandomGuards(Draw& draw) {
                   ? absl::ZeroDuration()
                   : draw.Time(absl::Milliseconds(10), absl::Seconds(5));
 
-  config::CapsOptions& caps = guards.caps;
+  options::CapsOptions& caps = guards.caps;
   caps.mode = draw.Mode();
   if (draw.OneIn(3)) caps.max_calls = draw.Between(1, 100);
   if (draw.OneIn(3)) caps.max_calls_per_endpoint = draw.Between(1, 20);
   if (draw.OneIn(3)) caps.max_waiting = draw.Between(1, 20);
   if (draw.OneIn(3)) caps.max_retries = draw.Between(1, 20);
 
-  config::BreakerOptions& breaker = guards.breaker;
+  options::BreakerOptions& breaker = guards.breaker;
   breaker.mode = draw.AnyMode();
   breaker.failure_rate = 0.05 + 0.95 * draw.Unit();
   if (draw.OneIn(2)) {
@@ -155,16 +157,16 @@ config::GuardOptions RandomGuards(Draw& draw) {
   breaker.open_for = draw.Time(absl::Milliseconds(10), absl::Seconds(5));
   breaker.probes = draw.Between(1, 10);
 
-  config::ThrottleOptions& throttle = guards.throttle;
+  options::ThrottleOptions& throttle = guards.throttle;
   throttle.mode = draw.AnyMode();
   throttle.k = draw.Scale(1, 5);
   throttle.window = draw.Time(absl::Seconds(1), absl::Seconds(60));
   throttle.min_calls = draw.Between(1, 100);
 
-  config::AdaptiveConcurrencyOptions& limit = guards.adaptive_concurrency;
+  options::AdaptiveConcurrencyOptions& limit = guards.adaptive_concurrency;
   limit.mode = draw.AnyMode();
   if (draw.OneIn(2)) {
-    limit.algorithm = config::AdaptiveConcurrencyOptions::Algorithm::kAimd;
+    limit.algorithm = options::AdaptiveConcurrencyOptions::Algorithm::kAimd;
   }
   limit.min_limit = draw.Between(1, 10);
   limit.initial_limit = limit.min_limit + draw.Between(0, 50);
@@ -192,8 +194,8 @@ Server RandomServer(Draw& draw, std::string address) {
   return server;
 }
 
-config::RetryBudgetOptions RandomBudget(Draw& draw) {
-  config::RetryBudgetOptions budget;
+options::RetryBudgetOptions RandomBudget(Draw& draw) {
+  options::RetryBudgetOptions budget;
   budget.ratio = draw.OneIn(4) ? 0 : draw.Scale(0.01, 1);
   budget.min_per_second = draw.OneIn(4) ? 0 : draw.Scale(0.1, 100);
   return budget;
@@ -209,10 +211,10 @@ Scenario RandomScenario(uint64_t seed) {
   options.duration = absl::Seconds(draw.Between(2, 20));
   if (!draw.OneIn(3)) options.chaos = draw.Scale(0.001, 0.2);
 
-  config::ServiceOptions& service = scenario.service;
+  options::ServiceOptions& service = scenario.service;
   service.name = "cart";
-  service.balancing = draw.OneIn(3) ? config::BalancingPolicy::kRoundRobin
-                                    : config::BalancingPolicy::kLeastRequest;
+  service.balancing = draw.OneIn(3) ? options::BalancingPolicy::kRoundRobin
+                                    : options::BalancingPolicy::kLeastRequest;
   service.policy = RandomPolicy(draw);
   service.methods["shop.Cart/Get"] = RandomPolicy(draw);
   service.methods["shop.Cart/*"] = RandomPolicy(draw);
@@ -328,11 +330,11 @@ Scenario RandomScenarioWithCapacity(uint64_t seed) {
   options.seed = seed;
   options.duration = absl::Seconds(draw.Between(10, 30));
 
-  config::ServiceOptions& service = scenario.service;
+  options::ServiceOptions& service = scenario.service;
   service.name = "cart";
   service.policy.idempotent = true;
-  service.policy.hedging.mode = config::Mode::kEnforce;
-  if (draw.OneIn(3)) service.balancing = config::BalancingPolicy::kRoundRobin;
+  service.policy.hedging.mode = options::Mode::kEnforce;
+  if (draw.OneIn(3)) service.balancing = options::BalancingPolicy::kRoundRobin;
 
   Cluster& cluster = scenario.cluster;
   cluster.clients = draw.OneIn(2) ? 1 : draw.Between(2, 4);
@@ -390,7 +392,7 @@ Scenario RandomScenarioWithCapacity(uint64_t seed) {
 
 Scenario WithoutRetries(Scenario scenario) {
   scenario.service.policy.retry.max_attempts = 1;
-  scenario.service.policy.hedging.mode = config::Mode::kOff;
+  scenario.service.policy.hedging.mode = options::Mode::kOff;
   return scenario;
 }
 

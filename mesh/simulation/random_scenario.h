@@ -3,14 +3,14 @@
 
 #include <cstdint>
 
-#include "mesh/config/options.h"
+#include "mesh/options/service.h"
 #include "mesh/simulation/simulation.h"
 
 namespace mesh::simulation {
 
 // A service, a cluster and what goes wrong in it, all drawn from one seed.
 struct Scenario {
-  config::ServiceOptions service;
+  options::ServiceOptions service;
   Cluster cluster;
   Options options;
 };

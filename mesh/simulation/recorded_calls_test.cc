@@ -64,8 +64,8 @@ class RecordedCallsTest : public ::testing::Test {
         false);
     recorder_ = std::make_shared<call::TraceRecorder>(
         policy == v1::LoadBalancing::ROUND_ROBIN
-            ? config::BalancingPolicy::kRoundRobin
-            : config::BalancingPolicy::kLeastRequest);
+            ? options::BalancingPolicy::kRoundRobin
+            : options::BalancingPolicy::kLeastRequest);
     Options options;
     options.observers = {recorder_};
     auto mesh = Mesh::Create(config, options);

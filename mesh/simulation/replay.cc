@@ -128,7 +128,7 @@ constexpr int kMostHeld = 16;
 // Plays the calls of one trace.
 class Player {
  public:
-  explicit Player(config::BalancingPolicy policy) : policy_(policy) {}
+  explicit Player(options::BalancingPolicy policy) : policy_(policy) {}
 
   absl::Status AddPicker(const Line& line);
   // `lines` is a call's, from "call" to "end".
@@ -149,7 +149,7 @@ class Player {
   // held against them.
   class Stage;
 
-  const config::BalancingPolicy policy_;
+  const options::BalancingPolicy policy_;
   std::map<std::string, cluster::LiveEndpointPtr> endpoints_;
   std::map<int64_t, Recorded> pickers_;
   ReplayCount count_;
@@ -322,7 +322,7 @@ class Player::Stage final : public telemetry::Observer,
   size_t next_ = 1;
   base::Random random_{0};
   absl::Status difference_;
-  config::MethodOptions policy_;
+  options::MethodOptions policy_;
   telemetry::CallInfo info_;
   call::CallPlan plan_;
   // What the budget, the caps and the tracker of latencies said is part of the
@@ -351,7 +351,7 @@ balancing::PickResult Player::Stage::Pick(
   const auto picker = line.Has("picker")
                           ? player_->pickers_.find(line.Number("picker"))
                           : player_->pickers_.end();
-  if (player_->policy_ == config::BalancingPolicy::kRoundRobin ||
+  if (player_->policy_ == options::BalancingPolicy::kRoundRobin ||
       picker == player_->pickers_.end() || line.Text("by_health") == "1" ||
       (args.elsewhere_than != nullptr && line.Text("localities") == "1") ||
       absl::StrContains(line.Text("members"), "=closed")) {
@@ -477,7 +477,7 @@ balancing::PickResult Player::Stage::AsRecorded(const balancing::PickArgs& args,
 void Player::Stage::ReadPolicy() {
   const Line& begin = lines_.front();
   policy_.retry.max_attempts = static_cast<int>(begin.Number("max_attempts"));
-  policy_.retry.codes = config::StatusCodeSet();
+  policy_.retry.codes = options::StatusCodeSet();
   for (int code = 0; code <= 16; ++code) {
     if (begin.Number("codes") >> code & 1) {
       policy_.retry.codes =
@@ -493,7 +493,8 @@ void Player::Stage::ReadPolicy() {
   // Without a word of a hedge none was due.
   for (const Line& line : lines_) {
     if (line.kind() != "retry" || line.Text("code") != "0") continue;
-    for (config::Mode mode : {config::Mode::kObserve, config::Mode::kEnforce}) {
+    for (options::Mode mode :
+         {options::Mode::kObserve, options::Mode::kEnforce}) {
       if (begin.Text("hedging") == trace::NameOf(mode)) {
         policy_.hedging.mode = mode;
       }
@@ -507,8 +508,8 @@ void Player::Stage::ReadPolicy() {
 void Player::Stage::ReadFaults() {
   for (const Line& line : lines_) {
     if (line.kind() != "refusal" || line.Text("guard") != "fault") continue;
-    policy_.fault.mode = line.Text("observed") == "1" ? config::Mode::kObserve
-                                                      : config::Mode::kEnforce;
+    policy_.fault.mode = line.Text("observed") == "1" ? options::Mode::kObserve
+                                                      : options::Mode::kEnforce;
     if (line.Text("code") == "0") {
       plan_.delay_by_header = line.Duration("delay");
     } else {
@@ -555,7 +556,7 @@ void Player::Stage::SetGuards() {
 void Player::Stage::SetBudget(bool exhausted) {
   if (budget_.has_value() && exhausted == exhausted_) return;
   exhausted_ = exhausted;
-  config::RetryBudgetOptions options;
+  options::RetryBudgetOptions options;
   options.ratio = 0;
   options.min_per_second = exhausted ? 0 : 1e9;
   budget_.emplace(options, info_.start);
@@ -665,12 +666,12 @@ absl::Status Player::Stage::Play() {
         return line.Text("guard") == "max_waiting" ||
                line.Text("guard") == "max_retries";
       })) {
-    config::GuardOptions guards;
+    options::GuardOptions guards;
     guards.caps.max_calls = 0;
     guards.caps.max_waiting = guards.caps.max_retries = kMostHeld;
-    guards.breaker.mode = config::Mode::kOff;
-    guards.throttle.mode = config::Mode::kOff;
-    guards.adaptive_concurrency.mode = config::Mode::kOff;
+    guards.breaker.mode = options::Mode::kOff;
+    guards.throttle.mode = options::Mode::kOff;
+    guards.adaptive_concurrency.mode = options::Mode::kOff;
     plan_.admission = &admission_.emplace(guards, info_.start);
   }
   if (!begin.bad().ok()) return begin.bad();
@@ -744,8 +745,8 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
                          "balancing=least_request' or round_robin"));
       }
       player.emplace(balancing == "round_robin"
-                         ? config::BalancingPolicy::kRoundRobin
-                         : config::BalancingPolicy::kLeastRequest);
+                         ? options::BalancingPolicy::kRoundRobin
+                         : options::BalancingPolicy::kLeastRequest);
       continue;
     }
     if (line->kind() == "health" || line->kind() == "probe") continue;

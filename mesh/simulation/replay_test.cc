@@ -32,7 +32,7 @@ Scenario Troubled() {
   Scenario scenario;
   scenario.service.name = "cart";
   scenario.service.policy.idempotent = true;
-  scenario.service.guards.outlier_ejection.mode = config::Mode::kOff;
+  scenario.service.guards.outlier_ejection.mode = options::Mode::kOff;
   for (const char* name : {"a", "b", "c"}) {
     Server server;
     server.address = name;
@@ -68,10 +68,10 @@ TEST(ReplayTest, SoIsEveryRandomScenario) {
 
 TEST(ReplayTest, HedgesAndFaultsAreDecidedTheSameAgain) {
   Scenario scenario = Troubled();
-  config::MethodOptions& policy = scenario.service.policy;
-  policy.hedging.mode = config::Mode::kEnforce;
+  options::MethodOptions& policy = scenario.service.policy;
+  policy.hedging.mode = options::Mode::kEnforce;
   policy.hedging.max_attempts = 3;
-  policy.fault.mode = config::Mode::kEnforce;
+  policy.fault.mode = options::Mode::kEnforce;
   policy.fault.abort_share = 0.05;
   policy.fault.delay_share = 0.1;
   policy.fault.delay = absl::Milliseconds(7);
@@ -87,7 +87,7 @@ TEST(ReplayTest, HedgesAndFaultsAreDecidedTheSameAgain) {
   ASSERT_TRUE(count.ok()) << count.status();
   EXPECT_GT(count->calls, 400u);
 
-  policy.hedging.mode = policy.fault.mode = config::Mode::kObserve;
+  policy.hedging.mode = policy.fault.mode = options::Mode::kObserve;
   const std::string observed = Record(scenario);
   EXPECT_THAT(observed, HasSubstr("verdict=hedge"));
   EXPECT_THAT(observed, HasSubstr(" observed=1\n"));

@@ -83,11 +83,11 @@ std::string Result::Summary() const {
         absl::StatusCodeToString(static_cast<absl::StatusCode>(code)), " ",
         ended[code], "\n");
   }
-  for (int guard = 0; guard < config::kGuards; ++guard) {
+  for (int guard = 0; guard < options::kGuards; ++guard) {
     const Count& count = refusals[guard];
     if (count.enforced + count.observed == 0) continue;
     absl::StrAppend(&text, "  refused by ",
-                    config::NameOf(static_cast<config::Guard>(guard)), " ",
+                    options::NameOf(static_cast<options::Guard>(guard)), " ",
                     count.enforced, ", would have been ", count.observed, "\n");
   }
   for (int to = 0; to < cluster::kHealths; ++to) {

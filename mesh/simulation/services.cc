@@ -7,9 +7,9 @@
 namespace mesh::simulation {
 
 absl::StatusOr<
-    std::map<std::string, std::shared_ptr<const config::ServiceOptions>>>
+    std::map<std::string, std::shared_ptr<const options::ServiceOptions>>>
 ReadServices(const std::string& path) {
-  absl::StatusOr<config::MeshOptions> options = config::LoadFile(path);
+  absl::StatusOr<options::MeshOptions> options = config::LoadFile(path);
   if (!options.ok()) return options.status();
   return std::move(options->services);
 }

@@ -6,14 +6,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "mesh/config/options.h"
+#include "mesh/options/service.h"
 
 namespace mesh::simulation {
 
 // The services of a configuration file (mesh.v1.Config, YAML or JSON), by name,
 // as Simulate() takes them. The errors are those of mesh::Mesh::FromFile().
 absl::StatusOr<
-    std::map<std::string, std::shared_ptr<const config::ServiceOptions>>>
+    std::map<std::string, std::shared_ptr<const options::ServiceOptions>>>
 ReadServices(const std::string& path);
 
 }  // namespace mesh::simulation

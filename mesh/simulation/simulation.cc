@@ -71,14 +71,14 @@ uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
 
 // A service as its clients know it: `count` servers from `first` on.
 struct ServiceState {
-  const config::ServiceOptions* options = nullptr;
+  const options::ServiceOptions* options = nullptr;
   uint32_t first = 0;
   uint32_t count = 0;
 };
 
 // A process that calls one service.
 struct ClientState final : resilience::HealthMonitor::Host {
-  ClientState(const config::ServiceOptions& options, uint32_t service,
+  ClientState(const options::ServiceOptions& options, uint32_t service,
               uint32_t servers, World* world)
       : service(service),
         balancer(balancing::MakeLoadBalancer(options.balancing)),
@@ -240,7 +240,7 @@ constexpr uint32_t kLocal = 1u << 28;
 // The simulated world, and the observer of all its calls.
 class World final : public telemetry::Observer {
  public:
-  World(const config::ServiceOptions& service, const Cluster& cluster,
+  World(const options::ServiceOptions& service, const Cluster& cluster,
         const Options& options)
       : service_(service),
         cluster_(cluster),
@@ -505,7 +505,7 @@ class World final : public telemetry::Observer {
     }
   }
 
-  void AddService(const config::ServiceOptions& options,
+  void AddService(const options::ServiceOptions& options,
                   const std::vector<Server>& servers) {
     ServiceState service;
     service.options = &options;
@@ -533,9 +533,9 @@ class World final : public telemetry::Observer {
     return client_index_.find(&client)->second;
   }
 
-  LoadState MakeLoad(const config::ServiceOptions& service, std::string method,
+  LoadState MakeLoad(const options::ServiceOptions& service, std::string method,
                      absl::Duration deadline) {
-    const config::MethodOptions& policy = service.PolicyOf(method);
+    const options::MethodOptions& policy = service.PolicyOf(method);
     LoadState state;
     state.method = std::move(method);
     state.plan.policy = &policy;
@@ -544,7 +544,7 @@ class World final : public telemetry::Observer {
     state.plan.idempotent = policy.idempotent.value_or(false);
     state.plan.wait_for_ready = policy.wait_for_ready.value_or(false);
     state.plan.replayable = true;
-    state.hedges = policy.hedging.mode != config::Mode::kOff;
+    state.hedges = policy.hedging.mode != options::Mode::kOff;
     state.deadline = Nanoseconds(std::min(deadline, policy.timeout));
     return state;
   }
@@ -1371,7 +1371,7 @@ class World final : public telemetry::Observer {
   // more through than its share of the calls, its floor, and one burst. False,
   // and not counted: there is no room.
   bool Charge(ClientState& client) {
-    const config::RetryBudgetOptions& budget =
+    const options::RetryBudgetOptions& budget =
         services_[client.service].options->retry_budget;
     if (static_cast<double>(client.charged + 1) >
         budget.ratio * static_cast<double>(client.calls) +
@@ -1422,9 +1422,9 @@ class World final : public telemetry::Observer {
   // Whether an endpoint has as many calls as its cap allows.
   bool IsFull(const CallState& call,
               const cluster::LiveEndpoint& endpoint) const {
-    const config::CapsOptions& caps =
+    const options::CapsOptions& caps =
         services_[clients_[call.client]->service].options->guards.caps;
-    return caps.mode == config::Mode::kEnforce &&
+    return caps.mode == options::Mode::kEnforce &&
            caps.max_calls_per_endpoint > 0 &&
            endpoint.in_flight() >= caps.max_calls_per_endpoint;
   }
@@ -1527,7 +1527,7 @@ class World final : public telemetry::Observer {
   }
 
   // Constant.
-  const config::ServiceOptions& service_;
+  const options::ServiceOptions& service_;
   const Cluster& cluster_;
   const Options& options_;
   const int64_t end_;
@@ -1566,7 +1566,7 @@ void ClientState::OnHealthChange(const resilience::HealthChange& change) {
 
 }  // namespace
 
-absl::StatusOr<Result> Simulate(const config::ServiceOptions& service,
+absl::StatusOr<Result> Simulate(const options::ServiceOptions& service,
                                 const Cluster& cluster,
                                 const Options& options) {
   if (absl::Status status = Check(cluster, options); !status.ok()) {

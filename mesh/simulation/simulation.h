@@ -10,7 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "mesh/cluster/health.h"
-#include "mesh/config/options.h"
+#include "mesh/options/guard.h"
+#include "mesh/options/service.h"
 #include "mesh/simulation/distribution.h"
 #include "mesh/telemetry/observer.h"
 
@@ -121,7 +122,7 @@ struct Load {
 struct Tier {
   // The configuration that its callers have. Each caller, a server of the tier
   // before, is a client of its own: with its own balancing, budget and health.
-  config::ServiceOptions service;
+  options::ServiceOptions service;
   std::vector<Server> servers;
   // What is called, once for each call that is executed, when the latency of
   // the calling server has passed. The answer is that server's answer.
@@ -234,8 +235,8 @@ struct Result {
   uint64_t denied_by_budget = 0;
   uint64_t waited = 0;  // Calls that waited for an endpoint.
   uint64_t probes = 0;  // That health monitors sent.
-  // By config::Guard.
-  std::array<Count, config::kGuards> refusals = {};
+  // By options::Guard.
+  std::array<Count, options::kGuards> refusals = {};
   // Changes of an endpoint's health in the eyes of one client, by
   // cluster::Health that it came to.
   std::array<Count, cluster::kHealths> health = {};
@@ -271,7 +272,7 @@ struct Result {
 // Runs it. INVALID_ARGUMENT, with the field and its value, when the
 // description makes no sense. Of `service` the name, balancing, retry budget,
 // guards and policies count; its endpoints are the cluster's servers.
-absl::StatusOr<Result> Simulate(const config::ServiceOptions& service,
+absl::StatusOr<Result> Simulate(const options::ServiceOptions& service,
                                 const Cluster& cluster,
                                 const Options& options = {});
 

@@ -34,16 +34,16 @@ Cluster Three() {
   return cluster;
 }
 
-config::ServiceOptions Idempotent() {
-  config::ServiceOptions service;
+options::ServiceOptions Idempotent() {
+  options::ServiceOptions service;
   service.name = "cart";
   service.policy.idempotent = true;
   return service;
 }
 
-config::ServiceOptions WithoutHealth(config::ServiceOptions service) {
-  service.guards.outlier_ejection.mode = config::Mode::kOff;
-  service.guards.black_hole.mode = config::Mode::kOff;
+options::ServiceOptions WithoutHealth(options::ServiceOptions service) {
+  service.guards.outlier_ejection.mode = options::Mode::kOff;
+  service.guards.black_hole.mode = options::Mode::kOff;
   return service;
 }
 
@@ -54,7 +54,7 @@ Options For(absl::Duration duration, uint64_t seed = 1) {
   return options;
 }
 
-Result RunOk(const config::ServiceOptions& service, const Cluster& cluster,
+Result RunOk(const options::ServiceOptions& service, const Cluster& cluster,
              const Options& options) {
   absl::StatusOr<Result> result = Simulate(service, cluster, options);
   EXPECT_TRUE(result.ok()) << result.status();
@@ -107,7 +107,7 @@ TEST(SimulationTest, AKilledServerFailsNoCallThatMayBeRetried) {
 }
 
 TEST(SimulationTest, WhatMayNotBeExecutedTwiceFailsOnlyWhereItWasSeen) {
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   service.policy.idempotent = false;
   Cluster cluster = Three();
   cluster.loads[0].rate = 2000;
@@ -126,7 +126,7 @@ TEST(SimulationTest, WhatMayNotBeExecutedTwiceFailsOnlyWhereItWasSeen) {
 
 TEST(SimulationTest, ABlackHoleIsEscapedByTheAttemptTimeout) {
   // No suspicion and no ejection, and a budget for all that it swallows.
-  config::ServiceOptions service = WithoutHealth(Idempotent());
+  options::ServiceOptions service = WithoutHealth(Idempotent());
   service.retry_budget.ratio = 0.5;
   Cluster cluster = Three();
   cluster.faults = {
@@ -144,10 +144,10 @@ TEST(SimulationTest, LeastRequestTurnsFromASlowServerRoundRobinDoesNot) {
   cluster.loads[0].rate = 1000;
   cluster.faults = {
       Fault::Slow("c", absl::ZeroDuration(), absl::InfiniteDuration(), 20)};
-  config::ServiceOptions service = WithoutHealth(Idempotent());
+  options::ServiceOptions service = WithoutHealth(Idempotent());
   const Result least = RunOk(service, cluster, For(absl::Seconds(20)));
   EXPECT_LT(least.endpoints[2].attempts, 0.15 * least.attempts);
-  service.balancing = config::BalancingPolicy::kRoundRobin;
+  service.balancing = options::BalancingPolicy::kRoundRobin;
   const Result turns = RunOk(service, cluster, For(absl::Seconds(20)));
   EXPECT_NEAR(turns.endpoints[2].attempts, turns.attempts / 3.0, 10);
   EXPECT_GT(turns.latency.Quantile(0.9), 3 * least.latency.Quantile(0.9));
@@ -161,7 +161,7 @@ TEST(SimulationTest, TheBudgetKeepsRetriesFromMultiplyingAnOutage) {
                                            absl::Seconds(40), 1,
                                            absl::StatusCode::kUnavailable));
   }
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   service.retry_budget.ratio = 0.1;
   service.retry_budget.min_per_second = 10;
   const Result bounded = RunOk(service, cluster, For(absl::Seconds(50)));
@@ -306,10 +306,10 @@ TEST(SimulationTest, AHedgeWinsWhereTheFirstAttemptIsSlow) {
     server.latency = Distribution::Quantiles(
         {{0, 4 * kMs}, {0.99, 6 * kMs}, {0.9901, 1000 * kMs}});
   }
-  config::ServiceOptions service = WithoutHealth(Idempotent());
+  options::ServiceOptions service = WithoutHealth(Idempotent());
   const Result without = RunOk(service, cluster, For(absl::Seconds(20)));
   EXPECT_GT(without.latency.Quantile(0.995), 900 * kMs);
-  service.policy.hedging.mode = config::Mode::kEnforce;
+  service.policy.hedging.mode = options::Mode::kEnforce;
   const Result with = RunOk(service, cluster, For(absl::Seconds(20)));
   EXPECT_LT(with.latency.Quantile(0.995), 20 * kMs);
   EXPECT_GT(with.hedges, 150);
@@ -317,7 +317,7 @@ TEST(SimulationTest, AHedgeWinsWhereTheFirstAttemptIsSlow) {
   EXPECT_EQ(with.attempts, with.calls + with.hedges);
   EXPECT_EQ(with.tiers[0].hedges, with.hedges);
 
-  service.policy.hedging.mode = config::Mode::kObserve;
+  service.policy.hedging.mode = options::Mode::kObserve;
   const Result observed = RunOk(service, cluster, For(absl::Seconds(20)));
   EXPECT_EQ(observed.hedges, 0);
   EXPECT_EQ(observed.attempts, observed.calls);
@@ -337,8 +337,8 @@ TEST(SimulationTest, ALosingHedgeGivesUpItsPlaceInTheQueue) {
   // Four calls at once, each with an attempt at either server.
   cluster.loads = {Load::Closed("/shop.Cart/Get", 4)};
   cluster.loads[0].think = Distribution::Constant(absl::Hours(1));
-  config::ServiceOptions service = WithoutHealth(Idempotent());
-  service.policy.hedging.mode = config::Mode::kEnforce;
+  options::ServiceOptions service = WithoutHealth(Idempotent());
+  service.policy.hedging.mode = options::Mode::kEnforce;
   service.policy.hedging.delay = kMs;
   const Result drops = RunOk(service, cluster, For(absl::Seconds(1)));
   EXPECT_EQ(drops.ok(), 4);
@@ -361,7 +361,7 @@ TEST(SimulationTest, AStreamIsRetriedBeforeItsFirstMessageOnly) {
   }
   cluster.detection = Distribution::Constant(kMs);
   cluster.faults = {Fault::Down("b", absl::Seconds(2), absl::Seconds(4))};
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   service.retry_budget.ratio = 1;
   const Result result = RunOk(service, cluster, For(absl::Seconds(6)));
   // About 67 ran on it; half of them were committed.
@@ -371,8 +371,8 @@ TEST(SimulationTest, AStreamIsRetriedBeforeItsFirstMessageOnly) {
 }
 
 TEST(SimulationTest, InjectedFaultsFailAndDelayTheirShare) {
-  config::ServiceOptions service = Idempotent();
-  service.policy.fault.mode = config::Mode::kEnforce;
+  options::ServiceOptions service = Idempotent();
+  service.policy.fault.mode = options::Mode::kEnforce;
   service.policy.fault.abort_share = 0.1;
   service.policy.fault.abort_code = absl::StatusCode::kInternal;
   service.policy.fault.delay_share = 0.1;
@@ -381,11 +381,11 @@ TEST(SimulationTest, InjectedFaultsFailAndDelayTheirShare) {
   EXPECT_NEAR(result.ended[13], 0.1 * result.calls, 150);
   EXPECT_LT(result.latency.Quantile(0.85), 20 * kMs);
   EXPECT_GT(result.latency.Quantile(0.95), 500 * kMs);
-  const auto fault = static_cast<size_t>(config::Guard::kFault);
+  const auto fault = static_cast<size_t>(options::Guard::kFault);
   EXPECT_GT(result.refusals[fault].enforced, 0.15 * result.calls);
   EXPECT_EQ(result.refusals[fault].observed, 0u);
 
-  service.policy.fault.mode = config::Mode::kObserve;
+  service.policy.fault.mode = options::Mode::kObserve;
   const Result observed = RunOk(service, Three(), For(absl::Seconds(60)));
   EXPECT_EQ(observed.ok(), observed.calls);
   EXPECT_EQ(observed.refusals[fault].enforced, 0u);
@@ -430,9 +430,9 @@ TEST(SimulationTest, TrafficLeavesASilentServerAndReturnsWithItsProbe) {
       << "half of its share";
   EXPECT_GT(ShareOf(result, 1, absl::Seconds(22), absl::Seconds(30)), 0.3);
 
-  config::ServiceOptions observing = Idempotent();
-  observing.guards.black_hole.mode = config::Mode::kObserve;
-  observing.guards.outlier_ejection.mode = config::Mode::kOff;
+  options::ServiceOptions observing = Idempotent();
+  observing.guards.black_hole.mode = options::Mode::kObserve;
+  observing.guards.outlier_ejection.mode = options::Mode::kOff;
   const Result observed =
       RunOk(observing, cluster, InSmallSteps(absl::Seconds(30)));
   EXPECT_GT(observed.suspicions().observed, 0);
@@ -445,7 +445,7 @@ TEST(SimulationTest, ASlowServerIsEjectedAndComesBack) {
   Cluster cluster = Three();
   cluster.loads[0].rate = 500;
   cluster.faults = {Fault::Slow("b", absl::Seconds(10), absl::Seconds(20), 20)};
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   service.guards.outlier_ejection.base_ejection_time = absl::Seconds(5);
   const Result result =
       RunOk(service, cluster, InSmallSteps(absl::Seconds(60)));
@@ -460,7 +460,7 @@ TEST(SimulationTest, AServerThatFailsIsEjectedOneCallAtATimeFindsItWell) {
   cluster.loads[0].rate = 500;
   cluster.faults = {Fault::Errors("b", absl::Seconds(10), absl::Seconds(12), 1,
                                   absl::StatusCode::kUnavailable)};
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   service.guards.outlier_ejection.base_ejection_time = absl::Seconds(5);
   const Result result =
       RunOk(service, cluster, InSmallSteps(absl::Seconds(30)));
@@ -479,7 +479,7 @@ TEST(SimulationTest, WhenAllAreIllAllAreUsed) {
                                            absl::Seconds(20), 0.9,
                                            absl::StatusCode::kUnavailable));
   }
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   service.guards.outlier_ejection.max_ejection_percent = 100;
   const Result result = RunOk(service, cluster, For(absl::Seconds(30)));
   for (size_t e = 0; e < 3; ++e) {
@@ -492,8 +492,8 @@ TEST(SimulationTest, AHedgedTrialOfASlowServerIsATrialThatItFails) {
   Cluster cluster = Three();
   cluster.loads[0].rate = 2000;
   cluster.faults = {Fault::Slow("b", absl::Seconds(10), absl::Seconds(20), 20)};
-  config::ServiceOptions service = Idempotent();
-  service.policy.hedging.mode = config::Mode::kEnforce;
+  options::ServiceOptions service = Idempotent();
+  service.policy.hedging.mode = options::Mode::kEnforce;
   const Result result =
       RunOk(service, cluster, InSmallSteps(absl::Seconds(20)));
   EXPECT_EQ(result.ok(), result.calls);
@@ -523,13 +523,13 @@ TEST(SimulationTest, AdaptiveConcurrencyKeepsAServerAtWorkUnderTwiceItsLoad) {
   cluster.servers = {server};
   cluster.loads = {Load::Open("/shop.Cart/Get", 800)};
   cluster.loads[0].deadline = 200 * kMs;
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   const Result without = RunOk(service, cluster, For(absl::Seconds(30)));
-  service.guards.adaptive_concurrency.mode = config::Mode::kEnforce;
+  service.guards.adaptive_concurrency.mode = options::Mode::kEnforce;
   const Result with = RunOk(service, cluster, For(absl::Seconds(30)));
   EXPECT_LT(without.ok(), 0.2 * 400 * 30) << "it works for nobody";
   EXPECT_GT(with.ok(), 0.9 * 400 * 30);
-  const auto guard = static_cast<size_t>(config::Guard::kAdaptiveConcurrency);
+  const auto guard = static_cast<size_t>(options::Guard::kAdaptiveConcurrency);
   EXPECT_GT(without.refusals[guard].observed, 0u);
   EXPECT_GT(with.refusals[guard].enforced, 5'000u);
 }
@@ -597,7 +597,7 @@ TEST(SimulationTest, WhoHasRetriedInVainIsNotRetriedByItsCaller) {
   cluster.faults = {Fault::Errors("tier-2", absl::ZeroDuration(),
                                   absl::InfiniteDuration(), 1,
                                   absl::StatusCode::kUnavailable)};
-  config::ServiceOptions service = Idempotent();
+  options::ServiceOptions service = Idempotent();
   service.retry_budget.ratio = 1e6;
   for (Tier& tier : cluster.behind) tier.service.retry_budget.ratio = 1e6;
   const Result linked = RunOk(service, cluster, For(absl::Seconds(5)));
@@ -720,7 +720,7 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   const Seeds seeds(1000);
   uint64_t calls = 0, ok = 0, retries = 0, transparent = 0, waited = 0;
   uint64_t hedges = 0, ejections = 0, suspicions = 0, probes = 0;
-  std::array<uint64_t, config::kGuards> refused = {};
+  std::array<uint64_t, options::kGuards> refused = {};
   for (int64_t seed = seeds.first; seed <= seeds.last; ++seed) {
     const Scenario scenario = RandomScenario(seed);
     const absl::StatusOr<Result> result =
@@ -740,7 +740,7 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
     ejections += result->ejections().enforced;
     suspicions += result->suspicions().enforced;
     probes += result->probes;
-    for (int guard = 0; guard < config::kGuards; ++guard) {
+    for (int guard = 0; guard < options::kGuards; ++guard) {
       refused[guard] += result->refusals[guard].enforced;
     }
   }
@@ -756,9 +756,9 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   EXPECT_GT(ejections, seeds.last);
   EXPECT_GT(suspicions, seeds.last / 10);
   EXPECT_GT(probes, seeds.last / 10);
-  for (int guard = 0; guard < config::kGuards; ++guard) {
+  for (int guard = 0; guard < options::kGuards; ++guard) {
     EXPECT_GT(refused[guard], 0u)
-        << config::NameOf(static_cast<config::Guard>(guard));
+        << options::NameOf(static_cast<options::Guard>(guard));
   }
 }
 

@@ -351,7 +351,7 @@ ServiceSnapshot ServiceMetrics::Snapshot(
   for (size_t guard = 0; guard < refusals_.size(); ++guard) {
     RefusalSnapshot refusal;
     refusal.guard =
-        std::string(config::NameOf(static_cast<config::Guard>(guard)));
+        std::string(options::NameOf(static_cast<options::Guard>(guard)));
     refusal.enforced = static_cast<uint64_t>(refusals_[guard][0].Sum());
     refusal.observed = static_cast<uint64_t>(refusals_[guard][1].Sum());
     if (refusal.enforced + refusal.observed == 0) continue;

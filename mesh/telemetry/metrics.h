@@ -20,7 +20,7 @@
 #include "mesh/base/snapshot_slot.h"
 #include "mesh/cluster/health.h"
 #include "mesh/cluster/live_endpoint.h"
-#include "mesh/config/options.h"
+#include "mesh/options/guard.h"
 #include "mesh/telemetry/observer.h"
 #include "mesh/telemetry/snapshot.h"
 
@@ -118,7 +118,7 @@ class ServiceMetrics final : public Observer {
   base::ShardedCounter retries_denied_by_budget_;
 
   // Enforced, observed.
-  std::array<std::array<base::ShardedCounter, 2>, config::kGuards> refusals_;
+  std::array<std::array<base::ShardedCounter, 2>, options::kGuards> refusals_;
   using Changes = std::array<
       std::array<std::array<std::atomic<uint64_t>, 2>, cluster::kHealthCauses>,
       cluster::kHealths>;

@@ -10,7 +10,8 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mesh/cluster/live_endpoint.h"
-#include "mesh/config/options.h"
+#include "mesh/options/guard.h"
+#include "mesh/options/method.h"
 
 namespace mesh::telemetry {
 
@@ -29,7 +30,7 @@ struct CallInfo {
 // A call has begun. What was settled about it then.
 struct CallStartEvent {
   absl::Time time;
-  const config::MethodOptions* policy = nullptr;  // Never null.
+  const options::MethodOptions* policy = nullptr;  // Never null.
   bool idempotent = false;
   bool wait_for_ready = false;
   bool replayable = false;
@@ -126,7 +127,7 @@ struct CallEvent {
 
 // A guard refused a call, or (`observed`) would have.
 struct RefusalEvent {
-  config::Guard guard = config::Guard::kMaxCalls;
+  options::Guard guard = options::Guard::kMaxCalls;
   bool observed = false;
   absl::Time time;
   // What the call fails with. Of kMaxRetries: what it would not have failed

@@ -14,7 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "mesh/cluster/health.h"
-#include "mesh/config/options.h"
+#include "mesh/options/guard.h"
 
 namespace mesh::telemetry {
 namespace {
@@ -181,8 +181,8 @@ auto OfMethod(uint64_t MethodSnapshot::*field) {
 // Of events that are rare and matter there are series from the start: rate()
 // does not see the first event of one that begins with it.
 void AddRefusals(const ServiceSnapshot& service, Samples& samples) {
-  for (int i = 0; i < config::kGuards; ++i) {
-    const std::string guard(config::NameOf(static_cast<config::Guard>(i)));
+  for (int i = 0; i < options::kGuards; ++i) {
+    const std::string guard(options::NameOf(static_cast<options::Guard>(i)));
     RefusalSnapshot counts;
     for (const RefusalSnapshot& refusal : service.refusals) {
       if (refusal.guard == guard) counts = refusal;

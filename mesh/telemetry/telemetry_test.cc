@@ -80,7 +80,7 @@ class TelemetryTest : public testing::Test {
     metrics_.OnCallEnd(call, event);
   }
 
-  void Refuse(config::Guard guard, bool observed) {
+  void Refuse(options::Guard guard, bool observed) {
     RefusalEvent event;
     event.guard = guard;
     event.observed = observed;
@@ -192,11 +192,11 @@ TEST_F(TelemetryTest, CountsHedgesThatWouldHaveBeenMade) {
 
 TEST_F(TelemetryTest, CountsRefusalsByGuardEnforcedAndObservedApart) {
   EXPECT_TRUE(Take().refusals.empty());
-  Refuse(config::Guard::kBreaker, /*observed=*/false);
-  Refuse(config::Guard::kBreaker, /*observed=*/true);
-  Refuse(config::Guard::kBreaker, /*observed=*/true);
-  Refuse(config::Guard::kFault, /*observed=*/false);
-  Refuse(static_cast<config::Guard>(99), /*observed=*/false);  // Ignored.
+  Refuse(options::Guard::kBreaker, /*observed=*/false);
+  Refuse(options::Guard::kBreaker, /*observed=*/true);
+  Refuse(options::Guard::kBreaker, /*observed=*/true);
+  Refuse(options::Guard::kFault, /*observed=*/false);
+  Refuse(static_cast<options::Guard>(99), /*observed=*/false);  // Ignored.
   const std::vector<RefusalSnapshot> refusals = Take().refusals;
   ASSERT_EQ(refusals.size(), 2u);
   EXPECT_EQ(refusals[0].guard, "breaker");
@@ -207,15 +207,15 @@ TEST_F(TelemetryTest, CountsRefusalsByGuardEnforcedAndObservedApart) {
 }
 
 TEST_F(TelemetryTest, EveryGuardIsCountedUnderANameOfItsOwn) {
-  for (int guard = 0; guard < config::kGuards; ++guard) {
-    Refuse(static_cast<config::Guard>(guard), /*observed=*/false);
+  for (int guard = 0; guard < options::kGuards; ++guard) {
+    Refuse(static_cast<options::Guard>(guard), /*observed=*/false);
   }
   std::set<std::string> names;
   for (const RefusalSnapshot& refusal : Take().refusals) {
     EXPECT_NE(refusal.guard, "unknown");
     names.insert(refusal.guard);
   }
-  EXPECT_EQ(names.size(), size_t{config::kGuards});
+  EXPECT_EQ(names.size(), size_t{options::kGuards});
 }
 
 TEST_F(TelemetryTest, CountsHealthChangesByWhatTheyLeadToAndWhy) {
@@ -667,8 +667,8 @@ class PrometheusTest : public TelemetryTest {
     EndAttempt(call, AttemptReason::kRetry);
     EndCall(call, absl::Milliseconds(3));
     EndCall(call, absl::Hours(1), absl::StatusCode::kDeadlineExceeded);
-    Refuse(config::Guard::kBreaker, /*observed=*/true);
-    Refuse(config::Guard::kMaxCalls, /*observed=*/false);
+    Refuse(options::Guard::kBreaker, /*observed=*/true);
+    Refuse(options::Guard::kMaxCalls, /*observed=*/false);
     ChangeHealth(Health::kSuspect, HealthCause::kSilence);
     Probe(ProbeEvent::Stage::kSent);
     Snapshot snapshot;
@@ -795,7 +795,7 @@ TEST_F(PrometheusTest, WhatHasNotOccurredYetHasASeries) {
   snapshot.services.emplace_back().service = "cart";
   const PrometheusReader reader(PrometheusText(snapshot));
   const std::vector<Sample> refusals = reader.Family("mesh_refusals_total");
-  EXPECT_EQ(refusals.size(), 2 * config::kGuards);
+  EXPECT_EQ(refusals.size(), 2 * options::kGuards);
   for (const Sample& sample : refusals) EXPECT_EQ(sample.value, 0);
   std::set<std::string> ejected;
   for (const Sample& sample : reader.Family("mesh_health_changes_total")) {

@@ -15,23 +15,23 @@ void Require(bool condition) {
   if (!condition) abort();
 }
 
-void RequireGood(const mesh::config::MethodOptions& policy) {
-  const mesh::config::HedgingOptions& hedging = policy.hedging;
+void RequireGood(const mesh::options::MethodOptions& policy) {
+  const mesh::options::HedgingOptions& hedging = policy.hedging;
   Require(hedging.max_attempts >= 2 && hedging.max_attempts <= 5);
   Require(hedging.delay.value_or(hedging.min_delay) > absl::ZeroDuration());
   Require(hedging.quantile > 0 && hedging.quantile < 1);
   Require(policy.idle_timeout > absl::ZeroDuration());
-  const mesh::config::RateLimitOptions& limit = policy.rate_limit;
-  Require(limit.mode == mesh::config::Mode::kOff ||
+  const mesh::options::RateLimitOptions& limit = policy.rate_limit;
+  Require(limit.mode == mesh::options::Mode::kOff ||
           (limit.per_second > 0 && limit.burst >= 1));
-  const mesh::config::FaultOptions& fault = policy.fault;
+  const mesh::options::FaultOptions& fault = policy.fault;
   Require(fault.abort_share >= 0 && fault.abort_share <= 1);
   Require(fault.delay_share >= 0 && fault.delay_share <= 1);
   Require(fault.delay >= absl::ZeroDuration());
   Require(fault.abort_code != absl::StatusCode::kOk);
 }
 
-void RequireGood(const mesh::config::GuardOptions& guards) {
+void RequireGood(const mesh::options::GuardOptions& guards) {
   const auto& ejection = guards.outlier_ejection;
   Require(ejection.base_ejection_time <= ejection.max_ejection_time);
   Require(ejection.max_ejection_percent + ejection.panic_threshold_percent <=

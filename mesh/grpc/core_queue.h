@@ -1,0 +1,36 @@
+#ifndef MESH_GRPC_CORE_QUEUE_H_
+#define MESH_GRPC_CORE_QUEUE_H_
+
+#include <functional>
+
+#include "grpc/grpc.h"
+
+namespace mesh::core {
+
+// A queue of gRPC's core whose events run closures, on gRPC's own threads, as
+// they come. It owns no thread and polls no sockets: a thread that polls would
+// take the work of the callers' threads, and each answer would cross from it
+// to them. Thread-safe.
+class CoreQueue {
+ public:
+  CoreQueue();
+  // Waits for nothing: events that are outstanding come all the same.
+  ~CoreQueue();
+  CoreQueue(const CoreQueue&) = delete;
+  CoreQueue& operator=(const CoreQueue&) = delete;
+
+  grpc_completion_queue* queue() const { return queue_; }
+
+  // A tag for one operation on the queue: runs `run` when its event has come,
+  // on a thread that holds no lock of gRPC's or the application's. Where
+  // `inlined`, that may be inside whatever call of gRPC's brings the event, so
+  // `run` must be quick and take no lock that is held around one.
+  static void* Tag(std::function<void()> run, bool inlined = false);
+
+ private:
+  grpc_completion_queue* const queue_;
+};
+
+}  // namespace mesh::core
+
+#endif  // MESH_GRPC_CORE_QUEUE_H_

@@ -1,0 +1,46 @@
+#include "mesh/grpc/failure.h"
+
+#include <string>
+
+#include "absl/strings/match.h"
+
+namespace mesh::core {
+namespace {
+
+// With these words the core tells that a connection broke under a call; it
+// turns its own errors into what a peer might have said.
+bool SaysConnectionBroke(absl::string_view message) {
+  for (absl::string_view words :
+       {"Socket closed", "Connection reset by peer", "Broken pipe",
+        "GOAWAY received", "Transport closed", "keepalive watchdog timeout",
+        "Stream IDs exhausted", "Received RST_STREAM"}) {
+    if (absl::StrContains(message, words)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      std::string(status.message()));
+}
+
+bool NeverSent(const grpc::Status& status, absl::string_view debug) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+         absl::StrContains(debug, "failed to connect to all addresses") &&
+         !absl::StrContains(debug, "received from peer");
+}
+
+bool IsLocal(const grpc::Status& status, absl::string_view debug) {
+  return !absl::StrContains(debug, "received from peer") ||
+         SaysConnectionBroke(status.error_message());
+}
+
+bool LooksDropped(const grpc::Status& status, absl::string_view debug) {
+  return status.error_code() == grpc::StatusCode::CANCELLED &&
+         status.error_message() == "CANCELLED" &&
+         absl::StrContains(debug, "received from peer");
+}
+
+}  // namespace mesh::core

@@ -1,0 +1,30 @@
+#ifndef MESH_GRPC_FAILURE_H_
+#define MESH_GRPC_FAILURE_H_
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "grpcpp/support/status.h"
+
+namespace mesh::core {
+
+grpc::Status ToGrpc(const absl::Status& status);
+
+// Whether a failure came about before the call was given to any connection.
+// The core says so only in words: a failure to connect has this text and does
+// not have the words with which every answer of a peer begins (also where the
+// peer's message repeats such a text). Pinned by channel_test.
+bool NeverSent(const grpc::Status& status, absl::string_view debug);
+
+// Whether a failure came about on this side of the connection: it could not be
+// made, it broke, or a deadline of ours passed. What the peer's application
+// said in the core's own words counts too: it says that it could not work.
+bool IsLocal(const grpc::Status& status, absl::string_view debug);
+
+// Whether a peer ended the call as a gRPC server does that is shutting down:
+// calls that reach it then it gives to no handler. A peer might say the same of
+// a call that it had begun, so this proves nothing.
+bool LooksDropped(const grpc::Status& status, absl::string_view debug);
+
+}  // namespace mesh::core
+
+#endif  // MESH_GRPC_FAILURE_H_

@@ -1,0 +1,29 @@
+#ifndef MESH_OPTIONS_GUARD_H_
+#define MESH_OPTIONS_GUARD_H_
+
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+
+namespace mesh::options {
+
+// The policies that may keep a call, or an attempt of one, from being made.
+// What counters and events name them by.
+enum class Guard : uint8_t {
+  kMaxCalls,             // caps.max_calls
+  kMaxCallsPerEndpoint,  // caps.max_calls_per_endpoint
+  kMaxWaiting,           // caps.max_waiting
+  kMaxRetries,           // caps.max_retries
+  kBreaker,
+  kThrottle,
+  kAdaptiveConcurrency,
+  kRateLimit,
+  kFault,
+};
+inline constexpr int kGuards = 9;
+// As in metrics: "max_calls", "breaker".
+absl::string_view NameOf(Guard guard);
+
+}  // namespace mesh::options
+
+#endif  // MESH_OPTIONS_GUARD_H_

@@ -1,0 +1,66 @@
+#ifndef MESH_OPTIONS_SERVICE_H_
+#define MESH_OPTIONS_SERVICE_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "mesh/options/endpoints.h"
+#include "mesh/options/guards.h"
+#include "mesh/options/method.h"
+#include "mesh/options/retry.h"
+#include "mesh/options/security.h"
+
+// What a valid configuration means: plain values with every default filled in,
+// one header a wing. `mesh/config/loader.h` makes them; all other rooms read
+// them. No protobuf and no YAML here.
+
+namespace mesh::options {
+
+struct ServiceOptions {
+  std::string name;
+  EndpointSource source;
+  BalancingPolicy balancing = BalancingPolicy::kLeastRequest;
+  ConnectionOptions connections;
+  std::optional<TlsOptions> tls;
+  std::string authority;  // Never empty.
+  std::map<std::string, ChannelArgument> channel_args;
+  RetryBudgetOptions retry_budget;
+  GuardOptions guards;
+
+  // Policy of methods that `methods` does not match.
+  MethodOptions policy;
+  // By "package.Service/Method" or "package.Service/*".
+  std::map<std::string, MethodOptions, std::less<>> methods;
+
+  // The policy of `method` ("/package.Service/Method" as gRPC has it, or
+  // without the first slash): exact, then "*", then `policy`. Allocates
+  // nothing. The reference is good as long as this object.
+  const MethodOptions& PolicyOf(absl::string_view method) const;
+
+  // Whether every method may be executed twice, known ones and unknown, because
+  // the configuration says so.
+  bool AllIdempotent() const;
+};
+
+struct TelemetryOptions {
+  int max_methods = 200;
+  int max_endpoints = 1000;
+};
+struct LimitsOptions {
+  uint64_t stream_retry_bytes = 64 << 20;  // Of all streams of the Mesh.
+};
+
+struct MeshOptions {
+  std::map<std::string, std::shared_ptr<const ServiceOptions>> services;
+  TelemetryOptions telemetry;
+  LimitsOptions limits;
+};
+
+}  // namespace mesh::options
+
+#endif  // MESH_OPTIONS_SERVICE_H_

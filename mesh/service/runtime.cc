@@ -1,0 +1,98 @@
+#include "mesh/service/runtime.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "grpc/grpc.h"
+#include "mesh/base/clock.h"
+#include "mesh/grpc/access.h"
+
+namespace mesh::service {
+namespace {
+
+// How often gRPC gets to do I/O on the control thread: when connections begin
+// to be opened, and in the end. In between the interval grows by a quarter each
+// time, so that what is ready waits a quarter longer than it took, at most.
+constexpr absl::Duration kPollFirst = absl::Milliseconds(2);
+constexpr absl::Duration kPollLast = absl::Milliseconds(200);
+
+void LogToStderr(LogSeverity severity, absl::string_view line) {
+  if (severity == LogSeverity::kInfo) return;
+  std::fprintf(stderr, "mesh %s: %.*s\n",
+               severity == LogSeverity::kError ? "error" : "warning",
+               static_cast<int>(line.size()), line.data());
+}
+
+}  // namespace
+
+Runtime::Runtime(LogSink log,
+                 std::vector<std::shared_ptr<telemetry::Observer>> observers,
+                 std::map<std::string, Fallback> fallbacks,
+                 const options::TelemetryOptions& telemetry,
+                 const options::LimitsOptions& limits)
+    : log_(log ? std::move(log) : LogSink(LogToStderr)),
+      observers_(std::move(observers)),
+      fallbacks_(std::move(fallbacks)),
+      telemetry_(telemetry),
+      stream_bytes_(limits.stream_retry_bytes),
+      placeholder_(grpc_lame_client_channel_create(
+          "mesh", GRPC_STATUS_UNAVAILABLE, "waiting for an endpoint")),
+      callback_channel_(core::Access::Wrap(placeholder_)),
+      poll_queue_(grpc_completion_queue_create_for_next(nullptr)),
+      loop_("mesh_control") {
+  loop_.Post([this] { SchedulePoll(); });
+}
+
+Runtime::~Runtime() {
+  grpc_completion_queue_shutdown(poll_queue_);
+  while (grpc_completion_queue_next(poll_queue_,
+                                    gpr_inf_future(GPR_CLOCK_REALTIME), nullptr)
+             .type != GRPC_QUEUE_SHUTDOWN) {
+  }
+  grpc_completion_queue_destroy(poll_queue_);
+}
+
+void Runtime::Log(LogSeverity severity, absl::string_view line) const {
+  log_(severity, line);
+}
+
+const Fallback* Runtime::FallbackOf(const std::string& service) const {
+  const auto found = fallbacks_.find(service);
+  return found != fallbacks_.end() && found->second ? &found->second : nullptr;
+}
+
+grpc::CompletionQueue* Runtime::CallbackQueue() {
+  return core::Access::CallbackQueue(callback_channel_.get());
+}
+
+core::InProcessServer& Runtime::in_process() {
+  base::MutexLock lock(&in_process_mu_);
+  if (in_process_ == nullptr) {
+    in_process_ = std::make_unique<core::InProcessServer>();
+  }
+  return *in_process_;
+}
+
+void Runtime::PollWhileConnecting() {
+  // Not put off again and again while many connections fail.
+  const bool soon = poll_interval_ < 4 * kPollFirst;
+  poll_interval_ = kPollFirst;
+  if (soon) return;
+  if (poll_timer_ != 0) loop_.Cancel(poll_timer_);
+  SchedulePoll();
+}
+
+void Runtime::Poll() {
+  grpc_completion_queue_next(poll_queue_, gpr_time_0(GPR_CLOCK_MONOTONIC),
+                             nullptr);
+  poll_interval_ = std::min(1.25 * poll_interval_, kPollLast);
+  SchedulePoll();
+}
+
+void Runtime::SchedulePoll() {
+  poll_timer_ = loop_.RunAt(base::Clock::Real().Now() + poll_interval_,
+                            [this] { Poll(); });
+}
+
+}  // namespace mesh::service

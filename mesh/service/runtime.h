@@ -1,0 +1,108 @@
+#ifndef MESH_SERVICE_RUNTIME_H_
+#define MESH_SERVICE_RUNTIME_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "grpc/grpc.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/base/byte_budget.h"
+#include "mesh/base/event_loop.h"
+#include "mesh/base/mutex.h"
+#include "mesh/fallback.h"
+#include "mesh/grpc/core_queue.h"
+#include "mesh/grpc/in_process_answer.h"
+#include "mesh/log.h"
+#include "mesh/options/service.h"
+#include "mesh/service/connection.h"
+#include "mesh/telemetry/observer.h"
+
+namespace mesh::service {
+
+// What all services of one Mesh share: the control thread, the watcher of
+// connections, and what was given in code. Lives until the last channel is
+// gone, which may be after the Mesh. Thread-safe.
+class Runtime {
+ public:
+  Runtime(LogSink log,
+          std::vector<std::shared_ptr<telemetry::Observer>> observers,
+          std::map<std::string, Fallback> fallbacks,
+          const options::TelemetryOptions& telemetry,
+          const options::LimitsOptions& limits);
+  ~Runtime();
+
+  void Log(LogSeverity severity, absl::string_view line) const;
+
+  base::EventLoop& loop() { return loop_; }
+  ConnectivityWatcher& watcher() { return watcher_; }
+  // Of calls that mesh makes itself.
+  core::CoreQueue& queue() { return queue_; }
+  const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
+    return observers_;
+  }
+  // Null: none. For the runtime's life.
+  const Fallback* FallbackOf(const std::string& service) const;
+  const options::TelemetryOptions& telemetry() const { return telemetry_; }
+
+  // What all streams together may keep of what they send.
+  base::ByteBudget& stream_bytes() { return stream_bytes_; }
+
+  // A call on it can be created, and none ever starts: what a call has until
+  // there is an endpoint for it.
+  grpc_channel* placeholder() const { return placeholder_; }
+
+  // The queue of the callback API. It belongs to no endpoint.
+  grpc::CompletionQueue* CallbackQueue();
+
+  // Made when it is first needed.
+  core::InProcessServer& in_process();
+
+  // Lets gRPC do its I/O for a moment, now and then: connections are opened
+  // and lost also while no call polls. Control thread only.
+  void PollWhileConnecting();
+
+ private:
+  void Poll();
+  void SchedulePoll();
+
+  // gRPC is up as long as this is: the channel below is made without the C++
+  // classes that would see to it.
+  struct Library {
+    Library() { grpc_init(); }
+    ~Library() { grpc_shutdown(); }
+    Library(const Library&) = delete;
+    Library& operator=(const Library&) = delete;
+  };
+
+  // Constant.
+  const Library library_;  // First: the others need it.
+  const LogSink log_;
+  const std::vector<std::shared_ptr<telemetry::Observer>> observers_;
+  const std::map<std::string, Fallback> fallbacks_;
+  const options::TelemetryOptions telemetry_;
+  base::ByteBudget stream_bytes_;
+  grpc_channel* placeholder_;  // Of callback_channel_.
+  std::shared_ptr<grpc::Channel> callback_channel_;
+  grpc_completion_queue* const poll_queue_;
+
+  // Control thread only.
+  absl::Duration poll_interval_ = absl::Milliseconds(200);
+  base::EventLoop::TimerId poll_timer_ = 0;
+
+  ConnectivityWatcher watcher_;
+  core::CoreQueue queue_;
+  base::Mutex in_process_mu_;
+  std::unique_ptr<core::InProcessServer> in_process_
+      ABSL_GUARDED_BY(in_process_mu_);
+  base::EventLoop loop_;  // Last: it starts what uses the rest.
+};
+
+}  // namespace mesh::service
+
+#endif  // MESH_SERVICE_RUNTIME_H_
