@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,8 +9,8 @@
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/types/span.h"
+#include "mesh/call/call_machine_refusals.h"
 
 namespace mesh::call {
 
@@ -23,19 +22,8 @@ using telemetry::PickEvent;
 
 namespace {
 
-// Failed attempts that are remembered by address: the first ones and the last.
-constexpr size_t kMostFailures = 5;
-
 // Endpoints at their cap that a pick passes over before it gives up.
 constexpr int kMostCapped = 64;
-
-// "3.2 ms", "412 ms", "1.52 s": for a person.
-std::string Brief(absl::Duration duration) {
-  const double seconds = absl::ToDoubleSeconds(duration);
-  if (seconds < 0.01) return absl::StrFormat("%.1f ms", seconds * 1e3);
-  if (seconds < 1) return absl::StrFormat("%.0f ms", seconds * 1e3);
-  return absl::StrFormat("%.2f s", seconds);
-}
 
 bool Forbids(std::optional<absl::Duration> pushback) {
   return pushback.has_value() &&
@@ -43,25 +31,6 @@ bool Forbids(std::optional<absl::Duration> pushback) {
 }
 
 }  // namespace
-
-// What guards say, told on.
-class CallMachine::Refusals final : public resilience::Admission::Listener {
- public:
-  // `why`: where the reason of a refusal that is enforced goes. May be null.
-  Refusals(const CallMachine* machine, absl::Time now, std::string* why)
-      : machine_(machine), now_(now), why_(why) {}
-
-  void OnRefusal(const resilience::Refusal& refusal) override {
-    if (!refusal.observed && why_ != nullptr) *why_ = refusal.why;
-    machine_->ReportRefusal(refusal.guard, refusal.observed, refusal.code,
-                            refusal.why, absl::ZeroDuration(), now_);
-  }
-
- private:
-  const CallMachine* const machine_;
-  const absl::Time now_;
-  std::string* const why_;
-};
 
 // ---- Events, in the order of a call's life ----
 
@@ -341,6 +310,11 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Choose(
   return choice;
 }
 
+ABSL_ATTRIBUTE_NOINLINE CallMachine::Choice CallMachine::ChooseAnother(
+    const Moment& moment) {
+  return Choose(moment);
+}
+
 CallMachine::Choice CallMachine::ChooseBeside(const Moment& moment) {
   absl::InlinedVector<const cluster::LiveEndpoint*, 8> taken(tried_.begin(),
                                                              tried_.end());
@@ -466,260 +440,6 @@ Action CallMachine::Wait(const Choice& choice, const Moment& moment) {
   state_ = State::kWaiting;
   if (moment.now >= info_->deadline) return FailAtDeadline(moment.now);
   return Rest(Action::Kind::kWait, info_->deadline);
-}
-
-// ---- Another attempt ----
-
-// No server has seen the attempt that failed: it may be made again whatever
-// the method is, costs no server anything, and is not charged to the budget.
-// At once while there is an endpoint that the call has not tried, and, if no
-// other attempt runs, once more when there is none: a connection may have
-// ended under the call whose endpoint is well. After that a call that waits
-// for ready backs off, for any other the policy decides (nullopt).
-std::optional<Action> CallMachine::RetryTransparently(int attempt,
-                                                      absl::StatusCode code,
-                                                      const Moment& moment) {
-  const bool alone = running_.empty();
-  const AttemptReason reason_before = reason_;
-  reason_ = AttemptReason::kTransparent;
-  if (transparent_ < kMaxTransparentRetries) {
-    const Choice choice = alone ? Choose(moment) : ChooseBeside(moment);
-    switch (choice.result.kind) {
-      case PickResult::Kind::kUse:
-        if (choice.again && (repeated_ || !alone)) break;
-        repeated_ |= choice.again;
-        Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
-        return BeginAnother(choice, moment);
-      case PickResult::Kind::kWait:
-        if (!alone) break;
-        Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
-        return Wait(choice, moment);
-      case PickResult::Kind::kFail:
-      case PickResult::Kind::kDrop:
-        break;
-    }
-    Decline(choice, moment);
-  }
-  if (plan_.wait_for_ready && alone) {
-    Pause pause = NextBackoff(moment.random);
-    pause.delay = std::min(pause.delay, info_->deadline - moment.now);
-    Decided(Verdict::kTransparent, attempt, code, pause, moment);
-    return BackOff(pause.delay, moment.now);
-  }
-  reason_ = reason_before;
-  return std::nullopt;
-}
-
-// Retry of what a server may have seen, as gRFC A6 has it. The budget is asked
-// last, so that it is charged only for a retry that is made.
-Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
-                                  const Moment& moment) {
-  const options::RetryOptions& policy = plan_.policy->retry;
-  const absl::StatusCode code = outcome.code;
-  if (!MayRetry(outcome)) {
-    return Refuse(Verdict::kNotRetryable, attempt, code, Pause(), moment);
-  }
-  if (counted_attempts() >= policy.max_attempts) {
-    return Refuse(Verdict::kAttemptsExhausted, attempt, code, Pause(), moment);
-  }
-  if (pushed_back_) {
-    return Refuse(Verdict::kPushedBack, attempt, code, Pause(), moment);
-  }
-
-  const AttemptReason reason_before = reason_;
-  reason_ = AttemptReason::kRetry;
-  const int backoffs_before = backoffs_;
-  Pause pause;
-  std::optional<Choice> at_once;
-  if (outcome.pushback.has_value()) {
-    pause.delay = *outcome.pushback;
-    backoffs_ = 0;
-  } else {
-    // The first retry does not wait when it can go where this call has not
-    // been: what failed says nothing of an endpoint elsewhere.
-    if (retries_ == 0) {
-      at_once = Choose(moment);
-      if (at_once->result.kind != PickResult::Kind::kUse || at_once->again) {
-        Decline(*at_once, moment);
-        at_once.reset();
-      }
-    }
-    if (!at_once.has_value()) pause = NextBackoff(moment.random);
-  }
-
-  std::optional<Verdict> refusal;
-  if (TooLate(pause.delay, moment.now)) {
-    refusal = Verdict::kDeadline;
-  } else if (!TryRetry(moment)) {
-    refusal = Verdict::kTooManyRetries;
-  } else if (!plan_.budget->TryWithdraw(moment.now)) {
-    refusal = Verdict::kBudgetExhausted;
-  }
-  if (refusal.has_value()) {
-    if (at_once.has_value()) Decline(*at_once, moment);
-    reason_ = reason_before;
-    backoffs_ = backoffs_before;
-    return Refuse(*refusal, attempt, code, pause, moment);
-  }
-
-  ++retries_;
-  Decided(Verdict::kRetry, attempt, code, pause, moment);
-  if (at_once.has_value()) return BeginAnother(*at_once, moment);
-  return BackOff(pause.delay, moment.now);
-}
-
-// As gRFC A6 has it for hedges: a failure that may be retried leaves the call
-// to the others, and the next hedge need not wait for its time; any other is
-// the call's. Pushback holds for all that would follow.
-Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
-                                const Moment& moment) {
-  if (!MayRetry(outcome) && !outcome.never_sent) {
-    return Refuse(Verdict::kNotRetryable, attempt, outcome.code, Pause(),
-                  moment);
-  }
-  Decided(Verdict::kGoOn, attempt, outcome.code, Pause(), moment);
-  if (pushed_back_) {
-    StopHedging();
-  } else if (hedge_at() != absl::InfiniteFuture()) {
-    hedging_->at = moment.now + outcome.pushback.value_or(absl::ZeroDuration());
-    if (hedging_->at <= moment.now) return Hedge(moment);
-    if (hedging_->at >= info_->deadline) StopHedging();
-  }
-  return GoOn(running_[0].number);
-}
-
-bool CallMachine::MayRetry(const AttemptOutcome& outcome) const {
-  return plan_.idempotent && (outcome.attempt_timed_out ||
-                              plan_.policy->retry.codes.Contains(outcome.code));
-}
-
-bool CallMachine::TooLate(absl::Duration delay, absl::Time now) const {
-  if (info_->deadline == absl::InfiniteFuture()) return false;
-  return delay + NeededToAnswer(now) >= info_->deadline - now;
-}
-
-// The method's median where hedging keeps it. Otherwise what only a tenth of
-// the service's unary calls do not exceed: its methods may differ much, and a
-// quick one is not to be judged by the slow ones.
-absl::Duration CallMachine::NeededToAnswer(absl::Time now) const {
-  if (plan_.latency != nullptr) {
-    const absl::Duration median = plan_.latency->Median(now);
-    if (median != absl::InfiniteDuration()) return median;
-  }
-  if (plan_.health == nullptr || !plan_.unary) return absl::ZeroDuration();
-  return plan_.health->p10_latency();
-}
-
-bool CallMachine::TryRetry(const Moment& moment) {
-  if (plan_.admission == nullptr) return true;
-  Refusals refusals(this, moment.now, nullptr);
-  holds_retry_ = plan_.admission->TryRetry(&refusals);
-  return holds_retry_;
-}
-
-CallMachine::Pause CallMachine::NextBackoff(base::Random* random) {
-  const options::RetryOptions& policy = plan_.policy->retry;
-  const double most = absl::ToDoubleSeconds(policy.max_backoff);
-  const double seconds =
-      std::min(most, absl::ToDoubleSeconds(policy.initial_backoff) *
-                         std::pow(policy.backoff_multiplier, backoffs_));
-  ++backoffs_;
-  Pause pause;
-  pause.random_state = random->state();
-  // Whole microseconds: no timer has a finer grain.
-  pause.delay = absl::Microseconds(
-      std::llround(1e6 * seconds * (0.8 + 0.4 * random->Unit())));
-  return pause;
-}
-
-Action CallMachine::BackOff(absl::Duration delay, absl::Time now) {
-  state_ = State::kBackingOff;
-  return Rest(Action::Kind::kSetTimer, now + delay);
-}
-
-// ---- Hedging ----
-
-ABSL_ATTRIBUTE_NOINLINE void CallMachine::ArmHedge(absl::Time now) {
-  if (!plan_.idempotent || !plan_.replayable || !plan_.unary) return;
-  if (!hedging_.has_value()) {
-    // Once a call: all its hedges come in the same step.
-    hedging_.emplace();
-    hedging_->delay = HedgeDelay(now);
-  }
-  StopHedging();
-  const options::HedgingOptions& policy = plan_.policy->hedging;
-  if (policy.mode != Mode::kEnforce || pushed_back_ ||
-      counted_attempts() >= policy.max_attempts || running_.full()) {
-    return;
-  }
-  hedging_->wait = hedging_->delay;
-  if (hedging_->wait < info_->deadline - now) {
-    hedging_->at = now + hedging_->wait;
-  }
-}
-
-absl::Duration CallMachine::HedgeDelay(absl::Time now) const {
-  const options::HedgingOptions& policy = plan_.policy->hedging;
-  if (policy.delay.has_value()) return *policy.delay;
-  if (plan_.latency == nullptr) return absl::InfiniteDuration();
-  return std::max(plan_.latency->Quantile(policy.quantile, now) * policy.factor,
-                  policy.min_delay);
-}
-
-// Another attempt beside those that run. When there is none to be had now, it
-// is asked for again, after twice as long each time.
-Action CallMachine::Hedge(const Moment& moment) {
-  StopHedging();
-  const int unanswered = running_[0].number;
-  const AttemptReason reason_before = reason_;
-  reason_ = AttemptReason::kHedge;
-  Pause pause;
-  pause.delay = hedging_->delay;
-  if (TooLate(absl::ZeroDuration(), moment.now)) {
-    Decided(Verdict::kDeadline, unanswered, absl::StatusCode::kOk, pause,
-            moment);
-    reason_ = reason_before;
-    return GoOn(unanswered);
-  }
-  std::optional<Verdict> refusal;
-  const Choice choice = ChooseBeside(moment);
-  if (choice.result.kind != PickResult::Kind::kUse || choice.again) {
-    refusal = Verdict::kGoOn;
-  } else if (!TryRetry(moment)) {
-    refusal = Verdict::kTooManyRetries;
-  } else if (!plan_.budget->TryWithdraw(moment.now)) {
-    refusal = Verdict::kBudgetExhausted;
-    if (std::exchange(holds_retry_, false)) plan_.admission->EndRetry();
-  }
-  if (!refusal.has_value()) {
-    Decided(Verdict::kHedge, unanswered, absl::StatusCode::kOk, pause, moment);
-    return BeginAnother(choice, moment);
-  }
-  Decline(choice, moment);
-  Decided(*refusal, unanswered, absl::StatusCode::kOk, pause, moment);
-  reason_ = reason_before;
-  hedging_->wait *= 2;
-  if (hedging_->wait < info_->deadline - moment.now) {
-    hedging_->at = moment.now + hedging_->wait;
-  }
-  return GoOn(unanswered);
-}
-
-// In observe mode, once it is known that the first attempt took as long.
-ABSL_ATTRIBUTE_NOINLINE void CallMachine::ReportUnmadeHedge(
-    const Attempt& attempt, absl::Time now) {
-  if (attempt.reason != AttemptReason::kFirst || plan_.observer == nullptr ||
-      !hedging_.has_value() || now - attempt.start < hedging_->delay ||
-      hedging_->delay == absl::InfiniteDuration()) {
-    return;
-  }
-  telemetry::RetryEvent event;
-  event.verdict = Verdict::kHedge;
-  event.observed = true;
-  event.time = now;
-  event.attempt = attempt.number;
-  event.delay = hedging_->delay;
-  plan_.observer->OnRetryDecision(*info_, event);
 }
 
 // ---- What is to be done ----
@@ -925,85 +645,6 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::End(absl::StatusCode code,
   event.code = code;
   event.attempts = attempts_;
   plan_.observer->OnCallEnd(*info_, event);
-}
-
-// ---- What became of it ----
-
-bool CallMachine::retried_in_vain() const {
-  if (!finished() || last_code_ == absl::StatusCode::kOk || cancelled_) {
-    return false;
-  }
-  return counted_attempts() > 1 || stopped_ == Verdict::kBudgetExhausted ||
-         stopped_ == Verdict::kTooManyRetries || pushed_back_;
-}
-
-std::string CallMachine::Story(absl::Time now) const {
-  return absl::StrCat(info_->service, ": ", Account(now));
-}
-
-std::string CallMachine::Account(absl::Time now) const {
-  std::string text =
-      absl::StrCat(attempts_, attempts_ == 1 ? " attempt" : " attempts", " in ",
-                   Brief(now - info_->start));
-  if (failures_.empty()) return text;
-  const Failure* last = &failures_.front();
-  for (const Failure& failure : failures_) {
-    if (failure.attempt == last_attempt_) last = &failure;
-  }
-  if (failures_.size() > 1) {
-    std::vector<Failure> tried = failures_;
-    std::sort(tried.begin(), tried.end(), [](const auto& a, const auto& b) {
-      return a.attempt < b.attempt;
-    });
-    for (size_t i = 0; i < tried.size(); ++i) {
-      absl::StrAppend(&text, i == 0 ? " (" : ", ");
-      if (i > 0 && tried[i].attempt > tried[i - 1].attempt + 1 &&
-          tried.size() == kMostFailures) {
-        absl::StrAppend(&text, "..., ");
-      }
-      absl::StrAppend(&text, tried[i].address);
-    }
-    absl::StrAppend(&text, ")");
-  }
-  absl::StrAppend(&text, attempts_ > 1 ? ", last " : ", ",
-                  absl::StatusCodeToString(last->code), " from ",
-                  last->address);
-  if (!stopped_.has_value()) return text;
-  switch (*stopped_) {
-    case Verdict::kTransparent:
-    case Verdict::kHedge:
-    case Verdict::kGoOn:
-    case Verdict::kRetry:
-      break;
-    case Verdict::kNotRetryable:
-      absl::StrAppend(&text, !plan_.replayable ? "; it cannot be sent again"
-                             : !plan_.idempotent
-                                 ? "; the method is not idempotent"
-                                 : "; this status is not retried");
-      break;
-    case Verdict::kCommitted:
-      absl::StrAppend(&text, "; a part of the answer was delivered");
-      break;
-    case Verdict::kAttemptsExhausted:
-      absl::StrAppend(&text, "; no more attempts are allowed");
-      break;
-    case Verdict::kBudgetExhausted:
-      absl::StrAppend(&text, "; retry budget exhausted");
-      break;
-    case Verdict::kTooManyRetries:
-      absl::StrAppend(&text, "; too many retries at once");
-      break;
-    case Verdict::kPushedBack:
-      absl::StrAppend(&text, "; a server said not to retry");
-      break;
-    case Verdict::kDeadline:
-      absl::StrAppend(&text, "; no time left for a retry");
-      break;
-    case Verdict::kCancelled:
-      absl::StrAppend(&text, "; cancelled by the caller");
-      break;
-  }
-  return text;
 }
 
 }  // namespace mesh::call

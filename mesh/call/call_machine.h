@@ -225,6 +225,9 @@ class CallMachine {
     };
   };
 
+  // Failed attempts that are remembered by address: the first ones and the
+  // last.
+  static constexpr size_t kMostFailures = 5;
   // One that has failed, for Story().
   struct Failure {
     int attempt;
@@ -232,8 +235,8 @@ class CallMachine {
     std::string address;
   };
 
-  // Hedging of a call that may be.
-  struct Hedging {
+  // What a call that may be hedged keeps for that.
+  struct HedgeState {
     absl::Time at;         // Of the next hedge. Else InfiniteFuture.
     absl::Duration delay;  // Of an attempt, until it is hedged.
     absl::Duration wait;   // As that, but twice as long after each no.
@@ -275,6 +278,7 @@ class CallMachine {
   void Decline(const Choice& choice, const Moment& moment);
 
   // Each twice: in line for a call's first attempt, and for what is rarer.
+  Choice ChooseAnother(const Moment& moment);
   Action PickAndStart(const Moment& moment);
   Action PickAgain(const Moment& moment);
   Action Begin(const Choice& choice, const Moment& moment);
@@ -371,7 +375,7 @@ class CallMachine {
   cluster::LiveEndpoint* endpoint_ = nullptr;
   absl::Time timer_at_;  // While it is delayed, backs off or waits.
   Running running_;
-  std::optional<Hedging> hedging_;
+  std::optional<HedgeState> hedging_;
   resilience::Admission::Ticket ticket_;
   // Endpoints of this round of attempts, for comparison only: they may be
   // gone. When there is no other, a new round begins.

@@ -1,0 +1,100 @@
+// The part of the call machine that decides on another attempt beside one that
+// has not been answered.
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/base/attributes.h"
+#include "mesh/call/call_machine.h"
+
+namespace mesh::call {
+
+using balancing::PickResult;
+using options::Mode;
+using telemetry::AttemptReason;
+
+ABSL_ATTRIBUTE_NOINLINE void CallMachine::ArmHedge(absl::Time now) {
+  if (!plan_.idempotent || !plan_.replayable || !plan_.unary) return;
+  if (!hedging_.has_value()) {
+    // Once a call: all its hedges come in the same step.
+    hedging_.emplace();
+    hedging_->delay = HedgeDelay(now);
+  }
+  StopHedging();
+  const options::HedgingOptions& policy = plan_.policy->hedging;
+  if (policy.mode != Mode::kEnforce || pushed_back_ ||
+      counted_attempts() >= policy.max_attempts || running_.full()) {
+    return;
+  }
+  hedging_->wait = hedging_->delay;
+  if (hedging_->wait < info_->deadline - now) {
+    hedging_->at = now + hedging_->wait;
+  }
+}
+
+absl::Duration CallMachine::HedgeDelay(absl::Time now) const {
+  const options::HedgingOptions& policy = plan_.policy->hedging;
+  if (policy.delay.has_value()) return *policy.delay;
+  if (plan_.latency == nullptr) return absl::InfiniteDuration();
+  return std::max(plan_.latency->Quantile(policy.quantile, now) * policy.factor,
+                  policy.min_delay);
+}
+
+// Another attempt beside those that run. When there is none to be had now, it
+// is asked for again, after twice as long each time.
+Action CallMachine::Hedge(const Moment& moment) {
+  StopHedging();
+  const int unanswered = running_[0].number;
+  const AttemptReason reason_before = reason_;
+  reason_ = AttemptReason::kHedge;
+  Pause pause;
+  pause.delay = hedging_->delay;
+  if (TooLate(absl::ZeroDuration(), moment.now)) {
+    Decided(Verdict::kDeadline, unanswered, absl::StatusCode::kOk, pause,
+            moment);
+    reason_ = reason_before;
+    return GoOn(unanswered);
+  }
+  std::optional<Verdict> refusal;
+  const Choice choice = ChooseBeside(moment);
+  if (choice.result.kind != PickResult::Kind::kUse || choice.again) {
+    refusal = Verdict::kGoOn;
+  } else if (!TryRetry(moment)) {
+    refusal = Verdict::kTooManyRetries;
+  } else if (!plan_.budget->TryWithdraw(moment.now)) {
+    refusal = Verdict::kBudgetExhausted;
+    if (std::exchange(holds_retry_, false)) plan_.admission->EndRetry();
+  }
+  if (!refusal.has_value()) {
+    Decided(Verdict::kHedge, unanswered, absl::StatusCode::kOk, pause, moment);
+    return BeginAnother(choice, moment);
+  }
+  Decline(choice, moment);
+  Decided(*refusal, unanswered, absl::StatusCode::kOk, pause, moment);
+  reason_ = reason_before;
+  hedging_->wait *= 2;
+  if (hedging_->wait < info_->deadline - moment.now) {
+    hedging_->at = moment.now + hedging_->wait;
+  }
+  return GoOn(unanswered);
+}
+
+// In observe mode, once it is known that the first attempt took as long.
+ABSL_ATTRIBUTE_NOINLINE void CallMachine::ReportUnmadeHedge(
+    const Attempt& attempt, absl::Time now) {
+  if (attempt.reason != AttemptReason::kFirst || plan_.observer == nullptr ||
+      !hedging_.has_value() || now - attempt.start < hedging_->delay ||
+      hedging_->delay == absl::InfiniteDuration()) {
+    return;
+  }
+  telemetry::RetryEvent event;
+  event.verdict = Verdict::kHedge;
+  event.observed = true;
+  event.time = now;
+  event.attempt = attempt.number;
+  event.delay = hedging_->delay;
+  plan_.observer->OnRetryDecision(*info_, event);
+}
+
+}  // namespace mesh::call

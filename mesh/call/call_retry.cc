@@ -1,0 +1,183 @@
+// The part of the call machine that decides on another attempt after one that
+// failed.
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "mesh/call/call_machine.h"
+#include "mesh/call/call_machine_refusals.h"
+
+namespace mesh::call {
+
+using balancing::PickResult;
+using telemetry::AttemptReason;
+
+// No server has seen the attempt that failed: it may be made again whatever
+// the method is, costs no server anything, and is not charged to the budget.
+// At once while there is an endpoint that the call has not tried, and, if no
+// other attempt runs, once more when there is none: a connection may have
+// ended under the call whose endpoint is well. After that a call that waits
+// for ready backs off, for any other the policy decides (nullopt).
+std::optional<Action> CallMachine::RetryTransparently(int attempt,
+                                                      absl::StatusCode code,
+                                                      const Moment& moment) {
+  const bool alone = running_.empty();
+  const AttemptReason reason_before = reason_;
+  reason_ = AttemptReason::kTransparent;
+  if (transparent_ < kMaxTransparentRetries) {
+    const Choice choice = alone ? ChooseAnother(moment) : ChooseBeside(moment);
+    switch (choice.result.kind) {
+      case PickResult::Kind::kUse:
+        if (choice.again && (repeated_ || !alone)) break;
+        repeated_ |= choice.again;
+        Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
+        return BeginAnother(choice, moment);
+      case PickResult::Kind::kWait:
+        if (!alone) break;
+        Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
+        return Wait(choice, moment);
+      case PickResult::Kind::kFail:
+      case PickResult::Kind::kDrop:
+        break;
+    }
+    Decline(choice, moment);
+  }
+  if (plan_.wait_for_ready && alone) {
+    Pause pause = NextBackoff(moment.random);
+    pause.delay = std::min(pause.delay, info_->deadline - moment.now);
+    Decided(Verdict::kTransparent, attempt, code, pause, moment);
+    return BackOff(pause.delay, moment.now);
+  }
+  reason_ = reason_before;
+  return std::nullopt;
+}
+
+// Retry of what a server may have seen, as gRFC A6 has it. The budget is asked
+// last, so that it is charged only for a retry that is made.
+Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
+                                  const Moment& moment) {
+  const options::RetryOptions& policy = plan_.policy->retry;
+  const absl::StatusCode code = outcome.code;
+  if (!MayRetry(outcome)) {
+    return Refuse(Verdict::kNotRetryable, attempt, code, Pause(), moment);
+  }
+  if (counted_attempts() >= policy.max_attempts) {
+    return Refuse(Verdict::kAttemptsExhausted, attempt, code, Pause(), moment);
+  }
+  if (pushed_back_) {
+    return Refuse(Verdict::kPushedBack, attempt, code, Pause(), moment);
+  }
+
+  const AttemptReason reason_before = reason_;
+  reason_ = AttemptReason::kRetry;
+  const int backoffs_before = backoffs_;
+  Pause pause;
+  std::optional<Choice> at_once;
+  if (outcome.pushback.has_value()) {
+    pause.delay = *outcome.pushback;
+    backoffs_ = 0;
+  } else {
+    // The first retry does not wait when it can go where this call has not
+    // been: what failed says nothing of an endpoint elsewhere.
+    if (retries_ == 0) {
+      at_once = ChooseAnother(moment);
+      if (at_once->result.kind != PickResult::Kind::kUse || at_once->again) {
+        Decline(*at_once, moment);
+        at_once.reset();
+      }
+    }
+    if (!at_once.has_value()) pause = NextBackoff(moment.random);
+  }
+
+  std::optional<Verdict> refusal;
+  if (TooLate(pause.delay, moment.now)) {
+    refusal = Verdict::kDeadline;
+  } else if (!TryRetry(moment)) {
+    refusal = Verdict::kTooManyRetries;
+  } else if (!plan_.budget->TryWithdraw(moment.now)) {
+    refusal = Verdict::kBudgetExhausted;
+  }
+  if (refusal.has_value()) {
+    if (at_once.has_value()) Decline(*at_once, moment);
+    reason_ = reason_before;
+    backoffs_ = backoffs_before;
+    return Refuse(*refusal, attempt, code, pause, moment);
+  }
+
+  ++retries_;
+  Decided(Verdict::kRetry, attempt, code, pause, moment);
+  if (at_once.has_value()) return BeginAnother(*at_once, moment);
+  return BackOff(pause.delay, moment.now);
+}
+
+// As gRFC A6 has it for hedges: a failure that may be retried leaves the call
+// to the others, and the next hedge need not wait for its time; any other is
+// the call's. Pushback holds for all that would follow.
+Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
+                                const Moment& moment) {
+  if (!MayRetry(outcome) && !outcome.never_sent) {
+    return Refuse(Verdict::kNotRetryable, attempt, outcome.code, Pause(),
+                  moment);
+  }
+  Decided(Verdict::kGoOn, attempt, outcome.code, Pause(), moment);
+  if (pushed_back_) {
+    StopHedging();
+  } else if (hedge_at() != absl::InfiniteFuture()) {
+    hedging_->at = moment.now + outcome.pushback.value_or(absl::ZeroDuration());
+    if (hedging_->at <= moment.now) return Hedge(moment);
+    if (hedging_->at >= info_->deadline) StopHedging();
+  }
+  return GoOn(running_[0].number);
+}
+
+bool CallMachine::MayRetry(const AttemptOutcome& outcome) const {
+  return plan_.idempotent && (outcome.attempt_timed_out ||
+                              plan_.policy->retry.codes.Contains(outcome.code));
+}
+
+bool CallMachine::TooLate(absl::Duration delay, absl::Time now) const {
+  if (info_->deadline == absl::InfiniteFuture()) return false;
+  return delay + NeededToAnswer(now) >= info_->deadline - now;
+}
+
+// The method's median where hedging keeps it. Otherwise what only a tenth of
+// the service's unary calls do not exceed: its methods may differ much, and a
+// quick one is not to be judged by the slow ones.
+absl::Duration CallMachine::NeededToAnswer(absl::Time now) const {
+  if (plan_.latency != nullptr) {
+    const absl::Duration median = plan_.latency->Median(now);
+    if (median != absl::InfiniteDuration()) return median;
+  }
+  if (plan_.health == nullptr || !plan_.unary) return absl::ZeroDuration();
+  return plan_.health->p10_latency();
+}
+
+bool CallMachine::TryRetry(const Moment& moment) {
+  if (plan_.admission == nullptr) return true;
+  Refusals refusals(this, moment.now, nullptr);
+  holds_retry_ = plan_.admission->TryRetry(&refusals);
+  return holds_retry_;
+}
+
+CallMachine::Pause CallMachine::NextBackoff(base::Random* random) {
+  const options::RetryOptions& policy = plan_.policy->retry;
+  const double most = absl::ToDoubleSeconds(policy.max_backoff);
+  const double seconds =
+      std::min(most, absl::ToDoubleSeconds(policy.initial_backoff) *
+                         std::pow(policy.backoff_multiplier, backoffs_));
+  ++backoffs_;
+  Pause pause;
+  pause.random_state = random->state();
+  // Whole microseconds: no timer has a finer grain.
+  pause.delay = absl::Microseconds(
+      std::llround(1e6 * seconds * (0.8 + 0.4 * random->Unit())));
+  return pause;
+}
+
+Action CallMachine::BackOff(absl::Duration delay, absl::Time now) {
+  state_ = State::kBackingOff;
+  return Rest(Action::Kind::kSetTimer, now + delay);
+}
+
+}  // namespace mesh::call
