@@ -17,6 +17,7 @@
 #include "mesh/grpc/raw_call.h"
 #include "mesh/grpc/time.h"
 #include "mesh/incoming/incoming_call.h"
+#include "mesh/upstream/plan.h"
 
 namespace mesh::channel {
 namespace {
@@ -175,8 +176,16 @@ grpc_call* Call::Begin() {
                                          : absl::string_view(own_name_);
   call_info_.metrics =
       method_ != nullptr ? method_->metrics : service_->other_methods();
-  const options::MethodOptions& policy =
-      snapshot_->PolicyOf(method_, call_info_.method);
+  upstream::CallShape shape;
+  shape.method = method_;
+  shape.name = call_info_.method;
+  shape.unary = unary();
+  if (core::Access::wait_for_ready_is_set(context_)) {
+    shape.wait_for_ready = core::Access::wait_for_ready(context_);
+  }
+  mesh::call::CallPlan plan =
+      service_->upstream().Plan(snapshot_->policies, shape);
+  const options::MethodOptions& policy = *plan.policy;
   context_deadline_ = core::ToMonotonic(context_->raw_deadline(), moment.now);
   call_info_.start = moment.now;
   call_info_.deadline = context_deadline_;
@@ -184,34 +193,14 @@ grpc_call* Call::Begin() {
     call_info_.deadline =
         std::min(context_deadline_, moment.now + policy.timeout);
   }
-  if (policy.wait_for_ready.has_value() &&
-      !core::Access::wait_for_ready_is_set(context_)) {
+  if (policy.wait_for_ready.has_value() && !shape.wait_for_ready.has_value()) {
     context_->set_wait_for_ready(*policy.wait_for_ready);
   }
-
-  mesh::call::CallPlan plan;
-  plan.policy = &policy;
-  plan.budget = service_->budget();
-  plan.observer = service_->observer();
-  plan.health = service_->health();
-  plan.admission = service_->admission();
-  if (snapshot_->options != nullptr) {
-    plan.caps = &snapshot_->options->guards.caps;
-  }
-  idempotent_ = policy.idempotent.value_or(method_ != nullptr &&
-                                           method_->idempotent.value_or(false));
-  plan.idempotent = idempotent_;
-  plan.wait_for_ready = core::Access::wait_for_ready(context_);
-  const bool retries_stream = !unary() && policy.retry.stream_bytes > 0;
+  idempotent_ = plan.idempotent;
+  const bool retries_stream = !unary() && upstream::KeepsStream(policy);
   const auto until = idempotent_ && policy.retry.max_attempts > 1
                          ? StreamRetry::Until::kCommitted
                          : StreamRetry::Until::kSent;
-  plan.replayable = unary() || retries_stream;
-  plan.unary = unary();
-  if (ABSL_PREDICT_FALSE(policy.hedging.mode != options::Mode::kOff) &&
-      unary()) {
-    plan.latency = service_->LatencyOf(method_, call_info_.method);
-  }
   if (ABSL_PREDICT_FALSE(policy.fault.by_header)) TakeFaults(&plan);
   if (plan.replayable && plan.wait_for_ready) {
     // The machine waits, for any endpoint. gRPC would wait for this one, also
@@ -223,7 +212,7 @@ grpc_call* Call::Begin() {
   // Where all methods may be executed twice the machine retries whatever gRPC
   // itself would.
   exact_ =
-      !snapshot_->all_idempotent ||
+      !snapshot_->policies.all_idempotent() ||
       !(unary() || (retries_stream && until == StreamRetry::Until::kCommitted));
   machine_.emplace(plan, &call_info_);
   if (ABSL_PREDICT_FALSE(policy.hedging.mode == options::Mode::kEnforce) &&
@@ -711,7 +700,8 @@ void Call::Heed(const grpc_metadata_array& trailers,
   if (endpoint == nullptr) return;
   for (size_t i = 0; i < trailers.count; ++i) {
     if (grpc_slice_str_cmp(trailers.metadata[i].key, kDraining) != 0) continue;
-    return service_->health()->OnDraining(endpoint, base::Clock::Real().Now());
+    return service_->upstream().health().OnDraining(endpoint,
+                                                    base::Clock::Real().Now());
   }
 }
 

@@ -10,12 +10,11 @@
 #include "grpcpp/impl/codegen/config_protobuf.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/random.h"
+#include "mesh/upstream/placeholder.h"
 
 namespace mesh::service {
 namespace {
 
-using balancing::PickArgs;
-using balancing::PickResult;
 using cluster::Readiness;
 
 // How often retired endpoints are looked at.
@@ -23,40 +22,6 @@ constexpr absl::Duration kSweepEvery = absl::Milliseconds(100);
 
 // Most lines about the health of endpoints that a service logs in a second.
 constexpr int kMostHealthLines = 10;
-
-// While there is no endpoint set yet: waits, or fails with why there is none.
-class NoEndpointsPicker final : public balancing::Picker {
- public:
-  // OK: wait.
-  explicit NoEndpointsPicker(absl::Status status)
-      : status_(std::move(status)) {}
-  PickResult Pick(const PickArgs& args) const override {
-    PickResult result;
-    if (!status_.ok()) {
-      result.kind = PickResult::Kind::kFail;
-      result.status = &status_;
-    }
-    return result;
-  }
-
- private:
-  const absl::Status status_;
-};
-
-// Fails every call, also those that would wait.
-class DropPicker final : public balancing::Picker {
- public:
-  explicit DropPicker(absl::Status status) : status_(std::move(status)) {}
-  PickResult Pick(const PickArgs&) const override {
-    PickResult result;
-    result.kind = PickResult::Kind::kDrop;
-    result.status = &status_;
-    return result;
-  }
-
- private:
-  const absl::Status status_;
-};
 
 Readiness ToReadiness(grpc_connectivity_state state) {
   switch (state) {
@@ -119,51 +84,12 @@ std::shared_ptr<telemetry::Observer> WithApplications(
   return std::make_shared<telemetry::FanOut>(std::move(observers));
 }
 
-const options::GuardOptions& GuardsOf(const options::ServiceOptions* options) {
-  static const auto* const defaults = new options::GuardOptions;
-  return options != nullptr ? options->guards : *defaults;
-}
-
-// Of a method that no stub has registered, and that the configuration does not
-// name, anyone may make up another name: all that one policy is for have one
-// bucket.
-std::shared_ptr<const OtherPolicies> OtherPoliciesOf(
-    const options::ServiceOptions* options) {
-  if (options == nullptr) return nullptr;
-  OtherPolicies others;
-  const auto share = [&](const options::MethodOptions& policy,
-                         absl::string_view bucket) {
-    if (policy.rate_limit.mode == options::Mode::kOff) return;
-    others.emplace(&policy, policy).first->second.rate_limit.bucket =
-        std::string(bucket);
-  };
-  share(options->policy, "other methods");
-  for (const auto& [pattern, policy] : options->methods) {
-    if (absl::EndsWith(pattern, "/*")) share(policy, pattern);
-  }
-  if (others.empty()) return nullptr;
-  return std::make_shared<const OtherPolicies>(std::move(others));
-}
-
 std::shared_ptr<ConnectedEndpoint> Connected(
     const cluster::LiveEndpointPtr& endpoint) {
   return std::static_pointer_cast<ConnectedEndpoint>(endpoint);
 }
 
 }  // namespace
-
-const options::MethodOptions& ServiceSnapshot::PolicyOf(
-    const Method* method, absl::string_view name) const {
-  static const auto* const defaults = new options::MethodOptions;
-  if (method != nullptr && method->index < methods.size()) {
-    return *methods[method->index];
-  }
-  if (options == nullptr) return *defaults;
-  const options::MethodOptions& policy = options->PolicyOf(name);
-  if (method != nullptr || others == nullptr) return policy;
-  const auto other = others->find(&policy);
-  return other != others->end() ? other->second : policy;
-}
 
 std::shared_ptr<Service> Service::Create(
     std::shared_ptr<Runtime> runtime, std::string name,
@@ -188,27 +114,30 @@ Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
                  std::shared_ptr<const options::ServiceOptions> options)
     : runtime_(std::move(runtime)),
       name_(std::move(name)),
-      budget_(options != nullptr ? options->retry_budget
-                                 : options::RetryBudgetOptions(),
-              base::Clock::Real().Now()),
-      health_(GuardsOf(options.get()), &budget_, this),
-      admission_(GuardsOf(options.get()), base::Clock::Real().Now()),
       prober_(&runtime_->queue()),
       metrics_(std::make_shared<telemetry::ServiceMetrics>(
           name_, runtime_->telemetry().max_methods)),
       observer_(WithApplications(metrics_, runtime_->observers())),
       other_methods_(metrics_->Method("", /*registered=*/false)),
-      fallback_(runtime_->FallbackOf(name_)) {
-  {
-    base::MutexLock lock(&probe_mu_);
-    probe_method_ = GuardsOf(options.get()).black_hole.probe_method;
-  }
+      fallback_(runtime_->FallbackOf(name_)),
+      upstream_(UpstreamSettings(options)) {
   auto first = std::make_shared<ServiceSnapshot>();
-  first->picker = std::make_shared<NoEndpointsPicker>(absl::OkStatus());
-  first->all_idempotent = options != nullptr && options->AllIdempotent();
-  first->others = OtherPoliciesOf(options.get());
-  first->options = std::move(options);
+  first->policies = upstream::MethodPolicies(std::move(options));
+  first->picker = upstream::NoEndpointsPicker(absl::OkStatus());
   snapshot_.Set(std::move(first));
+}
+
+upstream::Upstream::Settings Service::UpstreamSettings(
+    std::shared_ptr<const options::ServiceOptions> options) {
+  upstream::Upstream::Settings settings;
+  settings.name = name_;
+  settings.options = std::move(options);
+  settings.observer = observer_.get();
+  settings.host = this;
+  settings.max_latencies =
+      static_cast<size_t>(runtime_->telemetry().max_methods);
+  settings.now = base::Clock::Real().Now();
+  return settings;
 }
 
 Service::~Service() {
@@ -263,73 +192,23 @@ Method* Service::FindMethod(absl::string_view name) {
   return found == methods_.end() ? nullptr : found->second.get();
 }
 
-resilience::LatencyTracker* Service::LatencyOf(Method* method,
-                                               absl::string_view name) {
-  if (method != nullptr) {
-    auto* const known = method->latency.load(std::memory_order_acquire);
-    if (known != nullptr) return known;
-  }
-  base::MutexLock lock(&latencies_mu_);
-  auto found = latencies_.find(name);
-  if (found == latencies_.end()) {
-    const bool own = method != nullptr ||
-                     latencies_.size() <
-                         static_cast<size_t>(runtime_->telemetry().max_methods);
-    found = latencies_.try_emplace(own ? std::string(name) : "").first;
-    if (found->second == nullptr) {
-      found->second = std::make_unique<resilience::LatencyTracker>();
-    }
-  }
-  if (method != nullptr) {
-    method->latency.store(found->second.get(), std::memory_order_release);
-  }
-  return found->second.get();
-}
-
 // --- Health
 
-void Service::Probe(cluster::LiveEndpoint* endpoint) {
-  std::string method;
-  {
-    base::MutexLock lock(&probe_mu_);
-    method = probe_method_;
-  }
-  TellOfProbe(endpoint, telemetry::ProbeEvent::Stage::kSent);
+void Service::SendProbe(cluster::LiveEndpoint* endpoint) {
+  const std::string method =
+      upstream_.BeginProbe(endpoint, base::Clock::Real().Now());
   std::shared_ptr<ConnectedEndpoint> connected =
       static_cast<ConnectedEndpoint*>(endpoint)->shared_from_this();
-  prober_.Probe(
-      std::move(connected), method, [self = self_, endpoint](bool answered) {
-        const auto service = self.lock();
-        if (service == nullptr) return endpoint->Release();
-        service->TellOfProbe(endpoint,
-                             answered ? telemetry::ProbeEvent::Stage::kAnswered
-                                      : telemetry::ProbeEvent::Stage::kFailed);
-        service->health_.OnProbeDone(endpoint, answered,
-                                     base::Clock::Real().Now());
-      });
-}
-
-void Service::TellOfProbe(cluster::LiveEndpoint* endpoint,
-                          telemetry::ProbeEvent::Stage stage) {
-  telemetry::ProbeEvent event;
-  event.stage = stage;
-  event.service = name_;
-  event.time = base::Clock::Real().Now();
-  event.endpoint = endpoint;
-  observer_->OnProbe(event);
+  prober_.Probe(std::move(connected), method,
+                [self = self_, endpoint](bool answered) {
+                  const auto service = self.lock();
+                  if (service == nullptr) return endpoint->Release();
+                  service->upstream_.EndProbe(endpoint, answered,
+                                              base::Clock::Real().Now());
+                });
 }
 
 void Service::OnHealthChange(const resilience::HealthChange& change) {
-  telemetry::HealthEvent event;
-  event.service = name_;
-  event.time = change.time;
-  event.endpoint = change.endpoint;
-  event.from = change.from;
-  event.to = change.to;
-  event.cause = change.cause;
-  event.observed = change.observed;
-  observer_->OnHealth(event);
-  if (change.observed) return;
   // Not here: whoever logs may take its time.
   runtime_->loop().Post(
       [self = self_,
@@ -541,13 +420,9 @@ void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
     // Calls that begin before the control thread comes to it have their policy
     // all the same.
     auto first = std::make_shared<ServiceSnapshot>();
-    first->options = options;
-    first->others = OtherPoliciesOf(options.get());
-    first->all_idempotent = options != nullptr && options->AllIdempotent();
-    first->picker =
-        options != nullptr || unknown.ok()
-            ? balancing::PickerPtr(std::make_shared<NoEndpointsPicker>(unknown))
-            : std::make_shared<DropPicker>(unknown);
+    first->policies = upstream::MethodPolicies(options);
+    first->picker = options != nullptr ? upstream::NoEndpointsPicker(unknown)
+                                       : upstream::UnknownPicker(unknown);
     snapshot_.Set(std::move(first));
   }
   runtime_->loop().Post([self = self_, options = std::move(options),
@@ -577,7 +452,7 @@ void Service::ApplyConfig(
     absl::Status unknown) {
   const std::shared_ptr<const options::ServiceOptions> old = options_;
   options_ = std::move(options);
-  unknown_ = std::move(unknown);
+  upstream_.SetOptions(options_, std::move(unknown));
   if (options_ == nullptr) {
     StopDiscovery();
     resolved_ = false;
@@ -589,16 +464,6 @@ void Service::ApplyConfig(
     Publish();
     Retire(gone);
     return;
-  }
-  budget_.SetOptions(options_->retry_budget);
-  health_.SetOptions(options_->guards);
-  admission_.SetOptions(options_->guards);
-  {
-    base::MutexLock lock(&probe_mu_);
-    probe_method_ = options_->guards.black_hole.probe_method;
-  }
-  if (old == nullptr || old->balancing != options_->balancing) {
-    balancer_ = balancing::MakeLoadBalancer(options_->balancing);
   }
   ConnectionSettings settings;
   settings.credentials = std::move(credentials);
@@ -835,7 +700,7 @@ void Service::OnConnectivity(
   WatchConnection(endpoint, state);
   if (endpoint->closed()) return;
   if (state == GRPC_CHANNEL_READY && !was_ready) {
-    health_.OnConnected(endpoint.get(), base::Clock::Real().Now());
+    upstream_.health().OnConnected(endpoint.get(), base::Clock::Real().Now());
   }
   if (state == GRPC_CHANNEL_CONNECTING) runtime_->PollWhileConnecting();
   if (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_TRANSIENT_FAILURE) {
@@ -887,44 +752,20 @@ void Service::PublishSoon() {
 void Service::Publish() {
   dirty_ = false;
   auto next = std::make_shared<ServiceSnapshot>();
-  next->options = options_;
-  next->others = OtherPoliciesOf(options_.get());
-  if (options_ == nullptr) {
-    next->picker = unknown_.ok()
-                       ? balancing::PickerPtr(
-                             std::make_shared<NoEndpointsPicker>(unknown_))
-                       : std::make_shared<DropPicker>(unknown_);
-  } else if (!resolved_) {
-    next->picker = std::make_shared<NoEndpointsPicker>(
-        resolution_error_.ok()
-            ? absl::OkStatus()
-            : absl::UnavailableError(absl::StrCat(
-                  name_, ": no endpoints: ", resolution_error_.message())));
-  } else {
-    next->picker = balancer_->Update(
-        members_, absl::UnavailableError(absl::StrCat(
-                      name_, ": no endpoints",
-                      resolution_error_.ok()
-                          ? absl::string_view(": discovery reports none")
-                          : absl::string_view(": "),
-                      resolution_error_.message())));
-    TellOfPicker(next->picker.get());
-  }
-  if (options_ != nullptr) {
-    next->all_idempotent = settings_.all_idempotent;
+  next->picker = upstream_.MakePicker({resolved_, resolution_error_, &members_},
+                                      base::Clock::Real().Now());
+  std::vector<const upstream::Method*> methods;
+  {
     base::MutexLock lock(&methods_mu_);
-    next->methods.reserve(methods_by_index_.size());
-    for (const Method* method : methods_by_index_) {
-      next->methods.push_back(&options_->PolicyOf(method->name));
-    }
+    methods = methods_by_index_;
   }
+  next->policies = upstream::MethodPolicies(options_, methods);
   next->endpoints.reserve(members_.size());
   for (const cluster::Member& member : members_) {
     next->endpoints.push_back(member.live);
   }
-  next->state = options_ == nullptr && !unknown_.ok()
-                    ? GRPC_CHANNEL_TRANSIENT_FAILURE
-                    : Aggregate(members_, resolved_);
+  next->state = upstream_.unknown() ? GRPC_CHANNEL_TRANSIENT_FAILURE
+                                    : Aggregate(members_, resolved_);
   const grpc_connectivity_state state = next->state;
   snapshot_.Set(std::move(next));
   {
@@ -943,42 +784,11 @@ void Service::Publish() {
   for (uint64_t id : waiting) Wakeup(id, Wake::kEndpoints);
 }
 
-void Service::TellOfPicker(const balancing::Picker* picker) {
-  if (!observer_->WantsPicks()) return;
-  std::vector<telemetry::PickerEvent::Member> members;
-  members.reserve(members_.size());
-  for (const cluster::Member& member : members_) {
-    members.push_back({member.live.get(), member.weight, member.priority,
-                       member.live->readiness()});
-  }
-  telemetry::PickerEvent event;
-  event.service = name_;
-  event.time = base::Clock::Real().Now();
-  event.picker = picker;
-  event.members = members;
-  observer_->OnPicker(event);
-}
-
-telemetry::ServiceSnapshot Service::Metrics() const {
+telemetry::ServiceSnapshot Service::Metrics() {
   const ServiceSnapshotPtr snapshot = snapshot_.Get();
   telemetry::ServiceSnapshot result = metrics_->Snapshot(
       snapshot->endpoints, runtime_->telemetry().max_endpoints);
-  result.retry_budget_balance =
-      const_cast<resilience::RetryBudget&>(budget_).Balance(
-          base::Clock::Real().Now());
-  const resilience::Admission::State admission =
-      admission_.Snapshot(base::Clock::Real().Now());
-  result.admission.calls = admission.calls;
-  result.admission.waiting = admission.waiting;
-  result.admission.retries = admission.retries;
-  result.admission.breaker = std::string(admission.breaker);
-  result.admission.breaker_calls = admission.breaker_calls;
-  result.admission.breaker_failed_ratio = admission.breaker_failed_share;
-  result.admission.breaker_slow_ratio = admission.breaker_slow_share;
-  result.admission.throttle_probability = admission.throttle_probability;
-  result.admission.concurrency_limit = admission.concurrency_limit;
-  result.admission.concurrency = admission.concurrency;
-  result.admission.min_latency = admission.min_latency;
+  upstream_.Describe(base::Clock::Real().Now(), &result);
   base::MutexLock lock(&discovery_mu_);
   result.discovery_updates = discovery_updates_;
   result.discovery_failures = discovery_failures_;

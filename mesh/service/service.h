@@ -15,7 +15,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "grpc/grpc.h"
-#include "mesh/balancing/load_balancer.h"
 #include "mesh/balancing/picker.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
@@ -24,12 +23,8 @@
 #include "mesh/discovery/resolver.h"
 #include "mesh/discovery/update_filter.h"
 #include "mesh/grpc/parent_watch.h"
-#include "mesh/options/method.h"
 #include "mesh/options/service.h"
-#include "mesh/resilience/admission.h"
 #include "mesh/resilience/health_monitor.h"
-#include "mesh/resilience/latency_tracker.h"
-#include "mesh/resilience/retry_budget.h"
 #include "mesh/service/connection.h"
 #include "mesh/service/live_stream.h"
 #include "mesh/service/prober.h"
@@ -37,46 +32,30 @@
 #include "mesh/service/waiter.h"
 #include "mesh/telemetry/metrics.h"
 #include "mesh/telemetry/snapshot.h"
+#include "mesh/upstream/method_policies.h"
+#include "mesh/upstream/upstream.h"
 
 namespace mesh::service {
 
-// A method as a stub registers it. Survives reloads: what changes with them is
-// looked up by `index` in the snapshot.
-struct Method {
-  std::string name;  // "/package.Service/Method".
-  size_t index = 0;
+// A method as a stub registers it.
+struct Method : upstream::Method {
   grpc_slice path;
   telemetry::MethodMetrics* metrics = nullptr;
-  std::optional<bool> idempotent;  // As its .proto says, where that is known.
-  // Made when a call of it may be hedged. Owned by the service.
-  std::atomic<resilience::LatencyTracker*> latency{nullptr};
 };
-
-// By the policy that each stands for.
-using OtherPolicies =
-    std::map<const options::MethodOptions*, options::MethodOptions>;
 
 // All that a call reads of its service, at one moment. Immutable.
 struct ServiceSnapshot {
-  std::shared_ptr<const options::ServiceOptions> options;  // Null: unknown.
-  balancing::PickerPtr picker;                             // Never null.
-  bool all_idempotent = false;
-  std::vector<const options::MethodOptions*> methods;  // By Method::index.
-  // For methods that no stub has registered: in place of policies in `options`
-  // that are for any method and limit its rate. Null: there is none.
-  std::shared_ptr<const OtherPolicies> others;
+  upstream::MethodPolicies policies;
+  balancing::PickerPtr picker;  // Never null.
   std::vector<cluster::LiveEndpointPtr> endpoints;
   grpc_connectivity_state state = GRPC_CHANNEL_IDLE;
-
-  const options::MethodOptions& PolicyOf(const Method* method,
-                                         absl::string_view name) const;
 };
 using ServiceSnapshotPtr = std::shared_ptr<const ServiceSnapshot>;
 
 // One service of a Mesh: discovers its endpoints, keeps connections to them,
 // and publishes what calls need. The control half runs on the control thread,
 // the data half anywhere. Its last reference may be dropped anywhere.
-class Service final : private resilience::HealthMonitor::Host {
+class Service final : private upstream::Upstream::Host {
  public:
   // `options`: what Configure() is about to say, so that a call made at once
   // has its policy; null when the configuration does not know the service.
@@ -88,13 +67,7 @@ class Service final : private resilience::HealthMonitor::Host {
   const std::string& name() const { return name_; }
   Runtime& runtime() { return *runtime_; }
   const ServiceSnapshotPtr& Snapshot() const { return snapshot_.Get(); }
-  resilience::RetryBudget* budget() { return &budget_; }
-  resilience::HealthMonitor* health() { return &health_; }
-  resilience::Admission* admission() { return &admission_; }
-  // What the delay of hedges goes by. `method` null: the one named `name`, that
-  // no stub has registered; of those only so many have latencies of their own.
-  resilience::LatencyTracker* LatencyOf(Method* method, absl::string_view name);
-  telemetry::Observer* observer() { return observer_.get(); }
+  upstream::Upstream& upstream() { return upstream_; }
   const Fallback* fallback() const { return fallback_; }  // Null: none.
 
   // Never null; the same for the same name. Lives as long as the service.
@@ -129,7 +102,7 @@ class Service final : private resilience::HealthMonitor::Host {
   void WatchState(grpc_connectivity_state last, absl::Time deadline,
                   std::function<void(bool)> done);
 
-  telemetry::ServiceSnapshot Metrics() const;
+  telemetry::ServiceSnapshot Metrics();
 
   // --- Control plane; any thread, carried out in order.
   // New configuration. Null options: the service is unknown, and its calls
@@ -161,13 +134,12 @@ class Service final : private resilience::HealthMonitor::Host {
   Service(std::shared_ptr<Runtime> runtime, std::string name,
           std::shared_ptr<const options::ServiceOptions> options);
   ~Service() override;
+  upstream::Upstream::Settings UpstreamSettings(
+      std::shared_ptr<const options::ServiceOptions> options);
 
-  // For the health monitor, on the thread that told it of something.
-  void Probe(cluster::LiveEndpoint* endpoint) override;
+  // upstream::Upstream::Host
+  void SendProbe(cluster::LiveEndpoint* endpoint) override;
   void OnHealthChange(const resilience::HealthChange& change) override;
-
-  void TellOfProbe(cluster::LiveEndpoint* endpoint,
-                   telemetry::ProbeEvent::Stage stage);
 
   // All on the control thread.
   void LogHealth(const std::string& line);
@@ -193,7 +165,6 @@ class Service final : private resilience::HealthMonitor::Host {
   void WantConnection();
   void PublishSoon();
   void Publish();
-  void TellOfPicker(const balancing::Picker* picker);
   void WatchParent(uint64_t id, grpc_call* parent);
   void Wakeup(uint64_t id, Wake why);
   void FireStateWatches();
@@ -202,29 +173,20 @@ class Service final : private resilience::HealthMonitor::Host {
   const std::shared_ptr<Runtime> runtime_;
   const std::string name_;
   std::weak_ptr<Service> self_;
-  resilience::RetryBudget budget_;
-  resilience::HealthMonitor health_;
-  resilience::Admission admission_;
   Prober prober_;
   const std::shared_ptr<telemetry::ServiceMetrics> metrics_;
   const std::shared_ptr<telemetry::Observer> observer_;  // With metrics_.
   telemetry::MethodMetrics* const other_methods_;
   const Fallback* const fallback_;  // The runtime's.
+  upstream::Upstream upstream_;     // It tells observer_.
 
   base::SnapshotSlot<ServiceSnapshot> snapshot_;
 
   mutable base::Mutex methods_mu_;
   absl::flat_hash_map<std::string, std::unique_ptr<Method>> methods_
       ABSL_GUARDED_BY(methods_mu_);
-  std::vector<Method*> methods_by_index_ ABSL_GUARDED_BY(methods_mu_);
-
-  base::Mutex latencies_mu_;
-  std::map<std::string, std::unique_ptr<resilience::LatencyTracker>,
-           std::less<>>
-      latencies_ ABSL_GUARDED_BY(latencies_mu_);
-
-  base::Mutex probe_mu_;
-  std::string probe_method_ ABSL_GUARDED_BY(probe_mu_);
+  std::vector<const upstream::Method*> methods_by_index_
+      ABSL_GUARDED_BY(methods_mu_);
 
   base::Mutex parked_mu_;
   uint64_t next_parked_ ABSL_GUARDED_BY(parked_mu_) = 1;
@@ -258,11 +220,9 @@ class Service final : private resilience::HealthMonitor::Host {
   bool wanted_ = false;  // Somebody waits: connect, whatever `ahead` says.
   std::shared_ptr<const options::ServiceOptions> options_;
   ConnectionSettings settings_;
-  absl::Status unknown_;
   std::unique_ptr<discovery::Resolver> resolver_;
   discovery::UpdateFilter filter_;
   base::EventLoop::TimerId filter_timer_ = 0;
-  std::unique_ptr<balancing::LoadBalancer> balancer_;
   cluster::Membership membership_;
   bool resolved_ = false;          // An endpoint set has been accepted.
   absl::Status resolution_error_;  // Of the last try.

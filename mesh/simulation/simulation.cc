@@ -13,14 +13,11 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "mesh/balancing/load_balancer.h"
 #include "mesh/call/call_machine.h"
-#include "mesh/resilience/admission.h"
-#include "mesh/resilience/health_monitor.h"
-#include "mesh/resilience/latency_tracker.h"
-#include "mesh/resilience/retry_budget.h"
 #include "mesh/simulation/description.h"
 #include "mesh/simulation/event_queue.h"
+#include "mesh/telemetry/snapshot.h"
+#include "mesh/upstream/upstream.h"
 
 namespace mesh::simulation {
 namespace {
@@ -71,33 +68,28 @@ uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
 
 // A service as its clients know it: `count` servers from `first` on.
 struct ServiceState {
-  const options::ServiceOptions* options = nullptr;
+  std::shared_ptr<const options::ServiceOptions> options;
+  std::vector<std::string> methods;  // That its clients call.
+  upstream::MethodPolicies policies;
   uint32_t first = 0;
   uint32_t count = 0;
 };
 
-// A process that calls one service.
-struct ClientState final : resilience::HealthMonitor::Host {
-  ClientState(const options::ServiceOptions& options, uint32_t service,
-              uint32_t servers, World* world)
-      : service(service),
-        balancer(balancing::MakeLoadBalancer(options.balancing)),
-        budget(options.retry_budget, TimeAt(0)),
-        admission(options.guards, TimeAt(0)),
-        health(options.guards, &budget, this),
-        live(servers),
-        world(world) {}
+// Registers methods under these names.
+std::vector<const upstream::Method*> MakeMethods(
+    const std::vector<std::string>& names, std::deque<upstream::Method>* into);
 
-  // resilience::HealthMonitor::Host
-  void Probe(cluster::LiveEndpoint* endpoint) override;
-  void OnHealthChange(const resilience::HealthChange& change) override;
+// A process that calls one service.
+struct ClientState final : upstream::Upstream::Host {
+  ClientState(const ServiceState& of, uint32_t service, World* world);
+
+  // upstream::Upstream::Host
+  void SendProbe(cluster::LiveEndpoint* endpoint) override;
+  void OnHealthChange(const resilience::HealthChange&) override {}
 
   const uint32_t service;
-  const std::unique_ptr<balancing::LoadBalancer> balancer;
-  resilience::RetryBudget budget;
-  resilience::Admission admission;
-  resilience::HealthMonitor health;
-  std::map<std::string, resilience::LatencyTracker> latencies;  // By method.
+  upstream::Upstream upstream;
+  std::deque<upstream::Method> methods;  // As ServiceState::methods.
   // By server of the service; or null.
   std::vector<std::shared_ptr<SimulatedEndpoint>> live;
   std::vector<std::shared_ptr<SimulatedEndpoint>> removed;
@@ -138,9 +130,8 @@ struct ServerState {
 
 struct LoadState {
   const Load* load = nullptr;  // Null: a tier's.
-  std::string method;
-  call::CallPlan plan;  // But for what belongs to a client.
-  bool hedges = false;
+  upstream::CallShape shape;   // But for the method.
+  size_t method = 0;           // Of ServiceState::methods.
   int64_t from = 0;
   int64_t until = 0;
   int64_t deadline = kNever;  // From the call's start.
@@ -367,7 +358,23 @@ class World final : public telemetry::Observer {
     if (user_ != nullptr) user_->OnCallEnd(info, event);
   }
 
-  // ---- What health monitors ask for, and tell ----
+  void OnHealth(const telemetry::HealthEvent& event) override {
+    Mix(static_cast<uint64_t>(event.to) << 40 |
+        static_cast<uint64_t>(event.cause) << 32 | ServerOf(event.endpoint));
+    Result::Count& count = result_.health[static_cast<size_t>(event.to)];
+    ++(event.observed ? count.observed : count.enforced);
+    if (user_ != nullptr) user_->OnHealth(event);
+  }
+
+  void OnProbe(const telemetry::ProbeEvent& event) override {
+    if (user_ != nullptr) user_->OnProbe(event);
+  }
+
+  void OnPicker(const telemetry::PickerEvent& event) override {
+    if (user_wants_picks_) user_->OnPicker(event);
+  }
+
+  // ---- What health monitors ask for ----
 
   void SendProbe(ClientState& client, SimulatedEndpoint* endpoint) {
     ++result_.probes;
@@ -389,26 +396,8 @@ class World final : public telemetry::Observer {
     probe.endpoint = endpoint;
     probe.network =
         servers_[endpoint->server].description->network.Sample(random_);
-    Tell(client, telemetry::ProbeEvent::Stage::kSent, endpoint);
+    client.upstream.BeginProbe(endpoint, TimeAt(now_));
     Push(now_ + probe.network / 2, kProbeReach, slot);
-  }
-
-  void OnHealthChange(const ClientState& client,
-                      const resilience::HealthChange& change) {
-    Mix(static_cast<uint64_t>(change.to) << 40 |
-        static_cast<uint64_t>(change.cause) << 32 | ServerOf(change.endpoint));
-    Result::Count& count = result_.health[static_cast<size_t>(change.to)];
-    ++(change.observed ? count.observed : count.enforced);
-    if (user_ == nullptr) return;
-    telemetry::HealthEvent event;
-    event.service = services_[client.service].options->name;
-    event.time = change.time;
-    event.endpoint = change.endpoint;
-    event.from = change.from;
-    event.to = change.to;
-    event.cause = change.cause;
-    event.observed = change.observed;
-    user_->OnHealth(event);
   }
 
  private:
@@ -462,9 +451,11 @@ class World final : public telemetry::Observer {
   // ---- The world's beginning and end ----
 
   void SetUp() {
-    AddService(service_, cluster_.servers);
+    std::vector<std::string> methods;
+    for (const Load& load : cluster_.loads) methods.push_back(load.method);
+    AddService(service_, cluster_.servers, std::move(methods));
     for (const Tier& tier : cluster_.behind) {
-      AddService(tier.service, tier.servers);
+      AddService(tier.service, tier.servers, {tier.method});
     }
     result_.step = options_.step;
     result_.endpoints.resize(servers_.size());
@@ -490,7 +481,7 @@ class World final : public telemetry::Observer {
           auto& live = client->live[i - services_[client->service].first];
           live = NewEndpoint(i);
           live->set_readiness(cluster::Readiness::kReady);
-          client->health.OnConnected(live.get(), TimeAt(now_));
+          client->upstream.health().OnConnected(live.get(), TimeAt(now_));
         }
       }
       Push(Nanoseconds(server.listed_until), kListed, i, 0);
@@ -500,15 +491,23 @@ class World final : public telemetry::Observer {
       Push(Nanoseconds(cluster_.faults[i].from), kFault, i, 1);
     }
     for (const Load& load : cluster_.loads) SetUpLoad(load);
-    for (const Tier& tier : cluster_.behind) {
-      loads_.push_back(MakeLoad(tier.service, tier.method, tier.deadline));
+    for (size_t i = 0; i < cluster_.behind.size(); ++i) {
+      loads_.push_back(
+          MakeLoad(services_[i + 1], 0, cluster_.behind[i].deadline));
     }
   }
 
   void AddService(const options::ServiceOptions& options,
-                  const std::vector<Server>& servers) {
+                  const std::vector<Server>& servers,
+                  std::vector<std::string> methods) {
     ServiceState service;
-    service.options = &options;
+    // The caller's own: it outlives the world.
+    service.options = std::shared_ptr<const options::ServiceOptions>(
+        std::shared_ptr<void>(), &options);
+    service.methods = std::move(methods);
+    std::deque<upstream::Method> registered;
+    const auto pointers = MakeMethods(service.methods, &registered);
+    service.policies = upstream::MethodPolicies(service.options, pointers);
     service.first = servers_.size();
     service.count = servers.size();
     for (const Server& server : servers) {
@@ -516,16 +515,15 @@ class World final : public telemetry::Observer {
       servers_.back().description = &server;
       servers_.back().service = services_.size();
     }
-    services_.push_back(service);
+    services_.push_back(std::move(service));
     result_.tiers.emplace_back();
-    result_.tiers.back().first_endpoint = service.first;
-    result_.tiers.back().endpoints = service.count;
+    result_.tiers.back().first_endpoint = services_.back().first;
+    result_.tiers.back().endpoints = services_.back().count;
   }
 
   void AddClient(uint32_t service) {
-    const ServiceState& of = services_[service];
     clients_.push_back(
-        std::make_unique<ClientState>(*of.options, service, of.count, this));
+        std::make_unique<ClientState>(services_[service], service, this));
     client_index_[clients_.back().get()] = clients_.size() - 1;
   }
 
@@ -533,34 +531,24 @@ class World final : public telemetry::Observer {
     return client_index_.find(&client)->second;
   }
 
-  LoadState MakeLoad(const options::ServiceOptions& service, std::string method,
+  // `method`: its place in the service's.
+  LoadState MakeLoad(const ServiceState& service, size_t method,
                      absl::Duration deadline) {
-    const options::MethodOptions& policy = service.PolicyOf(method);
     LoadState state;
-    state.method = std::move(method);
-    state.plan.policy = &policy;
-    state.plan.caps = &service.guards.caps;
-    state.plan.observer = this;
-    state.plan.idempotent = policy.idempotent.value_or(false);
-    state.plan.wait_for_ready = policy.wait_for_ready.value_or(false);
-    state.plan.replayable = true;
-    state.hedges = policy.hedging.mode != options::Mode::kOff;
-    state.deadline = Nanoseconds(std::min(deadline, policy.timeout));
+    state.method = method;
+    state.shape.name = service.methods[method];
+    state.deadline = Nanoseconds(std::min(
+        deadline, service.options->PolicyOf(state.shape.name).timeout));
     return state;
   }
 
   void SetUpLoad(const Load& load) {
     const uint32_t index = loads_.size();
-    LoadState state = MakeLoad(service_, load.method, load.deadline);
+    LoadState state = MakeLoad(services_[0], index, load.deadline);
     state.load = &load;
-    // What the caller says of a call goes before the policy.
-    if (load.wait_for_ready) state.plan.wait_for_ready = true;
-    state.plan.unary = !load.stream;
-    state.plan.replayable =
-        load.replayable &&
-        (state.plan.unary || state.plan.policy->retry.stream_bytes > 0);
-    // Streams are never hedged, so nothing is learned of their latency.
-    state.hedges = state.hedges && state.plan.unary;
+    if (load.wait_for_ready) state.shape.wait_for_ready = true;
+    state.shape.unary = !load.stream;
+    state.shape.keeps_request = load.replayable;
     state.from = Nanoseconds(load.from);
     state.until = std::min(Nanoseconds(load.until), end_);
     if (load.rate > 0) {
@@ -714,7 +702,7 @@ class World final : public telemetry::Observer {
     free_.pop_back();
     ClientState& client = *clients_[client_index];
     call.service = services_[client.service].options->name;
-    call.method = state.method;
+    call.method = state.shape.name;
     call.client = client_index;
     call.load = load_index;
     call.execution = execution;
@@ -729,12 +717,10 @@ class World final : public telemetry::Observer {
     call.attempts.clear();
     call.round.clear();
     call.last_ended = kNone;
-    call::CallPlan plan = state.plan;
-    plan.budget = &client.budget;
-    plan.health = &client.health;
-    plan.admission = &client.admission;
-    if (state.hedges) plan.latency = &client.latencies[state.method];
-    call.machine.emplace(plan, &call);
+    upstream::CallShape shape = state.shape;
+    shape.method = &client.methods[state.method];
+    call.machine.emplace(
+        client.upstream.Plan(services_[client.service].policies, shape), &call);
 
     ++client.calls;
     ++result_.tiers[client.service].calls;
@@ -1159,20 +1145,7 @@ class World final : public telemetry::Observer {
     probe.endpoint = nullptr;
     Mix(0x97d0 + answered);
     ClientState& client = *clients_[probe.client];
-    using Stage = telemetry::ProbeEvent::Stage;
-    Tell(client, answered ? Stage::kAnswered : Stage::kFailed, endpoint);
-    client.health.OnProbeDone(endpoint, answered, TimeAt(now_));
-  }
-
-  void Tell(const ClientState& client, telemetry::ProbeEvent::Stage stage,
-            SimulatedEndpoint* endpoint) {
-    if (user_ == nullptr) return;
-    telemetry::ProbeEvent event;
-    event.stage = stage;
-    event.service = services_[client.service].options->name;
-    event.time = TimeAt(now_);
-    event.endpoint = endpoint;
-    user_->OnProbe(event);
+    client.upstream.EndProbe(endpoint, answered, TimeAt(now_));
   }
 
   // ---- Faults and membership ----
@@ -1321,14 +1294,13 @@ class World final : public telemetry::Observer {
     if (live->readiness() == readiness) return;
     live->set_readiness(readiness);
     if (readiness == cluster::Readiness::kReady) {
-      client.health.OnConnected(live.get(), TimeAt(now_));
+      client.upstream.health().OnConnected(live.get(), TimeAt(now_));
     }
     Rebuild(client);
   }
 
   // Publishes a new picker and tells the calls that wait for one.
   void Rebuild(ClientState& client) {
-    const std::string& name = services_[client.service].options->name;
     std::vector<balancing::Member> members;
     client.endpoints.clear();
     for (const auto& live : client.live) {
@@ -1340,22 +1312,8 @@ class World final : public telemetry::Observer {
     client.rebuilt = now_;
     // The old one lives until what is told below has been told of.
     const balancing::PickerPtr before = std::move(client.picker);
-    client.picker = client.balancer->Update(
-        members, absl::UnavailableError(absl::StrCat(
-                     name, ": no endpoints: discovery reports none")));
-    if (user_wants_picks_) {
-      std::vector<telemetry::PickerEvent::Member> seen;
-      for (const balancing::Member& member : members) {
-        seen.push_back({member.live.get(), member.weight, member.priority,
-                        member.live->readiness()});
-      }
-      telemetry::PickerEvent event;
-      event.service = name;
-      event.time = TimeAt(now_);
-      event.picker = client.picker.get();
-      event.members = seen;
-      user_->OnPicker(event);
-    }
+    client.picker = client.upstream.MakePicker(
+        {/*resolved=*/true, absl::OkStatus(), &members}, TimeAt(now_));
     std::vector<uint32_t> waiting;
     waiting.swap(client.waiting);
     for (uint32_t slot : waiting) {
@@ -1501,7 +1459,7 @@ class World final : public telemetry::Observer {
   }
 
   // When all calls have ended nothing of them is left.
-  void CheckAtRest(const ClientState& client) {
+  void CheckAtRest(ClientState& client) {
     for (const auto* all : {&client.live, &client.removed}) {
       for (const auto& endpoint : *all) {
         if (endpoint == nullptr) continue;
@@ -1517,12 +1475,14 @@ class World final : public telemetry::Observer {
         }
       }
     }
-    const resilience::Admission::State state =
-        client.admission.Snapshot(TimeAt(now_));
-    if (state.calls != 0 || state.waiting != 0 || state.retries != 0) {
-      Violation(absl::StrCat("admission ends with ", state.calls, " calls, ",
-                             state.waiting, " that wait and ", state.retries,
-                             " retries"));
+    telemetry::ServiceSnapshot state;
+    client.upstream.Describe(TimeAt(now_), &state);
+    const telemetry::AdmissionSnapshot& admission = state.admission;
+    if (admission.calls != 0 || admission.waiting != 0 ||
+        admission.retries != 0) {
+      Violation(absl::StrCat("admission ends with ", admission.calls,
+                             " calls, ", admission.waiting, " that wait and ",
+                             admission.retries, " retries"));
     }
   }
 
@@ -1556,12 +1516,40 @@ class World final : public telemetry::Observer {
   Result result_;
 };
 
-void ClientState::Probe(cluster::LiveEndpoint* endpoint) {
-  world->SendProbe(*this, static_cast<SimulatedEndpoint*>(endpoint));
+std::vector<const upstream::Method*> MakeMethods(
+    const std::vector<std::string>& names, std::deque<upstream::Method>* into) {
+  std::vector<const upstream::Method*> result;
+  for (const std::string& name : names) {
+    upstream::Method& method = into->emplace_back();
+    method.name = name;
+    method.index = result.size();
+    result.push_back(&method);
+  }
+  return result;
 }
 
-void ClientState::OnHealthChange(const resilience::HealthChange& change) {
-  world->OnHealthChange(*this, change);
+upstream::Upstream::Settings SettingsOf(const ServiceState& service,
+                                        telemetry::Observer* observer,
+                                        upstream::Upstream::Host* host) {
+  upstream::Upstream::Settings settings;
+  settings.name = service.options->name;
+  settings.options = service.options;
+  settings.observer = observer;
+  settings.host = host;
+  settings.now = TimeAt(0);
+  return settings;
+}
+
+ClientState::ClientState(const ServiceState& of, uint32_t service, World* world)
+    : service(service),
+      upstream(SettingsOf(of, world, this)),
+      live(of.count),
+      world(world) {
+  MakeMethods(of.methods, &methods);
+}
+
+void ClientState::SendProbe(cluster::LiveEndpoint* endpoint) {
+  world->SendProbe(*this, static_cast<SimulatedEndpoint*>(endpoint));
 }
 
 }  // namespace
