@@ -44,7 +44,7 @@ class CircuitBreaker {
   Verdict Admit(int64_t now);
   // The end of a call with Verdict::probe.
   void OnProbeEnd(uint32_t probe, bool good, int64_t now);
-  // That call was not made, or cancelled: another may probe.
+  // The probing call was not made, or cancelled: another may probe.
   void OnProbeLost(uint32_t probe);
 
   State state() const { return state_; }
@@ -52,7 +52,7 @@ class CircuitBreaker {
   // 230 calls in 10s failed; next probe in 0.4s".
   std::string Why(int64_t now) const;
 
-  // Of the window; while the breaker is not closed, when it opened.
+  // Calls and shares of the window; while the breaker is not closed, when it opened.
   int64_t calls() const;
   double failed_share() const;
   double slow_share() const;

@@ -14,7 +14,7 @@ constexpr int64_t kMinWindow = kSecond / 25;
 constexpr int64_t kMinCalls = 16;
 // Windows that show the latency without queue have more.
 constexpr double kBaseCalls = 64;
-// Of calls that begin together the short ones end first: the first ones seen
+// The short ones end first of calls that begin together: the first ones seen
 // say too little, for so many latencies.
 constexpr double kWarmUp = 5;
 
@@ -300,7 +300,7 @@ void ConcurrencyLimit::EndLevel(int64_t now) {
     double base = base_ + Believe(spread_ / samples_, now) * (mean - base_);
     bool stays = false;
     if (measured_ && mean > kNoQueue * base_) {
-      // That may be the queue of others, but for what does not come and go
+      // This may be the queue of others, but for what does not come and go
       // with the limit.
       stays = suspect_base_ && mean > kStayed * level_latency_;
       base = std::min(base, (stays ? kMostRise : 1) * base_);

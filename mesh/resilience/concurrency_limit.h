@@ -46,7 +46,7 @@ class ConcurrencyLimit {
   // Since the beginning; only grows.
   struct Totals {
     int64_t calls = 0;       // Answered, or given up for their deadline.
-    int64_t latency_ns = 0;  // Of all of them.
+    int64_t latency_ns = 0;  // The sum over all of them.
     int64_t overloaded = 0;  // Ended as if by overload, whatever the latency.
   };
 
@@ -113,7 +113,7 @@ class ConcurrencyLimit {
   int64_t window_start_;
   Totals window_totals_;
   bool met_ = false;
-  double latency_ = 0;  // Of the last one.
+  double latency_ = 0;  // Mean of the last window.
 
   // The latency without queue.
   double base_ = 0;

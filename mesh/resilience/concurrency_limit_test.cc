@@ -35,7 +35,7 @@ struct Scene {
   double warm_up = 10;
   double seconds = 40;  // With the warm-up.
   uint64_t seed = 1;
-  // Of the time in seconds; instead of `load` and `service_ms`.
+  // Functions of the time in seconds; instead of `load` and `service_ms`.
   std::function<double(double)> load_at;
   std::function<double(double)> service_at;
   options::AdaptiveConcurrencyOptions options;
