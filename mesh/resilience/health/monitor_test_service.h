@@ -40,7 +40,7 @@ inline absl::Duration Ms(double milliseconds) {
 
 inline options::GuardOptions Defaults() { return {}; }
 
-// A service whose calls are made on virtual time: servers are functions of it.
+// Its calls are made on virtual time; its servers are functions of that.
 // For the tests of the monitor, whichever part they look at.
 class TestService : public HealthMonitor::Host {
  public:
