@@ -37,7 +37,7 @@ bool Forbids(std::optional<absl::Duration> pushback) {
 Action CallMachine::Start(const Moment& moment) {
   assert(state_ == State::kNew);
   if (plan_.health != nullptr && plan_.health->Due(moment.now)) {
-    plan_.health->Tick(moment.endpoints, moment.now, moment.random);
+    plan_.health->Tick(moment.endpoints, moment.now);
   }
   if (plan_.observer != nullptr && plan_.observer->WantsPicks()) {
     wants_picks_ = true;

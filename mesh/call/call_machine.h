@@ -22,7 +22,7 @@
 #include "mesh/options/guard.h"
 #include "mesh/options/method.h"
 #include "mesh/resilience/admission.h"
-#include "mesh/resilience/health_monitor.h"
+#include "mesh/resilience/health/monitor.h"
 #include "mesh/resilience/latency_tracker.h"
 #include "mesh/resilience/retry_budget.h"
 #include "mesh/telemetry/observer.h"

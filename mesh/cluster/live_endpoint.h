@@ -10,6 +10,7 @@
 #include "mesh/cluster/endpoint.h"
 #include "mesh/cluster/endpoint_view.h"
 #include "mesh/cluster/health.h"
+#include "mesh/cluster/observations.h"
 #include "mesh/cluster/readiness.h"
 
 namespace mesh::cluster {
@@ -20,12 +21,26 @@ struct EndpointCounters {
   std::atomic<uint64_t> attempts{0};  // Begun.
   // Ended, by status code (0 to 16).
   std::array<std::atomic<uint64_t>, 17> ended = {};
-  // Of those ended, how many never reached a server.
+  // How many of those that ended never reached a server.
   std::atomic<uint64_t> never_sent{0};
 };
 
+// What a health monitor remembers of an endpoint. What that is, only the
+// monitor knows.
+class HealthMemory {
+ public:
+  virtual ~HealthMemory() = default;
+};
+
 // An endpoint and the state that this process has of it. It survives updates
-// that keep the endpoint. A shell derives from it to add its connection.
+// that keep the endpoint. A shell derives from it to add its connections.
+//
+// An endpoint may have several connections, one after the other or at once.
+// To the endpoint belong the attempts in flight, its counters, failures,
+// latencies and ejections, whichever connection they came over. Readiness is
+// that of the connection which new attempts use. Whether anybody answers is a
+// matter of a connection (SilenceEvidence); while there is but one at a time
+// the endpoint keeps that, too, and a new connection begins it anew.
 //
 // Lifetime: pickers hold shared references. A call in flight holds none: its
 // count in `in_flight` is its pin. Whoever removes an endpoint calls Close()
@@ -97,9 +112,9 @@ class alignas(64) LiveEndpoint {
   }
 
   Health health() const { return static_cast<Health>(standing() >> 8 & 0xff); }
-  // Of 255: the share of its picks that a pick is to leave it. 0 while it is
-  // suspect or ejected; in between while it ramps, or has failed a few times in
-  // a row.
+  // The share of its picks that a pick is to leave it, out of 255. 0 while it
+  // is suspect or ejected; in between while it ramps, or has failed a few times
+  // in a row.
   uint32_t share() const { return standing() >> 16 & 0xff; }
   // By whoever judges it; one thread at a time.
   void set_health(Health health, uint32_t share) {
@@ -126,8 +141,9 @@ class alignas(64) LiveEndpoint {
 
   EndpointObservations& observations() { return observations_; }
   const EndpointObservations& observations() const { return observations_; }
-  // For the monitor of its service, under that one's lock.
-  HealthRecord& health_record() { return health_record_; }
+  // A slot of the health monitor of its service, which fills it when it first
+  // has something to remember. Guarded by that one's lock.
+  std::unique_ptr<HealthMemory>& health_memory() { return health_memory_; }
 
  private:
   static constexpr uint32_t kFullShare = 255u << 16;
@@ -154,7 +170,7 @@ class alignas(64) LiveEndpoint {
   // From here on what changes less often, or is read less often.
   alignas(64) EndpointObservations observations_;
   EndpointCounters counters_;
-  HealthRecord health_record_;
+  std::unique_ptr<HealthMemory> health_memory_;
   const Endpoint endpoint_;
 };
 

@@ -3,6 +3,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
+
+#include "mesh/options/admission.h"
+#include "mesh/options/guard.h"
+#include "mesh/options/mode.h"
+#include "mesh/resilience/guard.h"
 
 namespace mesh::resilience {
 
@@ -25,6 +31,49 @@ class Cap {
 
  private:
   std::atomic<int64_t> count_{0};
+};
+
+// The guard that bounds how many calls of a service are under way, wait for an
+// endpoint, and retry. The cheapest of the guards, and the most final.
+class CapsGuard {
+ public:
+  static constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
+
+  void SetOptions(const options::CapsOptions& options);
+
+  // One call more, as far as `most`; nothing else is asked.
+  bool TryTake(int64_t most) { return calls_.TryTake(most); }
+  // A call has ended.
+  void Give() { calls_.Give(); }
+  // So many calls may be under way.
+  int64_t bound() const;
+
+  bool Admit(Asking* asking);
+  void Undo(const Asking&) { calls_.Give(); }
+
+  // A call is to wait for an endpoint; a retry or hedge is to begin. False:
+  // there are too many. Each true is given back by the one below.
+  bool TryWait(RefusalListener* listener);
+  void EndWait() { waiting_.Give(); }
+  bool TryRetry(RefusalListener* listener);
+  void EndRetry() { retries_.Give(); }
+
+  void Describe(AdmissionState* state) const;
+
+ private:
+  bool TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
+                     options::Guard guard, RefusalListener* listener);
+
+  // Written by every call.
+  alignas(64) Cap calls_;
+
+  alignas(64) std::atomic<options::Mode> mode_{options::Mode::kOff};
+  std::atomic<int64_t> max_calls_{0};
+  std::atomic<int64_t> max_waiting_{0};
+  std::atomic<int64_t> max_retries_{0};
+
+  alignas(64) Cap waiting_;
+  Cap retries_;
 };
 
 }  // namespace mesh::resilience

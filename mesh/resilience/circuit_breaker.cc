@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace mesh::resilience {
@@ -32,6 +34,22 @@ options::BreakerOptions Sane(options::BreakerOptions options) {
 std::string Seconds(int64_t ns) {
   return absl::StrFormat("%.1fs",
                          static_cast<double>(std::max<int64_t>(0, ns)) * 1e-9);
+}
+
+CircuitBreaker::Totals TotalsOf(const CallTotals& totals) {
+  return {totals.calls(), totals.failed, totals.slow};
+}
+
+absl::string_view NameOf(CircuitBreaker::State state) {
+  switch (state) {
+    case CircuitBreaker::State::kClosed:
+      return "closed";
+    case CircuitBreaker::State::kOpen:
+      return "open";
+    case CircuitBreaker::State::kHalfOpen:
+      return "half_open";
+  }
+  return "";
 }
 
 }  // namespace
@@ -79,8 +97,8 @@ void CircuitBreaker::Open(int64_t open_for, int64_t now) {
   opened_at_ = ++probe_;  // Those that are under way count no more.
 }
 
-CircuitBreaker::Verdict CircuitBreaker::Admit(int64_t now) {
-  Verdict verdict;
+CircuitBreaker::Decision CircuitBreaker::Admit(int64_t now) {
+  Decision verdict;
   if (state_ == State::kClosed) return verdict;
   if (state_ == State::kOpen && now >= probe_at_) {
     state_ = State::kHalfOpen;
@@ -142,6 +160,81 @@ std::string CircuitBreaker::Why(int64_t now) const {
       state_ == State::kOpen
           ? absl::StrCat("next probe in ", Seconds(probe_at_ - now))
           : "a probe is under way");
+}
+
+// ---- The guard ----
+
+BreakerGuard::BreakerGuard(const options::BreakerOptions& options)
+    : mode_(options.mode), breaker_(options, {}) {}
+
+void BreakerGuard::SetOptions(const options::BreakerOptions& options,
+                              const CallTotals& totals) {
+  base::MutexLock lock(&mu_);
+  // What was off begins anew: its counts are of long ago.
+  if (!on()) {
+    breaker_ = CircuitBreaker(options, TotalsOf(totals));
+  } else {
+    breaker_.SetOptions(options);
+  }
+  mode_.store(options.mode, std::memory_order_relaxed);
+  Publish();
+}
+
+void BreakerGuard::Publish() {
+  closed_.store(breaker_.state() == CircuitBreaker::State::kClosed,
+                std::memory_order_relaxed);
+}
+
+void BreakerGuard::Update(const CallTotals& totals, int64_t now) {
+  if (!on()) return;
+  base::MutexLock lock(&mu_);
+  breaker_.Update(TotalsOf(totals), now);
+  Publish();
+}
+
+bool BreakerGuard::AdmitProbe(Asking* asking) {
+  const bool enforced =
+      mode_.load(std::memory_order_relaxed) == options::Mode::kEnforce;
+  std::string why;
+  bool admitted = true;
+  {
+    base::MutexLock lock(&mu_);
+    const CircuitBreaker::Decision verdict = breaker_.Admit(asking->now);
+    asking->ticket->probe = verdict.probe;
+    admitted = verdict.admitted;
+    if (!admitted && enforced) why = breaker_.Why(asking->now);
+  }
+  asking->probes = enforced && asking->ticket->probe != 0;
+  if (admitted) return true;
+  if (enforced) {
+    return asking->Refuse(options::Guard::kBreaker,
+                          absl::StatusCode::kUnavailable, std::move(why));
+  }
+  asking->Observe(options::Guard::kBreaker);
+  return true;
+}
+
+void BreakerGuard::EndProbe(const AdmissionTicket& ticket, bool good,
+                            int64_t now) {
+  if (ticket.probe == 0) return;
+  base::MutexLock lock(&mu_);
+  breaker_.OnProbeEnd(ticket.probe, good, now);
+  Publish();
+}
+
+void BreakerGuard::LoseProbe(const AdmissionTicket& ticket) {
+  if (ticket.probe == 0) return;
+  base::MutexLock lock(&mu_);
+  breaker_.OnProbeLost(ticket.probe);
+}
+
+void BreakerGuard::Describe(AdmissionState* state) const {
+  if (!on()) return;
+  base::MutexLock lock(&mu_);
+  state->breaker = NameOf(breaker_.state());
+  state->breaker_calls = breaker_.calls();
+  state->breaker_failed_share = breaker_.failed_share();
+  state->breaker_slow_share = breaker_.slow_share();
 }
 
 }  // namespace mesh::resilience

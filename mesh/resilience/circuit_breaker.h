@@ -1,10 +1,16 @@
 #ifndef MESH_RESILIENCE_CIRCUIT_BREAKER_H_
 #define MESH_RESILIENCE_CIRCUIT_BREAKER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "mesh/base/mutex.h"
 #include "mesh/options/admission.h"
+#include "mesh/options/mode.h"
+#include "mesh/resilience/guard.h"
 #include "mesh/resilience/rolling_window.h"
 
 namespace mesh::resilience {
@@ -28,7 +34,7 @@ class CircuitBreaker {
     int64_t slow = 0;
   };
 
-  struct Verdict {
+  struct Decision {
     bool admitted = true;
     uint32_t probe = 0;  // Not 0: it probes. To be handed back at its end.
   };
@@ -41,10 +47,10 @@ class CircuitBreaker {
   // What was seen until now: opens.
   void Update(const Totals& totals, int64_t now);
 
-  Verdict Admit(int64_t now);
-  // The end of a call with Verdict::probe.
+  Decision Admit(int64_t now);
+  // The end of a call with Decision::probe.
   void OnProbeEnd(uint32_t probe, bool good, int64_t now);
-  // That call was not made, or cancelled: another may probe.
+  // The probing call was not made, or cancelled: another may probe.
   void OnProbeLost(uint32_t probe);
 
   State state() const { return state_; }
@@ -52,7 +58,8 @@ class CircuitBreaker {
   // 230 calls in 10s failed; next probe in 0.4s".
   std::string Why(int64_t now) const;
 
-  // Of the window; while the breaker is not closed, when it opened.
+  // Calls and shares of the window; while the breaker is not closed, when it
+  // opened.
   int64_t calls() const;
   double failed_share() const;
   double slow_share() const;
@@ -80,6 +87,44 @@ class CircuitBreaker {
   uint32_t probe_ = 0;       // The newest.
   uint32_t opened_at_ = 0;   // Probes up to this one count no more.
   int good_probes_ = 0;
+};
+
+// The guard that asks a circuit breaker. Thread-safe; takes its lock only while
+// the breaker is not closed.
+class BreakerGuard {
+ public:
+  explicit BreakerGuard(const options::BreakerOptions& options);
+  // A breaker that was off begins anew, after `totals`.
+  void SetOptions(const options::BreakerOptions& options,
+                  const CallTotals& totals);
+
+  bool on() const {
+    return mode_.load(std::memory_order_relaxed) != options::Mode::kOff;
+  }
+  // Calls need not ask it.
+  bool quiet() const { return closed_.load(std::memory_order_relaxed); }
+  // What was seen until now.
+  void Update(const CallTotals& totals, int64_t now);
+
+  bool Admit(Asking* asking) { return quiet() || !on() || AdmitProbe(asking); }
+  void Undo(const Asking& asking) { LoseProbe(*asking.ticket); }
+
+  // A call that probes has ended: well; was cancelled, so that another may.
+  void EndProbe(const AdmissionTicket& ticket, bool good, int64_t now);
+  void LoseProbe(const AdmissionTicket& ticket);
+
+  void Describe(AdmissionState* state) const;
+
+ private:
+  bool AdmitProbe(Asking* asking);
+  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Written with the lock held.
+  std::atomic<options::Mode> mode_;
+  std::atomic<bool> closed_{true};
+
+  mutable base::Mutex mu_;
+  CircuitBreaker breaker_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::resilience

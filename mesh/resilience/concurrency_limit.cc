@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
 namespace mesh::resilience {
 namespace {
 
@@ -14,7 +18,7 @@ constexpr int64_t kMinWindow = kSecond / 25;
 constexpr int64_t kMinCalls = 16;
 // Windows that show the latency without queue have more.
 constexpr double kBaseCalls = 64;
-// Of calls that begin together the short ones end first: the first ones seen
+// The short ones end first of calls that begin together: the first ones seen
 // say too little, for so many latencies.
 constexpr double kWarmUp = 5;
 
@@ -69,6 +73,10 @@ options::AdaptiveConcurrencyOptions Sane(
   if (!(options.latency_factor >= 1.01)) options.latency_factor = 1.01;
   options.latency_factor = std::min(options.latency_factor, 1e6);
   return options;
+}
+
+ConcurrencyLimit::Totals TotalsOf(const CallTotals& totals) {
+  return {totals.timed, totals.latency, totals.rejected};
 }
 
 }  // namespace
@@ -300,7 +308,7 @@ void ConcurrencyLimit::EndLevel(int64_t now) {
     double base = base_ + Believe(spread_ / samples_, now) * (mean - base_);
     bool stays = false;
     if (measured_ && mean > kNoQueue * base_) {
-      // That may be the queue of others, but for what does not come and go
+      // This may be the queue of others, but for what does not come and go
       // with the limit.
       stays = suspect_base_ && mean > kStayed * level_latency_;
       base = std::min(base, (stays ? kMostRise : 1) * base_);
@@ -325,6 +333,98 @@ void ConcurrencyLimit::EndLevel(int64_t now) {
            : std::max(kLater, 20 * took));
   measure_at_ =
       now + static_cast<int64_t>(pause * (0.8 + 0.4 * random_.Unit()));
+}
+
+// ---- The guard ----
+
+ConcurrencyGuard::ConcurrencyGuard(
+    const options::AdaptiveConcurrencyOptions& options, int64_t now)
+    : mode_(options.mode), concurrency_(options, {}, now) {
+  base::MutexLock lock(&mu_);
+  Publish();
+}
+
+void ConcurrencyGuard::SetOptions(
+    const options::AdaptiveConcurrencyOptions& options,
+    const CallTotals& totals, int64_t now) {
+  base::MutexLock lock(&mu_);
+  // What was off begins anew: its counts are of long ago.
+  if (!on()) {
+    concurrency_ = ConcurrencyLimit(options, TotalsOf(totals), now);
+  } else {
+    concurrency_.SetOptions(options);
+  }
+  mode_.store(options.mode, std::memory_order_relaxed);
+  Publish();
+}
+
+void ConcurrencyGuard::Publish() {
+  measuring_.store(concurrency_.measuring(), std::memory_order_relaxed);
+  limit_.store(on() ? concurrency_.limit() : kNoLimit,
+               std::memory_order_relaxed);
+  base_.store(concurrency_.base_ns(), std::memory_order_relaxed);
+}
+
+void ConcurrencyGuard::Update(const CallTotals& totals, int64_t now) {
+  if (!on()) return;
+  base::MutexLock lock(&mu_);
+  concurrency_.Update(TotalsOf(totals),
+                      met_limit_.exchange(false, std::memory_order_relaxed),
+                      now);
+  Publish();
+}
+
+bool ConcurrencyGuard::Admit(Asking* asking) {
+  if (asking->ticket->stream) {
+    streams_.Take();
+    return true;
+  }
+  const options::Mode mode = mode_.load(std::memory_order_relaxed);
+  if (asking->probes || mode == options::Mode::kOff) return true;
+  const int64_t most = limit();
+  if (asking->calls - streams_.count() > most) {
+    met_limit_.store(true, std::memory_order_relaxed);
+    if (mode == options::Mode::kEnforce) {
+      return asking->Refuse(
+          options::Guard::kAdaptiveConcurrency,
+          absl::StatusCode::kResourceExhausted,
+          absl::StrCat(
+              "too many calls are under way: adaptive concurrency allows ",
+              most));
+    }
+    asking->Observe(options::Guard::kAdaptiveConcurrency);
+  } else if (!quiet()) {
+    base::MutexLock lock(&mu_);
+    asking->ticket->sample = concurrency_.TakeSample();
+  }
+  return true;
+}
+
+void ConcurrencyGuard::Undo(const Asking& asking) {
+  if (asking.ticket->stream) {
+    streams_.Give();
+  } else if (asking.ticket->sample) {
+    LoseSample();
+  }
+}
+
+bool ConcurrencyGuard::EndSample(int64_t latency_ns) {
+  base::MutexLock lock(&mu_);
+  concurrency_.OnSample(latency_ns);
+  return concurrency_.has_samples();
+}
+
+void ConcurrencyGuard::LoseSample() {
+  base::MutexLock lock(&mu_);
+  concurrency_.LoseSample();
+}
+
+void ConcurrencyGuard::Describe(AdmissionState* state) const {
+  if (!on()) return;
+  base::MutexLock lock(&mu_);
+  state->concurrency_limit = static_cast<int>(concurrency_.found());
+  state->concurrency = state->calls - streams_.count();
+  state->min_latency = absl::Nanoseconds(concurrency_.base_ns());
 }
 
 }  // namespace mesh::resilience

@@ -1,10 +1,17 @@
 #ifndef MESH_RESILIENCE_CONCURRENCY_LIMIT_H_
 #define MESH_RESILIENCE_CONCURRENCY_LIMIT_H_
 
+#include <atomic>
 #include <cstdint>
+#include <limits>
 
+#include "absl/base/thread_annotations.h"
+#include "mesh/base/mutex.h"
 #include "mesh/base/random.h"
 #include "mesh/options/admission.h"
+#include "mesh/options/mode.h"
+#include "mesh/resilience/caps.h"
+#include "mesh/resilience/guard.h"
 
 namespace mesh::resilience {
 
@@ -46,7 +53,7 @@ class ConcurrencyLimit {
   // Since the beginning; only grows.
   struct Totals {
     int64_t calls = 0;       // Answered, or given up for their deadline.
-    int64_t latency_ns = 0;  // Of all of them.
+    int64_t latency_ns = 0;  // The sum over all of them.
     int64_t overloaded = 0;  // Ended as if by overload, whatever the latency.
   };
 
@@ -113,7 +120,7 @@ class ConcurrencyLimit {
   int64_t window_start_;
   Totals window_totals_;
   bool met_ = false;
-  double latency_ = 0;  // Of the last one.
+  double latency_ = 0;  // Mean of the last window.
 
   // The latency without queue.
   double base_ = 0;
@@ -142,6 +149,59 @@ class ConcurrencyLimit {
   int samples_ = 0;  // Answered.
   double sample_sum_ = 0;
   double sample_squares_ = 0;
+};
+
+// The guard that keeps the calls under way within the limit that was found. It
+// counts no streams, and lets the breaker's probes pass. Thread-safe; takes its
+// lock only while it measures.
+class ConcurrencyGuard {
+ public:
+  static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+
+  ConcurrencyGuard(const options::AdaptiveConcurrencyOptions& options,
+                   int64_t now);
+  // A limit that was off begins anew, after `totals`, which are of `now`.
+  void SetOptions(const options::AdaptiveConcurrencyOptions& options,
+                  const CallTotals& totals, int64_t now);
+
+  bool on() const {
+    return mode_.load(std::memory_order_relaxed) != options::Mode::kOff;
+  }
+  // Calls need not ask it while no more than limit() are under way.
+  bool quiet() const { return !measuring_.load(std::memory_order_relaxed); }
+  int64_t limit() const { return limit_.load(std::memory_order_relaxed); }
+  // The latency without queue, in nanoseconds, as far as it is known.
+  double base_ns() const { return base_.load(std::memory_order_relaxed); }
+  // What was seen until now.
+  void Update(const CallTotals& totals, int64_t now);
+
+  bool Admit(Asking* asking);
+  void Undo(const Asking& asking);
+
+  // A stream that was admitted has ended.
+  void EndStream() { streams_.Give(); }
+  // A sample has ended: after that; in a way that says nothing.
+  // EndSample(): true when these were enough, and Update() is to come soon.
+  bool EndSample(int64_t latency_ns);
+  void LoseSample();
+
+  // `state->calls` is known.
+  void Describe(AdmissionState* state) const;
+
+ private:
+  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Written with the lock held.
+  std::atomic<options::Mode> mode_;
+  std::atomic<bool> measuring_{false};
+  std::atomic<int64_t> limit_{0};
+  std::atomic<double> base_{0};
+
+  alignas(64) Cap streams_;
+  std::atomic<bool> met_limit_{false};
+
+  mutable base::Mutex mu_;
+  ConcurrencyLimit concurrency_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::resilience

@@ -35,7 +35,7 @@ struct Scene {
   double warm_up = 10;
   double seconds = 40;  // With the warm-up.
   uint64_t seed = 1;
-  // Of the time in seconds; instead of `load` and `service_ms`.
+  // Functions of the time in seconds; instead of `load` and `service_ms`.
   std::function<double(double)> load_at;
   std::function<double(double)> service_at;
   options::AdaptiveConcurrencyOptions options;
@@ -61,9 +61,10 @@ std::ostream& operator<<(std::ostream& out, const Result& r) {
              << r.least_limit << " to " << r.most_limit << ") base " << r.base;
 }
 
-class World {
+class QueueingService {
  public:
-  explicit World(const Scene& scene) : scene_(scene), random_(scene.seed) {
+  explicit QueueingService(const Scene& scene)
+      : scene_(scene), random_(scene.seed) {
     options::GuardOptions guards;
     guards.adaptive_concurrency = scene.options;
     for (int i = 0; i < scene.clients; ++i) {
@@ -211,7 +212,7 @@ class World {
   std::vector<double> latencies_;
 };
 
-Result Simulate(const Scene& scene) { return World(scene).Run(); }
+Result Simulate(const Scene& scene) { return QueueingService(scene).Run(); }
 
 // 8 slots of 20 ms, as `bench overload` has them.
 TEST(ConcurrencyLimitTest, KeepsTheServiceBusyAndTheQueueShort) {

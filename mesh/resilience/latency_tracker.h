@@ -78,7 +78,7 @@ class LatencyTracker {
     int low = kBuckets;
     int high = 0;
     uint64_t total = 0;
-    std::array<uint64_t, kBuckets> counts;  // Of `low` to `high`.
+    std::array<uint64_t, kBuckets> counts;  // From `low` to `high`.
   };
 
   static int BucketOf(int64_t nanoseconds);

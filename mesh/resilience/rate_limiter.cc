@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -43,9 +44,24 @@ bool TokenBucket::TryTake(const options::RateLimitOptions& limit, int64_t now) {
 void RateLimiter::SetOptions(const options::RateLimitOptions& service) {
   base::MutexLock lock(&mu_);
   service_limit_ = service;
+  limited_.store(service.mode != options::Mode::kOff,
+                 std::memory_order_relaxed);
 }
 
-RateLimiter::Verdict RateLimiter::TryTake(
+bool RateLimiter::Ask(Asking* asking) {
+  bool observed = false;
+  const Decision verdict =
+      TryTake(asking->method, *asking->method_limit, asking->now, &observed);
+  if (verdict != Decision::kAdmit) {
+    return asking->Refuse(options::Guard::kRateLimit,
+                          absl::StatusCode::kResourceExhausted,
+                          Why(verdict, asking->method, *asking->method_limit));
+  }
+  if (observed) asking->Observe(options::Guard::kRateLimit);
+  return true;
+}
+
+RateLimiter::Decision RateLimiter::TryTake(
     absl::string_view method, const options::RateLimitOptions& method_limit,
     int64_t now, bool* observed) {
   using options::Mode;
@@ -55,7 +71,7 @@ RateLimiter::Verdict RateLimiter::TryTake(
   if (service_limit_.mode != Mode::kOff) {
     taken = service_.TryTake(service_limit_, now);
     if (!taken && service_limit_.mode == Mode::kEnforce) {
-      return Verdict::kServiceLimit;
+      return Decision::kServiceLimit;
     }
     *observed = !taken;
   }
@@ -63,11 +79,11 @@ RateLimiter::Verdict RateLimiter::TryTake(
       !Bucket(BucketOf(method, method_limit))->TryTake(method_limit, now)) {
     if (method_limit.mode == Mode::kEnforce) {
       if (taken) service_.Give();  // The call is not made.
-      return Verdict::kMethodLimit;
+      return Decision::kMethodLimit;
     }
     *observed = true;
   }
-  return Verdict::kAdmit;
+  return Decision::kAdmit;
 }
 
 TokenBucket* RateLimiter::Bucket(absl::string_view name) {
@@ -77,11 +93,11 @@ TokenBucket* RateLimiter::Bucket(absl::string_view name) {
   return &methods_[std::string(name)];
 }
 
-std::string RateLimiter::Why(Verdict verdict, absl::string_view method,
+std::string RateLimiter::Why(Decision verdict, absl::string_view method,
                              const options::RateLimitOptions& method_limit) {
   options::RateLimitOptions limit = method_limit;
   std::string of;
-  if (verdict == Verdict::kServiceLimit) {
+  if (verdict == Decision::kServiceLimit) {
     base::MutexLock lock(&mu_);
     limit = service_limit_;
   } else {

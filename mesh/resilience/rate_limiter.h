@@ -1,6 +1,7 @@
 #ifndef MESH_RESILIENCE_RATE_LIMITER_H_
 #define MESH_RESILIENCE_RATE_LIMITER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -9,6 +10,8 @@
 #include "absl/strings/string_view.h"
 #include "mesh/base/mutex.h"
 #include "mesh/options/admission.h"
+#include "mesh/options/mode.h"
+#include "mesh/resilience/guard.h"
 
 namespace mesh::resilience {
 
@@ -29,31 +32,48 @@ class TokenBucket {
   int64_t last_ = 0;
 };
 
-// The buckets of one service and of its methods. Thread-safe.
+// The guard that has the buckets of one service and of its methods. It comes
+// last: tokens are only for calls that are made. Thread-safe; takes its lock
+// for each call that a limit is for.
 class RateLimiter {
  public:
   explicit RateLimiter(const options::RateLimitOptions& service)
-      : service_limit_(service) {}
+      : limited_(service.mode != options::Mode::kOff),
+        service_limit_(service) {}
   // Tokens are kept, up to the new burst.
   void SetOptions(const options::RateLimitOptions& service);
 
-  enum class Verdict : uint8_t { kAdmit, kServiceLimit, kMethodLimit };
+  // Calls need not ask it, but for the limit of their method.
+  bool quiet() const { return !limited_.load(std::memory_order_relaxed); }
+
+  bool Admit(Asking* asking) {
+    return (quiet() && asking->method_limit->mode == options::Mode::kOff) ||
+           Ask(asking);
+  }
+  // Nobody is asked after it.
+  void Undo(const Asking&) {}
+
+  enum class Decision : uint8_t { kAdmit, kServiceLimit, kMethodLimit };
   // One call. A bucket whose mode is not kEnforce refuses nothing:
   // `*observed` says that it would have. The method's is the one that its limit
   // names, if it does. Buckets beyond kMaxMethods are one.
-  Verdict TryTake(absl::string_view method,
-                  const options::RateLimitOptions& method_limit, int64_t now,
-                  bool* observed);
+  Decision TryTake(absl::string_view method,
+                   const options::RateLimitOptions& method_limit, int64_t now,
+                   bool* observed);
 
   static constexpr size_t kMaxMethods = 1000;
 
   // For a person: "the rate limit is reached: 100 calls/s, at most 20 at once".
-  std::string Why(Verdict verdict, absl::string_view method,
+  std::string Why(Decision verdict, absl::string_view method,
                   const options::RateLimitOptions& method_limit);
 
  private:
+  bool Ask(Asking* asking);
   TokenBucket* Bucket(absl::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Written with the lock held.
+  std::atomic<bool> limited_;
 
   base::Mutex mu_;
   options::RateLimitOptions service_limit_ ABSL_GUARDED_BY(mu_);

@@ -12,7 +12,7 @@ namespace mesh::resilience {
 namespace {
 
 using options::Mode;
-using Verdict = RateLimiter::Verdict;
+using Decision = RateLimiter::Decision;
 
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kSecond = 1000 * kMs;
@@ -41,16 +41,16 @@ TEST(RateLimiterTest, MethodsThatNameABucketShareIt) {
   limit.bucket = "shop.Cart/*";
   bool observed = false;
   EXPECT_EQ(limiter.TryTake("/shop.Cart/A", limit, kStart, &observed),
-            Verdict::kAdmit);
+            Decision::kAdmit);
   EXPECT_EQ(limiter.TryTake("/shop.Cart/B", limit, kStart, &observed),
-            Verdict::kAdmit);
+            Decision::kAdmit);
   EXPECT_EQ(limiter.TryTake("/shop.Cart/C", limit, kStart, &observed),
-            Verdict::kMethodLimit);
-  EXPECT_EQ(limiter.Why(Verdict::kMethodLimit, "/shop.Cart/C", limit),
+            Decision::kMethodLimit);
+  EXPECT_EQ(limiter.Why(Decision::kMethodLimit, "/shop.Cart/C", limit),
             "the rate limit of shop.Cart/* is reached: 1 calls/s, at most 2 at "
             "once");
   EXPECT_EQ(limiter.TryTake("/shop.Cart/C", Limit(1, 2), kStart, &observed),
-            Verdict::kAdmit);
+            Decision::kAdmit);
 }
 
 TEST(TokenBucketTest, BeginsWithItsBurst) {
@@ -104,32 +104,32 @@ TEST(RateLimiterTest, BoundsTheServiceAndEachMethod) {
   RateLimiter limiter(Limit(10, 5));
   bool observed = false;
   EXPECT_EQ(limiter.TryTake("/a", Limit(1, 1), kStart, &observed),
-            Verdict::kAdmit);
+            Decision::kAdmit);
   EXPECT_EQ(limiter.TryTake("/a", Limit(1, 1), kStart, &observed),
-            Verdict::kMethodLimit);
+            Decision::kMethodLimit);
   for (int i = 0; i < 4; ++i) {
-    EXPECT_EQ(limiter.TryTake("/b", kNone, kStart, &observed), Verdict::kAdmit)
+    EXPECT_EQ(limiter.TryTake("/b", kNone, kStart, &observed), Decision::kAdmit)
         << "what the method refused was not taken from the service";
   }
   EXPECT_EQ(limiter.TryTake("/b", kNone, kStart, &observed),
-            Verdict::kServiceLimit);
+            Decision::kServiceLimit);
   EXPECT_FALSE(observed);
 }
 
 TEST(RateLimiterTest, SaysWhichLimit) {
   RateLimiter limiter(Limit(10, 5));
-  EXPECT_EQ(limiter.Why(Verdict::kServiceLimit, "/a", kNone),
+  EXPECT_EQ(limiter.Why(Decision::kServiceLimit, "/a", kNone),
             "the rate limit is reached: 10 calls/s, at most 5 at once");
-  EXPECT_EQ(limiter.Why(Verdict::kMethodLimit, "/a", Limit(0.5, 1)),
+  EXPECT_EQ(limiter.Why(Decision::kMethodLimit, "/a", Limit(0.5, 1)),
             "the rate limit of /a is reached: 0.5 calls/s, at most 1 at once");
 }
 
 TEST(RateLimiterTest, ObservingSaysWhatItWouldRefuse) {
   RateLimiter limiter(Limit(10, 1, Mode::kObserve));
   bool observed = true;
-  EXPECT_EQ(limiter.TryTake("/a", kNone, kStart, &observed), Verdict::kAdmit);
+  EXPECT_EQ(limiter.TryTake("/a", kNone, kStart, &observed), Decision::kAdmit);
   EXPECT_FALSE(observed);
-  EXPECT_EQ(limiter.TryTake("/a", kNone, kStart, &observed), Verdict::kAdmit);
+  EXPECT_EQ(limiter.TryTake("/a", kNone, kStart, &observed), Decision::kAdmit);
   EXPECT_TRUE(observed);
 }
 
@@ -139,12 +139,12 @@ TEST(RateLimiterTest, MethodsBeyondTheBoundShareOneBucket) {
   for (size_t i = 0; i < RateLimiter::kMaxMethods; ++i) {
     ASSERT_EQ(
         limiter.TryTake(absl::StrCat("/", i), Limit(1, 1), kStart, &observed),
-        Verdict::kAdmit);
+        Decision::kAdmit);
   }
   EXPECT_EQ(limiter.TryTake("/one", Limit(1, 1), kStart, &observed),
-            Verdict::kAdmit);
+            Decision::kAdmit);
   EXPECT_EQ(limiter.TryTake("/other", Limit(1, 1), kStart, &observed),
-            Verdict::kMethodLimit);
+            Decision::kMethodLimit);
 }
 
 TEST(RateLimiterTest, AReloadKeepsTheTokens) {
@@ -153,7 +153,7 @@ TEST(RateLimiterTest, AReloadKeepsTheTokens) {
   for (int i = 0; i < 8; ++i) limiter.TryTake("/a", kNone, kStart, &observed);
   limiter.SetOptions(Limit(20, 100));
   int left = 0;
-  while (limiter.TryTake("/a", kNone, kStart, &observed) == Verdict::kAdmit) {
+  while (limiter.TryTake("/a", kNone, kStart, &observed) == Decision::kAdmit) {
     ++left;
   }
   EXPECT_EQ(left, 2);
@@ -168,7 +168,7 @@ TEST(RateLimiterTest, ThreadsTogetherGetNoMoreThanOneWould) {
       bool observed = false;
       for (int n = 0; n < 1000; ++n) {
         taken[i] +=
-            limiter.TryTake("/a", kNone, kStart, &observed) == Verdict::kAdmit;
+            limiter.TryTake("/a", kNone, kStart, &observed) == Decision::kAdmit;
       }
     });
   }

@@ -54,7 +54,7 @@ class RollingWindow {
   }
 
   int64_t width_;
-  int64_t start_ = 0;  // Of the current bucket.
+  int64_t start_ = 0;  // When the current bucket began.
   size_t current_ = 0;
   std::array<Values, kBuckets> buckets_ = {};
   Values sum_ = {};

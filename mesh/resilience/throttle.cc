@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
@@ -59,6 +61,70 @@ std::string Throttle::Why() const {
                       " the service accepted ", window_.sum()[kAccepts],
                       ", so ", std::lround(100 * probability_),
                       "% are dropped");
+}
+
+// ---- The guard ----
+
+ThrottleGuard::ThrottleGuard(const options::ThrottleOptions& options)
+    : mode_(options.mode), throttle_(options, {}) {}
+
+// The service has not seen those that were dropped here; they count as asked
+// for.
+Throttle::Totals ThrottleGuard::TotalsOf(const CallTotals& totals) const {
+  return {totals.calls() + dropped_.load(std::memory_order_relaxed),
+          totals.calls() - totals.rejected};
+}
+
+void ThrottleGuard::SetOptions(const options::ThrottleOptions& options,
+                               const CallTotals& totals) {
+  base::MutexLock lock(&mu_);
+  // What was off begins anew: its counts are of long ago.
+  if (!on()) {
+    throttle_ = Throttle(options, TotalsOf(totals));
+  } else {
+    throttle_.SetOptions(options);
+  }
+  mode_.store(options.mode, std::memory_order_relaxed);
+  Publish();
+}
+
+void ThrottleGuard::Publish() {
+  probability_.store(throttle_.probability(), std::memory_order_relaxed);
+}
+
+void ThrottleGuard::Update(const CallTotals& totals, int64_t now) {
+  if (!on()) return;
+  base::MutexLock lock(&mu_);
+  throttle_.Update(TotalsOf(totals), now);
+  Publish();
+}
+
+bool ThrottleGuard::Draw(Asking* asking) {
+  if (asking->random->Unit() >= probability_.load(std::memory_order_relaxed)) {
+    return true;
+  }
+  if (mode_.load(std::memory_order_relaxed) == options::Mode::kObserve) {
+    asking->Observe(options::Guard::kThrottle);
+    return true;
+  }
+  dropped_.fetch_add(1, std::memory_order_relaxed);
+  std::string why;
+  {
+    base::MutexLock lock(&mu_);
+    why = throttle_.Why();
+  }
+  return asking->Refuse(options::Guard::kThrottle,
+                        absl::StatusCode::kUnavailable, std::move(why));
+}
+
+void ThrottleGuard::Describe(const CallTotals& totals, int64_t now,
+                             AdmissionState* state) const {
+  if (!on()) return;
+  base::MutexLock lock(&mu_);
+  // Without calls nobody has looked at it for long.
+  Throttle throttle = throttle_;
+  throttle.Update(TotalsOf(totals), now);
+  state->throttle_probability = throttle.probability();
 }
 
 }  // namespace mesh::resilience

@@ -1,10 +1,15 @@
 #ifndef MESH_RESILIENCE_THROTTLE_H_
 #define MESH_RESILIENCE_THROTTLE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "mesh/base/mutex.h"
 #include "mesh/options/admission.h"
+#include "mesh/options/mode.h"
+#include "mesh/resilience/guard.h"
 #include "mesh/resilience/rolling_window.h"
 
 namespace mesh::resilience {
@@ -47,6 +52,49 @@ class Throttle {
   Window window_;
   Totals totals_;  // At the last Update().
   double probability_ = 0;
+};
+
+// The guard that drops calls as a throttle says. It lets the breaker's probes
+// pass. Thread-safe; takes its lock only for a call that it drops.
+class ThrottleGuard {
+ public:
+  explicit ThrottleGuard(const options::ThrottleOptions& options);
+  // A throttle that was off begins anew, after `totals`.
+  void SetOptions(const options::ThrottleOptions& options,
+                  const CallTotals& totals);
+
+  bool on() const {
+    return mode_.load(std::memory_order_relaxed) != options::Mode::kOff;
+  }
+  // Calls need not ask it.
+  bool quiet() const {
+    return probability_.load(std::memory_order_relaxed) == 0;
+  }
+  // What was seen until now.
+  void Update(const CallTotals& totals, int64_t now);
+
+  bool Admit(Asking* asking) {
+    return quiet() || asking->probes || !on() || Draw(asking);
+  }
+  void Undo(const Asking&) {}
+
+  // As if Update() had been called.
+  void Describe(const CallTotals& totals, int64_t now,
+                AdmissionState* state) const;
+
+ private:
+  bool Draw(Asking* asking);
+  Throttle::Totals TotalsOf(const CallTotals& totals) const;
+  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Written with the lock held.
+  std::atomic<options::Mode> mode_;
+  std::atomic<double> probability_{0};
+
+  std::atomic<int64_t> dropped_{0};
+
+  mutable base::Mutex mu_;
+  Throttle throttle_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::resilience

@@ -24,7 +24,7 @@
 #include "mesh/discovery/update_filter.h"
 #include "mesh/grpc/parent_watch.h"
 #include "mesh/options/service.h"
-#include "mesh/resilience/health_monitor.h"
+#include "mesh/resilience/health/monitor.h"
 #include "mesh/service/connection.h"
 #include "mesh/service/live_stream.h"
 #include "mesh/service/prober.h"

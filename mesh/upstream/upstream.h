@@ -20,7 +20,7 @@
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/options/service.h"
 #include "mesh/resilience/admission.h"
-#include "mesh/resilience/health_monitor.h"
+#include "mesh/resilience/health/monitor.h"
 #include "mesh/resilience/latency_tracker.h"
 #include "mesh/resilience/retry_budget.h"
 #include "mesh/telemetry/observer.h"

@@ -121,7 +121,7 @@ class UpstreamTest : public ::testing::Test, public Upstream::Host {
         health.OnAttemptEnd(endpoints_[i].get(), result, now_);
         endpoints_[i]->Release();
       }
-      if (health.Due(now_)) health.Tick(endpoints_, now_, &random_);
+      if (health.Due(now_)) health.Tick(endpoints_, now_);
     }
   }
 
@@ -337,7 +337,7 @@ TEST_F(UpstreamTest, AServiceThatGoesDropsItsCallsAndComesBack) {
 TEST_F(UpstreamTest, AChangeOfHealthIsAnEventAndALineForTheHost) {
   AddEndpoints(3);
   Upstream& upstream = Make();
-  upstream.health().Tick(endpoints_, now_, &random_);
+  upstream.health().Tick(endpoints_, now_);
   upstream.health().OnDraining(endpoints_[0].get(), now_);
   ASSERT_EQ(recorder_.health.size(), 1u);
   EXPECT_EQ(recorder_.health[0].service, "cart");
@@ -403,7 +403,7 @@ TEST_F(UpstreamTest, AReloadKeepsWhatIsKnown) {
   shape.name = "/a.B/C";
   const MethodPolicies before(options_);
   const call::CallPlan old_plan = upstream.Plan(before, shape);
-  upstream.health().Tick(endpoints_, now_, &random_);
+  upstream.health().Tick(endpoints_, now_);
   upstream.health().OnDraining(endpoints_[0].get(), now_);
   ASSERT_TRUE(old_plan.admission->TryWait(nullptr));
   while (old_plan.budget->TryWithdraw(now_)) {

@@ -1,0 +1,81 @@
+#include "mesh/resilience/caps.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace mesh::resilience {
+namespace {
+
+using options::Guard;
+using options::Mode;
+
+constexpr auto relaxed = std::memory_order_relaxed;
+
+int64_t Most(int cap) { return cap > 0 ? cap : CapsGuard::kNoBound; }
+
+}  // namespace
+
+void CapsGuard::SetOptions(const options::CapsOptions& options) {
+  mode_.store(options.mode, relaxed);
+  max_calls_.store(Most(options.max_calls), relaxed);
+  max_waiting_.store(Most(options.max_waiting), relaxed);
+  max_retries_.store(Most(options.max_retries), relaxed);
+}
+
+int64_t CapsGuard::bound() const {
+  return mode_.load(relaxed) == Mode::kOff ? kNoBound
+                                           : max_calls_.load(relaxed);
+}
+
+bool CapsGuard::Admit(Asking* asking) {
+  asking->calls = calls_.Take();
+  const Mode mode = mode_.load(relaxed);
+  const int64_t most = max_calls_.load(relaxed);
+  if (asking->calls <= most || mode == Mode::kOff) return true;
+  if (mode == Mode::kObserve) {
+    asking->Observe(Guard::kMaxCalls);
+    return true;
+  }
+  calls_.Give();
+  return asking->Refuse(
+      Guard::kMaxCalls, absl::StatusCode::kResourceExhausted,
+      absl::StrCat("too many calls are under way: caps.max_calls is ", most));
+}
+
+bool CapsGuard::TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
+                              Guard guard, RefusalListener* listener) {
+  const Mode mode = mode_.load(relaxed);
+  const int64_t count = cap->Take();
+  if (mode == Mode::kOff || count <= most.load(relaxed)) return true;
+  Refusal refusal;
+  refusal.guard = guard;
+  if (mode == Mode::kObserve) {
+    refusal.observed = true;
+  } else {
+    cap->Give();
+    refusal.why = absl::StrCat(guard == Guard::kMaxWaiting
+                                   ? "too many calls wait for an endpoint: "
+                                     "caps.max_waiting is "
+                                   : "too many retries are under way: "
+                                     "caps.max_retries is ",
+                               most.load(relaxed));
+  }
+  if (listener != nullptr) listener->OnRefusal(refusal);
+  return mode == Mode::kObserve;
+}
+
+bool CapsGuard::TryWait(RefusalListener* listener) {
+  return TryTakeCapped(&waiting_, max_waiting_, Guard::kMaxWaiting, listener);
+}
+
+bool CapsGuard::TryRetry(RefusalListener* listener) {
+  return TryTakeCapped(&retries_, max_retries_, Guard::kMaxRetries, listener);
+}
+
+void CapsGuard::Describe(AdmissionState* state) const {
+  state->calls = calls_.count();
+  state->waiting = waiting_.count();
+  state->retries = retries_.count();
+}
+
+}  // namespace mesh::resilience

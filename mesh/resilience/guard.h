@@ -1,0 +1,113 @@
+#ifndef MESH_RESILIENCE_GUARD_H_
+#define MESH_RESILIENCE_GUARD_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "mesh/base/random.h"
+#include "mesh/options/admission.h"
+#include "mesh/options/guard.h"
+
+// What the guards of a service have in common. A guard stands in front of all
+// attempts of a call; Admission asks one after the other. It is a class with
+//   // False: asking->Refuse() was called, and the guard holds nothing.
+//   bool Admit(Asking* asking);
+//   // It has admitted, and a later guard has not: gives back what it holds.
+//   void Undo(const Asking& asking);
+// and is thread-safe. It is no virtual interface, since most calls of some
+// services (all streams) pass all of the guards.
+
+namespace mesh::resilience {
+
+// A guard that says no, or (`observed`) that would have.
+struct Refusal {
+  options::Guard guard = options::Guard::kMaxCalls;
+  bool observed = false;
+  // For a person: "the circuit breaker is open: 61% of 230 calls in 10s
+  // failed; next probe in 0.4s". Empty when observed.
+  absl::StatusCode code = absl::StatusCode::kResourceExhausted;
+  std::string why;
+};
+
+// Told of each refusal, enforced or observed, on the thread that asks.
+class RefusalListener {
+ public:
+  virtual ~RefusalListener() = default;
+  virtual void OnRefusal(const Refusal& refusal) = 0;
+};
+
+// What an admitted call holds until it has ended.
+struct AdmissionTicket {
+  // To be set before Admit(): the call is a stream. How long it lasts says
+  // nothing of the service, so adaptive concurrency leaves it alone.
+  bool stream = false;
+  bool held = false;
+  bool plain = false;   // Held, and none of the below.
+  bool sample = false;  // It measures the latency without queue.
+  uint32_t probe = 0;   // Not 0: it probes for the breaker.
+  int64_t start = 0;    // Nanoseconds of the monotonic clock.
+};
+
+// One call that asks the guards.
+struct Asking {
+  absl::string_view method;
+  const options::RateLimitOptions* method_limit;  // Never null.
+  base::Random* random;
+  RefusalListener* listener;  // May be null.
+  AdmissionTicket* ticket;
+  int64_t now;  // Nanoseconds of the monotonic clock.
+
+  int64_t calls = 0;    // Under way, this one too. As the caps have counted.
+  bool probes = false;  // For a breaker that is enforced: others let it pass.
+  Refusal refusal;      // Once a guard has refused.
+
+  // A guard would refuse if it were enforced.
+  void Observe(options::Guard guard);
+  // A guard refuses. Returns false. The listener is told once everything is
+  // given back.
+  bool Refuse(options::Guard guard, absl::StatusCode code, std::string why) {
+    refusal.guard = guard;
+    refusal.code = code;
+    refusal.why = std::move(why);
+    return false;
+  }
+};
+
+// What has become of a service's calls since the beginning; only grows.
+struct CallTotals {
+  int64_t timed = 0;    // Calls whose latency counts...
+  int64_t latency = 0;  // ...and its sum, ns.
+  int64_t untimed = 0;  // Others that ended; not cancelled ones.
+  int64_t failed = 0;
+  int64_t rejected = 0;  // By the service, or not in time.
+  int64_t slow = 0;
+
+  int64_t calls() const { return timed + untimed; }
+};
+
+// For telemetry. Each guard describes its own part.
+struct AdmissionState {
+  int64_t calls = 0;
+  int64_t waiting = 0;
+  int64_t retries = 0;
+  // "closed", "open", "half_open". Empty: off.
+  absl::string_view breaker;
+  // What it sees, or saw when it opened.
+  int64_t breaker_calls = 0;
+  double breaker_failed_share = 0;
+  double breaker_slow_share = 0;
+  double throttle_probability = 0;
+  // 0: off.
+  int concurrency_limit = 0;
+  int64_t concurrency = 0;  // Calls that it counts.
+  // The latency without queue, as far as it is known. Zero: not yet.
+  absl::Duration min_latency;
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_GUARD_H_

@@ -1,0 +1,167 @@
+#ifndef MESH_RESILIENCE_HEALTH_MONITOR_H_
+#define MESH_RESILIENCE_HEALTH_MONITOR_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/base/optimization.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "mesh/base/clock.h"
+#include "mesh/base/mutex.h"
+#include "mesh/cluster/live_endpoint.h"
+#include "mesh/options/guards.h"
+#include "mesh/resilience/health/comparisons.h"
+#include "mesh/resilience/health/ledger.h"
+#include "mesh/resilience/health/state.h"
+#include "mesh/resilience/health/usual.h"
+#include "mesh/resilience/retry_budget.h"
+
+namespace mesh::resilience {
+
+// Passive health checking of one service's endpoints: outlier ejection (gRFC
+// A50, consecutive failures as Envoy has them, latency against the peers) and
+// suspicion of peers that are silent. docs/decisions/endpoint-health.md says
+// what follows whom, and why. Owns no thread and no timer: whoever starts a
+// call and finds Due() calls Tick(). Thread-safe.
+//
+// Its parts: the ledger counts attempts without a lock; a look takes what was
+// counted, asks the detectors (silence.h, comparisons.h), and moves the states
+// (state.h has the picture of them), all under one lock, which guards the
+// record of each endpoint, too.
+//
+// Acts on picks through the share of each endpoint only. While fewer endpoints
+// than panic_threshold_percent are in use in every priority, all have a full
+// share.
+class HealthMonitor {
+ public:
+  // What a shell does for it. Called on the thread that calls in, with no lock
+  // held that a shell could need.
+  class Host {
+   public:
+    virtual ~Host() = default;
+    // Send a probe to `endpoint` (black_hole.probe_method; any answer of its
+    // server counts) and call OnProbeDone() when it is answered or has failed,
+    // later or from inside. It has no deadline: a peer that is stopped answers
+    // when it goes on. One at a time an endpoint. The monitor has acquired
+    // `endpoint` for it and releases it in OnProbeDone(), so a shell ends the
+    // probes of an endpoint that it retires.
+    virtual void Probe(cluster::LiveEndpoint* endpoint) = 0;
+    virtual void OnHealthChange(const HealthChange& change) = 0;
+  };
+
+  // `budget` (probes are charged to it) and `host` outlive the monitor.
+  HealthMonitor(const options::GuardOptions& options, RetryBudget* budget,
+                Host* host);
+  ~HealthMonitor();
+  HealthMonitor(const HealthMonitor&) = delete;
+  HealthMonitor& operator=(const HealthMonitor&) = delete;
+
+  // New options, from a reload. What is known of endpoints is kept.
+  void SetOptions(const options::GuardOptions& options);
+
+  // An attempt begins on an endpoint that is acquired for it.
+  void OnAttemptStart(cluster::LiveEndpoint* endpoint, bool unary,
+                      absl::Time now) {
+    AttemptLedger::OnStart(&endpoint->observations(), unary, now);
+  }
+
+  // It has ended; the endpoint is still acquired.
+  void OnAttemptEnd(cluster::LiveEndpoint* endpoint,
+                    const AttemptResult& result, absl::Time now) {
+    cluster::EndpointObservations& seen = endpoint->observations();
+    if (ABSL_PREDICT_FALSE(result.code != absl::StatusCode::kOk ||
+                           !result.unary || !endpoint->available() ||
+                           seen.consecutive.load(std::memory_order_relaxed) !=
+                               0)) {
+      return EndCarefully(endpoint, result, now);
+    }
+    ledger_.OnAnswer(&seen, base::ToNanos(result.latency), now);
+  }
+
+  // Whether Tick() has something to do. A load and a comparison.
+  bool Due(absl::Time now) const {
+    return base::ToNanos(now) >= next_tick_.load(std::memory_order_relaxed);
+  }
+  // A tenth of the service's unary calls of the last ten seconds or so were
+  // answered within this, whatever their methods; so hardly any could be
+  // answered in less. Of a sample, and up to a look old. Zero while unknown.
+  absl::Duration p10_latency() const { return ledger_.p10_latency(); }
+  // Looks at all endpoints of the service: at some hundreds of them, the others
+  // next time. Does nothing when another thread is at it. `endpoints` lives
+  // until it returns.
+  void Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
+            absl::Time now);
+
+  // The probe that Host::Probe() was asked for. `answered`: by a server. The
+  // endpoint may be gone when this returns.
+  void OnProbeDone(cluster::LiveEndpoint* endpoint, bool answered,
+                   absl::Time now);
+  // The server behind it says that it is about to shut down. It is ejected, and
+  // comes back with a new connection.
+  void OnDraining(cluster::LiveEndpoint* endpoint, absl::Time now);
+  // The endpoint has a new connection.
+  void OnConnected(cluster::LiveEndpoint* endpoint, absl::Time now);
+
+ private:
+  // What the host is told once the lock is released.
+  struct Outbox;
+  // Where the look that is under way stands.
+  struct LookState {
+    bool comparing = false;  // All are counted; the next are compared.
+    size_t cursor = 0;       // Within what is counted or compared.
+    int64_t began = 0;
+    bool stalled = false;
+  };
+
+  void EndCarefully(cluster::LiveEndpoint* endpoint,
+                    const AttemptResult& result, absl::Time now);
+  void Send(const Outbox& outbox);
+
+  // All below: times in nanoseconds.
+  void ApplyOptions(const options::GuardOptions& options)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void BeginLook(int64_t period, int64_t now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Look(size_t index, cluster::LiveEndpoint* endpoint, int64_t now,
+            Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LookForSilence(cluster::LiveEndpoint* endpoint, int64_t now,
+                      Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Compares up to `most`. Whether the look is over.
+  bool Compare(absl::Span<const cluster::LiveEndpointPtr> endpoints,
+               size_t most, int64_t now, Outbox* outbox)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CompareSuccess(size_t place, cluster::LiveEndpoint* endpoint,
+                      int64_t now, Outbox* outbox)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SendProbe(cluster::LiveEndpoint* endpoint, int64_t now, Outbox* outbox)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // When panic begins or ends, all endpoints are to be told: by a look at once.
+  void LookAtOnceIfPanicChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetDue(int64_t at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    next_tick_.store(at, std::memory_order_relaxed);
+  }
+
+  // Constant.
+  RetryBudget* const budget_;
+  Host* const host_;
+
+  // Read by every call; written with the lock held.
+  std::atomic<int64_t> next_tick_{0};
+  std::atomic<bool> enabled_{true};
+
+  AttemptLedger ledger_;  // Thread-safe.
+
+  base::Mutex mu_;
+  HealthStates states_ ABSL_GUARDED_BY(mu_);
+  HealthComparisons comparisons_ ABSL_GUARDED_BY(mu_);
+  UsualLatency usual_ ABSL_GUARDED_BY(mu_);
+  LookState look_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_HEALTH_MONITOR_H_

@@ -1,0 +1,482 @@
+#include "mesh/resilience/health/state.h"
+
+#include <algorithm>
+
+#include "absl/base/optimization.h"
+#include "mesh/resilience/health/silence.h"
+
+namespace mesh::resilience {
+namespace {
+
+using cluster::EndpointObservations;
+using cluster::Health;
+using cluster::HealthCause;
+using cluster::LiveEndpoint;
+using cluster::Readiness;
+using options::Mode;
+
+constexpr uint32_t kFullShare = 255;
+// What an endpoint that returns begins with: a tenth.
+constexpr uint32_t kLeastShare = 26;
+
+// A server that has said that it is draining and is still connected after so
+// long is tried again.
+constexpr int64_t kDrainingFor = 10 * kSecond;
+
+// Failures in a row that end a ramp.
+constexpr uint32_t kMostWhileRamping = 3;
+
+// It is of a connection, or what is behind it, and goes with it.
+bool EndsWithConnection(HealthCause cause) {
+  return cause == HealthCause::kSilence ||
+         cause == HealthCause::kConsecutiveLocalFailures ||
+         cause == HealthCause::kDraining;
+}
+
+FailureRow RowOf(const LiveEndpoint& endpoint) {
+  return FailureRow(
+      endpoint.observations().consecutive.load(std::memory_order_relaxed));
+}
+
+void ForgetFailures(LiveEndpoint* endpoint) {
+  endpoint->observations().consecutive.store(0, std::memory_order_relaxed);
+}
+
+// An endpoint that fails fast is always idle, so that least request would send
+// it more than its part: each failure in a row after the first halves what it
+// gets.
+uint32_t WaryShare(const LiveEndpoint& endpoint) {
+  const uint64_t consecutive =
+      endpoint.observations().consecutive.load(std::memory_order_relaxed);
+  if (ABSL_PREDICT_TRUE(consecutive == 0)) return kFullShare;
+  const uint32_t most = FailureRow(consecutive).Most();
+  if (most < 2) return kFullShare;
+  return std::max(kFullShare >> std::min(most - 1, 4u), kLeastShare / 2);
+}
+
+int64_t BaseTime(const options::OutlierEjectionOptions& options) {
+  return std::max<int64_t>(1, Nanos(options.base_ejection_time));
+}
+
+// Nobody has taken the place of the probe.
+void FreePlace(LiveEndpoint* endpoint) {
+  HealthRecord& record = RecordOf(endpoint);
+  record.claimed = 0;
+  record.streams_begun =
+      endpoint->observations().streams_begun.load(std::memory_order_relaxed);
+}
+
+HealthChange Observed(LiveEndpoint* endpoint, Health from, Health to,
+                      HealthCause cause, int64_t now) {
+  return {
+      endpoint, from, to, cause, /*observed=*/true, absl::FromUnixNanos(now)};
+}
+
+}  // namespace
+
+int64_t EjectionTime(const HealthRecord& record,
+                     const options::OutlierEjectionOptions& options) {
+  const int64_t base = BaseTime(options);
+  const int64_t most = std::max(base, Nanos(options.max_ejection_time));
+  return record.ejections > most / base ? most : base * record.ejections;
+}
+
+void HealthStates::SetOptions(const options::OutlierEjectionOptions& ejection,
+                              const options::BlackHoleOptions& silence) {
+  ejection_ = ejection;
+  silence_ = silence;
+}
+
+// ---- What happens to it ----
+
+void HealthStates::OnAttempt(LiveEndpoint* endpoint, const Finding& finding,
+                             bool slow, int64_t now, HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  switch (record.health) {
+    case Health::kHealthy:
+    case Health::kRamping:
+      return JudgeInUse(endpoint, finding, now, changes);
+    case Health::kProbing:
+      return JudgeProbing(endpoint, finding, slow, now, changes);
+    case Health::kSuspect:
+      // It goes on: what waited is answered.
+      if (finding.kind == Finding::Kind::kSuccess ||
+          finding.kind == Finding::Kind::kFailure) {
+        LearnPatience(record.since, record.silence, now, &record.patience);
+        BeginProbing(endpoint, HealthCause::kProbeAnswered, now, changes);
+      }
+      return;
+    case Health::kEjected:
+      return;
+  }
+}
+
+void HealthStates::JudgeInUse(LiveEndpoint* endpoint, const Finding& finding,
+                              int64_t now, HealthChanges* changes) {
+  if (finding.kind == Finding::Kind::kNothing) return;
+  const HealthRecord& record = RecordOf(endpoint);
+  auto reached = [&record](uint32_t count, int limit) {
+    if (limit <= 0) return false;
+    auto most = static_cast<uint32_t>(limit);
+    if (record.health == Health::kRamping) {
+      most = std::min(most, kMostWhileRamping);
+    }
+    return count >= most;
+  };
+  if (finding.kind != Finding::Kind::kSuccess && ejection_.mode != Mode::kOff) {
+    const FailureRow row = RowOf(*endpoint);
+    if (reached(row.gateway, ejection_.consecutive_gateway_failures)) {
+      Eject(endpoint, HealthCause::kConsecutiveGatewayFailures, now, changes);
+    } else if (reached(row.failures, ejection_.consecutive_failures)) {
+      Eject(endpoint, HealthCause::kConsecutiveFailures, now, changes);
+    } else if (reached(row.local, ejection_.consecutive_local_failures)) {
+      Eject(endpoint, HealthCause::kConsecutiveLocalFailures, now, changes);
+    }
+  }
+  if (record.health == Health::kHealthy) Publish(endpoint, now);
+}
+
+void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
+                                bool slow, int64_t now,
+                                HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  // Begun before, and late: it says nothing of how the endpoint does now.
+  if (finding.began < record.since) return;
+  const double log_latency = AttemptLedger::LogOf(finding.latency) / 256.0;
+  switch (finding.kind) {
+    case Finding::Kind::kNothing:
+      // Another attempt was quicker, each time.
+      if (finding.telling && ++record.slow >= 2) {
+        if (EjectForLatency(endpoint, log_latency, now, changes)) return;
+        record.slow = 0;
+      }
+      break;
+    case Finding::Kind::kSuccess:
+      if (IsSilence(record.cause) && finding.unary) {
+        record.compared.AddTimed(1, finding.capped_log / 256.0);
+      }
+      if (slow) {
+        if (++record.slow >= 2 &&
+            EjectForLatency(endpoint, log_latency, now, changes)) {
+          return;
+        }
+      } else if (++record.good >= (EndsWithConnection(record.cause) ? 1 : 2)) {
+        return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
+      }
+      break;
+    case Finding::Kind::kFailure:
+    case Finding::Kind::kLocalFailure:
+      if (Eject(endpoint, HealthCause::kProbeFailed, now, changes)) return;
+      // It may not be ejected. Silent again? Otherwise it is at work.
+      if (finding.kind == Finding::Kind::kFailure) {
+        return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
+      }
+      record.next_probe = now + kSecond;
+      record.silence = 0;
+      return Change(endpoint, Health::kSuspect, HealthCause::kProbeFailed, now,
+                    changes);
+  }
+  // The next one.
+  FreePlace(endpoint);
+  if (!panics_) {
+    endpoint->set_health(Health::kProbing, LiveEndpoint::kProbeFree);
+  }
+}
+
+void HealthStates::OnProbeDone(LiveEndpoint* endpoint, bool answered,
+                               int64_t now, HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  record.probe_sent = false;
+  if (record.health != Health::kSuspect) return;
+  if (!answered) {
+    record.next_probe = now + kProbeAgain;
+    return;
+  }
+  LearnPatience(record.since, record.silence, now, &record.patience);
+  BeginProbing(endpoint, HealthCause::kProbeAnswered, now, changes);
+}
+
+// Not bounded by max_ejection_percent, as it is the server's own word: panic is
+// bound enough when all of them say so.
+void HealthStates::OnDraining(LiveEndpoint* endpoint, int64_t now,
+                              HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  if (ejection_.mode != Mode::kEnforce || population_.total() < 2 ||
+      record.health == Health::kEjected) {
+    return;
+  }
+  record.until = now + kDrainingFor;
+  record.cause = HealthCause::kDraining;
+  Change(endpoint, Health::kEjected, HealthCause::kDraining, now, changes);
+}
+
+void HealthStates::OnConnected(LiveEndpoint* endpoint, int64_t now,
+                               HealthChanges* changes) {
+  EndpointObservations& seen = endpoint->observations();
+  seen.silence.Forget();
+  HealthRecord& record = RecordOf(endpoint);
+  if (!IsOut(record.health)) {
+    FailureRow row = RowOf(*endpoint);
+    row.local = 0;
+    seen.consecutive.store(row.Packed(), std::memory_order_relaxed);
+    if (record.health == Health::kHealthy) Publish(endpoint, now);
+    return;
+  }
+  if (record.health != Health::kSuspect && !EndsWithConnection(record.cause)) {
+    return;
+  }
+  if (record.health == Health::kEjected) record.returned = now;
+  bool again = false;
+  if (record.cause == HealthCause::kConsecutiveLocalFailures) {
+    // The last one came to nothing: calls try this one singly.
+    again = record.reconnected != 0 &&
+            now - record.reconnected < EjectionTime(record, ejection_);
+    record.reconnected = now;
+  }
+  if (!again) {
+    BeginRamp(endpoint, HealthCause::kNewConnection, now, changes);
+  } else if (record.health != Health::kProbing) {
+    BeginProbing(endpoint, HealthCause::kNewConnection, now, changes);
+  }
+}
+
+void HealthStates::OnSilence(LiveEndpoint* endpoint, int64_t silence,
+                             int64_t now, HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  if (silence_.mode == Mode::kObserve) {
+    if (record.observed_suspect) return;
+    record.observed_suspect = true;
+    changes->push_back(Observed(endpoint, record.health, Health::kSuspect,
+                                HealthCause::kSilence, now));
+    return;
+  }
+  record.cause = HealthCause::kSilence;
+  record.silence = silence;
+  record.next_probe = 0;
+  Change(endpoint, Health::kSuspect, HealthCause::kSilence, now, changes);
+}
+
+// ---- What time brings ----
+
+void HealthStates::Advance(LiveEndpoint* endpoint, bool peers_are_as_slow,
+                           int64_t now, HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  if (record.health != Health::kHealthy) {
+    const bool by_silence =
+        record.health == Health::kSuspect || IsSilence(record.cause);
+    if ((by_silence ? silence_.mode : ejection_.mode) != Mode::kEnforce) {
+      // It is so no longer because of a policy that acts no longer.
+      Change(endpoint, Health::kHealthy, HealthCause::kRamped, now, changes);
+    }
+  }
+  switch (record.health) {
+    case Health::kHealthy:
+    case Health::kSuspect:
+      break;
+    case Health::kEjected:
+      if (now < record.until && peers_are_as_slow) {
+        record.until = record.returned = now;
+      }
+      if (now >= record.until) {
+        BeginProbing(endpoint, HealthCause::kEjectionOver, now, changes);
+      }
+      break;
+    case Health::kProbing:
+      AdvanceProbing(endpoint, now, changes);
+      break;
+    case Health::kRamping:
+      if (now - record.since >= Nanos(silence_.ramp)) {
+        Change(endpoint, Health::kHealthy, HealthCause::kRamped, now, changes);
+      }
+      break;
+  }
+  EndObserved(endpoint, now, changes);
+}
+
+// Somebody may hold the place of the probe for long.
+void HealthStates::AdvanceProbing(LiveEndpoint* endpoint, int64_t now,
+                                  HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  if (panics_ || endpoint->share() != 0) return;
+  if (record.claimed == 0) record.claimed = now;
+  if (now - record.claimed < kSecond) return;
+  const EndpointObservations& seen = endpoint->observations();
+  const int32_t silent = seen.silence.unanswered();
+  Finding finding;
+  finding.unary = false;
+  finding.began = record.claimed;
+  if (silent <= 0) {
+    // A stream that lasts. Or an attempt that was not made after all (the call
+    // met a cap): nothing.
+    if (seen.streams_begun.load(std::memory_order_relaxed) !=
+        record.streams_begun) {
+      finding.kind = Finding::Kind::kSuccess;
+    }
+  } else if (silent >= AttemptLedger::kManySilent) {
+    finding.kind = Finding::Kind::kLocalFailure;
+  }  // Otherwise it may be a call that takes long: another one.
+  JudgeProbing(endpoint, finding, /*slow=*/false, now, changes);
+}
+
+void HealthStates::EndObserved(LiveEndpoint* endpoint, int64_t now,
+                               HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  if (record.observed_until != 0 && now >= record.observed_until) {
+    record.observed_until = 0;
+    changes->push_back(Observed(endpoint, Health::kEjected, Health::kHealthy,
+                                HealthCause::kEjectionOver, now));
+  }
+  if (record.observed_suspect &&
+      endpoint->observations().silence.unanswered() <= 0) {
+    record.observed_suspect = false;
+    changes->push_back(Observed(endpoint, Health::kSuspect, Health::kHealthy,
+                                HealthCause::kProbeAnswered, now));
+  }
+}
+
+// ---- Changes ----
+
+bool HealthStates::Eject(LiveEndpoint* endpoint, HealthCause cause, int64_t now,
+                         HealthChanges* changes) {
+  if (ejection_.mode == Mode::kOff || population_.total() < 2) return false;
+  HealthRecord& record = RecordOf(endpoint);
+  const int64_t base = BaseTime(ejection_);
+  if (ejection_.mode == Mode::kObserve) {
+    if (now < record.observed_until) return false;
+    record.observed_until = now + base;
+    changes->push_back(
+        Observed(endpoint, Health::kHealthy, Health::kEjected, cause, now));
+    return false;
+  }
+  const uint32_t ejected = population_.ejected();
+  const uint32_t others =
+      ejected - std::min(ejected, uint32_t{CountsAsEjected(record)});
+  if (others > 0 && (others + 1) * 100 >
+                        static_cast<uint32_t>(ejection_.max_ejection_percent) *
+                            population_.total()) {
+    return false;
+  }
+
+  // One is forgotten for each such time since the last one ended.
+  const int64_t forgotten = std::max<int64_t>(0, now - record.returned) / base;
+  record.ejections =
+      static_cast<int>(std::max<int64_t>(0, record.ejections - forgotten) + 1);
+  record.until = record.returned = now + EjectionTime(record, ejection_);
+  if (cause != HealthCause::kProbeFailed || IsSilence(record.cause)) {
+    record.cause = cause;
+  }
+  ForgetFailures(endpoint);
+  record.compared.ForgetSlowness();
+  Change(endpoint, Health::kEjected, cause, now, changes);
+  return true;
+}
+
+bool HealthStates::EjectForLatency(LiveEndpoint* endpoint, double log_latency,
+                                   int64_t now, HealthChanges* changes) {
+  if (!Eject(endpoint, HealthCause::kLatency, now, changes)) return false;
+  RecordOf(endpoint).ejected_log = log_latency;
+  return true;
+}
+
+void HealthStates::BeginProbing(LiveEndpoint* endpoint, HealthCause cause,
+                                int64_t now, HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  record.good = record.slow = 0;
+  FreePlace(endpoint);
+  endpoint->observations().silence.Forget();
+  ForgetFailures(endpoint);
+  Change(endpoint, Health::kProbing, cause, now, changes);
+}
+
+void HealthStates::BeginRamp(LiveEndpoint* endpoint, HealthCause cause,
+                             int64_t now, HealthChanges* changes) {
+  endpoint->observations().silence.Forget();
+  ForgetFailures(endpoint);
+  HealthRecord& record = RecordOf(endpoint);
+  if (!IsSilence(record.cause)) record.compared.ForgetSlowness();
+  const bool ramps = silence_.ramp > absl::ZeroDuration();
+  Change(endpoint, ramps ? Health::kRamping : Health::kHealthy, cause, now,
+         changes);
+}
+
+void HealthStates::Change(LiveEndpoint* endpoint, Health to, HealthCause cause,
+                          int64_t now, HealthChanges* changes) {
+  HealthRecord& record = RecordOf(endpoint);
+  changes->push_back({endpoint, record.health, to, cause, /*observed=*/false,
+                      absl::FromUnixNanos(now)});
+  const bool was_out = IsOut(record.health);
+  const bool was_ejected = CountsAsEjected(record);
+  record.health = to;
+  record.since = now;
+  if (endpoint->readiness() == Readiness::kReady && was_out != IsOut(to)) {
+    if (was_out) {
+      population_.MoveIn(*endpoint);
+    } else {
+      population_.MoveOut(*endpoint);
+    }
+  }
+  if (was_ejected != CountsAsEjected(record)) {
+    if (was_ejected) {
+      population_.RemoveEjected();
+    } else {
+      population_.AddEjected();
+    }
+  }
+  // The others are told by the next look.
+  UpdatePanic();
+  Publish(endpoint, now);
+}
+
+void HealthStates::FinishCount() {
+  population_.Finish();
+  UpdatePanic();
+}
+
+void HealthStates::UpdatePanic() {
+  const bool before = panics_;
+  panics_ = population_.Panics(ejection_.panic_threshold_percent);
+  panic_changed_ |= panics_ != before;
+}
+
+bool HealthStates::TakePanicChanged() {
+  const bool changed = panic_changed_;
+  panic_changed_ = false;
+  return changed;
+}
+
+// ---- Shares ----
+
+void HealthStates::Publish(LiveEndpoint* endpoint, int64_t now) {
+  const HealthRecord& record = RecordOf(endpoint);
+  const uint32_t share = panics_ ? kFullShare : ShareOf(*endpoint, record, now);
+  if (endpoint->health() == record.health && endpoint->share() == share) return;
+  endpoint->set_health(record.health, share);
+}
+
+uint32_t HealthStates::ShareOf(const LiveEndpoint& endpoint,
+                               const HealthRecord& record, int64_t now) const {
+  switch (record.health) {
+    case Health::kHealthy:
+      return ejection_.mode == Mode::kEnforce && population_.total() >= 2
+                 ? WaryShare(endpoint)
+                 : kFullShare;
+    case Health::kSuspect:
+    case Health::kEjected:
+      return 0;
+    case Health::kProbing:
+      // While somebody has the place it is not free.
+      return endpoint.health() == Health::kProbing && endpoint.share() == 0
+                 ? 0
+                 : LiveEndpoint::kProbeFree;
+    case Health::kRamping: {
+      const double part =
+          static_cast<double>(now - record.since) /
+          static_cast<double>(std::max<int64_t>(1, Nanos(silence_.ramp)));
+      return static_cast<uint32_t>(
+          std::clamp(part * kFullShare, double{kLeastShare}, 254.0));
+    }
+  }
+  return kFullShare;
+}
+
+}  // namespace mesh::resilience

@@ -1,0 +1,125 @@
+#ifndef MESH_RESILIENCE_HEALTH_STATE_H_
+#define MESH_RESILIENCE_HEALTH_STATE_H_
+
+#include <cstdint>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/time/time.h"
+#include "mesh/cluster/health.h"
+#include "mesh/cluster/live_endpoint.h"
+#include "mesh/options/health.h"
+#include "mesh/resilience/health/ledger.h"
+#include "mesh/resilience/health/population.h"
+#include "mesh/resilience/health/record.h"
+
+namespace mesh::resilience {
+
+// A change of an endpoint's health, or (`observed`) one that would have been
+// made.
+struct HealthChange {
+  using Cause = cluster::HealthCause;
+  cluster::LiveEndpoint* endpoint = nullptr;
+  cluster::Health from = cluster::Health::kHealthy;
+  cluster::Health to = cluster::Health::kHealthy;
+  Cause cause = Cause::kRamped;
+  bool observed = false;
+  absl::Time time;
+};
+using HealthChanges = absl::InlinedVector<HealthChange, 2>;
+
+// When a probe was not answered, or there was no budget for it.
+inline constexpr int64_t kProbeAgain = 100 * kMillisecond;
+
+// How long an ejection with what has been counted is.
+int64_t EjectionTime(const HealthRecord& record,
+                     const options::OutlierEjectionOptions& options);
+
+// The state machine of the endpoints of one service: acts on the record of an
+// endpoint, and through that on the share which picks leave it. What it decides
+// is added to `changes`, for whoever tells others once the lock is released.
+// Not thread-safe.
+//
+//   kHealthy -- silence --> kSuspect -- probe answered --> kProbing
+//   kHealthy -- failures, latency --> kEjected -- its time is over --> kProbing
+//   kProbing -- real calls go well --> kRamping -- ramp --> kHealthy
+//   kProbing, kRamping -- they fail, or are slow --> kEjected, for longer
+//   kHealthy -- it says that it is draining --> kEjected
+//   kSuspect, kEjected for local failures or draining -- new connection -->
+//       kRamping; or kProbing, when the connection before failed soon, too
+class HealthStates {
+ public:
+  void SetOptions(const options::OutlierEjectionOptions& ejection,
+                  const options::BlackHoleOptions& silence);
+  const options::OutlierEjectionOptions& ejection() const { return ejection_; }
+  const options::BlackHoleOptions& silence() const { return silence_; }
+
+  // An attempt on it has ended. `slow`: it probes, and took for longer than its
+  // peers take.
+  void OnAttempt(cluster::LiveEndpoint* endpoint, const Finding& finding,
+                 bool slow, int64_t now, HealthChanges* changes);
+  // The probe of a silent one.
+  void OnProbeDone(cluster::LiveEndpoint* endpoint, bool answered, int64_t now,
+                   HealthChanges* changes);
+  void OnDraining(cluster::LiveEndpoint* endpoint, int64_t now,
+                  HealthChanges* changes);
+  void OnConnected(cluster::LiveEndpoint* endpoint, int64_t now,
+                   HealthChanges* changes);
+  // It is in use and silent, for longer than `silence`. A suspect is to be
+  // probed.
+  void OnSilence(cluster::LiveEndpoint* endpoint, int64_t silence, int64_t now,
+                 HealthChanges* changes);
+  // It fails, or is slow. False: it may not be ejected.
+  bool Eject(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
+             int64_t now, HealthChanges* changes);
+  // Likewise, for a latency whose log2 is this.
+  bool EjectForLatency(cluster::LiveEndpoint* endpoint, double log_latency,
+                       int64_t now, HealthChanges* changes);
+  // What time brings. `peers_are_as_slow`: as HealthComparisons says.
+  void Advance(cluster::LiveEndpoint* endpoint, bool peers_are_as_slow,
+               int64_t now, HealthChanges* changes);
+  // Sets the share of the endpoint.
+  void Publish(cluster::LiveEndpoint* endpoint, int64_t now);
+
+  // A look: Count() of each endpoint between the two others.
+  void BeginCount() { population_.Begin(); }
+  void Count(const cluster::LiveEndpoint& endpoint,
+             const HealthRecord& record) {
+    population_.Add(endpoint, record);
+  }
+  void FinishCount();
+  const Population& population() const { return population_; }
+
+  // So few are in use that all of them are to be used.
+  bool panics() const { return panics_; }
+  // Whether panic began or ended since this was asked: all are to be looked at.
+  bool TakePanicChanged();
+
+ private:
+  void JudgeInUse(cluster::LiveEndpoint* endpoint, const Finding& finding,
+                  int64_t now, HealthChanges* changes);
+  void JudgeProbing(cluster::LiveEndpoint* endpoint, const Finding& finding,
+                    bool slow, int64_t now, HealthChanges* changes);
+  void AdvanceProbing(cluster::LiveEndpoint* endpoint, int64_t now,
+                      HealthChanges* changes);
+  void EndObserved(cluster::LiveEndpoint* endpoint, int64_t now,
+                   HealthChanges* changes);
+  void BeginProbing(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
+                    int64_t now, HealthChanges* changes);
+  void BeginRamp(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
+                 int64_t now, HealthChanges* changes);
+  void Change(cluster::LiveEndpoint* endpoint, cluster::Health to,
+              cluster::HealthCause cause, int64_t now, HealthChanges* changes);
+  uint32_t ShareOf(const cluster::LiveEndpoint& endpoint,
+                   const HealthRecord& record, int64_t now) const;
+  void UpdatePanic();
+
+  options::OutlierEjectionOptions ejection_;
+  options::BlackHoleOptions silence_;
+  Population population_;
+  bool panics_ = false;
+  bool panic_changed_ = false;
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_HEALTH_STATE_H_

@@ -1,0 +1,458 @@
+#include "mesh/resilience/health/state.h"
+
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "mesh/cluster/live_endpoint.h"
+
+namespace mesh::resilience {
+namespace {
+
+using cluster::Health;
+using cluster::HealthCause;
+using cluster::LiveEndpoint;
+using cluster::Readiness;
+using options::Mode;
+using Kind = Finding::Kind;
+
+// Four connected endpoints, of which the first is the subject.
+class HealthStatesTest : public testing::Test {
+ protected:
+  HealthStatesTest() {
+    ejection_.base_ejection_time = absl::Seconds(30);
+    ejection_.max_ejection_time = absl::Seconds(100);
+    silence_.ramp = absl::Seconds(1);
+    for (int i = 0; i < 4; ++i) AddEndpoint(/*priority=*/0);
+    Apply();
+    Count();
+  }
+  void AddEndpoint(uint32_t priority) {
+    cluster::Endpoint endpoint;
+    endpoint.address = absl::StrCat("e", live_.size());
+    endpoint.priority = priority;
+    live_.push_back(std::make_unique<LiveEndpoint>(endpoint));
+    live_.back()->set_readiness(Readiness::kReady);
+  }
+  void Apply() { states_.SetOptions(ejection_, silence_); }
+  void Count() {
+    states_.BeginCount();
+    for (const auto& live : live_) {
+      states_.Count(*live, RecordOf(live.get()));
+    }
+    states_.FinishCount();
+  }
+
+  LiveEndpoint* endpoint(int i = 0) { return live_[i].get(); }
+  HealthRecord& record(int i = 0) { return RecordOf(live_[i].get()); }
+  uint32_t share(int i = 0) const { return live_[i]->share(); }
+  Health health(int i = 0) const { return live_[i]->health(); }
+  void Pass(absl::Duration time) { now_ += Nanos(time); }
+
+  bool Eject(int i = 0, HealthCause cause = HealthCause::kSuccessRate) {
+    return states_.Eject(endpoint(i), cause, now_, &changes_);
+  }
+  void Advance(int i = 0, bool peers_are_as_slow = false) {
+    states_.Advance(endpoint(i), peers_are_as_slow, now_, &changes_);
+  }
+  // An attempt that began a moment ago, as a probe does.
+  void Attempt(Kind kind, bool slow = false, bool telling = false) {
+    Finding finding;
+    finding.kind = kind;
+    finding.telling = telling;
+    finding.latency = kMillisecond;
+    finding.began = now_;
+    states_.OnAttempt(endpoint(), finding, slow, now_, &changes_);
+  }
+  void FailInARow(uint32_t failures, uint32_t gateway, uint32_t local) {
+    FailureRow row(0);
+    row.failures = failures;
+    row.gateway = gateway;
+    row.local = local;
+    endpoint()->observations().consecutive = row.Packed();
+  }
+  // Ejected, and let in again for a probe.
+  void LetProbe(HealthCause cause = HealthCause::kSuccessRate) {
+    ASSERT_TRUE(Eject(0, cause));
+    Pass(absl::Seconds(30));
+    Advance();
+    ASSERT_EQ(health(), Health::kProbing);
+    ASSERT_TRUE(endpoint()->ClaimProbe());
+  }
+  void BeSilent() {
+    states_.OnSilence(endpoint(), 50 * kMillisecond, now_, &changes_);
+  }
+
+  options::OutlierEjectionOptions ejection_;
+  options::BlackHoleOptions silence_;
+  HealthStates states_;
+  std::vector<std::unique_ptr<LiveEndpoint>> live_;
+  HealthChanges changes_;
+  int64_t now_ = 1'000'000 * kSecond;
+};
+
+// ---- Ejection ----
+
+TEST_F(HealthStatesTest, AnEjectedEndpointHasNoShareUntilItsTimeIsOver) {
+  EXPECT_TRUE(Eject());
+  EXPECT_EQ(health(), Health::kEjected);
+  EXPECT_EQ(share(), 0);
+  ASSERT_EQ(changes_.size(), 1);
+  EXPECT_EQ(changes_[0].endpoint, endpoint());
+  EXPECT_EQ(changes_[0].from, Health::kHealthy);
+  EXPECT_EQ(changes_[0].to, Health::kEjected);
+  EXPECT_EQ(changes_[0].cause, HealthCause::kSuccessRate);
+  EXPECT_FALSE(changes_[0].observed);
+
+  Pass(absl::Seconds(29.9));
+  Advance();
+  EXPECT_EQ(health(), Health::kEjected);
+  Pass(absl::Seconds(0.1));
+  Advance();
+  EXPECT_EQ(health(), Health::kProbing);
+  EXPECT_EQ(share(), LiveEndpoint::kProbeFree);
+}
+
+TEST_F(HealthStatesTest, EjectionsAreLongerEachTimeUpToTheMost) {
+  for (double seconds : {30, 60, 90, 100, 100}) {
+    ASSERT_TRUE(Eject());
+    EXPECT_EQ(record().until - now_, Nanos(absl::Seconds(seconds)));
+    now_ = record().until;
+  }
+}
+
+TEST_F(HealthStatesTest, AnEjectionIsForgottenEachBaseTimeAfterTheLast) {
+  ASSERT_TRUE(Eject());
+  now_ = record().until;
+  ASSERT_TRUE(Eject());
+  EXPECT_EQ(record().ejections, 2);
+  now_ = record().until + Nanos(absl::Seconds(30));
+  ASSERT_TRUE(Eject());
+  EXPECT_EQ(record().ejections, 2);
+}
+
+TEST_F(HealthStatesTest, NoMoreThanTheConfiguredShareIsEjected) {
+  ejection_.max_ejection_percent = 50;
+  Apply();
+  EXPECT_TRUE(Eject(0));
+  EXPECT_TRUE(Eject(1));
+  EXPECT_FALSE(Eject(2));
+  EXPECT_TRUE(Eject(1)) << "it is ejected already";
+}
+
+TEST_F(HealthStatesTest, ALoneEndpointIsNotEjected) {
+  live_.resize(1);
+  Count();
+  EXPECT_FALSE(Eject());
+  EXPECT_TRUE(changes_.empty());
+}
+
+TEST_F(HealthStatesTest, WhenPeersAreAsSlowAnEjectionEnds) {
+  ASSERT_TRUE(states_.EjectForLatency(endpoint(), 20, now_, &changes_));
+  EXPECT_EQ(record().ejected_log, 20);
+  Pass(absl::Seconds(2));
+  Advance(0, /*peers_are_as_slow=*/true);
+  EXPECT_EQ(health(), Health::kProbing);
+}
+
+TEST_F(HealthStatesTest, ObservedEjectionsAreToldOnceAndChangeNothing) {
+  ejection_.mode = Mode::kObserve;
+  Apply();
+  EXPECT_FALSE(Eject());
+  EXPECT_FALSE(Eject());
+  EXPECT_TRUE(endpoint()->available());
+  ASSERT_EQ(changes_.size(), 1);
+  EXPECT_TRUE(changes_[0].observed);
+  Pass(absl::Seconds(30));
+  Advance();
+  ASSERT_EQ(changes_.size(), 2);
+  EXPECT_TRUE(changes_[1].observed);
+  EXPECT_EQ(changes_[1].to, Health::kHealthy);
+}
+
+// ---- Failures in a row ----
+
+TEST_F(HealthStatesTest, EachKindOfFailureInARowHasItsLimit) {
+  struct Case {
+    uint32_t failures, gateway, local;
+    HealthCause cause;
+  };
+  for (const Case& c :
+       {Case{5, 5, 0, HealthCause::kConsecutiveGatewayFailures},
+        Case{10, 0, 0, HealthCause::kConsecutiveFailures},
+        Case{0, 0, 5, HealthCause::kConsecutiveLocalFailures}}) {
+    live_.clear();
+    for (int i = 0; i < 4; ++i) AddEndpoint(0);
+    Count();
+    FailInARow(c.failures - (c.failures > 0), c.gateway - (c.gateway > 0),
+               c.local - (c.local > 0));
+    Attempt(Kind::kFailure);
+    EXPECT_EQ(health(), Health::kHealthy);
+    FailInARow(c.failures, c.gateway, c.local);
+    Attempt(Kind::kFailure);
+    EXPECT_EQ(health(), Health::kEjected);
+    EXPECT_EQ(record().cause, c.cause);
+    EXPECT_EQ(endpoint()->observations().consecutive, 0) << "begins anew";
+  }
+}
+
+TEST_F(HealthStatesTest, FailuresBelowTheLimitHalveTheShare) {
+  FailInARow(1, 0, 0);
+  Attempt(Kind::kFailure);
+  EXPECT_EQ(share(), 255);
+  for (uint32_t expected : {127, 63, 31, 15, 15}) {
+    FailInARow(FailureRow(endpoint()->observations().consecutive).failures + 1,
+               0, 0);
+    Attempt(Kind::kFailure);
+    EXPECT_EQ(share(), expected);
+  }
+  FailInARow(0, 0, 0);
+  Attempt(Kind::kSuccess);
+  EXPECT_TRUE(endpoint()->available());
+}
+
+// ---- Probing, and the way back ----
+
+TEST_F(HealthStatesTest, TwoGoodProbesBeginTheRamp) {
+  LetProbe();
+  Attempt(Kind::kSuccess);
+  EXPECT_EQ(health(), Health::kProbing);
+  EXPECT_EQ(share(), LiveEndpoint::kProbeFree) << "the next one";
+  Attempt(Kind::kSuccess);
+  EXPECT_EQ(health(), Health::kRamping);
+  EXPECT_EQ(share(), 26) << "a tenth";
+  Pass(absl::Milliseconds(500));
+  Advance();
+  states_.Publish(endpoint(), now_);
+  EXPECT_EQ(share(), 127);
+  Pass(absl::Milliseconds(500));
+  Advance();
+  EXPECT_TRUE(endpoint()->available());
+}
+
+TEST_F(HealthStatesTest, WhatEndsWithItsConnectionNeedsOneGoodProbe) {
+  LetProbe(HealthCause::kConsecutiveLocalFailures);
+  Attempt(Kind::kSuccess);
+  EXPECT_EQ(health(), Health::kRamping);
+}
+
+TEST_F(HealthStatesTest, WithoutARampItIsBackAtOnce) {
+  silence_.ramp = absl::ZeroDuration();
+  Apply();
+  LetProbe();
+  Attempt(Kind::kSuccess);
+  Attempt(Kind::kSuccess);
+  EXPECT_TRUE(endpoint()->available());
+}
+
+TEST_F(HealthStatesTest, AFailedProbeEjectsForLonger) {
+  LetProbe();
+  Attempt(Kind::kFailure);
+  EXPECT_EQ(health(), Health::kEjected);
+  EXPECT_EQ(record().ejections, 2);
+  EXPECT_EQ(changes_.back().cause, HealthCause::kProbeFailed);
+  EXPECT_EQ(record().cause, HealthCause::kSuccessRate) << "as it was";
+}
+
+TEST_F(HealthStatesTest, TheSecondSlowProbeEjectsForLatency) {
+  LetProbe();
+  Attempt(Kind::kSuccess, /*slow=*/true);
+  EXPECT_EQ(health(), Health::kProbing);
+  Attempt(Kind::kNothing, /*slow=*/false, /*telling=*/true);
+  EXPECT_EQ(health(), Health::kEjected);
+  EXPECT_EQ(record().cause, HealthCause::kLatency);
+  EXPECT_NEAR(record().ejected_log, 20, 0.1) << "of a millisecond";
+}
+
+TEST_F(HealthStatesTest, WhatBeganBeforeTheProbeSaysNothing) {
+  LetProbe();
+  Finding finding;
+  finding.kind = Kind::kFailure;
+  finding.began = now_ - 1;
+  states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
+  EXPECT_EQ(health(), Health::kProbing);
+}
+
+TEST_F(HealthStatesTest, APlaceThatNobodyUsesIsFreeAgainAfterASecond) {
+  LetProbe();
+  Advance();
+  Pass(absl::Milliseconds(999));
+  Advance();
+  EXPECT_EQ(share(), 0);
+  Pass(absl::Milliseconds(1));
+  Advance();
+  EXPECT_EQ(share(), LiveEndpoint::kProbeFree);
+  EXPECT_EQ(record().good, 0);
+}
+
+TEST_F(HealthStatesTest, ThreeFailuresDuringTheRampEject) {
+  LetProbe();
+  Attempt(Kind::kSuccess);
+  Attempt(Kind::kSuccess);
+  FailInARow(2, 2, 0);
+  Attempt(Kind::kFailure);
+  EXPECT_EQ(health(), Health::kRamping);
+  FailInARow(3, 3, 0);
+  Attempt(Kind::kFailure);
+  EXPECT_EQ(health(), Health::kEjected);
+}
+
+// ---- Silence ----
+
+TEST_F(HealthStatesTest, ASuspectThatAnswersAnythingProbes) {
+  for (Kind answer : {Kind::kSuccess, Kind::kFailure}) {
+    live_[0] = std::make_unique<LiveEndpoint>(cluster::Endpoint{"e0"});
+    live_[0]->set_readiness(Readiness::kReady);
+    Count();
+    BeSilent();
+    EXPECT_EQ(health(), Health::kSuspect);
+    EXPECT_EQ(share(), 0);
+    Attempt(Kind::kLocalFailure);
+    EXPECT_EQ(health(), Health::kSuspect);
+    Attempt(answer);
+    EXPECT_EQ(health(), Health::kProbing);
+    EXPECT_EQ(record().patience.doublings, 1) << "it was soon";
+  }
+}
+
+TEST_F(HealthStatesTest, ItsProbeTellsAndAFailedOneIsSentAgain) {
+  BeSilent();
+  record().probe_sent = true;
+  states_.OnProbeDone(endpoint(), /*answered=*/false, now_, &changes_);
+  EXPECT_EQ(health(), Health::kSuspect);
+  EXPECT_FALSE(record().probe_sent);
+  EXPECT_EQ(record().next_probe, now_ + kProbeAgain);
+  Pass(absl::Seconds(10));
+  states_.OnProbeDone(endpoint(), /*answered=*/true, now_, &changes_);
+  EXPECT_EQ(health(), Health::kProbing);
+  EXPECT_EQ(record().patience.doublings, 0) << "it was late";
+}
+
+TEST_F(HealthStatesTest, ObservedSilenceIsToldUntilItEnds) {
+  silence_.mode = Mode::kObserve;
+  Apply();
+  endpoint()->observations().silence.begun = 5;
+  BeSilent();
+  BeSilent();
+  Advance();
+  ASSERT_EQ(changes_.size(), 1);
+  EXPECT_TRUE(changes_[0].observed);
+  EXPECT_TRUE(endpoint()->available());
+  endpoint()->observations().silence.Forget();
+  Advance();
+  ASSERT_EQ(changes_.size(), 2);
+  EXPECT_EQ(changes_[1].to, Health::kHealthy);
+}
+
+// ---- Connections ----
+
+TEST_F(HealthStatesTest, ANewConnectionEndsWhatWasOfTheOldOne) {
+  BeSilent();
+  states_.OnConnected(endpoint(), now_, &changes_);
+  EXPECT_EQ(health(), Health::kRamping);
+  ASSERT_TRUE(Eject(1, HealthCause::kConsecutiveLocalFailures));
+  states_.OnConnected(endpoint(1), now_, &changes_);
+  EXPECT_EQ(health(1), Health::kRamping);
+  ASSERT_TRUE(Eject(2));
+  states_.OnConnected(endpoint(2), now_, &changes_);
+  EXPECT_EQ(health(2), Health::kEjected) << "that is of the endpoint";
+}
+
+TEST_F(HealthStatesTest, ASecondConnectionInVainGetsSingleCalls) {
+  for (Health expected : {Health::kRamping, Health::kProbing}) {
+    ASSERT_TRUE(Eject(0, HealthCause::kConsecutiveLocalFailures));
+    Pass(absl::Seconds(1));
+    states_.OnConnected(endpoint(), now_, &changes_);
+    EXPECT_EQ(health(), expected);
+  }
+}
+
+TEST_F(HealthStatesTest, ANewConnectionForgetsLocalFailuresOnly) {
+  FailInARow(2, 0, 4);
+  states_.OnConnected(endpoint(), now_, &changes_);
+  const FailureRow row(endpoint()->observations().consecutive);
+  EXPECT_EQ(row.local, 0);
+  EXPECT_EQ(row.failures, 2);
+}
+
+TEST_F(HealthStatesTest, WhoDrainsIsLeftAndTakesNoPlaceOfWhatFails) {
+  ejection_.max_ejection_percent = 25;
+  Apply();
+  states_.OnDraining(endpoint(), now_, &changes_);
+  EXPECT_EQ(health(), Health::kEjected);
+  EXPECT_EQ(states_.population().ejected(), 0);
+  EXPECT_TRUE(Eject(1));
+  states_.OnConnected(endpoint(), now_, &changes_);
+  EXPECT_EQ(health(), Health::kRamping);
+}
+
+// ---- Panic ----
+
+TEST_F(HealthStatesTest, InPanicStatesAreKeptAndSharesAreFull) {
+  ejection_.max_ejection_percent = 100;
+  Apply();
+  ASSERT_TRUE(Eject(0));
+  ASSERT_TRUE(Eject(1));
+  EXPECT_FALSE(states_.panics()) << "half are in use still";
+  EXPECT_FALSE(states_.TakePanicChanged());
+  ASSERT_TRUE(Eject(2));
+  EXPECT_TRUE(states_.panics());
+  EXPECT_TRUE(states_.TakePanicChanged());
+  EXPECT_FALSE(states_.TakePanicChanged()) << "told once";
+  for (int i = 0; i < 4; ++i) states_.Publish(endpoint(i), now_);
+  EXPECT_EQ(share(0), 255);
+  EXPECT_EQ(health(0), Health::kEjected);
+  states_.OnDraining(endpoint(3), now_, &changes_);
+  EXPECT_EQ(share(3), 255);
+}
+
+TEST_F(HealthStatesTest, APriorityThatIsWellKeepsOthersFromPanic) {
+  for (int i = 0; i < 2; ++i) AddEndpoint(/*priority=*/1);
+  ejection_.max_ejection_percent = 100;
+  Apply();
+  Count();
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Eject(i));
+  EXPECT_FALSE(states_.panics());
+  ASSERT_TRUE(Eject(4));
+  ASSERT_TRUE(Eject(5));
+  EXPECT_TRUE(states_.panics());
+}
+
+TEST_F(HealthStatesTest, ACountAgreesWithTheChangesBefore) {
+  ejection_.max_ejection_percent = 100;
+  Apply();
+  ASSERT_TRUE(Eject(0));
+  BeSilent();
+  ASSERT_TRUE(Eject(2));
+  const uint32_t ejected = states_.population().ejected();
+  const uint32_t in_use = states_.population().InUse();
+  Count();
+  EXPECT_EQ(states_.population().ejected(), ejected);
+  EXPECT_EQ(states_.population().InUse(), in_use);
+  EXPECT_EQ(states_.population().ready(), 4);
+  // Out of connection: in use no longer, but for what is ejected.
+  endpoint(2)->set_readiness(Readiness::kFailed);
+  endpoint(3)->set_readiness(Readiness::kFailed);
+  Count();
+  EXPECT_EQ(states_.population().ready(), 2);
+  EXPECT_EQ(states_.population().total(), 3);
+}
+
+TEST_F(HealthStatesTest, AReloadThatTurnsItOffGivesTheEndpointBack) {
+  ASSERT_TRUE(Eject());
+  ejection_.mode = Mode::kOff;
+  Apply();
+  Advance();
+  EXPECT_TRUE(endpoint()->available());
+  BeSilent();
+  EXPECT_EQ(health(), Health::kSuspect);
+  silence_.mode = Mode::kOff;
+  Apply();
+  Advance();
+  EXPECT_TRUE(endpoint()->available());
+}
+
+}  // namespace
+}  // namespace mesh::resilience
