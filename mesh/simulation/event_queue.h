@@ -5,17 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace mesh::simulation {
+#include "mesh/simulation/events.h"
 
-// What is to happen at a moment of virtual time. What `a` and `b` are, `kind`
-// says.
-struct Event {
-  int64_t time = 0;    // Nanoseconds.
-  uint64_t order = 0;  // Set by the queue.
-  uint32_t a = 0;
-  uint32_t b = 0;
-  uint8_t kind = 0;
-};
+namespace mesh::simulation {
 
 // Events in the order of their time; those of one time in the order in which
 // they came. A heap of four children a node: half as deep as one of two, and a

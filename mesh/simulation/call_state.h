@@ -1,0 +1,97 @@
+#ifndef MESH_SIMULATION_CALL_STATE_H_
+#define MESH_SIMULATION_CALL_STATE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "mesh/call/call_machine.h"
+#include "mesh/simulation/events.h"
+#include "mesh/telemetry/observer.h"
+
+namespace mesh::simulation {
+
+// An attempt that runs, and the part of the network that it occupies.
+struct Attempt {
+  int number = 0;
+  uint16_t token = 0;  // Tells its events from those of others.
+  bool at_server = false;
+  bool queued = false;
+  bool deadline_armed = false;
+  bool committed = false;
+  uint32_t server = 0;
+  int64_t network = 0;  // There and back.
+  int64_t deadline = kNever;
+  int64_t served_at = kNever;  // When the server is done, once that is known.
+};
+
+// One logical call.
+struct CallState : telemetry::CallInfo {
+  std::optional<call::CallMachine> machine;
+  uint32_t slot = 0;
+  uint32_t client = 0;
+  uint32_t load = 0;
+  uint32_t execution = kNone;  // Under which it is made.
+  // Whatever still refers to the slot: events, queues. It is used again when
+  // the call has ended and this is 0, so late events find the right call.
+  int references = 0;
+  int ends = 0;  // Times that OnCallEnd() came.
+  absl::StatusCode code = absl::StatusCode::kOk;
+  int64_t started = 0;
+  int64_t deadline_at = kNever;
+  int64_t rests_until = 0;  // The end of its backoff.
+  int64_t timer_at = kNever;
+  uint16_t last_token = 0;
+  absl::InlinedVector<Attempt, 2> attempts;  // That run.
+
+  // For Invariants: servers of the attempts of this round, and that of the
+  // attempt that was the last to end.
+  absl::InlinedVector<uint32_t, 4> round;
+  uint32_t last_ended = kNone;
+
+  Attempt* Find(uint16_t token) {
+    for (Attempt& attempt : attempts) {
+      if (attempt.token == token) return &attempt;
+    }
+    return nullptr;
+  }
+
+  // The call that an event names.
+  static CallState& Of(const telemetry::CallInfo& info) {
+    return const_cast<CallState&>(static_cast<const CallState&>(info));
+  }
+};
+
+// Things in slots that are used again. They never move.
+template <typename T>
+class Slots {
+ public:
+  T& operator[](uint32_t slot) { return all_[slot]; }
+  const T& operator[](uint32_t slot) const { return all_[slot]; }
+  auto begin() { return all_.begin(); }
+  auto end() { return all_.end(); }
+
+  // A slot that is free, with what was left in it.
+  uint32_t Take() {
+    if (free_.empty()) {
+      all_.emplace_back();
+      return static_cast<uint32_t>(all_.size() - 1);
+    }
+    const uint32_t slot = free_.back();
+    free_.pop_back();
+    return slot;
+  }
+  void Free(uint32_t slot) { free_.push_back(slot); }
+
+ private:
+  std::deque<T> all_;
+  std::vector<uint32_t> free_;
+};
+
+}  // namespace mesh::simulation
+
+#endif  // MESH_SIMULATION_CALL_STATE_H_

@@ -1,0 +1,212 @@
+#include "mesh/simulation/clients.h"
+
+#include "mesh/simulation/calls.h"
+#include "mesh/simulation/invariants.h"
+#include "mesh/simulation/servers.h"
+#include "mesh/simulation/tally.h"
+
+namespace mesh::simulation {
+namespace {
+
+upstream::Upstream::Settings SettingsOf(const ServiceState& service,
+                                        telemetry::Observer* observer,
+                                        upstream::Upstream::Host* host) {
+  upstream::Upstream::Settings settings;
+  settings.name = service.options->name;
+  settings.options = service.options;
+  settings.observer = observer;
+  settings.host = host;
+  settings.now = TimeAt(0);
+  return settings;
+}
+
+}  // namespace
+
+std::vector<const upstream::Method*> RegisterMethods(
+    const std::vector<std::string>& names, std::deque<upstream::Method>* into) {
+  std::vector<const upstream::Method*> result;
+  for (const std::string& name : names) {
+    upstream::Method& method = into->emplace_back();
+    method.name = name;
+    method.index = result.size();
+    result.push_back(&method);
+  }
+  return result;
+}
+
+Client::Client(uint32_t index, uint32_t service, const Parts& parts)
+    : index(index),
+      service(service),
+      upstream(SettingsOf(parts.services[service], &parts.tally, this)),
+      live(parts.services[service].count),
+      clients_(parts.clients) {
+  RegisterMethods(parts.services[service].methods, &methods);
+}
+
+void Client::SendProbe(cluster::LiveEndpoint* endpoint) {
+  clients_.SendProbe(*this, static_cast<SimulatedEndpoint*>(endpoint));
+}
+
+Clients::Clients(const Parts& parts) : parts_(parts), time_(parts.timeline) {}
+
+uint32_t Clients::Add(uint32_t service) {
+  const uint32_t index = static_cast<uint32_t>(clients_.size());
+  clients_.push_back(std::make_unique<Client>(index, service, parts_));
+  parts_.invariants.AddClient();
+  return index;
+}
+
+void Clients::SetUp() {
+  for (uint32_t i = 0; i < parts_.servers.size(); ++i) {
+    const Server& server = parts_.servers.description(i);
+    if (server.listed_from > absl::ZeroDuration()) {
+      time_.Push(Nanoseconds(server.listed_from), EventKind::kListed, i, 1);
+    } else {
+      for (auto& client : clients_) {
+        if (client->service != parts_.servers.service_of(i)) continue;
+        auto& live = LiveOf(*client, i);
+        live = NewEndpoint(i);
+        live->set_readiness(cluster::Readiness::kReady);
+        client->upstream.health().OnConnected(live.get(), time_.Now());
+      }
+    }
+    time_.Push(Nanoseconds(server.listed_until), EventKind::kListed, i, 0);
+  }
+  for (auto& client : clients_) Rebuild(*client);
+}
+
+// ---- Endpoints and pickers ----
+
+std::shared_ptr<SimulatedEndpoint> Clients::NewEndpoint(uint32_t server) const {
+  const Server& description = parts_.servers.description(server);
+  cluster::Endpoint endpoint;
+  endpoint.address = description.address;
+  endpoint.weight = description.weight;
+  endpoint.priority = description.priority;
+  endpoint.locality.zone = description.zone;
+  return std::make_shared<SimulatedEndpoint>(std::move(endpoint), server);
+}
+
+std::shared_ptr<SimulatedEndpoint>& Clients::LiveOf(Client& client,
+                                                    uint32_t server) {
+  return client.live[server - parts_.services[client.service].first];
+}
+
+void Clients::OnListed(uint32_t server, bool listed) {
+  for (const auto& client : clients_) {
+    if (client->service != parts_.servers.service_of(server)) continue;
+    std::shared_ptr<SimulatedEndpoint>& live = LiveOf(*client, server);
+    if (listed) {
+      live = NewEndpoint(server);
+      live->set_readiness(cluster::Readiness::kConnecting);
+      const int64_t connected =
+          time_.now() + parts_.cluster.reconnection.Sample(time_.random());
+      time_.Push(connected, EventKind::kSense, server, client->index);
+    } else if (live != nullptr) {
+      live->Close();
+      for (Probe& probe : probes_) {
+        if (probe.endpoint == live.get()) EndProbe(probe, false);
+      }
+      client->removed.push_back(std::move(live));
+      live = nullptr;
+    }
+    Rebuild(*client);
+  }
+}
+
+void Clients::SenseLater(uint32_t server, const Distribution& delay) {
+  for (const auto& client : clients_) {
+    if (client->service != parts_.servers.service_of(server)) continue;
+    time_.Push(time_.now() + delay.Sample(time_.random()), EventKind::kSense,
+               server, client->index);
+  }
+}
+
+void Clients::OnSense(uint32_t server, uint32_t index) {
+  Client& client = *clients_[index];
+  const auto& live = LiveOf(client, server);
+  if (live == nullptr) return;
+  const auto readiness = parts_.servers.refuses(server)
+                             ? cluster::Readiness::kFailed
+                             : cluster::Readiness::kReady;
+  if (live->readiness() == readiness) return;
+  live->set_readiness(readiness);
+  if (readiness == cluster::Readiness::kReady) {
+    client.upstream.health().OnConnected(live.get(), time_.Now());
+  }
+  Rebuild(client);
+}
+
+// Publishes a new picker and tells the calls that wait for one.
+void Clients::Rebuild(Client& client) {
+  std::vector<balancing::Member> members;
+  client.endpoints.clear();
+  for (const auto& live : client.live) {
+    if (live == nullptr) continue;
+    members.push_back(
+        {live, live->endpoint().weight, live->endpoint().priority});
+    client.endpoints.push_back(live);
+  }
+  client.rebuilt = time_.now();
+  // The old one lives until what is told below has been told of.
+  const balancing::PickerPtr before = std::move(client.picker);
+  client.picker = client.upstream.MakePicker(
+      {/*resolved=*/true, absl::OkStatus(), &members}, time_.Now());
+  std::vector<uint32_t> waiting;
+  waiting.swap(client.waiting);
+  for (uint32_t call : waiting) parts_.calls.Wake(call);
+}
+
+void Clients::Wait(CallState& call) {
+  clients_[call.client]->waiting.push_back(call.slot);
+}
+
+// ---- Probes ----
+
+void Clients::SendProbe(Client& client, SimulatedEndpoint* endpoint) {
+  parts_.tally.OnProbeSent(endpoint->server);
+  parts_.invariants.OnProbe(client, *endpoint);
+  endpoint->probed = time_.now();
+  const uint32_t slot = probes_.Take();
+  Probe& probe = probes_[slot];
+  probe.client = client.index;
+  probe.endpoint = endpoint;
+  probe.network = parts_.servers.description(endpoint->server)
+                      .network.Sample(time_.random());
+  client.upstream.BeginProbe(endpoint, time_.Now());
+  time_.Push(time_.now() + probe.network / 2, EventKind::kProbeReach, slot);
+}
+
+void Clients::OnProbeReach(uint32_t slot) {
+  const Probe& probe = probes_[slot];
+  if (probe.endpoint == nullptr) return probes_.Free(slot);
+  const uint32_t server = probe.endpoint->server;
+  if (parts_.servers.TakeProbe(server, slot)) {
+    AnswerProbe(slot, !parts_.servers.refuses(server));
+  }
+}
+
+void Clients::AnswerProbe(uint32_t slot, bool answered) {
+  time_.Push(time_.now() + probes_[slot].network / 2, EventKind::kProbeDone,
+             slot, answered);
+}
+
+void Clients::OnProbeDone(uint32_t slot, bool answered) {
+  if (probes_[slot].endpoint != nullptr) EndProbe(probes_[slot], answered);
+  probes_.Free(slot);
+}
+
+void Clients::EndProbe(Probe& probe, bool answered) {
+  SimulatedEndpoint* const endpoint = probe.endpoint;
+  probe.endpoint = nullptr;
+  parts_.tally.OnProbeEnd(answered);
+  clients_[probe.client]->upstream.EndProbe(endpoint, answered, time_.Now());
+}
+
+void Clients::EndProbes() {
+  for (Probe& probe : probes_) {
+    if (probe.endpoint != nullptr) EndProbe(probe, false);
+  }
+}
+
+}  // namespace mesh::simulation

@@ -1,0 +1,112 @@
+#ifndef MESH_SIMULATION_CLIENTS_H_
+#define MESH_SIMULATION_CLIENTS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "mesh/balancing/picker.h"
+#include "mesh/call/call_machine.h"
+#include "mesh/cluster/live_endpoint.h"
+#include "mesh/simulation/call_state.h"
+#include "mesh/simulation/parts.h"
+#include "mesh/upstream/upstream.h"
+
+namespace mesh::simulation {
+
+// One client's view of one server.
+class SimulatedEndpoint final : public cluster::LiveEndpoint {
+ public:
+  SimulatedEndpoint(cluster::Endpoint endpoint, uint32_t server)
+      : LiveEndpoint(std::move(endpoint)), server(server) {}
+  const uint32_t server;
+  int64_t probed = std::numeric_limits<int64_t>::min() / 2;  // The last time.
+};
+
+inline uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
+  return static_cast<const SimulatedEndpoint*>(endpoint)->server;
+}
+
+// Methods registered under the service's names, in `into`.
+std::vector<const upstream::Method*> RegisterMethods(
+    const std::vector<std::string>& names, std::deque<upstream::Method>* into);
+
+// A process that calls one service.
+struct Client final : upstream::Upstream::Host {
+  Client(uint32_t index, uint32_t service, const Parts& parts);
+
+  // upstream::Upstream::Host
+  void SendProbe(cluster::LiveEndpoint* endpoint) override;
+  void OnHealthChange(const resilience::HealthChange&) override {}
+
+  const uint32_t index;
+  const uint32_t service;
+  upstream::Upstream upstream;
+  std::deque<upstream::Method> methods;  // As ServiceState::methods.
+  // By server of the service; or null.
+  std::vector<std::shared_ptr<SimulatedEndpoint>> live;
+  std::vector<std::shared_ptr<SimulatedEndpoint>> removed;
+  std::vector<cluster::LiveEndpointPtr> endpoints;  // As `live`, no null.
+  balancing::PickerPtr picker;
+  std::vector<uint32_t> waiting;  // Calls.
+  int64_t rebuilt = 0;            // When `picker` was made.
+
+ private:
+  Clients& clients_;
+};
+
+// The control half of all clients: endpoints that come and go, connections that
+// break and come back, pickers, and probes.
+class Clients {
+ public:
+  explicit Clients(const Parts& parts);
+
+  Client& operator[](uint32_t index) { return *clients_[index]; }
+  const Client& operator[](uint32_t index) const { return *clients_[index]; }
+  size_t size() const { return clients_.size(); }
+
+  // Returns its index.
+  uint32_t Add(uint32_t service);
+  // Lists the servers that are there from the beginning.
+  void SetUp();
+  // Ends the probes that are under way.
+  void EndProbes();
+
+  // A server has come or gone: its clients notice, each in its time.
+  void SenseLater(uint32_t server, const Distribution& delay);
+  // Keeps `call` until there is another picker.
+  void Wait(CallState& call);
+
+  void OnListed(uint32_t server, bool listed);
+  void OnSense(uint32_t server, uint32_t client);
+  void SendProbe(Client& client, SimulatedEndpoint* endpoint);
+  void OnProbeReach(uint32_t probe);
+  void OnProbeDone(uint32_t probe, bool answered);
+  void AnswerProbe(uint32_t probe, bool answered);
+
+ private:
+  // A health monitor's probe on its way.
+  struct Probe {
+    uint32_t client = 0;
+    SimulatedEndpoint* endpoint = nullptr;  // Null: nobody waits for it.
+    int64_t network = 0;                    // There and back.
+  };
+
+  std::shared_ptr<SimulatedEndpoint> NewEndpoint(uint32_t server) const;
+  std::shared_ptr<SimulatedEndpoint>& LiveOf(Client& client, uint32_t server);
+  void Rebuild(Client& client);
+  void EndProbe(Probe& probe, bool answered);
+
+  const Parts& parts_;
+  Timeline& time_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  Slots<Probe> probes_;
+};
+
+}  // namespace mesh::simulation
+
+#endif  // MESH_SIMULATION_CLIENTS_H_

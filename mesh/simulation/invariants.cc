@@ -1,0 +1,224 @@
+#include "mesh/simulation/invariants.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "mesh/simulation/clients.h"
+#include "mesh/telemetry/snapshot.h"
+
+namespace mesh::simulation {
+
+void Invariants::Violation(absl::string_view what) {
+  if (violations_.size() >= 10) return;
+  violations_.push_back(absl::StrCat(
+      "at ", absl::FormatDuration(absl::Nanoseconds(parts_.timeline.now())),
+      ": ", what));
+}
+
+// ---- Events ----
+
+void Invariants::OnPick(const telemetry::CallInfo& info,
+                        const telemetry::PickEvent& event) {
+  if (event.result != telemetry::PickEvent::Result::kUsed) return;
+  CallState& call = CallState::Of(info);
+  CheckChoice(call, event);
+  CheckHealth(call, event);
+  CheckPanic(call, event);
+}
+
+void Invariants::OnAttemptEnd(const telemetry::CallInfo& info,
+                              const telemetry::AttemptEvent& event) {
+  CallState::Of(info).last_ended = ServerOf(event.endpoint);
+}
+
+void Invariants::OnRetryDecision(const telemetry::CallInfo& info,
+                                 const telemetry::RetryEvent& event) {
+  using Verdict = telemetry::RetryEvent::Verdict;
+  if (event.verdict != Verdict::kRetry &&
+      (event.verdict != Verdict::kHedge || event.observed)) {
+    return;
+  }
+  // Retries and hedges never exceed the budget, whatever probes have taken.
+  if (!Charge(CallState::Of(info).client)) {
+    Violation("the budget was exceeded");
+  }
+}
+
+void Invariants::OnCallEnd(const telemetry::CallInfo& info,
+                           const telemetry::CallEvent&) {
+  if (CallState::Of(info).ends != 1) Violation("a call ended twice");
+}
+
+void Invariants::OnProbe(const Client& client,
+                         const SimulatedEndpoint& endpoint) {
+  if (!Charge(client.index) &&
+      parts_.timeline.now() - endpoint.probed < 1'000'000'000) {
+    Violation("probes exceeded the budget and one a second");
+  }
+}
+
+// ---- Rules ----
+
+// Something is charged to the budget of a client: over any time it lets no more
+// through than its share of the calls, its floor, and one burst. False, and not
+// counted: there is no room.
+bool Invariants::Charge(uint32_t client) {
+  Account& account = accounts_[client];
+  const options::RetryBudgetOptions& budget =
+      parts_.services[parts_.clients[client].service].options->retry_budget;
+  const double seconds = static_cast<double>(parts_.timeline.now()) * 1e-9;
+  if (static_cast<double>(account.charged + 1) >
+      budget.ratio * static_cast<double>(account.calls) +
+          budget.min_per_second * (1 + seconds) + 1 + 1e-3) {
+    return false;
+  }
+  ++account.charged;
+  return true;
+}
+
+// An endpoint that the call has tried is used again only when no other is
+// there for it, and never twice running while another is.
+void Invariants::CheckChoice(CallState& call,
+                             const telemetry::PickEvent& event) {
+  const uint32_t chosen = ServerOf(event.endpoint);
+  const auto tried = [&call](uint32_t server) {
+    return std::find(call.round.begin(), call.round.end(), server) !=
+           call.round.end();
+  };
+  if (tried(chosen)) {
+    const uint32_t last = call.last_ended;
+    for (const auto& live : parts_.clients[call.client].live) {
+      if (live == nullptr || !live->available() || IsFull(call, *live) ||
+          live->endpoint().priority != event.endpoint->endpoint().priority) {
+        continue;
+      }
+      if (!tried(live->server)) {
+        Violation(absl::StrCat(event.endpoint->endpoint().address,
+                               " was tried again though ",
+                               live->endpoint().address, " is ready"));
+      } else if (chosen == last && live->server != last) {
+        Violation(absl::StrCat(event.endpoint->endpoint().address,
+                               " was tried twice running though ",
+                               live->endpoint().address, " is ready"));
+      }
+    }
+    call.round.clear();
+    if (last != chosen) call.round.push_back(last);
+  }
+  call.round.push_back(chosen);
+}
+
+// Whether an endpoint has as many calls as its cap allows.
+bool Invariants::IsFull(const CallState& call,
+                        const cluster::LiveEndpoint& endpoint) const {
+  const options::CapsOptions& caps =
+      parts_.services[parts_.clients[call.client].service].options->guards.caps;
+  return caps.mode == options::Mode::kEnforce &&
+         caps.max_calls_per_endpoint > 0 &&
+         endpoint.in_flight() >= caps.max_calls_per_endpoint;
+}
+
+// No call goes to an endpoint that is suspect or ejected while another of its
+// priority is well and has room; but in panic, when all have their share.
+void Invariants::CheckHealth(const CallState& call,
+                             const telemetry::PickEvent& event) {
+  const cluster::LiveEndpoint& chosen = *event.endpoint;
+  if (chosen.share() > 0 || (chosen.health() != cluster::Health::kEjected &&
+                             chosen.health() != cluster::Health::kSuspect)) {
+    return;
+  }
+  for (const auto& live : parts_.clients[call.client].live) {
+    if (live != nullptr && live->available() && !IsFull(call, *live) &&
+        live->endpoint().priority == chosen.endpoint().priority) {
+      return Violation(absl::StrCat(chosen.endpoint().address,
+                                    " was picked though it is ",
+                                    cluster::NameOf(chosen.health()), " and ",
+                                    live->endpoint().address, " is well"));
+    }
+  }
+}
+
+// Whether so few endpoints are in use that all of them are to be: in no
+// priority are there as many as the threshold says.
+bool Invariants::MayPanic(const Client& client) const {
+  struct Tally {
+    int ready = 0;
+    int in_use = 0;
+  };
+  std::map<uint32_t, Tally> tallies;
+  for (const auto& live : client.live) {
+    if (live == nullptr || live->readiness() != cluster::Readiness::kReady) {
+      continue;
+    }
+    Tally& tally = tallies[live->endpoint().priority];
+    ++tally.ready;
+    const cluster::Health health = live->health();
+    tally.in_use += health == cluster::Health::kHealthy ||
+                    health == cluster::Health::kRamping;
+  }
+  const int threshold =
+      parts_.services[client.service]
+          .options->guards.outlier_ejection.panic_threshold_percent;
+  for (const auto& [priority, tally] : tallies) {
+    if (tally.in_use * 100 >= threshold * tally.ready) return false;
+  }
+  return true;
+}
+
+// What is ejected is used only in panic; but by the one or two calls at whose
+// start a monitor finds that the panic is over. Checked of first attempts,
+// before which it has looked, and when no connection has changed just now.
+void Invariants::CheckPanic(const CallState& call,
+                            const telemetry::PickEvent& event) {
+  const Client& client = parts_.clients[call.client];
+  Account& account = accounts_[call.client];
+  constexpr int64_t kSettled = 250'000'000;
+  if (event.attempt != 1 || parts_.timeline.now() != call.started ||
+      parts_.timeline.now() - client.rebuilt < kSettled) {
+    return;
+  }
+  const cluster::LiveEndpoint* const chosen = event.endpoint;
+  if (chosen->share() != 255 || chosen->health() != cluster::Health::kEjected ||
+      MayPanic(client)) {
+    return;
+  }
+  const auto call_number = static_cast<int64_t>(account.calls);
+  const int64_t since = call_number - account.needless_call;
+  if (since > 5) {
+    account.needless_call = call_number;
+  } else if (since >= 2) {
+    Violation(absl::StrCat(chosen->endpoint().address,
+                           " is ejected and was picked without need"));
+  }
+}
+
+// When all calls have ended nothing of them is left.
+void Invariants::CheckAtRest(Client& client) {
+  for (const auto* all : {&client.live, &client.removed}) {
+    for (const auto& endpoint : *all) {
+      if (endpoint == nullptr) continue;
+      const std::string& address = endpoint->endpoint().address;
+      if (endpoint->in_flight() != 0) {
+        Violation(absl::StrCat(address, " ends with ", endpoint->in_flight(),
+                               " attempts in flight"));
+      }
+      const int awaiting = endpoint->observations().awaiting();
+      if (awaiting != 0) {
+        Violation(
+            absl::StrCat(address, " ends with ", awaiting, " answers awaited"));
+      }
+    }
+  }
+  telemetry::ServiceSnapshot state;
+  client.upstream.Describe(parts_.timeline.Now(), &state);
+  const telemetry::AdmissionSnapshot& admission = state.admission;
+  if (admission.calls != 0 || admission.waiting != 0 ||
+      admission.retries != 0) {
+    Violation(absl::StrCat("admission ends with ", admission.calls, " calls, ",
+                           admission.waiting, " that wait and ",
+                           admission.retries, " retries"));
+  }
+}
+
+}  // namespace mesh::simulation
