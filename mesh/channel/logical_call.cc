@@ -277,10 +277,9 @@ void LogicalCall::HeedTrailers() {
 call::AttemptOutcome LogicalCall::Outcome(const grpc::Status& status,
                                           bool committed) {
   if (status.ok()) return {};
-  call::AttemptOutcome outcome =
-      OutcomeOf(status, context_->debug_error_string(),
-                *core::Access::TrailingMetadata(context_).arr(),
-                attempt_deadline_);
+  call::AttemptOutcome outcome = OutcomeOf(
+      status, context_->debug_error_string(),
+      *core::Access::TrailingMetadata(context_).arr(), attempt_deadline_);
   outcome.committed = committed;
   return outcome;
 }

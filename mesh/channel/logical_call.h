@@ -114,8 +114,9 @@ class LogicalCall : public grpc::experimental::Interceptor,
   void KeepFirst(grpc_call* previous);
   // Forgets what the last attempt received.
   void ForgetReceived();
-  // The wait for the first endpoint is over: what was held is started on `next`,
-  // which is taken. Null: the call was cancelled, and with it the placeholder.
+  // The wait for the first endpoint is over: what was held is started on
+  // `next`, which is taken. Null: the call was cancelled, and with it the
+  // placeholder.
   void StartHeld(grpc_call* next);
 
   // --- Ends
@@ -148,9 +149,7 @@ class LogicalCall : public grpc::experimental::Interceptor,
   bool IsCancelled() const {
     return cancelled_.load(std::memory_order_relaxed);
   }
-  bool IsParked() const {
-    return parked_.load(std::memory_order_relaxed) != 0;
-  }
+  bool IsParked() const { return parked_.load(std::memory_order_relaxed) != 0; }
 
   // Constant after Begin().
   const std::shared_ptr<Channel> channel_;

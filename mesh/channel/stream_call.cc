@@ -44,10 +44,10 @@ grpc_call* StreamCall::Begin() {
   if (machine_->finished()) return early_.running();
   if (retries) {
     retry_ = std::make_unique<StreamRetry>(
-        this, context_, &runner_, &early_,
-        StreamRetry::Traits{
-            until, type_ == grpc::internal::RpcMethod::BIDI_STREAMING,
-            policy.retry.stream_bytes},
+        static_cast<StreamRetry::Host*>(this), context_, &runner_, &early_,
+        StreamRetry::Traits{until,
+                            type_ == grpc::internal::RpcMethod::BIDI_STREAMING,
+                            policy.retry.stream_bytes},
         &service_->runtime().stream_bytes());
   }
   if (ABSL_PREDICT_FALSE(policy.idle_timeout != absl::InfiniteDuration())) {
@@ -193,8 +193,7 @@ call::Action StreamCall::JudgeAttempt(const grpc::Status& status,
   HeedTrailers();
   call::AttemptOutcome outcome = Outcome(status, /*committed=*/true);
   outcome.committed = !can_replay || idle_.load(std::memory_order_relaxed);
-  Action action =
-      machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
+  Action action = machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
   if (action.kind == Action::Kind::kFinish && !status.ok()) TellStory();
   return action;
 }

@@ -128,8 +128,7 @@ void StreamRetry::Keep(Batch* batch, bool typed, Steps* steps) {
     batch->deserializer = core::KeepDeserializer(batch->ops);
   }
   if (!batch->send || committed_ || full_) return;
-  auto* const op =
-      dynamic_cast<grpc::internal::CallOpSendMessage*>(batch->ops);
+  auto* const op = dynamic_cast<grpc::internal::CallOpSendMessage*>(batch->ops);
   if (op == nullptr) return;
   batch->owes_post_send = runner_->application_interceptors() > 0 &&
                           batch->methods->GetSendMessage() != nullptr;
@@ -380,8 +379,7 @@ bool StreamRetry::CanReplay() {
   for (const Batch& batch : batches_) {
     unread |= batch.read && (vehicle == &batch || vehicle->headers);
   }
-  return !unread || sent_.bytes() <= kTakenUnread ||
-         !traits_.bidi;
+  return !unread || sent_.bytes() <= kTakenUnread || !traits_.bidi;
 }
 
 void StreamRetry::Replay(Batch* vehicle, Steps* steps) {

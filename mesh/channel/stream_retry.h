@@ -18,10 +18,10 @@
 
 namespace mesh::channel {
 
-// The part of a StreamCall that tries a stream again until it is committed: until
-// response headers or a message of its answer arrive (gRFC A6), or, where the
-// stream may not be executed twice, until it has been sent at all. From then
-// on the stream's batches go with no interception.
+// The part of a StreamCall that tries a stream again until it is committed:
+// until response headers or a message of its answer arrive (gRFC A6), or, where
+// the stream may not be executed twice, until it has been sent at all. From
+// then on the stream's batches go with no interception.
 //
 // Until then it sees each batch of the application (a gRPC CallOpSet: some of
 // send initial metadata, send message, half-close, receive initial metadata,

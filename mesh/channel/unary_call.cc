@@ -31,8 +31,9 @@ grpc_call* UnaryCall::Begin() {
   MakeMachine(plan, moment);
   if (ABSL_PREDICT_FALSE(policy.hedging.mode == options::Mode::kEnforce) &&
       idempotent_) {
-    race_ = std::make_shared<HedgeRace>(this, &*machine_,
-                                        &service_->runtime().loop());
+    race_ =
+        std::make_shared<HedgeRace>(static_cast<HedgeRace::Host*>(this),
+                                    &*machine_, &service_->runtime().loop());
   }
   const Action action = machine_->Start(moment);
   if (action.kind != Action::Kind::kStartAttempt) return BeginWithout(action);
@@ -331,8 +332,7 @@ bool UnaryCall::FallBack() {
       AskFallback(*fallback, call_info_, Request(), status);
   if (!answer.has_value()) return false;
   std::unique_ptr<Answered> answered;
-  grpc_call* const next =
-      NewAnswer(*std::move(answer), "", nullptr, &answered);
+  grpc_call* const next = NewAnswer(*std::move(answer), "", nullptr, &answered);
   answered_ = std::move(answered);
   TryAgain(next);
   return true;
@@ -398,8 +398,7 @@ void UnaryCall::TryAgain(grpc_call* next) {
     grpc_call_unref(next);
     answered_.reset();
     EndCancelled();
-    *StatusOfBatches() =
-        grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
+    *StatusOfBatches() = grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
     return Deliver();
   }
   PrepareNext();

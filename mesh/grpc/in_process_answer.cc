@@ -191,8 +191,8 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
     void* const tag = CoreQueue::Tag([self = shared_from_this(), incoming] {},
                                      /*inlined=*/true);
     if (ABSL_PREDICT_FALSE(grpc_call_start_batch(incoming->call, ops, count,
-                                                 tag, nullptr) !=
-                           GRPC_CALL_OK)) {
+                                                 tag,
+                                                 nullptr) != GRPC_CALL_OK)) {
       // Something in the answer cannot be sent: the call ends without it.
       grpc_call_cancel_with_status(incoming->call, GRPC_STATUS_INTERNAL,
                                    "mesh: the answer cannot be delivered",

@@ -71,9 +71,8 @@ void BatchRunner::PrepareRestarts(grpc_call* on) {
   const NextInterceptor next(new RestartInterceptor(restarted_batches_));
   // Not info_->method(): that of a GenericStub is gone by now.
   const grpc::internal::RpcMethod rpc(method_, type_);
-  restart_info_ =
-      Access::SetRpcInfo(restart_context_.get(), rpc, channel_, *factories_,
-                         application_interceptors());
+  restart_info_ = Access::SetRpcInfo(restart_context_.get(), rpc, channel_,
+                                     *factories_, application_interceptors());
   // Only its interceptors matter.
   full_call_ = MakeCall(on, nullptr, queue_, info_);
 }
