@@ -28,11 +28,11 @@ class FakeWorld {
 
   // Idempotent methods that are tried three times, and endpoints "a", "b", "c"
   // that are connected, unless `options` or `endpoints` say otherwise.
-  explicit FakeWorld(
-      options::ServiceOptions options = Idempotent(),
-      const std::vector<std::string>& endpoints = {"a", "b", "c"},
-      core::InterceptorFactories interceptors = {},
-      std::map<std::string, Fallback> fallbacks = {})
+  explicit FakeWorld(options::ServiceOptions options = Idempotent(),
+                     const std::vector<std::string>& endpoints = {"a", "b",
+                                                                  "c"},
+                     core::InterceptorFactories interceptors = {},
+                     std::map<std::string, Fallback> fallbacks = {})
       : fake_(std::make_unique<service::FakeRuntime>(
             std::vector<std::shared_ptr<telemetry::Observer>>(),
             std::move(fallbacks))) {
@@ -45,8 +45,7 @@ class FakeWorld {
                         absl::OkStatus());
     service_->Start();
     loop().Run();
-    channel_ =
-        std::make_shared<Channel>(service_, std::move(interceptors));
+    channel_ = std::make_shared<Channel>(service_, std::move(interceptors));
     stub_ = test::TestService::NewStub(channel_);
     loop().Run();
     if (!endpoints.empty()) Connect(endpoints);
@@ -66,8 +65,8 @@ class FakeWorld {
     options::ServiceOptions options;
     options.name = "test";
     options.authority = "test";
-    options.source = cluster::EndpointSetPtr(
-        std::make_shared<cluster::EndpointSet>());
+    options.source =
+        cluster::EndpointSetPtr(std::make_shared<cluster::EndpointSet>());
     options.balancing = options::BalancingPolicy::kRoundRobin;
     options.retry_budget.min_per_second = 1e6;
     options.policy.idempotent = true;

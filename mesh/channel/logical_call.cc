@@ -14,6 +14,7 @@
 #include "mesh/grpc/op_set.h"
 #include "mesh/grpc/time.h"
 #include "mesh/incoming/incoming_call.h"
+#include "mesh/upstream/plan.h"
 
 namespace mesh::channel {
 namespace {
@@ -63,15 +64,21 @@ call::Moment LogicalCall::Now() {
 
 // --- The beginning
 
-const options::MethodOptions& LogicalCall::Plan(const call::Moment& moment,
-                                                call::CallPlan* plan) {
+call::CallPlan LogicalCall::Plan(const call::Moment& moment, bool unary) {
   call_info_.service = service_->name();
   call_info_.method = method_ != nullptr ? absl::string_view(method_->name)
                                          : absl::string_view(own_name_);
   call_info_.metrics =
       method_ != nullptr ? method_->metrics : service_->other_methods();
-  const options::MethodOptions& policy =
-      snapshot_->PolicyOf(method_, call_info_.method);
+  upstream::CallShape shape;
+  shape.method = method_;
+  shape.name = call_info_.method;
+  shape.unary = unary;
+  if (core::Access::wait_for_ready_is_set(context_)) {
+    shape.wait_for_ready = core::Access::wait_for_ready(context_);
+  }
+  call::CallPlan plan = service_->upstream().Plan(snapshot_->policies, shape);
+  const options::MethodOptions& policy = *plan.policy;
   context_deadline_ = core::ToMonotonic(context_->raw_deadline(), moment.now);
   call_info_.start = moment.now;
   call_info_.deadline = context_deadline_;
@@ -79,30 +86,17 @@ const options::MethodOptions& LogicalCall::Plan(const call::Moment& moment,
     call_info_.deadline =
         std::min(context_deadline_, moment.now + policy.timeout);
   }
-  if (policy.wait_for_ready.has_value() &&
-      !core::Access::wait_for_ready_is_set(context_)) {
+  if (policy.wait_for_ready.has_value() && !shape.wait_for_ready.has_value()) {
     context_->set_wait_for_ready(*policy.wait_for_ready);
   }
-
-  plan->policy = &policy;
-  plan->budget = service_->budget();
-  plan->observer = service_->observer();
-  plan->health = service_->health();
-  plan->admission = service_->admission();
-  if (snapshot_->options != nullptr) {
-    plan->caps = &snapshot_->options->guards.caps;
-  }
-  idempotent_ = policy.idempotent.value_or(method_ != nullptr &&
-                                           method_->idempotent.value_or(false));
-  plan->idempotent = idempotent_;
-  plan->wait_for_ready = core::Access::wait_for_ready(context_);
+  idempotent_ = plan.idempotent;
   if (ABSL_PREDICT_FALSE(policy.fault.by_header)) {
     const HeaderFaults faults =
         TakeFaults(&core::Access::SentMetadata(context_));
-    plan->abort_by_header = faults.abort;
-    plan->delay_by_header = faults.delay;
+    plan.abort_by_header = faults.abort;
+    plan.delay_by_header = faults.delay;
   }
-  return policy;
+  return plan;
 }
 
 void LogicalCall::MakeMachine(const call::CallPlan& plan,
@@ -265,7 +259,7 @@ void LogicalCall::StartHeld(grpc_call* next) {
 void LogicalCall::Heed(const grpc_metadata_array& trailers,
                        cluster::LiveEndpoint* endpoint) {
   if (endpoint == nullptr || !SaysDraining(trailers)) return;
-  service_->health()->OnDraining(endpoint, clock_now());
+  service_->upstream().health().OnDraining(endpoint, clock_now());
 }
 
 void LogicalCall::HeedTrailers() {

@@ -84,11 +84,9 @@ class LogicalCall : public grpc::experimental::Interceptor,
 
   // --- The beginning
 
-  // Takes what the policy and the context say. `plan` and `moment` go to
-  // StartMachine(), the policy is valid for the call's life.
-  const options::MethodOptions& Plan(const call::Moment& moment,
-                                     call::CallPlan* plan);
-  // The machine, of a plan that is complete.
+  // The plan: what the policy, which is good for the call's life, and the
+  // context say. Then, once that is settled, the machine.
+  call::CallPlan Plan(const call::Moment& moment, bool unary);
   void MakeMachine(const call::CallPlan& plan, const call::Moment& moment);
   // The grpc_call to begin with when the machine starts no attempt at once: a
   // placeholder while the call waits.

@@ -71,10 +71,9 @@ TEST(OutcomeTest, AFailureToConnectWasNeverSent) {
   EXPECT_TRUE(outcome.never_sent);
   EXPECT_TRUE(outcome.local);
   // A peer that repeats the words has seen the call.
-  const auto repeated =
-      Explain(status, std::string(kFromPeer) + " received from peer " +
-                          kNoConnection,
-              At(absl::UnixEpoch()));
+  const auto repeated = Explain(
+      status, std::string(kFromPeer) + " received from peer " + kNoConnection,
+      At(absl::UnixEpoch()));
   EXPECT_FALSE(repeated.never_sent);
   // With another code they say nothing.
   EXPECT_FALSE(Explain(Status(StatusCode::INTERNAL, kNoConnection),
@@ -145,7 +144,8 @@ TEST(OutcomeTest, ReadsPushback) {
 TEST(OutcomeTest, HearsOfDraining) {
   EXPECT_FALSE(SaysDraining(Trailers({}).array()));
   EXPECT_FALSE(SaysDraining(Trailers({{"mesh-drain", "1"}}).array()));
-  EXPECT_TRUE(SaysDraining(Trailers({{"x", ""}, {"mesh-draining", "1"}}).array()));
+  EXPECT_TRUE(
+      SaysDraining(Trailers({{"x", ""}, {"mesh-draining", "1"}}).array()));
 }
 
 TEST(OutcomeTest, SaysHowManyAttemptsCameBefore) {

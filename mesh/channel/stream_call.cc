@@ -5,6 +5,7 @@
 #include "absl/base/optimization.h"
 #include "mesh/channel/outcome.h"
 #include "mesh/grpc/access.h"
+#include "mesh/upstream/plan.h"
 
 namespace mesh::channel {
 
@@ -22,17 +23,15 @@ StreamCall::~StreamCall() {
 
 grpc_call* StreamCall::Begin() {
   const call::Moment moment = Now();
-  call::CallPlan plan;
-  const options::MethodOptions& policy = Plan(moment, &plan);
-  const bool retries = policy.retry.stream_bytes > 0;
+  const call::CallPlan plan = Plan(moment, /*unary=*/false);
+  const options::MethodOptions& policy = *plan.policy;
+  const bool retries = upstream::KeepsStream(policy);
   const auto until = idempotent_ && policy.retry.max_attempts > 1
                          ? StreamRetry::Until::kCommitted
                          : StreamRetry::Until::kSent;
-  plan.replayable = retries;
-  plan.unary = false;
   // Where all methods may be executed twice the machine retries whatever gRPC
   // itself would.
-  exact_ = !snapshot_->all_idempotent || !retries ||
+  exact_ = !snapshot_->policies.all_idempotent() || !retries ||
            until != StreamRetry::Until::kCommitted;
   MakeMachine(plan, moment);
   const Action action = machine_->Start(moment);

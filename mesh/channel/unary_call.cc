@@ -19,17 +19,13 @@ UnaryCall::~UnaryCall() {
 
 grpc_call* UnaryCall::Begin() {
   const call::Moment moment = Now();
-  call::CallPlan plan;
-  const options::MethodOptions& policy = Plan(moment, &plan);
-  plan.replayable = true;
-  if (ABSL_PREDICT_FALSE(policy.hedging.mode != options::Mode::kOff)) {
-    plan.latency = service_->LatencyOf(method_, call_info_.method);
-  }
+  const call::CallPlan plan = Plan(moment, /*unary=*/true);
   // Where all methods may be executed twice the machine retries whatever gRPC
   // itself would.
-  exact_ = !snapshot_->all_idempotent;
+  exact_ = !snapshot_->policies.all_idempotent();
   MakeMachine(plan, moment);
-  if (ABSL_PREDICT_FALSE(policy.hedging.mode == options::Mode::kEnforce) &&
+  if (ABSL_PREDICT_FALSE(plan.policy->hedging.mode ==
+                         options::Mode::kEnforce) &&
       idempotent_) {
     race_ =
         std::make_shared<HedgeRace>(static_cast<HedgeRace::Host*>(this),

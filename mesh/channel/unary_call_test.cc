@@ -99,9 +99,9 @@ TEST(UnaryCallTest, WhatNeverLeftIsSentAgainAlsoThen) {
                            "failed to connect to all addresses");
   world.Settle();
   ASSERT_EQ(world.core().calls(), 2u) << "at once";
-  EXPECT_EQ(world.core().call(1).sent_metadata().count(
-                "grpc-previous-rpc-attempts"),
-            0u)
+  EXPECT_EQ(
+      world.core().call(1).sent_metadata().count("grpc-previous-rpc-attempts"),
+      0u)
       << "no server has seen it";
   world.core().call(1).Answer(FakeWorld::Bytes("x"));
   world.Settle();
@@ -402,8 +402,7 @@ TEST(UnaryCallTest, AFallbackAnswersWhatWouldFail) {
             EXPECT_EQ(failed.method, "/mesh.test.TestService/Unary");
             EXPECT_FALSE(failed.status->ok());
             const grpc::Slice slice(FakeWorld::Bytes("instead"));
-            return std::optional<grpc::ByteBuffer>(
-                grpc::ByteBuffer(&slice, 1));
+            return std::optional<grpc::ByteBuffer>(grpc::ByteBuffer(&slice, 1));
           }}});
     FakeUnary call(&world);
     if (two) call.ReadInitialMetadata();
@@ -492,8 +491,7 @@ TEST(UnaryCallTest, AnInterceptorSeesOneCallWhateverItTakes) {
       world.core().last().Answer(FakeWorld::Bytes("x"));
       world.Settle();
       EXPECT_TRUE(call.status.ok());
-      EXPECT_EQ(seen,
-                (std::vector<std::string>{"down", "sent", "status"}))
+      EXPECT_EQ(seen, (std::vector<std::string>{"down", "sent", "status"}))
           << failures << waits;
     }
   }

@@ -24,9 +24,8 @@ FakeCore* the_core = nullptr;
 }
 
 std::string Text(const grpc_slice& slice) {
-  return std::string(
-      reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(slice)),
-      GRPC_SLICE_LENGTH(slice));
+  return std::string(reinterpret_cast<const char*>(GRPC_SLICE_START_PTR(slice)),
+                     GRPC_SLICE_LENGTH(slice));
 }
 
 bool Sends(grpc_op_type type) {
@@ -318,8 +317,7 @@ void FakeCore::Run(size_t i) {
   FakeEvent event;
   event.tag = ready.tag;
   event.ok = ready.ok;
-  auto* const tag =
-      static_cast<grpc::internal::CompletionQueueTag*>(ready.tag);
+  auto* const tag = static_cast<grpc::internal::CompletionQueueTag*>(ready.tag);
   if (tag->FinalizeResult(&event.tag, &event.ok)) delivered_.push_back(event);
 }
 
@@ -353,9 +351,8 @@ grpc_call* grpc_channel_create_call(grpc_channel* channel, grpc_call* parent,
   if (core != nullptr && core->IsFake(channel)) {
     return core->CreateCall(channel, method, deadline, queue);
   }
-  return MESH_REAL(grpc_channel_create_call)(channel, parent, propagation,
-                                             queue, method, host, deadline,
-                                             reserved);
+  return MESH_REAL(grpc_channel_create_call)(
+      channel, parent, propagation, queue, method, host, deadline, reserved);
 }
 
 grpc_channel* grpc_lame_client_channel_create(const char* target,
@@ -456,7 +453,8 @@ grpc_completion_queue* grpc_completion_queue_create_for_callback(
 // C++ in the core, for libgrpc++.
 bool grpc_call_is_trailers_only(const grpc_call* call) {
   FakeCore* const core = FakeCore::current();
-  if (core != nullptr && core->IsFake(call)) return FakeCore::TrailersOnly(call);
+  if (core != nullptr && core->IsFake(call))
+    return FakeCore::TrailersOnly(call);
   static auto* const real = reinterpret_cast<bool (*)(const grpc_call*)>(
       dlsym(RTLD_NEXT, "_Z26grpc_call_is_trailers_onlyPK9grpc_call"));
   return real(call);

@@ -105,7 +105,7 @@ class FakeCall {
   Metadata trailers_;
 
   std::deque<FakeBatch> pending_;
-  std::list<std::string> texts_;            // That metadata points to.
+  std::list<std::string> texts_;  // That metadata points to.
   std::vector<std::unique_ptr<char[]>> arena_;
 };
 
