@@ -25,8 +25,8 @@ AttemptBounds At(absl::Time now) {
 // Metadata whose text outlives it.
 class Trailers {
  public:
-  explicit Trailers(std::vector<std::pair<std::string, std::string>> texts)
-      : texts_(std::move(texts)) {
+  using Texts = std::vector<std::pair<std::string, std::string>>;
+  explicit Trailers(Texts texts) : texts_(std::move(texts)) {
     for (const auto& [key, value] : texts_) {
       entries_.push_back(
           {grpc_slice_from_static_buffer(key.data(), key.size()),
@@ -38,10 +38,12 @@ class Trailers {
   const grpc_metadata_array& array() const { return array_; }
 
  private:
-  const std::vector<std::pair<std::string, std::string>> texts_;
+  const Texts texts_;
   std::vector<grpc_metadata> entries_;
   grpc_metadata_array array_;
 };
+
+using Texts = Trailers::Texts;
 
 TEST(OutcomeTest, KeepsTheCodeThatAServerGave) {
   for (int code = 1; code <= 16; ++code) {
@@ -135,17 +137,17 @@ TEST(OutcomeTest, ReadsPushback) {
   for (const char* no : {"-1", "", "soon", "1.5", "99999999999999999999"}) {
     EXPECT_LT(ParsePushback(no), absl::ZeroDuration()) << no;
   }
-  EXPECT_EQ(PushbackOf(Trailers({}).array()), std::nullopt);
-  EXPECT_EQ(PushbackOf(Trailers({{"other", "1"}}).array()), std::nullopt);
-  const Trailers both({{"other", "1"}, {"grpc-retry-pushback-ms", "7"}});
+  EXPECT_EQ(PushbackOf(Trailers(Texts()).array()), std::nullopt);
+  EXPECT_EQ(PushbackOf(Trailers(Texts{{"other", "1"}}).array()), std::nullopt);
+  const Trailers both(Texts{{"other", "1"}, {"grpc-retry-pushback-ms", "7"}});
   EXPECT_EQ(PushbackOf(both.array()), absl::Milliseconds(7));
 }
 
 TEST(OutcomeTest, HearsOfDraining) {
-  EXPECT_FALSE(SaysDraining(Trailers({}).array()));
-  EXPECT_FALSE(SaysDraining(Trailers({{"mesh-drain", "1"}}).array()));
+  EXPECT_FALSE(SaysDraining(Trailers(Texts()).array()));
+  EXPECT_FALSE(SaysDraining(Trailers(Texts{{"mesh-drain", "1"}}).array()));
   EXPECT_TRUE(
-      SaysDraining(Trailers({{"x", ""}, {"mesh-draining", "1"}}).array()));
+      SaysDraining(Trailers(Texts{{"x", ""}, {"mesh-draining", "1"}}).array()));
 }
 
 TEST(OutcomeTest, SaysHowManyAttemptsCameBefore) {
