@@ -3,7 +3,10 @@
 // costs in its place. Same payload, deadline and process-wide settings
 // everywhere; README.md has how each figure is made.
 //
-//   overhead_bench [--json FILE]
+//   overhead_bench [--json FILE] [--no-hook DIR]
+//
+// --no-hook: what mesh costs where gRPC has no hooks for calls, beside it. DIR
+// has the client's programs built with MESH_CALL_HOOK=0.
 
 #include <unistd.h>
 
@@ -65,9 +68,13 @@ double Median(std::vector<double> values) {
   return MedianOf(std::move(values)).median;
 }
 
+// Where the client's programs without the hook are. Empty: not measured.
+std::string no_hook_directory;
+
 // The path of one of this benchmark's own programs.
-std::string Program(absl::string_view name) {
-  return absl::StrCat(test::ProgramDirectory(), "/overhead/", name);
+std::string Program(absl::string_view name, bool hook = true) {
+  return hook ? absl::StrCat(test::ProgramDirectory(), "/overhead/", name)
+              : absl::StrCat(no_hook_directory, "/", name);
 }
 
 // A server process, or a proxy before one.
@@ -120,6 +127,10 @@ constexpr Workload kWorkloads[] = {
      "the same over gRPC round_robin with retries"},
 };
 
+bool HasHook(const Workload& workload) {
+  return absl::StartsWith(workload.arm, "mesh");
+}
+
 constexpr int kShortRun = 500;
 constexpr int kLongRun = 2500;
 constexpr int kRepetitions = 3;
@@ -135,10 +146,12 @@ struct Job {
   std::string style;
   int outstanding;
   int endpoints;
+  bool hook = true;
 
   bool operator<(const Job& other) const {
-    return std::tie(arm, style, outstanding, endpoints) <
-           std::tie(other.arm, other.style, other.outstanding, other.endpoints);
+    return std::tie(arm, style, outstanding, endpoints, hook) <
+           std::tie(other.arm, other.style, other.outstanding, other.endpoints,
+                    other.hook);
   }
 };
 
@@ -150,9 +163,9 @@ struct Cost {
 std::vector<std::string> ClientCommand(const std::string& program,
                                        const Job& job, int calls,
                                        const std::vector<Peer>& servers) {
-  std::vector<std::string> command = {Program(program), job.arm, job.style,
-                                      absl::StrCat(job.outstanding),
-                                      absl::StrCat(calls)};
+  std::vector<std::string> command = {
+      Program(program, job.hook), job.arm, job.style,
+      absl::StrCat(job.outstanding), absl::StrCat(calls)};
   for (int i = 0; i < job.endpoints; ++i) {
     command.push_back(servers[i].address);
   }
@@ -203,6 +216,10 @@ std::map<Job, Cost> MeasureCosts() {
     costs[{workload.arm, workload.style, workload.outstanding,
            workload.endpoints}];
     costs[{"bare", workload.style, workload.outstanding, 1}];
+    if (HasHook(workload) && !no_hook_directory.empty()) {
+      costs[{workload.arm, workload.style, workload.outstanding,
+             workload.endpoints, /*hook=*/false}];
+    }
   }
   // Instructions do not depend on what else runs: as many at once as there are
   // processors.
@@ -285,6 +302,34 @@ bool ReportCosts(const std::map<Job, Cost>& costs, Report* report) {
   }
   std::printf("%s\n", table.Text().c_str());
   return all_met;
+}
+
+// What mesh costs without the hook, beside what it costs with it.
+void ReportNoHook(const std::map<Job, Cost>& costs, Report* report) {
+  if (no_hook_directory.empty()) return;
+  std::printf("The same without gRPC's hook for calls (MESH_CALL_HOOK=0)\n\n");
+  Table table({"", "bare", "hook", "no hook", "over the hook", "over bare",
+               "allocations"});
+  for (const Workload& workload : kWorkloads) {
+    if (!HasHook(workload)) continue;
+    Job job = {workload.arm, workload.style, workload.outstanding,
+               workload.endpoints};
+    const double bare = Median(
+        costs.at({"bare", workload.style, workload.outstanding, 1})
+            .instructions);
+    const double hook = Median(costs.at(job).instructions);
+    job.hook = false;
+    const Cost& cost = costs.at(job);
+    const double none = Median(cost.instructions);
+    table.Row({workload.what, Number(bare, 0), Number(hook, 0), Number(none, 0),
+               Number(none / hook, 3), Number(none / bare, 3),
+               Number(cost.allocations, 1)});
+    const std::string name = absl::StrCat(workload.name, ".no_hook");
+    report->Metric(name + "_instructions", none);
+    report->Metric(name + "_ratio", none / bare);
+    report->Metric(name + "_allocations", cost.allocations);
+  }
+  std::printf("%s\n", table.Text().c_str());
 }
 
 // ---------------------------------------------------------------------------
@@ -522,9 +567,15 @@ bool MeasureTimes(Report* report) {
 
 int Run(int argc, char** argv) {
   Report report(&argc, argv);
+  if (argc == 3 && absl::string_view(argv[1]) == "--no-hook") {
+    no_hook_directory = argv[2];
+    argc = 1;
+  }
   if (argc > 1) Die(absl::StrCat("unknown argument ", argv[1]));
   const absl::Time start = absl::Now();
-  bool met = ReportCosts(MeasureCosts(), &report);
+  const std::map<Job, Cost> costs = MeasureCosts();
+  bool met = ReportCosts(costs, &report);
+  ReportNoHook(costs, &report);
   std::fflush(stdout);
   met = MeasureTimes(&report) && met;
   report.Metric("met", met ? 1 : 0);

@@ -5,24 +5,13 @@
 
 #include "mesh/base/clock.h"
 #include "mesh/base/random.h"
-#include "mesh/channel/call.h"
+#include "mesh/channel/stream_call.h"
+#include "mesh/channel/unary_call.h"
+#include "mesh/grpc/interceptors.h"
 #include "mesh/grpc/time.h"
 
 namespace mesh::channel {
 namespace {
-
-thread_local grpc::experimental::Interceptor* next_interceptor = nullptr;
-
-// Hands out the Call that CreateCall() has just made. Null when the interceptor
-// list is made by someone else: then that call is not ours.
-class CallFactory final
-    : public grpc::experimental::ClientInterceptorFactoryInterface {
- public:
-  grpc::experimental::Interceptor* CreateClientInterceptor(
-      grpc::experimental::ClientRpcInfo*) override {
-    return std::exchange(next_interceptor, nullptr);
-  }
-};
 
 // Puts `tag` on `queue` once, with the `ok` that Fire() is given: an empty
 // batch of a call that goes nowhere. Deletes itself.
@@ -63,15 +52,10 @@ class Notification final : public grpc::internal::CompletionQueueTag {
 
 }  // namespace
 
-NextInterceptor::NextInterceptor(grpc::experimental::Interceptor* interceptor)
-    : outer_(std::exchange(next_interceptor, interceptor)) {}
-
-NextInterceptor::~NextInterceptor() { next_interceptor = outer_; }
-
 Channel::Channel(std::shared_ptr<service::Service> service,
                  core::InterceptorFactories interceptors)
     : service_(std::move(service)), factories_(std::move(interceptors)) {
-  factories_.push_back(std::make_unique<CallFactory>());
+  factories_.push_back(std::make_unique<core::LastInterceptorFactory>());
 }
 
 grpc::internal::Call Channel::CreateCall(
@@ -83,19 +67,30 @@ grpc::internal::Call Channel::CreateCall(
 grpc::internal::Call Channel::CreateCallInternal(
     const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
     grpc::CompletionQueue* queue, size_t interceptor_position) {
-  if (interceptor_position > application_interceptors()) {
+  if (interceptor_position >= factories_.size()) {
     return CreateUnseenCall(method, context, queue);
   }
-  auto* const call = new Call(
+  return method.method_type() == grpc::internal::RpcMethod::NORMAL_RPC
+             ? CreateSeenCall<UnaryCall>(method, context, queue,
+                                         interceptor_position)
+             : CreateSeenCall<StreamCall>(method, context, queue,
+                                          interceptor_position);
+}
+
+template <typename Shell>
+grpc::internal::Call Channel::CreateSeenCall(
+    const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
+    grpc::CompletionQueue* queue, size_t interceptor_position) {
+  auto* const call = new Shell(
       shared_from_this(), static_cast<service::Method*>(method.channel_tag()),
       method, context, queue);
   grpc_call* const core = call->Begin();
-  const NextInterceptor next(call);
+  const core::NextInterceptor next(call);
   auto* const info = core::Access::SetRpcInfo(context, method, this, factories_,
                                               interceptor_position);
   call->set_info(info);
   core::Access::SetCall(context, core);
-  return grpc::internal::Call(core, call, queue, info);
+  return core::MakeCall(core, plain_hook_.Or(call), queue, info);
 }
 
 // An interceptor behind ours (gRPC's global one) makes calls that begin behind
@@ -120,7 +115,7 @@ grpc::internal::Call Channel::CreateUnseenCall(
   grpc_slice_unref(path);
   if (pick.endpoint != nullptr) pick.endpoint->Release();
   core::Access::SetCall(context, call);
-  return grpc::internal::Call(call, this, queue, info);
+  return core::MakeCall(call, plain_hook_.get(), queue, info);
 }
 
 void Channel::PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,

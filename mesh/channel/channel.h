@@ -5,14 +5,14 @@
 
 #include "grpcpp/grpcpp.h"
 #include "mesh/grpc/access.h"
+#include "mesh/grpc/call_hook.h"
 #include "mesh/service/service.h"
 
 namespace mesh::channel {
 
 // What a stub is given: gRPC's channel interface over one service. Each call
-// gets a Call (call.h), which is its shell. Thread-safe.
+// gets a LogicalCall, which is its shell. Thread-safe.
 class Channel final : public grpc::ChannelInterface,
-                      public grpc::internal::CallHook,
                       public std::enable_shared_from_this<Channel> {
  public:
   // `interceptors`: the application's own, outermost first.
@@ -22,12 +22,17 @@ class Channel final : public grpc::ChannelInterface,
   service::Service* service() const { return service_.get(); }
   // The application's interceptors and after them the call's own.
   const core::InterceptorFactories& factories() const { return factories_; }
-  size_t application_interceptors() const { return factories_.size() - 1; }
 
   grpc_connectivity_state GetState(bool try_to_connect) override;
 
  private:
-  // A call that no interceptor sees, and so no Call either.
+  // A call of ours: a UnaryCall or a StreamCall.
+  template <typename Shell>
+  grpc::internal::Call CreateSeenCall(const grpc::internal::RpcMethod& method,
+                                      grpc::ClientContext* context,
+                                      grpc::CompletionQueue* queue,
+                                      size_t interceptor_position);
+  // A call that no interceptor sees, and so none of ours either.
   grpc::internal::Call CreateUnseenCall(const grpc::internal::RpcMethod& method,
                                         grpc::ClientContext* context,
                                         grpc::CompletionQueue* queue);
@@ -38,8 +43,9 @@ class Channel final : public grpc::ChannelInterface,
   grpc::internal::Call CreateCallInternal(
       const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
       grpc::CompletionQueue* queue, size_t interceptor_position) override;
+  // gRPC never calls it; newer versions may not have it.
   void PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,
-                        grpc::internal::Call* call) override;
+                        grpc::internal::Call* call);  // NOLINT
   void* RegisterMethod(const char* method) override;
   void NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
                                gpr_timespec deadline,
@@ -51,19 +57,7 @@ class Channel final : public grpc::ChannelInterface,
 
   const std::shared_ptr<service::Service> service_;
   core::InterceptorFactories factories_;
-};
-
-// While it lives, the factory at the end of factories() hands out `interceptor`
-// on this thread, once. They nest: an application's factory may make a call.
-class NextInterceptor {
- public:
-  explicit NextInterceptor(grpc::experimental::Interceptor* interceptor);
-  ~NextInterceptor();
-  NextInterceptor(const NextInterceptor&) = delete;
-  NextInterceptor& operator=(const NextInterceptor&) = delete;
-
- private:
-  grpc::experimental::Interceptor* const outer_;
+  core::PlainHook plain_hook_;
 };
 
 }  // namespace mesh::channel

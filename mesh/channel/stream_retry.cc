@@ -1,13 +1,11 @@
 #include "mesh/channel/stream_retry.h"
 
 #include <memory>
-#include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "mesh/base/clock.h"
-#include "mesh/channel/call.h"
-#include "mesh/channel/channel.h"
+#include "absl/base/optimization.h"
+#include "mesh/grpc/call_hook.h"
+#include "mesh/grpc/failure.h"
 #include "mesh/grpc/op_set.h"
 
 namespace mesh::channel {
@@ -15,15 +13,6 @@ namespace {
 
 using call::Action;
 using grpc::experimental::InterceptionHookPoints;
-using grpc::experimental::InterceptorBatchMethods;
-using grpc::internal::CallOpClientRecvStatus;
-using grpc::internal::CallOpClientSendClose;
-using grpc::internal::CallOpGenericRecvMessage;
-using grpc::internal::CallOpRecvInitialMetadata;
-using grpc::internal::CallOpSendInitialMetadata;
-using grpc::internal::CallOpSendMessage;
-using grpc::internal::CallOpSetInterface;
-using grpc::internal::InterceptorBatchMethodsImpl;
 
 // What a server takes before it reads: less than HTTP/2's first window. When
 // nobody reads a bidi stream's answers while more than that is sent again, both
@@ -32,23 +21,36 @@ constexpr uint64_t kTakenUnread = 60000;
 
 }  // namespace
 
-StreamRetry::StreamRetry(Call* call, Until until, uint64_t limit,
-                         base::ByteBudget* shared, bool waiting)
-    : call_(call),
-      until_(until),
-      phase_(waiting ? Phase::kWaiting : Phase::kRunning),
-      attempted_(!waiting),
-      sent_(limit, shared) {}
+StreamRetry::StreamRetry(Host* host, grpc::ClientContext* context,
+                         core::BatchRunner* runner, EarlyBatches* early,
+                         const Traits& traits, base::ByteBudget* shared)
+    : host_(host),
+      context_(context),
+      runner_(runner),
+      early_(early),
+      traits_(traits),
+      phase_(early->waiting() ? Phase::kWaiting : Phase::kRunning),
+      attempted_(!early->waiting()),
+      sent_(traits.max_kept, shared) {}
 
 // --- Batches on their way down
 
 bool StreamRetry::Perform(Ops* ops) {
+  if (!Admit(ops)) return false;
+  grpc_call* const running = early_->RefRunning();
+  runner_->Start(ops, running);
+  grpc_call_unref(running);
+  return true;
+}
+
+// Before a batch goes down. False: it is none of this object's business.
+bool StreamRetry::Admit(Ops* ops) {
   if (over_.load(std::memory_order_acquire) &&
       !special_.load(std::memory_order_relaxed)) {
     return false;
   }
-  const bool typed = call_->KnowsItsType(ops);
-  grpc_call* running;
+  const bool typed = core::KnowsItsType(ops);
+  if (ABSL_PREDICT_FALSE(!typed)) host_->OnUnknownType(ops);
   Steps steps;
   {
     base::MutexLock lock(&mu_);
@@ -56,20 +58,13 @@ bool StreamRetry::Perform(Ops* ops) {
       if (!special_.load(std::memory_order_relaxed) || !typed) return false;
       // The status has been received already, and maybe the initial metadata:
       // the core does not give them twice. OnDown() sees to the latter.
-      if (has_status_ &&
-          dynamic_cast<CallOpClientRecvStatus*>(ops) != nullptr) {
-        ops->SetHijackingState();
-        if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
-          op->got_message = false;
-        }
-      } else if (!own_headers_ ||
-                 dynamic_cast<CallOpRecvInitialMetadata*>(ops) == nullptr) {
+      if (has_status_ && core::ReceivesStatus(ops)) {
+        core::SkipReceiving(ops);
+      } else if (!own_headers_ || !core::ReceivesHeaders(ops)) {
         return false;
       }
-      running = call_->running_;
-      grpc_call_ref(running);
     } else if (!typed && !std::exchange(used_, true)) {
-      // Of a stub that was compiled without RTTI: it can't be started again.
+      // It can't be started again.
       over_.store(true, std::memory_order_release);
       return false;
     } else {
@@ -78,78 +73,37 @@ bool StreamRetry::Perform(Ops* ops) {
         full_ = true;
         if (phase_ == Phase::kRunning) Commit(&steps);
       }
-      running = call_->running_;
-      grpc_call_ref(running);  // Another attempt may take its place.
     }
   }
   if (!steps.empty()) Run(&steps);
-  grpc::internal::Call full(running, call_, call_->queue_, call_->info_);
-  ops->FillOps(&full);
-  grpc_call_unref(running);
   return true;
 }
 
 bool StreamRetry::OnDown(Methods* methods) {
-  Batch batch;
-  batch.methods = methods;
-  batch.ops = core::OpsOf(methods);
-  batch.filled = (core::Impl(methods)->*core::CallMember())->call();
-  batch.status = methods->GetRecvStatus();
+  Ops* const ops = core::OpsOf(methods);
+  if (!core::kCallHook && !Admit(ops)) return false;
+  const bool typed = core::KnowsItsType(ops);
+  Batch batch = DescribeBatch(methods, typed);
   Steps steps;
   bool look = false;
   {
     base::MutexLock lock(&mu_);
-    if (call_->KnowsItsType(batch.ops)) {
-      if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(batch.ops)) {
-        batch.headers = op->*core::MetadataMember() != nullptr;
-      }
-    }
     if (over_.load(std::memory_order_relaxed)) {
       if (has_status_ && batch.status != nullptr) {
         *batch.status = status_;
         return false;
       }
-      if (!used_ || (batch.filled == call_->running_ &&
-                     !(own_headers_ && batch.headers))) {
-        return false;
-      }
+      if (!used_ || !own_headers_ || !batch.headers) return false;
     }
-    batch.start = methods->QueryInterceptionHookPoint(
-        InterceptionHookPoints::PRE_SEND_INITIAL_METADATA);
-    batch.send = methods->QueryInterceptionHookPoint(
-        InterceptionHookPoints::PRE_SEND_MESSAGE);
-    batch.close = methods->QueryInterceptionHookPoint(
-        InterceptionHookPoints::PRE_SEND_CLOSE);
-    batch.read = methods->GetRecvMessage() != nullptr &&
-                 batch.status == nullptr && !batch.send;
-    if (call_->KnowsItsType(batch.ops)) {
-      if (batch.status != nullptr) {
-        if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(batch.ops)) {
-          core::Deserializer& deserializer = op->*core::DeserializerMember();
-          batch.deserializer = std::move(deserializer);
-          deserializer =
-              std::make_unique<core::Borrowed>(batch.deserializer.get());
-        }
-      }
-      auto* const op = dynamic_cast<CallOpSendMessage*>(batch.ops);
-      if (batch.send && op != nullptr && !committed_ && !full_) {
-        batch.owes_post_send =
-            call_->channel_->application_interceptors() > 0 &&
-            methods->GetSendMessage() != nullptr;
-        full_ = !sent_.Add(*methods->GetSerializedSendMessage(),
-                           op->*core::WriteOptionsMember());
-        if (full_ && phase_ == Phase::kRunning) Commit(&steps);
-      }
-    }
-    batch.where = Where::kDown;
-    batches_.push_back(std::move(batch));
+    Keep(&batch, typed, &steps);
+    batches_.Add(std::move(batch));
     switch (phase_) {
       case Phase::kReplaying:
       case Phase::kRunning:
         if (!starting_) StartHeld(&steps);
         break;
       case Phase::kEnded:
-        Start(&batches_.back(), &steps);
+        Start(batches_.Find(ops), &steps);
         break;
       case Phase::kWaiting:
         look = !attempted_ && !std::exchange(engaged_, true);
@@ -160,21 +114,30 @@ bool StreamRetry::OnDown(Methods* methods) {
     }
   }
   if (look) {
-    auto action = call_->machine_->OnEndpointsChanged(call_->Now());
-    // Not for endpoints, then, but for a time.
-    if (!action.has_value()) action = call_->machine_->OnTimer(call_->Now());
-    if (action.has_value()) call_->Act(*action);
+    const auto action = host_->LookForEndpoint();
+    if (action.has_value()) Act(*action);
     return true;
   }
   Run(&steps);
   return true;
 }
 
-// --- Batches on their way up
-
-bool StreamRetry::IsUp(Methods* methods) {
-  return core::Impl(methods)->*core::ReverseMember();
+void StreamRetry::Keep(Batch* batch, bool typed, Steps* steps) {
+  if (!typed) return;
+  if (batch->status != nullptr) {
+    batch->deserializer = core::KeepDeserializer(batch->ops);
+  }
+  if (!batch->send || committed_ || full_) return;
+  auto* const op = dynamic_cast<grpc::internal::CallOpSendMessage*>(batch->ops);
+  if (op == nullptr) return;
+  batch->owes_post_send = runner_->application_interceptors() > 0 &&
+                          batch->methods->GetSendMessage() != nullptr;
+  full_ = !sent_.Add(*batch->methods->GetSerializedSendMessage(),
+                     core::WriteOptionsOf(op));
+  if (full_ && phase_ == Phase::kRunning) Commit(steps);
 }
+
+// --- Batches on their way up
 
 bool StreamRetry::OnUp(Methods* methods, bool restarted) {
   Steps steps;
@@ -182,7 +145,7 @@ bool StreamRetry::OnUp(Methods* methods, bool restarted) {
   bool starting;
   {
     base::MutexLock lock(&mu_);
-    Batch* const batch = Find(core::OpsOf(methods));
+    Batch* const batch = batches_.Find(core::OpsOf(methods));
     if (batch == nullptr) return false;
     batch->methods = methods;
     batch->restarted = restarted;
@@ -222,7 +185,7 @@ void StreamRetry::FinishStart() {
       while (!starting_ && !arrived_.empty()) {
         Ops* const ops = arrived_.front();
         arrived_.erase(arrived_.begin());
-        judge = Arrived(Find(ops), &steps);
+        judge = Arrived(batches_.Find(ops), &steps);
       }
       if (!starting_ && !judge) {
         MaybeOver();
@@ -257,7 +220,7 @@ bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
       return false;
     }
   } else if (batch->headers) {
-    const bool none = core::TrailersOnly(call_->running_);
+    const bool none = core::TrailersOnly(early_->running());
     bool commit = ok && !none;
     if (!ok && !none && batch->send) {
       // Headers may have come though the request could not be sent to its end.
@@ -274,7 +237,7 @@ bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
     started_ |= batch->start;
     closed_ |= batch->close;
     if (batch->send) sent_.MarkDone();
-    if (until_ == Until::kSent) {
+    if (traits_.until == Until::kSent) {
       Commit(steps);
       return false;
     }
@@ -305,7 +268,7 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
     case Errand::kHeaders:
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
-      if (ok && !core::TrailersOnly(call_->running_)) {
+      if (ok && !core::TrailersOnly(early_->running())) {
         Commit(steps);
       } else {
         Ask(batch, Errand::kStatus, steps);
@@ -320,7 +283,7 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
       Start(batch, steps);
-      if (ok && !core::TrailersOnly(call_->running_)) Commit(steps);
+      if (ok && !core::TrailersOnly(early_->running())) Commit(steps);
       MaybeOver();
       return false;
     }
@@ -354,15 +317,13 @@ void StreamRetry::Ask(Batch* batch, Errand errand, Steps* steps) {
   batch->owes_post_headers |= batch->headers;
   if (errand == Errand::kStatus) {
     status_ops_.emplace();
-    status_ops_->ClientRecvStatus(call_->context_, &status_);
+    status_ops_->ClientRecvStatus(context_, &status_);
     status_ops_->set_core_cq_tag(batch->ops->core_cq_tag());
   } else {
     asked_headers_ = true;
     own_headers_ = true;
     header_ops_.emplace();
-    static_cast<CallOpRecvInitialMetadata&>(*header_ops_).*
-        core::MetadataMember() =
-        &core::Access::InitialMetadata(call_->context_);
+    core::ReceiveHeaders(&*header_ops_, context_);
     header_ops_->set_core_cq_tag(batch->ops->core_cq_tag());
   }
   Step step{Step::kOwn, {}};
@@ -377,14 +338,14 @@ void StreamRetry::Ask(Batch* batch, Errand errand, Steps* steps) {
 void StreamRetry::StartAll(Steps* steps) {
   const bool replay = MustReplay();
   phase_ = replay ? Phase::kReplaying : Phase::kRunning;
-  Ops* const vehicle = replay ? Vehicle()->ops : nullptr;
+  Ops* const vehicle = replay ? batches_.Vehicle()->ops : nullptr;
   for (Batch& batch : batches_) {
     if (batch.where == Where::kUp) batch.where = Where::kPending;
   }
   for (Batch& batch : batches_) {
     if (batch.start) Start(&batch, steps);
   }
-  if (vehicle != nullptr) Replay(Find(vehicle), steps);
+  if (vehicle != nullptr) Replay(batches_.Find(vehicle), steps);
   StartHeld(steps);
   if (full_) committed_ = true;
   MaybeOver();
@@ -395,7 +356,8 @@ void StreamRetry::StartHeld(Steps* steps) {
     for (Batch& batch : batches_) {
       if ((batch.where != Where::kDown && batch.where != Where::kPending) ||
           batch.errand != Errand::kNone ||
-          (batch.start || batch.headers) != early || WaitsForHeaders(batch)) {
+          (batch.start || batch.headers) != early ||
+          (!asked_headers_ && batches_.WaitsForHeaders(batch))) {
         continue;
       }
       const bool sends = batch.start || batch.send || batch.close;
@@ -404,65 +366,28 @@ void StreamRetry::StartHeld(Steps* steps) {
   }
 }
 
-// A message may not come before response headers have been asked for: the core
-// would not know how it is compressed.
-bool StreamRetry::WaitsForHeaders(const Batch& batch) const {
-  if (!batch.read || batch.headers || asked_headers_) return false;
-  for (const Batch& other : batches_) {
-    if (other.headers) return true;
-  }
-  return false;
-}
-
 bool StreamRetry::MustReplay() const {
   return started_ || closed_ || sent_.done() > 0;
-}
-
-// The batch under whose tag is sent again what had been sent: it starts only
-// after that. Better not one that receives messages.
-StreamRetry::Batch* StreamRetry::Vehicle() {
-  Batch* best = nullptr;
-  int best_rank = 0;
-  for (Batch& batch : batches_) {
-    if (batch.where != Where::kUp || batch.start) continue;
-    const int rank = batch.read                ? 1
-                     : batch.headers           ? 2
-                     : batch.status != nullptr ? 3
-                                               : 4;
-    if (rank > best_rank) {
-      best = &batch;
-      best_rank = rank;
-    }
-  }
-  return best;
 }
 
 bool StreamRetry::CanReplay() {
   if (full_) return false;
   if (!MustReplay()) return true;
-  const Batch* const vehicle = Vehicle();
+  const Batch* const vehicle = batches_.Vehicle();
   if (vehicle == nullptr) return false;
   bool unread = false;  // Until all has been sent.
   for (const Batch& batch : batches_) {
     unread |= batch.read && (vehicle == &batch || vehicle->headers);
   }
-  return !unread || sent_.bytes() <= kTakenUnread ||
-         call_->type_ != grpc::internal::RpcMethod::BIDI_STREAMING;
+  return !unread || sent_.bytes() <= kTakenUnread || !traits_.bidi;
 }
 
 void StreamRetry::Replay(Batch* vehicle, Steps* steps) {
   replay_ops_.emplace();
-  if (replayed_ == 0 && started_) {
-    replay_ops_->SendInitialMetadata(
-        &core::Access::SentMetadata(call_->context_),
-        core::Access::InitialMetadataFlags(call_->context_));
-  }
+  if (replayed_ == 0 && started_) core::RearmStart(&*replay_ops_, context_);
   if (replayed_ < sent_.done()) {
     const SendBuffer::Message& message = sent_.messages()[replayed_++];
-    // A ByteBuffer is its own serialization: this cannot fail.
-    const grpc::Status ignored =
-        replay_ops_->SendMessage(message.bytes, message.options);
-    (void)ignored;
+    core::SendBytes(&*replay_ops_, message.bytes, message.options);
   }
   if (closed_ && replayed_ == sent_.done()) replay_ops_->ClientSendClose();
   replay_ops_->set_core_cq_tag(vehicle->ops->core_cq_tag());
@@ -477,17 +402,19 @@ void StreamRetry::Start(Batch* batch, Steps* steps) {
   if (batch->status != nullptr && batch->headers && !asked_headers_ &&
       !committed_) {
     // Asked for apart, so that headers are known when they come.
-    Disarm(batch);
+    batch->disarmed = true;
+    core::Disarm(batch->ops);
     batch->where = Where::kPending;
     Ask(batch, Errand::kOwnHeaders, steps);
     return;
   }
   const bool again = batch->where != Where::kDown || batch->disarmed ||
-                     batch->filled != call_->running_;
-  if (batch->where != Where::kDown || batch->disarmed) Rearm(batch);
+                     batch->filled != early_->running();
+  if (batch->where != Where::kDown || batch->disarmed) {
+    RearmBatch(batch, context_, sent_);
+  }
   if (batch->headers && std::exchange(asked_headers_, true)) {
-    auto* const op = dynamic_cast<CallOpRecvInitialMetadata*>(batch->ops);
-    op->*core::MetadataMember() = nullptr;
+    core::SkipHeaders(batch->ops);
     batch->owes_post_headers = true;
   }
   batch->where = Where::kInCore;
@@ -496,59 +423,8 @@ void StreamRetry::Start(Batch* batch, Steps* steps) {
   Step step{again ? Step::kRestart : Step::kLetDown, {}};
   step.batch.ops = batch->ops;
   step.batch.methods = batch->methods;
-  step.batch.filled = std::exchange(batch->filled, call_->running_);
+  step.batch.filled = std::exchange(batch->filled, early_->running());
   steps->push_back(std::move(step));
-}
-
-void StreamRetry::Rearm(Batch* batch) {
-  grpc::ClientContext* const context = call_->context_;
-  // A CallOpRecvMessage stays armed, whatever its type is.
-  if (batch->start) {
-    dynamic_cast<CallOpSendInitialMetadata*>(batch->ops)
-        ->SendInitialMetadata(&core::Access::SentMetadata(context),
-                              core::Access::InitialMetadataFlags(context));
-  }
-  if (batch->send) {
-    auto* const op = dynamic_cast<CallOpSendMessage*>(batch->ops);
-    *op = CallOpSendMessage();  // It remembers that it failed.
-    const SendBuffer::Message& message = sent_.messages().back();
-    const grpc::Status ignored =
-        op->SendMessage(message.bytes, message.options);
-    (void)ignored;
-  }
-  if (batch->close) {
-    dynamic_cast<CallOpClientSendClose*>(batch->ops)->ClientSendClose();
-  }
-  if (batch->headers) {
-    auto* const op = dynamic_cast<CallOpRecvInitialMetadata*>(batch->ops);
-    op->*core::MetadataMember() = &core::Access::InitialMetadata(context);
-    batch->owes_post_headers = false;
-  }
-  if (batch->deserializer != nullptr) {
-    dynamic_cast<CallOpGenericRecvMessage*>(batch->ops)
-            ->*core::DeserializerMember() =
-        std::make_unique<core::Borrowed>(batch->deserializer.get());
-  }
-  if (batch->status != nullptr) {
-    auto* const op = dynamic_cast<CallOpClientRecvStatus*>(batch->ops);
-    new (op) CallOpClientRecvStatus();  // It keeps the old debug string.
-    op->ClientRecvStatus(context, batch->status);
-  }
-}
-
-// Makes a batch that has not been started one that does nothing, so that
-// another can come back under its tag.
-void StreamRetry::Disarm(Batch* batch) {
-  batch->disarmed = true;
-  if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(batch->ops)) {
-    op->*core::MetadataMember() = nullptr;
-  }
-  if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(batch->ops)) {
-    (op->*core::DeserializerMember()).reset();
-  }
-  if (auto* op = dynamic_cast<CallOpClientRecvStatus*>(batch->ops)) {
-    new (op) CallOpClientRecvStatus();
-  }
 }
 
 // --- The end of it
@@ -584,7 +460,7 @@ void StreamRetry::MaybeOver() {
 
 void StreamRetry::LetUp(Batch* batch, Steps* steps) {
   steps->push_back({Step::kLetUp, std::move(*batch)});
-  Erase(batch);
+  batches_.Erase(batch);
 }
 
 void StreamRetry::Judge() {
@@ -600,23 +476,14 @@ void StreamRetry::Judge() {
     }
     can_replay = CanReplay();
   }
-  call_->HeedTrailers();
-  mesh::call::AttemptOutcome outcome = call_->Outcome(status);
-  outcome.committed =
-      !can_replay || call_->idle_.load(std::memory_order_relaxed);
-  const Action action = call_->machine_->OnAttemptDone(
-      call_->machine_->attempts(), outcome, call_->Now());
-  if (action.kind == Action::Kind::kFinish && !status.ok()) {
-    call_->TellStory();
-  }
-  call_->Act(action);
+  Act(host_->JudgeAttempt(status, can_replay));
 }
 
 bool StreamRetry::Act(const Action& action) {
   if (over_.load(std::memory_order_acquire)) return false;
   switch (action.kind) {
     case Action::Kind::kStartAttempt:
-      NextAttempt(call_->NewCall(action.endpoint, action.at));
+      NextAttempt(host_->MakeAttempt(action));
       return true;
     case Action::Kind::kSetTimer:
     case Action::Kind::kWait: {
@@ -624,7 +491,7 @@ bool StreamRetry::Act(const Action& action) {
         base::MutexLock lock(&mu_);
         phase_ = Phase::kWaiting;
       }
-      call_->Park(action);
+      host_->Park(action);
       return true;
     }
     case Action::Kind::kFail: {
@@ -635,15 +502,11 @@ bool StreamRetry::Act(const Action& action) {
         if (!attempted_) committed_ = true;
       }
       if (!attempted) {
-        NextAttempt(call_->NewFailedCall(action.status));
+        NextAttempt(host_->MakeAttempt(action));
         return true;
       }
-      const grpc::Status status(
-          static_cast<grpc::StatusCode>(action.status.code()),
-          std::string(action.status.message()));
-      call_->TellParent();
-      core::Access::SetDebugString(
-          call_->context_, absl::StrCat("mesh: ", action.status.message()));
+      const grpc::Status status = core::ToGrpc(action.status);
+      host_->OnNoAttempt(action.status);
       End(&status);
       return true;
     }
@@ -664,10 +527,10 @@ bool StreamRetry::OnCancelled() {
 
 // Cancelled between two attempts, or before the first.
 void StreamRetry::GiveUp() {
+  host_->StopWaiting();
   Steps steps;
   {
     base::MutexLock lock(&mu_);
-    call_->StopWaiting();
     if (!attempted_) {
       // The placeholder is cancelled; all that is to be started on it fails.
       committed_ = true;
@@ -680,34 +543,20 @@ void StreamRetry::GiveUp() {
 }
 
 void StreamRetry::NextAttempt(grpc_call* next) {
-  grpc_call* previous = nullptr;
-  if (!call_->Swap(next, &previous)) {
-    grpc_call_unref(next);
-    call_->EndCancelled();
-    return GiveUp();
-  }
-  call_->PrepareNext();
-  call_->ApplyCredentials(next);
+  // From here on batches go down on `next`. They are held until below.
+  if (!host_->BeginAttempt(next)) return GiveUp();
   Steps steps;
   {
     base::MutexLock lock(&mu_);
-    // Batches hold references of their own to the call that they were started
-    // on. The first call of all is kept: it may own their memory.
-    call_->running_ = next;
-    if (call_->first_ == nullptr) {
-      call_->first_ = std::exchange(previous, nullptr);
-    }
     attempted_ = true;
     failed_ = false;
     asked_headers_ = false;
     own_headers_ = false;
     has_status_ = false;
     replayed_ = 0;
-    call_->StopWaiting();
     starting_ = true;
     StartAll(&steps);
   }
-  if (previous != nullptr) grpc_call_unref(previous);
   Run(&steps);
   FinishStart();
 }
@@ -741,20 +590,17 @@ void StreamRetry::End(const grpc::Status* status) {
         break;
       }
       // The core gives it only once, and has given it.
-      batch.ops->SetHijackingState();
-      if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(batch.ops)) {
-        op->got_message = false;
-      }
+      core::SkipReceiving(batch.ops);
       *batch.status = status_;
       steps.push_back({Step::kLetDown, std::move(batch)});
-      Erase(&batch);
+      batches_.Erase(&batch);
       break;
     }
     sent_.Clear();
     special_.store(true, std::memory_order_relaxed);
     over_.store(true, std::memory_order_release);
   }
-  call_->service_->RemoveStream(call_);
+  host_->OnOver();
   Run(&steps);
 }
 
@@ -768,51 +614,45 @@ void StreamRetry::Run(Steps* steps) {
         batch.methods->Proceed();
         break;
       case Step::kLetUp:
-        if (batch.status != nullptr) call_->EndStream(*batch.status);
-        // Errands under its tag have left what became of them.
-        core::Succeeded(batch.methods) = batch.ok;
-        if (batch.owes_post_send) {
-          core::Impl(batch.methods)
-              ->AddInterceptionHookPoint(
-                  InterceptionHookPoints::POST_SEND_MESSAGE);
-        }
-        if (batch.owes_post_headers) {
-          core::Impl(batch.methods)
-              ->AddInterceptionHookPoint(
-                  InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
-          core::Impl(batch.methods)
-              ->SetRecvInitialMetadata(
-                  &core::Access::InitialMetadata(call_->context_));
-        }
-        call_->Proceed(batch.methods, batch.restarted);
+        LetUpNow(&batch);
         break;
       case Step::kRestart:
-        call_->Restart(batch.ops, batch.filled);
+        runner_->Restart(batch.ops, early_->running(), batch.filled);
         break;
-      case Step::kOwn: {
-        grpc::internal::Call plain(call_->running_, call_, call_->queue_);
-        if (batch.errand == Errand::kReplay) {
-          replay_ops_->FillOps(&plain);
-        } else if (batch.errand == Errand::kStatus) {
-          status_ops_->FillOps(&plain);
-        } else {
-          header_ops_->FillOps(&plain);
-        }
+      case Step::kOwn:
+        RunOwn(batch.errand);
         break;
-      }
     }
   }
 }
 
-StreamRetry::Batch* StreamRetry::Find(const Ops* ops) {
-  for (Batch& batch : batches_) {
-    if (batch.ops == ops) return &batch;
+void StreamRetry::LetUpNow(Batch* batch) {
+  if (batch->status != nullptr) host_->OnStatus(*batch->status);
+  // Errands under its tag have left what became of them.
+  core::Succeeded(batch->methods) = batch->ok;
+  if (batch->owes_post_send) {
+    core::Impl(batch->methods)
+        ->AddInterceptionHookPoint(InterceptionHookPoints::POST_SEND_MESSAGE);
   }
-  return nullptr;
+  if (batch->owes_post_headers) {
+    core::Impl(batch->methods)
+        ->AddInterceptionHookPoint(
+            InterceptionHookPoints::POST_RECV_INITIAL_METADATA);
+    core::Impl(batch->methods)
+        ->SetRecvInitialMetadata(&core::Access::InitialMetadata(context_));
+  }
+  runner_->LetUp(batch->methods, batch->restarted);
 }
 
-void StreamRetry::Erase(Batch* batch) {
-  batches_.erase(batches_.begin() + (batch - batches_.data()));
+void StreamRetry::RunOwn(Errand errand) {
+  grpc_call* const running = early_->running();
+  if (errand == Errand::kReplay) {
+    runner_->StartUnseen(&*replay_ops_, running);
+  } else if (errand == Errand::kStatus) {
+    runner_->StartUnseen(&*status_ops_, running);
+  } else {
+    runner_->StartUnseen(&*header_ops_, running);
+  }
 }
 
 }  // namespace mesh::channel

@@ -11,17 +11,17 @@
 #include "mesh/base/byte_budget.h"
 #include "mesh/base/mutex.h"
 #include "mesh/call/call_machine.h"
+#include "mesh/channel/early_batches.h"
 #include "mesh/channel/send_buffer.h"
-#include "mesh/grpc/access.h"
+#include "mesh/channel/stream_batches.h"
+#include "mesh/grpc/interceptors.h"
 
 namespace mesh::channel {
 
-class Call;
-
-// The part of a Call that tries a stream again until it is committed: until
-// response headers or a message of its answer arrive (gRFC A6), or, where the
-// stream may not be executed twice, until it has been sent at all. From then
-// on the stream's batches go with no interception.
+// The part of a StreamCall that tries a stream again until it is committed:
+// until response headers or a message of its answer arrive (gRFC A6), or, where
+// the stream may not be executed twice, until it has been sent at all. From
+// then on the stream's batches go with no interception.
 //
 // Until then it sees each batch of the application (a gRPC CallOpSet: some of
 // send initial metadata, send message, half-close, receive initial metadata,
@@ -59,11 +59,48 @@ class StreamRetry {
 
   enum class Until { kSent, kCommitted };
 
-  // Until(): what the stream may be tried again until. Keeps at most `limit`
-  // bytes of what it sends, and what `shared` has left. `waiting`: there is no
-  // attempt yet, but a placeholder.
-  StreamRetry(Call* call, Until until, uint64_t limit, base::ByteBudget* shared,
-              bool waiting);
+  // What is settled when the stream begins.
+  struct Traits {
+    Until until;        // What it may be tried again until.
+    bool bidi;          // Reads while it writes.
+    uint64_t max_kept;  // Bytes of what it sends.
+  };
+
+  // The call. With no lock of this object's held.
+  class Host {
+   public:
+    // The first batch of a call that waits has come: what is to be done.
+    virtual std::optional<call::Action> LookForEndpoint() = 0;
+    // An attempt has ended with `status`; `can_replay`: another could follow.
+    virtual call::Action JudgeAttempt(const grpc::Status& status,
+                                      bool can_replay) = 0;
+    // The grpc_call that `action`, kStartAttempt or kFail, speaks of.
+    virtual grpc_call* MakeAttempt(const call::Action& action) = 0;
+    // Makes `next`, which it takes, what the call runs on. False: the call has
+    // been cancelled.
+    virtual bool BeginAttempt(grpc_call* next) = 0;
+    // It was cancelled while it waited for its first attempt.
+    virtual void StopWaiting() = 0;
+    // Waits, as `action` says.
+    virtual void Park(const call::Action& action) = 0;
+    // The call ends with `status`, of the machine's.
+    virtual void OnNoAttempt(const absl::Status& status) = 0;
+    // The application is about to be told of the stream's status.
+    virtual void OnStatus(const grpc::Status& status) = 0;
+    // The stream has its status.
+    virtual void OnOver() = 0;
+    // `ops` are of a stub that was compiled without RTTI.
+    virtual void OnUnknownType(Ops* ops) = 0;
+
+   protected:
+    ~Host() = default;
+  };
+
+  // Keeps what it sends within `shared`, too. `early` waits if there is no
+  // attempt yet, but a placeholder. All pointers outlive it.
+  StreamRetry(Host* host, grpc::ClientContext* context,
+              core::BatchRunner* runner, EarlyBatches* early,
+              const Traits& traits, base::ByteBudget* shared);
   StreamRetry(const StreamRetry&) = delete;
   StreamRetry& operator=(const StreamRetry&) = delete;
 
@@ -72,7 +109,6 @@ class StreamRetry {
   // False: to be dealt with as usual.
   bool OnDown(Methods* methods);
   bool OnUp(Methods* methods, bool restarted);
-  static bool IsUp(Methods* methods);
 
   // What the machine says is to be done next, and that it is to be cancelled.
   // False: this stream is not tried again, see to it as usual.
@@ -88,40 +124,9 @@ class StreamRetry {
     kJudging,
     kEnded,
   };
-  enum class Where : uint8_t {
-    kDown,     // Held on its way down.
-    kInCore,   // On its way up.
-    kUp,       // Held on its way up.
-    kPending,  // Held, to be started when what comes before has been sent.
-  };
-  // What of ours runs under a batch's tag.
-  enum class Errand : uint8_t {
-    kNone,
-    kReplay,     // Sends again what had been sent.
-    kHeaders,    // Asks whether there are response headers, as it has failed.
-    kStatus,     // Asks for the status.
-    kOwnHeaders  // Its own initial metadata, apart from its status.
-  };
-  struct Batch {
-    Ops* ops = nullptr;
-    Methods* methods = nullptr;
-    grpc_call* filled = nullptr;  // FillOps() holds a reference to it.
-    Where where = Where::kInCore;
-    Errand errand = Errand::kNone;
-    bool ok = false;       // Has come up, and succeeded.
-    bool start = false;    // Sends initial metadata.
-    bool send = false;     // Sends a message.
-    bool close = false;    // Half-closes.
-    bool headers = false;  // Receives initial metadata.
-    bool read = false;     // Receives a message.
-    bool restarted = false;
-    bool disarmed = false;  // Is not as the application made it.
-    bool owes_post_send = false;
-    bool owes_post_headers = false;
-    grpc::Status* status = nullptr;   // Receives the status.
-    core::Deserializer deserializer;  // Where gRPC forgets it.
-  };
-  using Batches = absl::InlinedVector<Batch, 4>;
+  using Batch = StreamBatch;
+  using Where = StreamBatch::Where;
+  using Errand = StreamBatch::Errand;
 
   // What is to be done once the lock is released. A batch in it keeps the call
   // alive until it is dealt with; after the last one the call may be gone.
@@ -131,9 +136,13 @@ class StreamRetry {
   };
   using Steps = absl::InlinedVector<Step, 4>;
   void Run(Steps* steps);
+  void LetUpNow(Batch* batch);
+  void RunOwn(Errand errand);
 
-  Batch* Find(const Ops* ops) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Erase(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Admit(Ops* ops);
+  // Keeps what is sent, or commits if that is too much.
+  void Keep(Batch* batch, bool typed, Steps* steps)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // What has come up. True: Judge() is to be called.
   bool CameUp(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -148,13 +157,8 @@ class StreamRetry {
   void StartHeld(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Start(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Replay(Batch* vehicle, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool WaitsForHeaders(const Batch& batch) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MustReplay() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool CanReplay() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Batch* Vehicle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Rearm(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Disarm(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Nothing of this attempt will be tried again.
   void Commit(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -167,8 +171,11 @@ class StreamRetry {
   void End(const grpc::Status* status);
 
   // Constant.
-  Call* const call_;
-  const Until until_;
+  Host* const host_;
+  grpc::ClientContext* const context_;
+  core::BatchRunner* const runner_;
+  EarlyBatches* const early_;
+  const Traits traits_;
 
   // No batch that starts now needs to be seen; and, if not special_, none is
   // changed.
@@ -195,7 +202,7 @@ class StreamRetry {
   // up are in arrived_.
   bool starting_ ABSL_GUARDED_BY(mu_) = false;
   absl::InlinedVector<Ops*, 4> arrived_ ABSL_GUARDED_BY(mu_);
-  Batches batches_ ABSL_GUARDED_BY(mu_);
+  StreamBatches batches_ ABSL_GUARDED_BY(mu_);
   SendBuffer sent_ ABSL_GUARDED_BY(mu_);
   size_t replayed_ ABSL_GUARDED_BY(mu_) = 0;
   grpc::Status status_ ABSL_GUARDED_BY(mu_);  // That an errand brought.
@@ -210,6 +217,7 @@ class StreamRetry {
       grpc::internal::CallOpSet<grpc::internal::CallOpRecvInitialMetadata>;
   using StatusOps =
       grpc::internal::CallOpSet<grpc::internal::CallOpClientRecvStatus>;
+  // Each is touched by whom its errand has come to.
   std::optional<ReplayOps> replay_ops_;
   std::optional<HeaderOps> header_ops_;
   std::optional<StatusOps> status_ops_;

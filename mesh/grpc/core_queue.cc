@@ -54,4 +54,12 @@ void* CoreQueue::Tag(std::function<void()> run, bool inlined) {
   return new Event(std::move(run), inlined);
 }
 
+void CoreQueue::RunRefused(void* tag) {
+#if defined(MESH_TSAN)
+  __tsan_release(tag);
+#endif
+  auto* const event = static_cast<grpc_completion_queue_functor*>(tag);
+  event->functor_run(event, 0);
+}
+
 }  // namespace mesh::core

@@ -26,6 +26,8 @@ class CoreQueue {
   // `inlined`, that may be inside whatever call of gRPC's brings the event, so
   // `run` must be quick and take no lock that is held around one.
   static void* Tag(std::function<void()> run, bool inlined = false);
+  // Runs a tag whose operation the core did not take.
+  static void RunRefused(void* tag);
 
  private:
   grpc_completion_queue* const queue_;

@@ -4,13 +4,13 @@
 #include <map>
 #include <utility>
 
+#include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "grpc/byte_buffer.h"
-#include "grpc/support/log.h"
 #include "mesh/base/mutex.h"
 #include "mesh/grpc/access.h"
 
@@ -116,15 +116,16 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
   void Listen() {
     auto incoming = std::make_shared<Incoming>();
     Incoming* const into = incoming.get();
-    const grpc_call_error error = grpc_server_request_call(
-        server, &into->call, &into->details, &into->metadata, queue.queue(),
-        queue.queue(),
-        CoreQueue::Tag(
-            [self = shared_from_this(), incoming = std::move(incoming)] {
-              self->OnIncoming(incoming);
-            },
-            /*inlined=*/true));
-    GPR_ASSERT(error == GRPC_CALL_OK);
+    void* const tag = CoreQueue::Tag(
+        [self = shared_from_this(), incoming = std::move(incoming)] {
+          self->OnIncoming(incoming);
+        },
+        /*inlined=*/true);
+    if (grpc_server_request_call(server, &into->call, &into->details,
+                                 &into->metadata, queue.queue(), queue.queue(),
+                                 tag) != GRPC_CALL_OK) {
+      CoreQueue::RunRefused(tag);  // It never is.
+    }
   }
 
   void OnIncoming(const std::shared_ptr<Incoming>& incoming) {
@@ -187,17 +188,16 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
     op = &ops[count++];
     op->op = GRPC_OP_RECV_CLOSE_ON_SERVER;
     op->data.recv_close_on_server.cancelled = &incoming->cancelled;
-    auto* const tag =
-        static_cast<grpc_completion_queue_functor*>(CoreQueue::Tag(
-            [self = shared_from_this(), incoming] {}, /*inlined=*/true));
-    const grpc_call_error error =
-        grpc_call_start_batch(incoming->call, ops, count, tag, nullptr);
-    if (ABSL_PREDICT_FALSE(error != GRPC_CALL_OK)) {
+    void* const tag = CoreQueue::Tag([self = shared_from_this(), incoming] {},
+                                     /*inlined=*/true);
+    if (ABSL_PREDICT_FALSE(grpc_call_start_batch(incoming->call, ops, count,
+                                                 tag,
+                                                 nullptr) != GRPC_CALL_OK)) {
       // Something in the answer cannot be sent: the call ends without it.
       grpc_call_cancel_with_status(incoming->call, GRPC_STATUS_INTERNAL,
                                    "mesh: the answer cannot be delivered",
                                    nullptr);
-      tag->functor_run(tag, 0);  // Frees it.
+      CoreQueue::RunRefused(tag);
     }
   }
 

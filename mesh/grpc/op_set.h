@@ -1,15 +1,20 @@
 #ifndef MESH_GRPC_OP_SET_H_
 #define MESH_GRPC_OP_SET_H_
 
+#include <atomic>
 #include <cstddef>
 
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/grpc/access.h"
 
-// What batches of the application, whose type only gRPC knows, tell.
+// What batches of the application tell, whose type only gRPC knows, and how
+// they are armed again. A batch is a grpc::internal::CallOpSet; its operations
+// are base classes of it, which are found by dynamic_cast.
 
 namespace mesh::core {
+
+using BatchOps = grpc::internal::CallOpSetInterface;
 
 // What an interceptor is shown is a part of its batch.
 inline grpc::internal::InterceptorBatchMethodsImpl* Impl(
@@ -17,8 +22,7 @@ inline grpc::internal::InterceptorBatchMethodsImpl* Impl(
   return static_cast<grpc::internal::InterceptorBatchMethodsImpl*>(methods);
 }
 
-inline grpc::internal::CallOpSetInterface* OpsOf(
-    grpc::experimental::InterceptorBatchMethods* methods) {
+inline BatchOps* OpsOf(grpc::experimental::InterceptorBatchMethods* methods) {
   return Impl(methods)->*OpsMember();
 }
 
@@ -26,8 +30,14 @@ inline grpc::internal::CallOpSetInterface* OpsOf(
 // Without a virtual call: it is asked several times a call.
 inline bool IsAt(grpc::experimental::InterceptorBatchMethods* methods,
                  grpc::experimental::InterceptionHookPoints hook) {
-  return static_cast<grpc::internal::InterceptorBatchMethodsImpl*>(methods)
-      ->InterceptorBatchMethodsImpl::QueryInterceptionHookPoint(hook);
+  return Impl(methods)
+      ->grpc::internal::InterceptorBatchMethodsImpl::QueryInterceptionHookPoint(
+          hook);
+}
+
+// Whether a batch is on its way up.
+inline bool IsUp(grpc::experimental::InterceptorBatchMethods* methods) {
+  return Impl(methods)->*ReverseMember();
 }
 
 // Whether the core said that the batch succeeded, and its operations too.
@@ -45,17 +55,71 @@ inline bool& Succeeded(grpc::experimental::InterceptorBatchMethods* methods) {
 // initial metadata has been received.
 bool TrailersOnly(grpc_call* call);
 
-// Reads a message as `whole` does, which it does not own.
-class Borrowed final : public grpc::internal::DeserializeFunc {
+// False: the stub was compiled without RTTI. Nothing below may be done with the
+// batch then.
+inline bool KnowsItsType(BatchOps* ops) {
+  // The slot before the first virtual function points to the type's
+  // information (Itanium C++ ABI, 2.5.2).
+  const void* const* const table = *reinterpret_cast<const void* const**>(ops);
+  return table[-1] != nullptr;
+}
+
+bool ReceivesStatus(BatchOps* ops);
+bool ReceivesHeaders(BatchOps* ops);
+
+// Remembers which types of a call's batches bring no status. Thread-safe.
+class StatuslessBatches {
  public:
-  explicit Borrowed(DeserializeFunc* whole) : whole_(whole) {}
-  grpc::Status Deserialize(grpc::ByteBuffer* buffer) override {
-    return whole_->Deserialize(buffer);
-  }
+  // True for a batch that brings none, as far as that is quickly known.
+  bool Includes(BatchOps* ops);
 
  private:
-  DeserializeFunc* const whole_;
+  // Virtual tables of such batches.
+  std::atomic<const void*> tables_[4] = {};
 };
+
+// --- Arming a batch again. Each does nothing to a batch without the operation
+// that it is about, but where it says so.
+
+// As ClientContext has the metadata now.
+void RearmStart(BatchOps* ops, grpc::ClientContext* context);
+// The batch sends `bytes`. False: it sends no message.
+bool RearmMessage(BatchOps* ops, const grpc::ByteBuffer& bytes,
+                  const grpc::WriteOptions& options);
+// The batch sends no message, though it was made to.
+void DropMessage(BatchOps* ops);
+void RearmClose(BatchOps* ops);
+void RearmHeaders(BatchOps* ops, grpc::ClientContext* context);
+// The operation is there.
+void RearmStatus(BatchOps* ops, grpc::ClientContext* context,
+                 grpc::Status* status);
+
+// Sends `bytes`, with `options`, by an operation that has sent nothing yet.
+void SendBytes(grpc::internal::CallOpSendMessage* op,
+               const grpc::ByteBuffer& bytes,
+               const grpc::WriteOptions& options);
+// How a batch's message, that is still to be sent, is to be written.
+const grpc::WriteOptions& WriteOptionsOf(grpc::internal::CallOpSendMessage* op);
+
+// Receives headers without the context's being marked so: once more.
+void ReceiveHeaders(grpc::internal::CallOpRecvInitialMetadata* op,
+                    grpc::ClientContext* context);
+// Does not receive headers, though the batch was made to.
+void SkipHeaders(BatchOps* ops);
+
+// A CallOpGenericRecvMessage forgets how to read its message once it has tried.
+// Keeps that: what is returned is to be kept for as long as the batch may be
+// armed, and lent to it again each time. Null: the batch has no such operation.
+Deserializer KeepDeserializer(BatchOps* ops);
+void LendDeserializer(BatchOps* ops,
+                      grpc::internal::DeserializeFunc* deserializer);
+
+// Makes a batch that has not been started one that receives nothing, so that
+// another can come back under its tag.
+void Disarm(BatchOps* ops);
+
+// The core is not asked for what the batch receives: it has given it already.
+void SkipReceiving(BatchOps* ops);
 
 }  // namespace mesh::core
 

@@ -3,8 +3,6 @@
 #include <atomic>
 #include <utility>
 
-#include "grpc/support/log.h"
-
 namespace mesh::core {
 
 struct ParentWatch::State {
@@ -41,10 +39,11 @@ ParentWatch::ParentWatch(grpc_call* core, std::function<void()> cancelled)
         if (!state->stopped.load(std::memory_order_relaxed)) cancelled();
       },
       /*inlined=*/true);
-  // Fails only for a batch that is put together wrongly.
-  const grpc_call_error error =
-      grpc_call_start_batch(core, &op, 1, tag, nullptr);
-  GPR_ASSERT(error == GRPC_CALL_OK);
+  if (grpc_call_start_batch(core, &op, 1, tag, nullptr) != GRPC_CALL_OK) {
+    // It never is: then nothing is watched.
+    state_->stopped.store(true, std::memory_order_relaxed);
+    CoreQueue::RunRefused(tag);
+  }
 }
 
 ParentWatch::~ParentWatch() {

@@ -3,11 +3,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
+#include "absl/base/optimization.h"
 #include "grpc/byte_buffer.h"
 #include "grpc/byte_buffer_reader.h"
 #include "grpc/support/alloc.h"
-#include "grpc/support/log.h"
 #include "grpcpp/support/slice.h"
 
 namespace mesh::core {
@@ -109,10 +108,12 @@ void RawCall::Start(std::shared_ptr<RawCall> self,
         }
         done();
       });
-  // Fails only for a batch that is put together wrongly.
-  const grpc_call_error error =
-      grpc_call_start_batch(core, ops, 6, tag, nullptr);
-  GPR_ASSERT(error == GRPC_CALL_OK);
+  if (ABSL_PREDICT_FALSE(grpc_call_start_batch(core, ops, 6, tag, nullptr) !=
+                         GRPC_CALL_OK)) {
+    // Something in the metadata cannot be sent.
+    call->code_ = GRPC_STATUS_INTERNAL;
+    CoreQueue::RunRefused(tag);
+  }
   grpc_byte_buffer_destroy(message);
   for (const grpc_metadata& entry : sent) {
     grpc_slice_unref(entry.key);

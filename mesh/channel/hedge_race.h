@@ -1,7 +1,10 @@
-#ifndef MESH_CHANNEL_HEDGE_H_
-#define MESH_CHANNEL_HEDGE_H_
+#ifndef MESH_CHANNEL_HEDGE_RACE_H_
+#define MESH_CHANNEL_HEDGE_RACE_H_
 
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,27 +12,25 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "grpc/grpc.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/status.h"
-#include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/scheduler.h"
 #include "mesh/call/call_machine.h"
 #include "mesh/grpc/raw_call.h"
 
 namespace mesh::channel {
 
-class Call;
-
 // What a call has beside the attempt that its application's batches run on, if
 // its policy hedges: the attempts that race with it.
 //
 // The application's batches are on one attempt at a time, the native one, which
-// they began with or were started again on (Call::TryAgain). A hedge is a call
-// of mesh's own, received as bytes. When it wins, the native attempt is
-// cancelled; its status comes to the thread that waits for it, and there the
-// application's batches are started once more, on a call inside the process
-// that answers with the winner's bytes (in_process_answer.h). A native attempt
-// that fails while hedges run is parked: its batches are held until one of them
-// has ended.
+// they began with or were started again on. A hedge is a call of mesh's own,
+// received as bytes. When it wins, the native attempt is cancelled; its status
+// comes to the thread that waits for it, and there the application's batches
+// are started once more, on a call inside the process that answers with the
+// winner's bytes (in_process_answer.h). A native attempt that fails while
+// hedges run is parked: its batches are held until one of them has ended.
 //
 // So the events of a hedged call come on several threads: the application's or
 // gRPC's for the native attempt, gRPC's for hedges, the control thread for the
@@ -37,35 +38,70 @@ class Call;
 // is done after it has been released. Only who finds the native attempt parked,
 // or brings its end, may touch the application's batches.
 //
-// It outlives the Call: a hedge that ends late finds it detached.
-class Hedging : public std::enable_shared_from_this<Hedging> {
+// It outlives the call: a hedge that ends late finds it detached.
+class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
  public:
-  // `call` lives until Detach().
-  explicit Hedging(Call* call);
-  ~Hedging();
-  Hedging(const Hedging&) = delete;
-  Hedging& operator=(const Hedging&) = delete;
+  // A hedge that is to be started.
+  struct NewHedge {
+    std::shared_ptr<core::RawCall> raw;
+    std::multimap<std::string, std::string> metadata;
+    uint32_t metadata_flags = 0;
+    grpc::ByteBuffer request;
+  };
+
+  // The call. The first four are called with the race's lock held, which keeps
+  // the call there: they must not call the race.
+  class Host {
+   public:
+    // The moment at which an event is handled.
+    virtual call::Moment MomentOfRace() = 0;
+    // What the end of the native attempt, and of a hedge, tells of it and of
+    // its endpoint (may be null).
+    virtual call::AttemptOutcome NativeOutcome(
+        const grpc::Status& status, cluster::LiveEndpoint* endpoint) = 0;
+    virtual call::AttemptOutcome HedgeOutcome(const core::RawAnswer& answer,
+                                              cluster::LiveEndpoint* endpoint,
+                                              absl::Time deadline) = 0;
+    // A hedge as `action` says.
+    virtual NewHedge MakeHedge(const call::Action& action,
+                               int previous_attempts) = 0;
+    // Goes on with the application's batches, all of which are held: with
+    // `action`, or with `answer`, or with neither: they are delivered as they
+    // are. With no lock held. The call may be gone when this returns.
+    virtual void GoOn(std::optional<call::Action> action,
+                      std::shared_ptr<core::RawCall> answer) = 0;
+
+   protected:
+    ~Host() = default;
+  };
+
+  // `host` and `machine` live until Detach(), `loop` as long as the host.
+  HedgeRace(Host* host, call::CallMachine* machine, base::Scheduler* loop)
+      : loop_(loop), host_(host), machine_(machine) {}
+  ~HedgeRace();
+  HedgeRace(const HedgeRace&) = delete;
+  HedgeRace& operator=(const HedgeRace&) = delete;
 
   // --- From the call, for its native attempt
 
   // It is about to begin, as `action` says, on `core`.
-  void OnNativeStart(const mesh::call::Action& action, grpc_call* core);
+  void OnNativeStart(const call::Action& action, grpc_call* core);
   // The request is there: from now on hedges can be made.
   void OnRequest();
   // It has ended with `status`, which is in its batches, and they are held.
-  // Goes on with them. The call may be gone when this returns.
-  void OnNativeDone(grpc::Status* status);
+  // Goes on with them. `cancelled`: by the application.
+  void OnNativeDone(grpc::Status* status, bool cancelled);
   // It was to begin, and has not, for the application has cancelled the call.
-  void OnNativeCancelled(const mesh::call::AttemptOutcome& outcome);
+  void OnNativeCancelled();
   // Something of its answer is about to be handed to the application. False: it
   // must not be, another attempt has won.
   bool TryCommit();
 
   // The attempt that has won while the native one ran. Null: none.
   std::shared_ptr<core::RawCall> Winner();
-  // Call::SayPreviousAttempts(), while nobody else reads or changes what it
-  // does.
-  void SayPreviousAttempts();
+  // Makes `metadata`, which hedges are sent with too, say how many attempts
+  // came before the native one.
+  void SayPreviousAttempts(std::multimap<std::string, std::string>* metadata);
 
   // The application cancels. Any thread, also with locks of gRPC's held.
   void OnCancelled();
@@ -85,10 +121,11 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
 
   // With the lock held: takes over what the machine said. `answer` is what the
   // attempt that ended has brought, null if that is the native one.
-  void Take(mesh::call::Action action, std::shared_ptr<core::RawCall> answer,
+  void Take(call::Action action, std::shared_ptr<core::RawCall> answer,
             Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void StartHedge(const mesh::call::Action& action, Todo* todo)
+  void StartHedge(const call::Action& action, Todo* todo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CancelNative(Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void End(Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveUpHedges(Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetTimer(absl::Time at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -99,11 +136,12 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   void OnHedgeDone(int attempt);
   void EndParked();
 
-  // Constant. The loop lives as long as the call, for whose hedges it is used.
-  base::EventLoop* const loop_;
+  // Constant.
+  base::Scheduler* const loop_;
 
   base::Mutex mu_;
-  Call* call_ ABSL_GUARDED_BY(mu_);  // Null once it is detached.
+  Host* host_ ABSL_GUARDED_BY(mu_);  // Null once it is detached.
+  call::CallMachine* const machine_ ABSL_PT_GUARDED_BY(mu_);
   int native_attempt_ ABSL_GUARDED_BY(mu_) = 0;
   // Acquired until the machine has been told of the attempt's end.
   cluster::LiveEndpoint* native_endpoint_ ABSL_GUARDED_BY(mu_) = nullptr;
@@ -121,9 +159,9 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   // When the machine wants to be woken.
   absl::Time timer_at_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
-  base::EventLoop::TimerId timer_ ABSL_GUARDED_BY(mu_) = 0;
+  base::Scheduler::TimerId timer_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace mesh::channel
 
-#endif  // MESH_CHANNEL_HEDGE_H_
+#endif  // MESH_CHANNEL_HEDGE_RACE_H_

@@ -1,45 +1,32 @@
-#include "mesh/channel/hedge.h"
+#include "mesh/channel/hedge_race.h"
 
 #include <algorithm>
-#include <map>
-#include <optional>
 #include <utility>
 
-#include "grpcpp/grpcpp.h"
-#include "mesh/channel/call.h"
+#include "mesh/channel/outcome.h"
 
 namespace mesh::channel {
 
-using grpc::StatusCode;
-using mesh::call::Action;
+using call::Action;
 
-struct Hedging::Todo {
-  struct Start {
-    int attempt = 0;
-    std::shared_ptr<core::RawCall> raw;
-    std::multimap<std::string, std::string> metadata;
-    uint32_t metadata_flags = 0;
-    grpc::ByteBuffer request;
-  };
-  std::optional<Start> start;
+struct HedgeRace::Todo {
+  int start_attempt = 0;
+  std::optional<NewHedge> start;
   std::vector<std::shared_ptr<core::RawCall>> give_up;
   grpc_call* cancel = nullptr;  // The native attempt. Referenced.
-  // To go on with the application's batches; `call` is null otherwise.
-  Call* call = nullptr;
-  std::optional<Action> act;              // If not: they are to be delivered,
-  std::shared_ptr<core::RawCall> answer;  // with this answer, where not null.
+  // To go on with the application's batches; `host` is null otherwise.
+  Host* host = nullptr;
+  std::optional<Action> act;
+  std::shared_ptr<core::RawCall> answer;
 };
 
-Hedging::Hedging(Call* call)
-    : loop_(&call->service_->runtime().loop()), call_(call) {}
-
-Hedging::~Hedging() {
+HedgeRace::~HedgeRace() {
   if (native_ != nullptr) grpc_call_unref(native_);
 }
 
 // --- The native attempt
 
-void Hedging::OnNativeStart(const Action& action, grpc_call* core) {
+void HedgeRace::OnNativeStart(const Action& action, grpc_call* core) {
   grpc_call_ref(core);
   bool in_vain;
   {
@@ -54,21 +41,21 @@ void Hedging::OnNativeStart(const Action& action, grpc_call* core) {
   if (in_vain) grpc_call_cancel(core, nullptr);
 }
 
-void Hedging::OnRequest() {
+void HedgeRace::OnRequest() {
   base::MutexLock lock(&mu_);
   has_request_ = true;
   SetTimer(timer_at_);
 }
 
-void Hedging::OnNativeDone(grpc::Status* status) {
+void HedgeRace::OnNativeDone(grpc::Status* status, bool cancelled) {
   Todo todo;
   grpc_call* ended;
   {
     base::MutexLock lock(&mu_);
     ended = std::exchange(native_, nullptr);
     // Also without a first attempt.
-    if (ended_ || call_->machine_->finished()) {
-      todo.call = call_;
+    if (ended_ || machine_->finished()) {
+      todo.host = host_;
       if (!failure_.ok()) {
         Action fail;
         fail.kind = Action::Kind::kFail;
@@ -79,109 +66,113 @@ void Hedging::OnNativeDone(grpc::Status* status) {
       }  // Else what the application has is as good.
     } else {
       parked_ = true;
-      const mesh::call::Moment moment = call_->Now();
-      call_->Heed(*core::Access::TrailingMetadata(call_->context_).arr(),
-                  native_endpoint_);
-      const mesh::call::AttemptOutcome outcome = call_->Outcome(*status);
-      if (call_->cancelled_ && !hedges_.empty() && !status->ok()) {
+      const call::Moment moment = host_->MomentOfRace();
+      const call::AttemptOutcome outcome =
+          host_->NativeOutcome(*status, native_endpoint_);
+      if (cancelled && !hedges_.empty() && !status->ok()) {
         // The others are cancelled too, and so is the call.
-        call_->machine_->OnCancelled(moment);
-        *status = grpc::Status(StatusCode::CANCELLED, "CANCELLED");
+        machine_->OnCancelled(moment);
+        *status = grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
       }
-      Take(call_->machine_->OnAttemptDone(native_attempt_, outcome, moment),
-           nullptr, &todo);
+      Take(machine_->OnAttemptDone(native_attempt_, outcome, moment), nullptr,
+           &todo);
     }
   }
   if (ended != nullptr) grpc_call_unref(ended);
   Do(&todo);
 }
 
-void Hedging::OnNativeCancelled(const mesh::call::AttemptOutcome& outcome) {
+void HedgeRace::OnNativeCancelled() {
   Todo todo;
   {
     base::MutexLock lock(&mu_);
     if (!ended_) {
-      call_->machine_->OnAttemptDone(native_attempt_, outcome, call_->Now());
+      call::AttemptOutcome outcome;
+      outcome.code = absl::StatusCode::kCancelled;
+      outcome.committed = true;
+      machine_->OnAttemptDone(native_attempt_, outcome, host_->MomentOfRace());
     }
     End(&todo);
   }
   Do(&todo);
 }
 
-bool Hedging::TryCommit() {
+bool HedgeRace::TryCommit() {
   Todo todo;
   {
     base::MutexLock lock(&mu_);
     if (winner_ != nullptr) return false;
     if (!ended_) {
-      Take(call_->machine_->OnCommitted(native_attempt_, call_->Now()), nullptr,
-           &todo);
+      Take(machine_->OnCommitted(native_attempt_, host_->MomentOfRace()),
+           nullptr, &todo);
     }
   }
   Do(&todo);
   return true;
 }
 
-std::shared_ptr<core::RawCall> Hedging::Winner() {
+std::shared_ptr<core::RawCall> HedgeRace::Winner() {
   base::MutexLock lock(&mu_);
   return winner_;
 }
 
-void Hedging::SayPreviousAttempts() {
+void HedgeRace::SayPreviousAttempts(
+    std::multimap<std::string, std::string>* metadata) {
   base::MutexLock lock(&mu_);
-  call_->SayPreviousAttempts();
+  channel::SayPreviousAttempts(machine_->previous_attempts(), metadata);
 }
 
-void Hedging::Detach() {
+void HedgeRace::Detach() {
   Todo todo;
   {
     base::MutexLock lock(&mu_);
     End(&todo);
-    call_ = nullptr;
+    host_ = nullptr;
   }
   Do(&todo);
 }
 
 // --- Hedges
 
-void Hedging::OnTimer() {
+void HedgeRace::OnTimer() {
   Todo todo;
   {
     base::MutexLock lock(&mu_);
     timer_ = 0;
     if (ended_ || timer_at_ == absl::InfiniteFuture()) return;
-    std::optional<Action> action = call_->machine_->OnTimer(call_->Now());
+    std::optional<Action> action = machine_->OnTimer(host_->MomentOfRace());
     if (!action.has_value()) return;
     Take(*std::move(action), nullptr, &todo);
   }
   Do(&todo);
 }
 
-void Hedging::OnHedgeDone(int attempt) {
+void HedgeRace::OnHedgeDone(int attempt) {
   Todo todo;
+  Hedge hedge;  // Goes, with what it replaces, after the lock.
+  std::shared_ptr<core::RawCall> replaced;
   {
     base::MutexLock lock(&mu_);
     const auto found = std::find_if(
         hedges_.begin(), hedges_.end(),
         [attempt](const Hedge& h) { return h.attempt == attempt; });
     if (found == hedges_.end()) return;  // Given up.
-    const Hedge hedge = std::move(*found);
+    hedge = std::move(*found);
     hedges_.erase(found);
     const core::RawAnswer& answer = hedge.raw->answer();
-    call_->Heed(answer.trailing_metadata, hedge.endpoint);
+    const call::AttemptOutcome outcome =
+        host_->HedgeOutcome(answer, hedge.endpoint, hedge.deadline);
     if (!answer.status.ok()) {
       failed_attempt_ = attempt;
-      failed_ = hedge.raw;
+      replaced = std::exchange(failed_, hedge.raw);
     }
-    Take(call_->machine_->OnAttemptDone(
-             attempt, call_->OutcomeOfHedge(answer, hedge.deadline),
-             call_->Now()),
+    Take(machine_->OnAttemptDone(attempt, outcome, host_->MomentOfRace()),
          hedge.raw, &todo);
   }
   Do(&todo);
 }
 
-void Hedging::OnCancelled() {
+void HedgeRace::OnCancelled() {
   // TryCancel() holds the context's lock, and cancels the native attempt.
   loop_->Post([weak = weak_from_this()] {
     if (auto self = weak.lock()) self->EndParked();
@@ -190,12 +181,12 @@ void Hedging::OnCancelled() {
 
 // The application has cancelled the call. While its own batches run, their end
 // tells of it. Otherwise that of the hedges, which are cancelled here.
-void Hedging::EndParked() {
+void HedgeRace::EndParked() {
   std::vector<std::shared_ptr<core::RawCall>> running;
   {
     base::MutexLock lock(&mu_);
     if (ended_ || !parked_) return;
-    call_->machine_->OnCancelled(call_->Now());
+    machine_->OnCancelled(host_->MomentOfRace());
     for (const Hedge& hedge : hedges_) running.push_back(hedge.raw);
   }
   for (const auto& raw : running) raw->Cancel();
@@ -203,8 +194,8 @@ void Hedging::EndParked() {
 
 // --- What the machine said
 
-void Hedging::Take(Action action, std::shared_ptr<core::RawCall> answer,
-                   Todo* todo) {
+void HedgeRace::Take(Action action, std::shared_ptr<core::RawCall> answer,
+                     Todo* todo) {
   switch (action.kind) {
     case Action::Kind::kStartAttempt:
       if (!parked_) {
@@ -225,16 +216,12 @@ void Hedging::Take(Action action, std::shared_ptr<core::RawCall> answer,
       }
       if (parked_) break;
       winner_ = std::move(answer);
-      todo->cancel = native_;
-      if (native_ != nullptr) grpc_call_ref(native_);
-      return;
+      return CancelNative(todo);
     case Action::Kind::kFail:
       End(todo);
       if (parked_) break;
       failure_ = action.status;
-      todo->cancel = native_;
-      if (native_ != nullptr) grpc_call_ref(native_);
-      return;
+      return CancelNative(todo);
     case Action::Kind::kSetTimer:
     case Action::Kind::kWait:
       SetTimer(absl::InfiniteFuture());
@@ -242,7 +229,7 @@ void Hedging::Take(Action action, std::shared_ptr<core::RawCall> answer,
   }
   // The native attempt is parked: who came here goes on with it.
   parked_ = false;
-  todo->call = call_;
+  todo->host = host_;
   if (action.kind == Action::Kind::kFinish && answer != nullptr) {
     todo->answer = std::move(answer);
   } else {
@@ -250,31 +237,31 @@ void Hedging::Take(Action action, std::shared_ptr<core::RawCall> answer,
   }
 }
 
-void Hedging::StartHedge(const Action& action, Todo* todo) {
+void HedgeRace::StartHedge(const Action& action, Todo* todo) {
   // The context is there: its call has not ended.
-  todo->start = Todo::Start();
-  Todo::Start& start = *todo->start;
-  start.attempt = action.attempt;
-  start.raw = std::make_shared<core::RawCall>(
-      call_->NewHedge(action.endpoint, action.at));
-  start.metadata = call_->HedgeMetadata();
-  start.metadata_flags = core::Access::InitialMetadataFlags(call_->context_);
-  start.request = call_->Request();
-  hedges_.push_back({action.attempt, action.endpoint, action.at, start.raw});
+  todo->start_attempt = action.attempt;
+  todo->start = host_->MakeHedge(action, machine_->previous_attempts());
+  hedges_.push_back(
+      {action.attempt, action.endpoint, action.at, todo->start->raw});
 }
 
-void Hedging::End(Todo* todo) {
+void HedgeRace::CancelNative(Todo* todo) {
+  todo->cancel = native_;
+  if (native_ != nullptr) grpc_call_ref(native_);
+}
+
+void HedgeRace::End(Todo* todo) {
   ended_ = true;
   SetTimer(absl::InfiniteFuture());
   GiveUpHedges(todo);
 }
 
-void Hedging::GiveUpHedges(Todo* todo) {
+void HedgeRace::GiveUpHedges(Todo* todo) {
   for (Hedge& hedge : hedges_) todo->give_up.push_back(std::move(hedge.raw));
   hedges_.clear();
 }
 
-void Hedging::SetTimer(absl::Time at) {
+void HedgeRace::SetTimer(absl::Time at) {
   if (at == timer_at_ && timer_ != 0) return;
   if (timer_ != 0) loop_->Cancel(timer_);
   timer_ = 0;
@@ -285,26 +272,24 @@ void Hedging::SetTimer(absl::Time at) {
   });
 }
 
-void Hedging::Do(Todo* todo) {
+void HedgeRace::Do(Todo* todo) {
   for (const auto& raw : todo->give_up) raw->Cancel();
   if (todo->cancel != nullptr) {
     grpc_call_cancel(todo->cancel, nullptr);
     grpc_call_unref(todo->cancel);
   }
   if (todo->start.has_value()) {
-    Todo::Start& start = *todo->start;
-    core::RawCall::Start(std::move(start.raw), start.metadata,
-                         start.metadata_flags, start.request,
-                         [self = shared_from_this(), attempt = start.attempt] {
-                           self->OnHedgeDone(attempt);
-                         });
+    NewHedge& start = *todo->start;
+    core::RawCall::Start(
+        std::move(start.raw), start.metadata, start.metadata_flags,
+        start.request,
+        [self = shared_from_this(), attempt = todo->start_attempt] {
+          self->OnHedgeDone(attempt);
+        });
   }
-  if (todo->call == nullptr) return;
-  if (todo->act.has_value()) return todo->call->Act(*todo->act);
-  if (todo->answer != nullptr) {
-    return todo->call->AnswerWith(std::move(todo->answer));
+  if (todo->host != nullptr) {
+    todo->host->GoOn(std::move(todo->act), std::move(todo->answer));
   }
-  if (!todo->call->FallBack()) todo->call->Deliver();
 }
 
 }  // namespace mesh::channel

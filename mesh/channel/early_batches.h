@@ -1,0 +1,70 @@
+#ifndef MESH_CHANNEL_EARLY_BATCHES_H_
+#define MESH_CHANNEL_EARLY_BATCHES_H_
+
+#include <atomic>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
+#include "grpc/grpc.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/base/mutex.h"
+
+namespace mesh::channel {
+
+// Knows what the batches of a call are started on, and holds back those that
+// are started before there is an endpoint: the call begins on a placeholder
+// then, and its batches go down on that, through the application's
+// interceptors, as far as here. Thread-safe.
+class EarlyBatches {
+ public:
+  using Methods = grpc::experimental::InterceptorBatchMethods;
+  using Held = absl::InlinedVector<Methods*, 2>;
+
+  // What is to become of a batch on its way down.
+  enum class Down {
+    kGoOn,  // Any more; it will be started on what runs now.
+    kHeld,
+    kHeldFirst,  // And nobody looks for an endpoint yet.
+  };
+
+  EarlyBatches() = default;
+  EarlyBatches(const EarlyBatches&) = delete;
+  EarlyBatches& operator=(const EarlyBatches&) = delete;
+
+  // Once, first. `waiting`: `running` is a placeholder.
+  void Begin(grpc_call* running, bool waiting);
+
+  // Null before Begin(). Lives until another runs, and if it is the first one
+  // of the call, as long as that.
+  grpc_call* running() const {
+    return running_.load(std::memory_order_acquire);
+  }
+  // With a reference for the caller, where another may come to run meanwhile.
+  grpc_call* RefRunning();
+
+  bool born_waiting() const { return born_waiting_; }
+  bool waiting() const { return waiting_.load(std::memory_order_acquire); }
+
+  Down OnDown(Methods* methods);
+
+  // From now on batches are started on `next`. Whoever calls gives up what ran
+  // before, afterwards.
+  void RunOn(grpc_call* next);
+  // The wait is over, with RunOn() or, where the call was cancelled, without.
+  // What was held is to be let go on. With the last one the call may end.
+  Held EndWait();
+
+ private:
+  bool born_waiting_ = false;  // Constant after Begin().
+
+  base::Mutex mu_;
+  // Both are written with mu_ held.
+  std::atomic<grpc_call*> running_{nullptr};
+  std::atomic<bool> waiting_{false};
+  bool engaged_ ABSL_GUARDED_BY(mu_) = false;  // Someone looks for an endpoint.
+  Held held_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::channel
+
+#endif  // MESH_CHANNEL_EARLY_BATCHES_H_

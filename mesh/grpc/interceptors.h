@@ -1,0 +1,125 @@
+#ifndef MESH_GRPC_INTERCEPTORS_H_
+#define MESH_GRPC_INTERCEPTORS_H_
+
+#include <atomic>
+#include <memory>
+
+#include "absl/base/call_once.h"
+#include "grpc/grpc.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/grpc/access.h"
+
+namespace mesh::core {
+
+// The factory at the end of a list of interceptors: hands out the one that a
+// NextInterceptor names. Null when the list is made by someone else.
+class LastInterceptorFactory final
+    : public grpc::experimental::ClientInterceptorFactoryInterface {
+ public:
+  grpc::experimental::Interceptor* CreateClientInterceptor(
+      grpc::experimental::ClientRpcInfo*) override;
+};
+
+// While it lives, that factory hands out `interceptor` on this thread, once.
+// They nest: an application's factory may make a call.
+class NextInterceptor {
+ public:
+  explicit NextInterceptor(grpc::experimental::Interceptor* interceptor);
+  ~NextInterceptor();
+  NextInterceptor(const NextInterceptor&) = delete;
+  NextInterceptor& operator=(const NextInterceptor&) = delete;
+
+ private:
+  grpc::experimental::Interceptor* const outer_;
+};
+
+// Who sees the batches of a call that were started again as they come back.
+class RestartedBatches {
+ public:
+  virtual void InterceptRestarted(
+      grpc::experimental::InterceptorBatchMethods* methods) = 0;
+
+ protected:
+  ~RestartedBatches() = default;
+};
+
+// Starts the batches of one call through its interceptors, the last of which is
+// mesh's own, and starts them again past those that have seen them already.
+// Thread-safe.
+class BatchRunner {
+ public:
+  using Ops = grpc::internal::CallOpSetInterface;
+  using Methods = grpc::experimental::InterceptorBatchMethods;
+
+  // The call is on `channel`, whose interceptors are `factories` with
+  // LastInterceptorFactory at their end. All pointers outlive it.
+  BatchRunner(RestartedBatches* restarted, grpc::ChannelInterface* channel,
+              const InterceptorFactories* factories,
+              grpc::CompletionQueue* queue)
+      : restarted_batches_(restarted),
+        channel_(channel),
+        factories_(factories),
+        queue_(queue) {}
+  BatchRunner(const BatchRunner&) = delete;
+  BatchRunner& operator=(const BatchRunner&) = delete;
+
+  // Once, before any batch: the interceptors of the call, which is of `method`.
+  void Begin(grpc::experimental::ClientRpcInfo* info, const char* method,
+             grpc::internal::RpcMethod::RpcType type) {
+    info_ = info;
+    method_ = method;
+    type_ = type;
+  }
+
+  size_t application_interceptors() const { return factories_->size() - 1; }
+  grpc::CompletionQueue* queue() const { return queue_; }
+
+  // Starts a batch on `on`, past all interceptors or past none.
+  void Start(Ops* ops, grpc_call* on);
+  void StartUnseen(Ops* ops, grpc_call* on);
+
+  // Starts on `on` a batch that was started on `was` and is not under way any
+  // more. The application's interceptors don't see it go down again. What it
+  // brings comes to RestartedBatches, if there are any, otherwise to the last
+  // interceptor as usual.
+  void Restart(Ops* ops, grpc_call* on, grpc_call* was);
+  // Whether a batch has been started again.
+  bool any_restarted() const {
+    return any_restarted_.load(std::memory_order_acquire);
+  }
+
+  // To be asked first by the last interceptor. True: the batch only passes
+  // there because of this object, and has been let go on.
+  bool Passes(Methods* methods);
+
+  // Lets a batch go on its way up: one that came to InterceptRestarted()
+  // (`restarted`) through the application's interceptors.
+  void LetUp(Methods* methods, bool restarted);
+
+ private:
+  void PrepareRestarts(grpc_call* on);
+
+  // Constant after Begin().
+  RestartedBatches* const restarted_batches_;
+  grpc::ChannelInterface* const channel_;
+  const InterceptorFactories* const factories_;
+  grpc::CompletionQueue* const queue_;
+  grpc::experimental::ClientRpcInfo* info_ = nullptr;
+  const char* method_ = nullptr;
+  grpc::internal::RpcMethod::RpcType type_ =
+      grpc::internal::RpcMethod::NORMAL_RPC;
+
+  std::atomic<bool> any_restarted_{false};
+
+  // Made for the first batch that is started again, then constant. With what
+  // restarted batches go through: all interceptors but the application's.
+  absl::once_flag prepared_;
+  std::unique_ptr<grpc::ClientContext> restart_context_;
+  grpc::experimental::ClientRpcInfo* restart_info_ = nullptr;
+  // With all of them again, for what such a batch has brought.
+  grpc::internal::Call full_call_;
+};
+
+}  // namespace mesh::core
+
+#endif  // MESH_GRPC_INTERCEPTORS_H_
