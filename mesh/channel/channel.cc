@@ -9,6 +9,7 @@
 #include "mesh/channel/unary_call.h"
 #include "mesh/grpc/interceptors.h"
 #include "mesh/grpc/time.h"
+#include "mesh/service/endpoint.h"
 
 namespace mesh::channel {
 namespace {
@@ -105,7 +106,7 @@ grpc::internal::Call Channel::CreateUnseenCall(
   const balancing::PickResult pick = service_->Snapshot()->picker->Pick(args);
   grpc_channel* core = service_->runtime().placeholder();
   if (pick.kind == balancing::PickResult::Kind::kUse) {
-    core = static_cast<service::ConnectedEndpoint*>(pick.endpoint)
+    core = service::ConnectedEndpoint::Of(pick.endpoint)
                ->CoreChannel(/*exact=*/true);
   }
   const grpc_slice path = grpc_slice_from_copied_string(method.name());
@@ -136,7 +137,7 @@ void Channel::NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
                                       grpc::CompletionQueue* queue, void* tag) {
   auto* const notification =
       new Notification(service_->runtime().placeholder(), queue, tag);
-  service_->WatchState(
+  service_->connectivity().Watch(
       last_observed, core::ToMonotonic(deadline, base::Clock::Real().Now()),
       [notification](bool changed) { notification->Fire(changed); });
 }

@@ -14,16 +14,10 @@
 #include "mesh/grpc/op_set.h"
 #include "mesh/grpc/time.h"
 #include "mesh/incoming/incoming_call.h"
+#include "mesh/service/endpoint.h"
 #include "mesh/upstream/plan.h"
 
 namespace mesh::channel {
-namespace {
-
-service::ConnectedEndpoint* Connected(cluster::LiveEndpoint* endpoint) {
-  return static_cast<service::ConnectedEndpoint*>(endpoint);
-}
-
-}  // namespace
 
 LogicalCall::LogicalCall(std::shared_ptr<Channel> channel,
                          service::Method* method,
@@ -52,7 +46,7 @@ LogicalCall::~LogicalCall() {
 absl::Time LogicalCall::clock_now() const { return base::Clock::Real().Now(); }
 
 call::Moment LogicalCall::Now() {
-  const service::ServiceSnapshot* const snapshot = service_->Snapshot().get();
+  const service::ServiceView* const snapshot = service_->Snapshot().get();
   seen_ = snapshot;
   call::Moment moment;
   moment.now = clock_now();
@@ -149,18 +143,20 @@ std::optional<call::Action> LogicalCall::LookForEndpoint() {
 grpc_call* LogicalCall::NewCall(cluster::LiveEndpoint* endpoint,
                                 absl::Time deadline) {
   attempt_deadline_ = deadline;
-  return NewCallOn(Connected(endpoint)->CoreChannel(exact_),
-                   ParentOf(/*first=*/early_.running() == nullptr),
-                   deadline == context_deadline_ ? context_->raw_deadline()
-                                                 : core::ToGpr(deadline),
-                   queue_->cq());
+  return NewCallOn(
+      service::ConnectedEndpoint::Of(endpoint)->CoreChannel(exact_),
+      ParentOf(/*first=*/early_.running() == nullptr),
+      deadline == context_deadline_ ? context_->raw_deadline()
+                                    : core::ToGpr(deadline),
+      queue_->cq());
 }
 
 grpc_call* LogicalCall::NewCallBeside(cluster::LiveEndpoint* endpoint,
                                       absl::Time deadline) {
-  grpc_call* const call = NewCallOn(
-      Connected(endpoint)->CoreChannel(exact_), ParentOf(/*first=*/false),
-      core::ToGpr(deadline), service_->runtime().queue().queue());
+  grpc_call* const call =
+      NewCallOn(service::ConnectedEndpoint::Of(endpoint)->CoreChannel(exact_),
+                ParentOf(/*first=*/false), core::ToGpr(deadline),
+                service_->runtime().queue().queue());
   ApplyCredentials(call);
   return call;
 }
@@ -374,7 +370,7 @@ void LogicalCall::OnCancelled() {
 void LogicalCall::NoteCancelled() {
   cancelled_.store(true, std::memory_order_relaxed);
   const uint64_t parked = parked_.load(std::memory_order_relaxed);
-  if (parked != 0) service_->CancelParked(parked);
+  if (parked != 0) service_->parking().Cancel(parked);
 }
 
 // --- Small parts

@@ -158,7 +158,7 @@ class LogicalCall : public grpc::experimental::Interceptor,
   grpc::ClientContext* const context_;
   grpc::CompletionQueue* const queue_;
   // The policy, for the call's life.
-  const service::ServiceSnapshotPtr snapshot_;
+  const service::ServiceViewPtr snapshot_;
   telemetry::CallInfo call_info_;
   absl::Time context_deadline_;  // The application's own.
   grpc_call* parent_ = nullptr;  // Of a ServerContext. Ours too.
@@ -181,7 +181,7 @@ class LogicalCall : public grpc::experimental::Interceptor,
 
   grpc_call* first_ = nullptr;  // Once it runs no more. Ours.
   // The one of the last pick. Not to be used.
-  const service::ServiceSnapshot* seen_ = nullptr;
+  const service::ServiceView* seen_ = nullptr;
 
   // Written with the context's lock, which TryCancel() holds. (Atomic for the
   // sanitizer, which does not see that lock.)

@@ -12,7 +12,7 @@ namespace mesh::channel {
 using grpc::experimental::InterceptionHookPoints;
 
 StreamCall::~StreamCall() {
-  service_->RemoveStream(this);
+  service_->streams().Remove(this);
   grpc_call* stream;
   {
     base::MutexLock lock(&mu_);
@@ -52,11 +52,10 @@ grpc_call* StreamCall::Begin() {
   if (ABSL_PREDICT_FALSE(policy.idle_timeout != absl::InfiniteDuration())) {
     idle_timeout_ = policy.idle_timeout;
     active_ = absl::ToUnixNanos(moment.now);
-    watched_as_ = service_->NextWatch();
   }
-  service_->AddStream(this);
-  if (watched_as_ != 0) {
-    service_->WatchIdle(this, watched_as_, moment.now + idle_timeout_);
+  service_->streams().Add(this);
+  if (idle_timeout_ != absl::InfiniteDuration()) {
+    service_->streams().WatchIdle(this, moment.now + idle_timeout_);
   }
   return early_.running();
 }
@@ -158,7 +157,7 @@ void StreamCall::OnStatus(const grpc::Status& status) {
   outcome.committed = true;  // Also where it is OK.
   machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
   TellParent();
-  service_->RemoveStream(this);
+  service_->streams().Remove(this);
 }
 
 // --- What is to be done next
@@ -227,13 +226,11 @@ void StreamCall::OnNoAttempt(const absl::Status& status) {
   SetDebugString(status);
 }
 
-void StreamCall::OnOver() { service_->RemoveStream(this); }
+void StreamCall::OnOver() { service_->streams().Remove(this); }
 
 // --- From the control thread
 
-absl::Time StreamCall::CheckIdle(uint64_t id, absl::Time now,
-                                 grpc_call** idle) {
-  if (id != watched_as_) return absl::InfiniteFuture();
+absl::Time StreamCall::CheckIdle(absl::Time now, grpc_call** idle) {
   base::MutexLock lock(&mu_);  // A new attempt is active under it.
   const absl::Time until =
       absl::FromUnixNanos(active_.load(std::memory_order_relaxed)) +
@@ -247,7 +244,7 @@ absl::Time StreamCall::CheckIdle(uint64_t id, absl::Time now,
   return now + idle_timeout_;
 }
 
-grpc_call* StreamCall::RefIfOn(const service::ConnectedEndpoint* endpoint) {
+grpc_call* StreamCall::RefIfOn(const cluster::LiveEndpoint* endpoint) {
   base::MutexLock lock(&mu_);
   if (stream_on_ != endpoint) return nullptr;
   grpc_call_ref(stream_);

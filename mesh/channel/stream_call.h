@@ -52,8 +52,8 @@ class StreamCall final : public LogicalCall,
   void InterceptRestarted(Methods* methods) override;
 
   // --- From the service's control thread
-  grpc_call* RefIfOn(const service::ConnectedEndpoint* endpoint) override;
-  absl::Time CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) override;
+  grpc_call* RefIfOn(const cluster::LiveEndpoint* endpoint) override;
+  absl::Time CheckIdle(absl::Time now, grpc_call** idle) override;
 
  private:
   bool watches_idle() const {
@@ -85,7 +85,6 @@ class StreamCall final : public LogicalCall,
   // Constant after Begin().
   std::unique_ptr<StreamRetry> retry_;  // Null: it is not tried again.
   absl::Duration idle_timeout_ = absl::InfiniteDuration();
-  uint64_t watched_as_ = 0;
 
   core::StatuslessBatches statusless_;
   std::atomic<int64_t> active_{0};  // When a message came or went, Unix ns.
