@@ -415,7 +415,7 @@ void Service::FireStateWatches() {
 
 void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
                         std::shared_ptr<grpc::ChannelCredentials> credentials,
-                        absl::Status unknown) {
+                        absl::Status unknown, uint64_t version) {
   if (!configured_.exchange(true, std::memory_order_relaxed)) {
     // Calls that begin before the control thread comes to it have their policy
     // all the same.
@@ -427,11 +427,12 @@ void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
   }
   runtime_->loop().Post([self = self_, options = std::move(options),
                          credentials = std::move(credentials),
-                         unknown = std::move(unknown)]() mutable {
-    if (auto service = self.lock()) {
-      service->ApplyConfig(std::move(options), std::move(credentials),
-                           std::move(unknown));
-    }
+                         unknown = std::move(unknown), version]() mutable {
+    auto service = self.lock();
+    if (service == nullptr || version < service->version_) return;
+    service->version_ = version;
+    service->ApplyConfig(std::move(options), std::move(credentials),
+                         std::move(unknown));
   });
 }
 

@@ -106,10 +106,11 @@ class Service final : private upstream::Upstream::Host {
 
   // --- Control plane; any thread, carried out in order.
   // New configuration. Null options: the service is unknown, and its calls
-  // fail with `unknown`.
+  // fail with `unknown`. A greater `version` is a later configuration: one that
+  // comes after a later one is left aside.
   void Configure(std::shared_ptr<const options::ServiceOptions> options,
                  std::shared_ptr<grpc::ChannelCredentials> credentials,
-                 absl::Status unknown);
+                 absl::Status unknown, uint64_t version);
   // A channel exists: find endpoints and connect. Further calls do nothing.
   void Start();
 
@@ -214,6 +215,7 @@ class Service final : private upstream::Upstream::Host {
   std::atomic<bool> started_{false};
 
   // Control thread only.
+  uint64_t version_ = 0;  // Of the configuration that holds.
   bool running_ = false;
   bool dirty_ = false;
   bool lost_ = false;    // A connection, since the last Publish().
