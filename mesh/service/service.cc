@@ -201,7 +201,7 @@ void Service::OnHealthChange(const resilience::HealthChange& change) {
 
 void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
                         std::shared_ptr<grpc::ChannelCredentials> credentials,
-                        absl::Status unknown) {
+                        absl::Status unknown, uint64_t version) {
   if (!configured_.exchange(true, std::memory_order_relaxed)) {
     // Calls that begin before the control thread comes to it have their policy
     // all the same.
@@ -213,7 +213,9 @@ void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
   }
   control_->Post([this, options = std::move(options),
                   credentials = std::move(credentials),
-                  unknown = std::move(unknown)] {
+                  unknown = std::move(unknown), version] {
+    if (version < version_) return;
+    version_ = version;
     ApplyConfig(options, credentials, unknown);
   });
 }

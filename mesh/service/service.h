@@ -92,10 +92,11 @@ class Service final : public std::enable_shared_from_this<Service>,
 
   // --- Control plane; any thread, carried out in order.
   // New configuration. Null options: the service is unknown, and its calls
-  // fail with `unknown`.
+  // fail with `unknown`. A greater `version` is a later configuration: one that
+  // comes after a later one is left aside.
   void Configure(std::shared_ptr<const options::ServiceOptions> options,
                  std::shared_ptr<grpc::ChannelCredentials> credentials,
-                 absl::Status unknown);
+                 absl::Status unknown, uint64_t version);
   // A channel exists: find endpoints and connect. Further calls do nothing.
   void Start();
 
@@ -152,6 +153,7 @@ class Service final : public std::enable_shared_from_this<Service>,
   // Control thread only. They end in the order from the last to the first:
   // what finds endpoints, then the connections, then the watches of their
   // state.
+  uint64_t version_ = 0;  // Of the configuration that holds.
   bool running_ = false;
   bool dirty_ = false;  // Publish() is due.
   std::shared_ptr<const options::ServiceOptions> options_;

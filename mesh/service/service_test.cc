@@ -41,10 +41,12 @@ class ServiceTest : public ::testing::Test {
     service_ = Service::Create(fake_.runtime, "cart", std::move(options));
   }
   void Configure() {
-    service_->Configure(Options(), credentials_, absl::OkStatus());
+    service_->Configure(Options(), credentials_, absl::OkStatus(),
+                        /*version=*/0);
   }
   void Forget() {
-    service_->Configure(nullptr, nullptr, absl::NotFoundError("no cart"));
+    service_->Configure(nullptr, nullptr, absl::NotFoundError("no cart"),
+                        /*version=*/0);
   }
   // As a channel does it first of all.
   void Begin() {

@@ -1,0 +1,62 @@
+#ifndef MESH_FRONT_BACKGROUND_H_
+#define MESH_FRONT_BACKGROUND_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "mesh/base/mutex.h"
+#include "mesh/security/identity.h"
+#include "mesh/service/runtime.h"
+#include "mesh/service/service.h"
+#include "mesh/telemetry/snapshot.h"
+
+namespace mesh::front {
+
+// The services that channels without a configuration share. One of a target and
+// credentials lives as long as somebody has it. Thread-safe.
+class Background {
+ public:
+  // The one of CreateChannel(). Lives as long as the process.
+  static Background& Get();
+
+  Background();
+
+  // Never null: the calls of a bad target's service fail, and say why.
+  // `credentials` null: plaintext.
+  std::shared_ptr<service::Service> Service(const std::string& target,
+                                            security::Credentials credentials);
+
+  telemetry::Snapshot Metrics() const;
+
+ private:
+  using Key = std::pair<std::string, security::Credentials>;
+  struct Entry {
+    std::weak_ptr<service::Service> weak;
+    std::string name;  // The service's.
+  };
+  using Services = std::map<Key, Entry>;
+
+  // The target, and a number where it is in use with other credentials too.
+  std::string UnusedName(const std::string& target) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Used(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Entries whose service is gone, out of the map. They own credentials: they
+  // are to be destroyed without the lock.
+  std::vector<Services::node_type> TakeUnused()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Constant.
+  const std::shared_ptr<service::Runtime> runtime_;
+  const security::Identity identity_{{}};
+
+  mutable base::Mutex mu_;
+  Services services_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::front
+
+#endif  // MESH_FRONT_BACKGROUND_H_

@@ -1,0 +1,94 @@
+#include "mesh/front/background.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "grpcpp/security/credentials.h"
+#include "gtest/gtest.h"
+#include "mesh/balancing/picker.h"
+
+namespace mesh::front {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr char kTarget[] = "127.0.0.1:1";
+
+std::vector<std::string> NamesOf(const Background& background) {
+  std::vector<std::string> names;
+  for (const auto& service : background.Metrics().services) {
+    names.push_back(service.service);
+  }
+  return names;
+}
+
+TEST(BackgroundTest, OneTargetWithTheSameCredentialsIsOneService) {
+  Background background;
+  const auto one = background.Service(kTarget, nullptr);
+  EXPECT_EQ(background.Service(kTarget, nullptr), one);
+  EXPECT_NE(background.Service("127.0.0.1:2", nullptr), one);
+  EXPECT_EQ(one->name(), kTarget);
+}
+
+TEST(BackgroundTest, OtherCredentialsAreAnotherServiceWithANumber) {
+  Background background;
+  const auto plain = background.Service(kTarget, nullptr);
+  const auto mine = grpc::InsecureChannelCredentials();
+  const auto second = background.Service(kTarget, mine);
+  EXPECT_NE(second, plain);
+  EXPECT_EQ(second->name(), "127.0.0.1:1#2");
+  EXPECT_EQ(background.Service(kTarget, mine), second);
+  const auto third =
+      background.Service(kTarget, grpc::InsecureChannelCredentials());
+  EXPECT_EQ(third->name(), "127.0.0.1:1#3");
+}
+
+TEST(BackgroundTest, AServiceThatNobodyHasIsGoneAndItsNameIsFree) {
+  Background background;
+  auto plain = background.Service(kTarget, nullptr);
+  const auto second =
+      background.Service(kTarget, grpc::InsecureChannelCredentials());
+  plain.reset();
+  EXPECT_THAT(NamesOf(background), ElementsAre("127.0.0.1:1#2"));
+  EXPECT_EQ(background.Service(kTarget, nullptr)->name(), kTarget);
+}
+
+TEST(BackgroundTest, CredentialsDoNotOutliveTheirService) {
+  Background background;
+  auto credentials = grpc::InsecureChannelCredentials();
+  const std::weak_ptr<grpc::ChannelCredentials> weak = credentials;
+  auto service = background.Service(kTarget, credentials);
+  credentials.reset();
+  service.reset();
+  // The next one that is made clears up.
+  const auto other = background.Service("127.0.0.1:2", nullptr);
+  while (!weak.expired()) {
+    // The control thread still has what it was to configure.
+    (void)background.Metrics();
+  }
+  EXPECT_THAT(NamesOf(background), ElementsAre("127.0.0.1:2"));
+}
+
+TEST(BackgroundTest, CallsOfABadTargetFailAtOnceAndSayWhy) {
+  Background background;
+  const auto service = background.Service("no address", nullptr);
+  const auto picker = service->Snapshot()->picker;
+  const balancing::PickResult result = picker->Pick(balancing::PickArgs());
+  EXPECT_EQ(result.kind, balancing::PickResult::Kind::kDrop);
+  ASSERT_NE(result.status, nullptr);
+  EXPECT_EQ(result.status->code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(result.status->message()),
+              testing::HasSubstr("no address"));
+}
+
+TEST(BackgroundTest, NothingIsThereBeforeAChannelIsMade) {
+  Background background;
+  EXPECT_THAT(NamesOf(background), IsEmpty());
+}
+
+}  // namespace
+}  // namespace mesh::front

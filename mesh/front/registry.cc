@@ -1,0 +1,192 @@
+#include "mesh/front/registry.h"
+
+#include <cstddef>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "mesh/config/text.h"
+#include "mesh/log.h"
+
+namespace mesh::front {
+namespace {
+
+// Most names that a message lists.
+constexpr size_t kMostNames = 10;
+
+}  // namespace
+
+Registry::Registry(std::shared_ptr<service::Runtime> runtime,
+                   std::map<std::string, security::Credentials> given)
+    : runtime_(std::move(runtime)),
+      identity_(std::move(given)),
+      configuration_(std::make_shared<const Configuration>()) {}
+
+absl::Status Registry::Apply(options::MeshOptions options) {
+  auto next = std::make_shared<Configuration>();
+  {
+    absl::StatusOr<security::SecretsByService> secrets =
+        identity_.SecretsForAll(options, Current()->secrets);
+    if (!secrets.ok()) return secrets.status();
+    next->secrets = *std::move(secrets);
+  }
+  next->options = std::move(options);
+
+  ConfigurationPtr replaced;
+  std::vector<std::shared_ptr<service::Service>> services;
+  {
+    base::MutexLock lock(&mu_);
+    next->version = configuration_->version + 1;
+    runtime_->stream_bytes().SetLimit(next->options.limits.stream_retry_bytes);
+    replaced = std::move(configuration_);
+    configuration_ = next;
+    for (auto it = services_.begin(); it != services_.end();) {
+      std::shared_ptr<service::Service> service = it->second.weak.lock();
+      if (service == nullptr) {
+        it = services_.erase(it);
+        continue;
+      }
+      it->second.strong = Has(*next, it->first) ? service : nullptr;
+      services.push_back(std::move(service));
+      ++it;
+    }
+  }
+  // When another Apply() overtakes this one here, the services see by the
+  // version which one holds.
+  for (const auto& service : services) Configure(*next, service.get());
+  WarnOfWhatStays(next->options.telemetry);
+  return absl::OkStatus();
+}
+
+absl::Status Registry::Reload(absl::StatusOr<options::MeshOptions> options) {
+  const absl::Status status =
+      options.ok() ? Apply(*std::move(options)) : options.status();
+  {
+    base::MutexLock lock(&mu_);
+    if (status.ok()) {
+      ++reloads_;
+      reload_error_.clear();
+    } else {
+      ++reload_failures_;
+      reload_error_ = std::string(status.message());
+    }
+  }
+  if (status.ok()) {
+    runtime_->Log(LogSeverity::kInfo, "the configuration was reloaded");
+  } else {
+    runtime_->Log(LogSeverity::kError,
+                  absl::StrCat("the changed configuration is not applied, "
+                               "all stays as it is:\n",
+                               status.message()));
+  }
+  return status;
+}
+
+std::shared_ptr<service::Service> Registry::Service(const std::string& name) {
+  std::shared_ptr<service::Service> made;
+  ConfigurationPtr configuration;  // What `made` was told.
+  for (;;) {
+    const ConfigurationPtr told = std::move(configuration);
+    {
+      base::MutexLock lock(&mu_);
+      const auto known = services_.find(name);
+      if (known != services_.end()) {
+        if (auto service = known->second.weak.lock()) return service;
+      }
+      if (made != nullptr && told == configuration_) {
+        // Names that nobody uses any more are not kept.
+        for (auto it = services_.begin(); it != services_.end();) {
+          it = it->second.weak.expired() ? services_.erase(it) : std::next(it);
+        }
+        services_[name] = {made, Has(*told, name) ? made : nullptr};
+        return made;
+      }
+      configuration = configuration_;
+    }
+    // Without the lock. It is put in its place above, unless another thread was
+    // faster, and once it knows what holds by then.
+    if (made == nullptr) {
+      const auto found = configuration->options.services.find(name);
+      made = service::Service::Create(
+          runtime_, name,
+          found != configuration->options.services.end() ? found->second
+                                                         : nullptr);
+    }
+    Configure(*configuration, made.get());
+  }
+}
+
+telemetry::Snapshot Registry::Metrics() const {
+  std::vector<std::shared_ptr<service::Service>> services;
+  telemetry::Snapshot snapshot;
+  {
+    base::MutexLock lock(&mu_);
+    for (const auto& [name, entry] : services_) {
+      if (auto service = entry.weak.lock()) {
+        services.push_back(std::move(service));
+      }
+    }
+    snapshot.config_reloads = reloads_;
+    snapshot.config_reload_failures = reload_failures_;
+    snapshot.config_error = reload_error_;
+  }
+  for (const auto& service : services) {
+    snapshot.services.push_back(service->Metrics());
+  }
+  return snapshot;
+}
+
+bool Registry::Has(const Configuration& configuration,
+                   const std::string& name) {
+  return configuration.options.services.count(name) > 0;
+}
+
+void Registry::Configure(const Configuration& configuration,
+                         service::Service* service) {
+  const std::string& name = service->name();
+  const auto found = configuration.options.services.find(name);
+  if (found != configuration.options.services.end()) {
+    service->Configure(found->second,
+                       configuration.secrets.at(name).credentials,
+                       absl::OkStatus(), configuration.version);
+  } else {
+    service->Configure(nullptr, nullptr, Unknown(configuration, name),
+                       configuration.version);
+  }
+}
+
+absl::Status Registry::Unknown(const Configuration& configuration,
+                               const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& [known, service] : configuration.options.services) {
+    names.push_back(known);
+  }
+  std::string text =
+      absl::StrCat("service \"", name, "\" is not in the configuration");
+  const std::string nearest = config::Nearest(name, names);
+  if (!nearest.empty()) {
+    absl::StrAppend(&text, ", did you mean \"", nearest, "\"?");
+  }
+  if (names.size() > kMostNames) names.resize(kMostNames);
+  absl::StrAppend(&text, " It has: ", absl::StrJoin(names, ", "));
+  return absl::UnavailableError(text);
+}
+
+Registry::ConfigurationPtr Registry::Current() const {
+  base::MutexLock lock(&mu_);
+  return configuration_;
+}
+
+void Registry::WarnOfWhatStays(const options::TelemetryOptions& next) const {
+  const options::TelemetryOptions& now = runtime_->telemetry();
+  if (next.max_methods != now.max_methods ||
+      next.max_endpoints != now.max_endpoints) {
+    runtime_->Log(LogSeverity::kWarning,
+                  "telemetry holds from the start of the Mesh: what has "
+                  "changed there is not applied");
+  }
+}
+
+}  // namespace mesh::front

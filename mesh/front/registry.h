@@ -1,0 +1,84 @@
+#ifndef MESH_FRONT_REGISTRY_H_
+#define MESH_FRONT_REGISTRY_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mesh/base/mutex.h"
+#include "mesh/options/service.h"
+#include "mesh/security/identity.h"
+#include "mesh/service/runtime.h"
+#include "mesh/service/service.h"
+#include "mesh/telemetry/snapshot.h"
+
+namespace mesh::front {
+
+// The services of one Mesh, by name, and the configuration that holds. The Mesh
+// has it, and the control thread for as long as it watches the configuration.
+// Thread-safe.
+class Registry {
+ public:
+  Registry(std::shared_ptr<service::Runtime> runtime,
+           std::map<std::string, security::Credentials> given);
+
+  // All or nothing. Services that are new in `options` are made when they are
+  // first asked for.
+  absl::Status Apply(options::MeshOptions options);
+
+  // Applies a changed configuration, or counts why there is none. Both are
+  // logged. Returns what Apply() would.
+  absl::Status Reload(absl::StatusOr<options::MeshOptions> options);
+
+  // Never null: the calls of a service that is not configured fail, and say
+  // which ones are. A configured one is kept with its connections and counts
+  // once it was asked for; another one only while somebody has it.
+  std::shared_ptr<service::Service> Service(const std::string& name);
+
+  telemetry::Snapshot Metrics() const;
+
+  service::Runtime& runtime() { return *runtime_; }
+
+ private:
+  // What holds at one moment. Immutable once it holds.
+  struct Configuration {
+    uint64_t version = 0;  // Of a later one it is greater.
+    options::MeshOptions options;
+    security::SecretsByService secrets;
+  };
+  using ConfigurationPtr = std::shared_ptr<const Configuration>;
+
+  struct Entry {
+    std::weak_ptr<service::Service> weak;
+    std::shared_ptr<service::Service> strong;  // Of a configured one.
+  };
+
+  static bool Has(const Configuration& configuration, const std::string& name);
+  // Tells `service` what `configuration` says of it. Calls out: without a lock.
+  static void Configure(const Configuration& configuration,
+                        service::Service* service);
+  static absl::Status Unknown(const Configuration& configuration,
+                              const std::string& name);
+
+  ConfigurationPtr Current() const;
+  void WarnOfWhatStays(const options::TelemetryOptions& next) const;
+
+  // Constant.
+  const std::shared_ptr<service::Runtime> runtime_;
+  const security::Identity identity_;
+
+  mutable base::Mutex mu_;
+  ConfigurationPtr configuration_ ABSL_GUARDED_BY(mu_);  // Never null.
+  std::map<std::string, Entry> services_ ABSL_GUARDED_BY(mu_);
+  uint64_t reloads_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t reload_failures_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string reload_error_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::front
+
+#endif  // MESH_FRONT_REGISTRY_H_

@@ -1,0 +1,57 @@
+#include "mesh/security/identity.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "mesh/security/credentials.h"
+
+namespace mesh::security {
+namespace {
+
+bool Same(const grpc::SslCredentialsOptions& a,
+          const grpc::SslCredentialsOptions& b) {
+  return a.pem_root_certs == b.pem_root_certs &&
+         a.pem_private_key == b.pem_private_key &&
+         a.pem_cert_chain == b.pem_cert_chain;
+}
+
+}  // namespace
+
+Identity::Identity(std::map<std::string, Credentials> given)
+    : given_(std::move(given)) {}
+
+absl::StatusOr<Secrets> Identity::SecretsFor(
+    const options::ServiceOptions& service, const Secrets* before) const {
+  const auto given = given_.find(service.name);
+  if (given != given_.end() && given->second != nullptr) {
+    return Secrets{given->second, std::nullopt};
+  }
+  if (!service.tls.has_value()) return Secrets{insecure_, std::nullopt};
+  absl::StatusOr<grpc::SslCredentialsOptions> tls = ReadTlsFiles(*service.tls);
+  if (!tls.ok()) return tls.status();
+  if (before != nullptr && before->tls.has_value() &&
+      Same(*before->tls, *tls)) {
+    return *before;
+  }
+  return Secrets{grpc::SslCredentials(*tls), *tls};
+}
+
+absl::StatusOr<SecretsByService> Identity::SecretsForAll(
+    const options::MeshOptions& options, const SecretsByService& before) const {
+  SecretsByService all;
+  for (const auto& [name, service] : options.services) {
+    const auto known = before.find(name);
+    absl::StatusOr<Secrets> made =
+        SecretsFor(*service, known != before.end() ? &known->second : nullptr);
+    if (!made.ok()) {
+      return absl::Status(
+          made.status().code(),
+          absl::StrCat("services.", name, ".tls: ", made.status().message()));
+    }
+    all[name] = *std::move(made);
+  }
+  return all;
+}
+
+}  // namespace mesh::security

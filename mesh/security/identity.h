@@ -1,0 +1,54 @@
+#ifndef MESH_SECURITY_IDENTITY_H_
+#define MESH_SECURITY_IDENTITY_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "grpcpp/security/credentials.h"
+#include "mesh/options/service.h"
+
+namespace mesh::security {
+
+using Credentials = std::shared_ptr<grpc::ChannelCredentials>;
+
+// What the connections of one service are made with.
+struct Secrets {
+  Credentials credentials;  // Never null.
+  // What they were made of. Empty: of no files.
+  std::optional<grpc::SslCredentialsOptions> tls;
+};
+using SecretsByService = std::map<std::string, Secrets>;
+
+// Decides with what this process shows itself to each service: credentials that
+// were given in code, else those of the service's `tls` files, else plaintext.
+// Immutable, so any number of threads may ask at once. Reads files.
+class Identity {
+ public:
+  // `given`: by the service's name. Null ones count as absent.
+  explicit Identity(std::map<std::string, Credentials> given);
+
+  // `before`: what holds now; null when that is nothing. The same secrets give
+  // the same object again, since new credentials are new connections. Errors
+  // are those of ReadTlsFiles().
+  absl::StatusOr<Secrets> SecretsFor(const options::ServiceOptions& service,
+                                     const Secrets* before) const;
+
+  // For all services at once. An error begins with "services.NAME.tls: ".
+  absl::StatusOr<SecretsByService> SecretsForAll(
+      const options::MeshOptions& options,
+      const SecretsByService& before) const;
+
+  // Plaintext.
+  const Credentials& insecure() const { return insecure_; }
+
+ private:
+  const std::map<std::string, Credentials> given_;
+  const Credentials insecure_ = grpc::InsecureChannelCredentials();
+};
+
+}  // namespace mesh::security
+
+#endif  // MESH_SECURITY_IDENTITY_H_
