@@ -78,10 +78,17 @@ def public_headers(roots):
         if header in headers:
             continue
         headers.add(header)
-        if GENERATED.search(header):
-            continue
-        with open(os.path.join(ROOT, header), encoding="utf-8") as text:
-            waiting += re.findall(r'^#include "(mesh/[^"]*)"', text.read(), re.M)
+        # A generated header includes those of what its .proto imports.
+        made = GENERATED.search(header)
+        path = GENERATED.sub(".proto", header)
+        with open(os.path.join(ROOT, path), encoding="utf-8") as text:
+            names = re.findall(
+                r'^(?:#include|import) "(mesh/[^"]*)"', text.read(), re.M
+            )
+        waiting += [
+            re.sub(r"\.proto$", ".pb.h", name) if made else name
+            for name in names
+        ]
     return headers
 
 
