@@ -9,19 +9,14 @@ set(MESH_SOURCES
   mesh/base/clock.cc
   mesh/base/event_loop.cc
   mesh/base/random.cc
+  mesh/call/call_hedge.cc
   mesh/call/call_machine.cc
+  mesh/call/call_retry.cc
+  mesh/call/call_story.cc
   mesh/call/trace.cc
   mesh/channel/call.cc
   mesh/channel/channel.cc
-  mesh/channel/connection.cc
-  mesh/channel/core_queue.cc
   mesh/channel/hedge.cc
-  mesh/channel/in_process_answer.cc
-  mesh/channel/parent_watch.cc
-  mesh/channel/prober.cc
-  mesh/channel/raw_call.cc
-  mesh/channel/runtime.cc
-  mesh/channel/service.cc
   mesh/channel/stream_retry.cc
   mesh/cluster/health.cc
   mesh/cluster/membership.cc
@@ -32,7 +27,6 @@ set(MESH_SOURCES
   mesh/config/file_poller.cc
   mesh/config/file_watcher.cc
   mesh/config/loader.cc
-  mesh/config/options.cc
   mesh/config/problems.cc
   mesh/config/reader.cc
   mesh/config/service_config.cc
@@ -42,7 +36,17 @@ set(MESH_SOURCES
   mesh/discovery/file_resolver.cc
   mesh/discovery/resolver.cc
   mesh/discovery/update_filter.cc
+  mesh/grpc/core_queue.cc
+  mesh/grpc/failure.cc
+  mesh/grpc/in_process_answer.cc
+  mesh/grpc/op_set.cc
+  mesh/grpc/parent_watch.cc
+  mesh/grpc/raw_call.cc
+  mesh/grpc/time.cc
+  mesh/incoming/incoming_call.cc
   mesh/mesh.cc
+  mesh/options/guard.cc
+  mesh/options/service.cc
   mesh/resilience/admission.cc
   mesh/resilience/circuit_breaker.cc
   mesh/resilience/concurrency_limit.cc
@@ -52,8 +56,11 @@ set(MESH_SOURCES
   mesh/resilience/retry_budget.cc
   mesh/resilience/throttle.cc
   mesh/security/credentials.cc
-  mesh/server/incoming_call.cc
   mesh/server/server.cc
+  mesh/service/connection.cc
+  mesh/service/prober.cc
+  mesh/service/runtime.cc
+  mesh/service/service.cc
   mesh/telemetry/metrics.cc
   mesh/telemetry/prometheus.cc)
 
@@ -67,13 +74,18 @@ set(MESH_PUBLIC_HEADERS
   mesh/cluster/health.h
   mesh/cluster/live_endpoint.h
   mesh/cluster/readiness.h
-  mesh/config/options.h
   mesh/fallback.h
   mesh/log.h
   mesh/mesh.h
+  mesh/options/admission.h
+  mesh/options/guard.h
+  mesh/options/method.h
+  mesh/options/mode.h
+  mesh/options/retry.h
   mesh/server/server.h
   mesh/telemetry/observer.h
   mesh/telemetry/snapshot.h
+  mesh/v1/annotations.pb.h
   mesh/v1/config.pb.h
   mesh/version.h)
 
@@ -85,6 +97,7 @@ set(MESH_TEST_PROGRAMS
   cluster_test
   config_test
   discovery_test
+  grpc_test
   recorded_calls_test
   resilience_test
   server_test
@@ -95,9 +108,11 @@ set(MESH_balancing_test_SOURCES
   mesh/balancing/balancing_test.cc)
 
 set(MESH_base_test_SOURCES
+  mesh/base/byte_budget_test.cc
   mesh/base/clock_test.cc
   mesh/base/event_loop_test.cc
   mesh/base/random_test.cc
+  mesh/base/scheduler_test.cc
   mesh/base/sharded_counter_test.cc
   mesh/base/snapshot_slot_test.cc)
 
@@ -107,7 +122,6 @@ set(MESH_call_test_SOURCES
 
 set(MESH_channel_test_SOURCES
   mesh/channel/channel_test.cc
-  mesh/channel/in_process_answer_test.cc
   mesh/channel/send_buffer_test.cc
   tests/support/test_server.cc)
 
@@ -130,6 +144,9 @@ set(MESH_discovery_test_SOURCES
   mesh/discovery/dns_test_server.cc
   mesh/discovery/file_resolver_test.cc
   mesh/discovery/update_filter_test.cc)
+
+set(MESH_grpc_test_SOURCES
+  mesh/grpc/in_process_answer_test.cc)
 
 set(MESH_recorded_calls_test_SOURCES
   mesh/simulation/description.cc

@@ -122,9 +122,10 @@ without() { # PACKAGE...: the arguments that hide them from find_package().
 mapfile -t no_packages < <(without gRPC Protobuf absl OpenSSL yaml-cpp c-ares)
 
 step TakesAllByPkgConfig says \
-  'gRPC 1.51.1 (pkg-config)' 'Protobuf 3.21.12 (pkg-config)' \
-  'absl 20220623 (pkg-config)' 'OpenSSL 3.0' 'yaml-cpp 0.7.0 (pkg-config)' \
-  'c-ares 1.18.1 (pkg-config)' 'protoc: /usr/bin/protoc' \
+  'pkg-config): PkgConfig::mesh_MESH_GRPC' PkgConfig::mesh_MESH_PROTOBUF \
+  PkgConfig::mesh_MESH_ABSL_PUBLIC PkgConfig::mesh_MESH_ABSL_PRIVATE \
+  PkgConfig::mesh_MESH_OPENSSL PkgConfig::mesh_MESH_YAML_CPP \
+  PkgConfig::mesh_MESH_CARES 'protoc: /usr/bin/protoc' \
   -- configure pkg_config "$tree" "${no_packages[@]}"
 
 step NamesAllThatIsMissing fails_and_says \
