@@ -6,12 +6,15 @@ function(mesh_generate variable)
   list(FIND protos GRPC grpc)
   list(REMOVE_ITEM protos GRPC)
 
+  set(flags "-I${PROJECT_SOURCE_DIR}" "--cpp_out=${MESH_GENERATED_DIR}")
   # protoc finds its own .proto files by its place, which packagers change.
-  list(GET MESH_PROTOBUF 0 library)
-  set(include "$<TARGET_PROPERTY:${library},INTERFACE_INCLUDE_DIRECTORIES>")
-  set(flags "-I${PROJECT_SOURCE_DIR}"
-    "$<$<BOOL:${include}>:-I$<JOIN:${include},$<SEMICOLON>-I>>"
-    "--cpp_out=${MESH_GENERATED_DIR}")
+  mesh_include_directories(directories "${MESH_PROTOBUF}")
+  foreach(directory IN LISTS directories)
+    if(EXISTS "${directory}/google/protobuf/descriptor.proto")
+      list(APPEND flags "-I${directory}")
+      break()
+    endif()
+  endforeach()
   set(suffixes .pb)
   set(plugin "")
   if(NOT grpc EQUAL -1)

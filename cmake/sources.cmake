@@ -62,7 +62,10 @@ set(MESH_SOURCES
   mesh/service/runtime.cc
   mesh/service/service.cc
   mesh/telemetry/metrics.cc
-  mesh/telemetry/prometheus.cc)
+  mesh/telemetry/prometheus.cc
+  mesh/upstream/method_policies.cc
+  mesh/upstream/placeholder.cc
+  mesh/upstream/upstream.cc)
 
 set(MESH_PROTOS
   mesh/v1/annotations.proto
@@ -102,7 +105,8 @@ set(MESH_TEST_PROGRAMS
   resilience_test
   server_test
   simulation_test
-  telemetry_test)
+  telemetry_test
+  upstream_test)
 
 set(MESH_balancing_test_SOURCES
   mesh/balancing/balancing_test.cc)
@@ -190,6 +194,10 @@ set(MESH_simulation_test_SOURCES
 
 set(MESH_telemetry_test_SOURCES
   mesh/telemetry/telemetry_test.cc)
+
+set(MESH_upstream_test_SOURCES
+  mesh/upstream/method_policies_test.cc
+  mesh/upstream/upstream_test.cc)
 
 set(MESH_EXAMPLE_PROGRAMS
   callback
