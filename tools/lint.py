@@ -1,7 +1,7 @@
 """What `./run lint` checks: format, banned constructs, sizes, room rules, and
 clang-tidy with clang's analysis of locks.
 
-usage: lint.py [--changed] [format|text|sizes|rooms|tidy ...]
+usage: lint.py [--changed] [format|text|sizes|rooms|sources|tidy ...]
 
 --changed looks only at files that differ from main. Names choose checks; all
 by default. Exits with 1 when anything is wrong.
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree
 
+import cmake_sources
 import lint_rooms
 import lint_sizes
 from lint_rooms import ROOMS, STRANGERS
@@ -235,11 +236,18 @@ def check_text(every):
     return problems
 
 
+def check_sources(every):
+    del every
+    problems = cmake_sources.problems()
+    return problems + (["./run sources"] if problems else [])
+
+
 CHECKS = {
     "format": ("clang-format", check_format),
     "text": ("banned constructs, include guards", check_text),
     "sizes": ("lengths of files and functions, tests a room", check_sizes),
     "rooms": ("room rules", check_rooms),
+    "sources": ("CMake\'s lists of files", check_sources),
     "tidy": ("clang-tidy, locks", check_tidy),
 }
 

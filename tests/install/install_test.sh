@@ -4,6 +4,8 @@
 # usage: install_test.sh MESH_TAR PROGRAM_CC CMAKELISTS
 set -uo pipefail
 
+# shellcheck source=../support/steps.sh
+source tests/support/steps.sh InstallTest
 tar_file=$PWD/$1 program=$PWD/$2 cmakelists=$PWD/$3
 work=${TEST_TMPDIR:?}/install
 prefix=$work/prefix
@@ -11,23 +13,6 @@ mkdir -p "$prefix" "$work/source"
 cp "$program" "$work/source/program.cc"
 cp "$cmakelists" "$work/source/CMakeLists.txt"
 cd "$work" || exit 1
-
-# Runs a step; its output is shown when it fails. Each is a test case.
-cases='' failures=0
-step() {
-  local name=$1
-  shift
-  echo "== $name"
-  if "$@" >"$work/log" 2>&1; then
-    cases+="<testcase classname=\"InstallTest\" name=\"$name\"/>"
-  else
-    cat "$work/log"
-    echo "FAILED: $name"
-    failures=$((failures + 1))
-    cases+="<testcase classname=\"InstallTest\" name=\"$name\">"
-    cases+="<failure message=\"see the log\"/></testcase>"
-  fi
-}
 
 cmake_program() {
   cmake -S source -B build -DCMAKE_PREFIX_PATH="$prefix" \
@@ -108,9 +93,4 @@ step PkgConfigsStaticProgramRuns runs ./static
 step ShowsOnlyPublicSymbols only_public_symbols
 step EachHeaderStandsAlone each_header_stands_alone
 step ProtosAreInstalled test -f "$prefix/share/mesh/proto/mesh/v1/config.proto"
-
-if [[ -n ${XML_OUTPUT_FILE:-} ]]; then
-  echo "<testsuites><testsuite name=\"InstallTest\">$cases</testsuite></testsuites>" \
-    >"$XML_OUTPUT_FILE"
-fi
-exit $((failures > 0))
+finish

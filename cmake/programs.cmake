@@ -1,0 +1,50 @@
+# The unit tests (MESH_TESTS) and the examples (MESH_EXAMPLES).
+
+# The C++ of a .proto file with services, compiled once.
+function(mesh_proto_target variable proto)
+  string(MAKE_C_IDENTIFIER "mesh_${proto}" target)
+  if(NOT TARGET ${target})
+    mesh_generate(sources ${proto} GRPC)
+    add_library(${target} STATIC ${sources})
+    target_compile_features(${target} PUBLIC cxx_std_17)
+    target_include_directories(${target} PUBLIC "${MESH_GENERATED_DIR}")
+    target_link_libraries(${target} PUBLIC ${MESH_PUBLIC_LIBRARIES})
+  endif()
+  set(${variable} ${target} PARENT_SCOPE)
+endfunction()
+
+# Links the archive: the shared library shows only the front door.
+function(mesh_program target name)
+  add_executable(${target} ${MESH_${name}_SOURCES})
+  target_link_libraries(${target} PRIVATE
+    mesh::mesh_static ${MESH_PRIVATE_LIBRARIES} ${ARGN})
+  foreach(proto IN LISTS MESH_${name}_PROTOS)
+    mesh_proto_target(library ${proto})
+    target_link_libraries(${target} PRIVATE ${library})
+  endforeach()
+endfunction()
+
+if(MESH_TESTS)
+  mesh_dependency(VARIABLE MESH_GTEST ALL
+    TARGETS GTest::gmock GTest::gtest GTest::gtest_main
+    PACKAGE GTest PKG_CONFIG gmock gtest gtest_main
+    DEBIAN "libgtest-dev libgmock-dev" VCPKG gtest CONAN gtest)
+  if(_mesh_missing)
+    message(FATAL_ERROR "mesh: MESH_TESTS wants:\n${_mesh_missing}")
+  endif()
+  enable_testing()
+  foreach(_mesh_name IN LISTS MESH_TEST_PROGRAMS)
+    mesh_program(mesh_${_mesh_name} ${_mesh_name} ${MESH_GTEST})
+    add_test(NAME mesh_${_mesh_name} COMMAND mesh_${_mesh_name}
+      WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  endforeach()
+endif()
+
+if(MESH_EXAMPLES)
+  foreach(_mesh_name IN LISTS MESH_EXAMPLE_PROGRAMS)
+    mesh_program(mesh_example_${_mesh_name} ${_mesh_name})
+    set_target_properties(mesh_example_${_mesh_name} PROPERTIES
+      OUTPUT_NAME ${_mesh_name}
+      RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
+  endforeach()
+endif()

@@ -1,0 +1,268 @@
+# Made by `./run sources` from the BUILD files. Do not edit.
+
+set(MESH_SOURCES
+  mesh/balancing/least_request.cc
+  mesh/balancing/load_balancer.cc
+  mesh/balancing/round_robin.cc
+  mesh/balancing/tier.cc
+  mesh/balancing/weight_table.cc
+  mesh/base/clock.cc
+  mesh/base/event_loop.cc
+  mesh/base/random.cc
+  mesh/call/call_hedge.cc
+  mesh/call/call_machine.cc
+  mesh/call/call_retry.cc
+  mesh/call/call_story.cc
+  mesh/call/trace.cc
+  mesh/channel/call.cc
+  mesh/channel/channel.cc
+  mesh/channel/hedge.cc
+  mesh/channel/stream_retry.cc
+  mesh/cluster/health.cc
+  mesh/cluster/membership.cc
+  mesh/config/address.cc
+  mesh/config/builder.cc
+  mesh/config/document.cc
+  mesh/config/file.cc
+  mesh/config/file_poller.cc
+  mesh/config/file_watcher.cc
+  mesh/config/loader.cc
+  mesh/config/problems.cc
+  mesh/config/reader.cc
+  mesh/config/service_config.cc
+  mesh/config/text.cc
+  mesh/discovery/dns_lookup.cc
+  mesh/discovery/dns_resolver.cc
+  mesh/discovery/file_resolver.cc
+  mesh/discovery/resolver.cc
+  mesh/discovery/update_filter.cc
+  mesh/grpc/core_queue.cc
+  mesh/grpc/failure.cc
+  mesh/grpc/in_process_answer.cc
+  mesh/grpc/op_set.cc
+  mesh/grpc/parent_watch.cc
+  mesh/grpc/raw_call.cc
+  mesh/grpc/time.cc
+  mesh/incoming/incoming_call.cc
+  mesh/mesh.cc
+  mesh/options/guard.cc
+  mesh/options/service.cc
+  mesh/resilience/admission.cc
+  mesh/resilience/circuit_breaker.cc
+  mesh/resilience/concurrency_limit.cc
+  mesh/resilience/health_monitor.cc
+  mesh/resilience/latency_tracker.cc
+  mesh/resilience/rate_limiter.cc
+  mesh/resilience/retry_budget.cc
+  mesh/resilience/throttle.cc
+  mesh/security/credentials.cc
+  mesh/server/server.cc
+  mesh/service/connection.cc
+  mesh/service/prober.cc
+  mesh/service/runtime.cc
+  mesh/service/service.cc
+  mesh/telemetry/metrics.cc
+  mesh/telemetry/prometheus.cc
+  mesh/upstream/method_policies.cc
+  mesh/upstream/placeholder.cc
+  mesh/upstream/upstream.cc)
+
+set(MESH_PROTOS
+  mesh/v1/annotations.proto
+  mesh/v1/config.proto)
+
+set(MESH_PUBLIC_HEADERS
+  mesh/cluster/endpoint.h
+  mesh/cluster/endpoint_view.h
+  mesh/cluster/health.h
+  mesh/cluster/live_endpoint.h
+  mesh/cluster/readiness.h
+  mesh/fallback.h
+  mesh/log.h
+  mesh/mesh.h
+  mesh/options/admission.h
+  mesh/options/guard.h
+  mesh/options/method.h
+  mesh/options/mode.h
+  mesh/options/retry.h
+  mesh/server/server.h
+  mesh/telemetry/observer.h
+  mesh/telemetry/snapshot.h
+  mesh/v1/annotations.pb.h
+  mesh/v1/config.pb.h
+  mesh/version.h)
+
+set(MESH_TEST_PROGRAMS
+  balancing_test
+  base_test
+  call_test
+  channel_test
+  cluster_test
+  config_test
+  discovery_test
+  grpc_test
+  recorded_calls_test
+  resilience_test
+  server_test
+  simulation_test
+  telemetry_test
+  upstream_test)
+
+set(MESH_balancing_test_SOURCES
+  mesh/balancing/balancing_test.cc)
+
+set(MESH_base_test_SOURCES
+  mesh/base/byte_budget_test.cc
+  mesh/base/clock_test.cc
+  mesh/base/event_loop_test.cc
+  mesh/base/random_test.cc
+  mesh/base/scheduler_test.cc
+  mesh/base/sharded_counter_test.cc
+  mesh/base/snapshot_slot_test.cc)
+
+set(MESH_call_test_SOURCES
+  mesh/call/call_machine_test.cc
+  mesh/call/trace_test.cc)
+
+set(MESH_channel_test_SOURCES
+  mesh/channel/channel_test.cc
+  mesh/channel/send_buffer_test.cc
+  tests/support/test_server.cc)
+
+set(MESH_channel_test_PROTOS
+  tests/support/test_service.proto)
+
+set(MESH_cluster_test_SOURCES
+  mesh/cluster/live_endpoint_test.cc
+  mesh/cluster/membership_test.cc)
+
+set(MESH_config_test_SOURCES
+  mesh/config/docs_test.cc
+  mesh/config/file_poller_test.cc
+  mesh/config/file_watcher_test.cc
+  mesh/config/loader_test.cc)
+
+set(MESH_discovery_test_SOURCES
+  mesh/discovery/dns_lookup_test.cc
+  mesh/discovery/dns_resolver_test.cc
+  mesh/discovery/dns_test_server.cc
+  mesh/discovery/file_resolver_test.cc
+  mesh/discovery/update_filter_test.cc)
+
+set(MESH_grpc_test_SOURCES
+  mesh/grpc/in_process_answer_test.cc)
+
+set(MESH_recorded_calls_test_SOURCES
+  mesh/simulation/description.cc
+  mesh/simulation/distribution.cc
+  mesh/simulation/recorded_calls_test.cc
+  mesh/simulation/replay.cc
+  mesh/simulation/result.cc
+  mesh/simulation/simulation.cc
+  tests/support/test_server.cc)
+
+set(MESH_recorded_calls_test_PROTOS
+  tests/support/test_service.proto)
+
+set(MESH_resilience_test_SOURCES
+  mesh/resilience/admission_test.cc
+  mesh/resilience/circuit_breaker_test.cc
+  mesh/resilience/concurrency_limit_test.cc
+  mesh/resilience/health_monitor_test.cc
+  mesh/resilience/latency_tracker_test.cc
+  mesh/resilience/rate_limiter_test.cc
+  mesh/resilience/retry_budget_test.cc
+  mesh/resilience/throttle_test.cc)
+
+set(MESH_server_test_SOURCES
+  mesh/server/server_test.cc)
+
+set(MESH_server_test_PROTOS
+  tests/support/test_service.proto)
+
+set(MESH_simulation_test_SOURCES
+  mesh/simulation/description.cc
+  mesh/simulation/distribution.cc
+  mesh/simulation/distribution_test.cc
+  mesh/simulation/event_queue_test.cc
+  mesh/simulation/random_scenario.cc
+  mesh/simulation/replay.cc
+  mesh/simulation/replay_test.cc
+  mesh/simulation/result.cc
+  mesh/simulation/simulation.cc
+  mesh/simulation/simulation_test.cc)
+
+set(MESH_telemetry_test_SOURCES
+  mesh/telemetry/telemetry_test.cc)
+
+set(MESH_upstream_test_SOURCES
+  mesh/upstream/method_policies_test.cc
+  mesh/upstream/upstream_test.cc)
+
+set(MESH_EXAMPLE_PROGRAMS
+  callback
+  completion_queue
+  fallback
+  policy
+  quickstart
+  server
+  simulate
+  streaming
+  tier)
+
+set(MESH_callback_SOURCES
+  examples/async/callback.cc)
+
+set(MESH_callback_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_completion_queue_SOURCES
+  examples/async/completion_queue.cc)
+
+set(MESH_completion_queue_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_fallback_SOURCES
+  examples/fallback/fallback.cc)
+
+set(MESH_fallback_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_policy_SOURCES
+  examples/policy/policy.cc)
+
+set(MESH_policy_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_quickstart_SOURCES
+  examples/quickstart/quickstart.cc)
+
+set(MESH_quickstart_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_server_SOURCES
+  examples/hello/server.cc)
+
+set(MESH_server_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_simulate_SOURCES
+  examples/simulate/simulate.cc
+  mesh/simulation/description.cc
+  mesh/simulation/distribution.cc
+  mesh/simulation/replay.cc
+  mesh/simulation/result.cc
+  mesh/simulation/services.cc
+  mesh/simulation/simulation.cc)
+
+set(MESH_streaming_SOURCES
+  examples/streaming/streaming.cc)
+
+set(MESH_streaming_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_tier_SOURCES
+  examples/tier/tier.cc)
+
+set(MESH_tier_PROTOS
+  examples/hello/hello.proto)
