@@ -379,8 +379,8 @@ TEST(UnaryCallTest, ACallThatIsGivenUpUnstartedGivesItsEndpointBack) {
 
 TEST(UnaryCallTest, AnUnknownServiceFailsAtOnce) {
   FakeWorld world;
-  world.service().Configure(nullptr, nullptr,
-                            absl::NotFoundError("no such service"));
+  world.service().Configure(
+      nullptr, nullptr, absl::NotFoundError("no such service"), /*version=*/0);
   world.Settle();
   FakeUnary call(&world);
   call.Finish();
