@@ -201,6 +201,92 @@ options::RetryBudgetOptions RandomBudget(Draw& draw) {
   return budget;
 }
 
+std::vector<Server> RandomServers(Draw& draw, absl::Duration duration) {
+  std::vector<Server> all;
+  const int servers = draw.OneIn(20)  ? 0
+                      : draw.OneIn(4) ? 1
+                                      : draw.Between(2, 12);
+  const bool weighted = draw.OneIn(4);
+  const bool tiered = draw.OneIn(6);
+  const bool zoned = draw.OneIn(4);
+  for (int i = 0; i < servers; ++i) {
+    Server server = RandomServer(draw, absl::StrCat("10.0.0.", i + 1, ":80"));
+    if (weighted) server.weight = draw.Between(1, 10);
+    if (tiered) server.priority = draw.Between(0, 2);
+    if (zoned) server.zone = absl::StrCat("zone-", i % 3);
+    if (draw.OneIn(6)) server.listed_from = duration * draw.Unit();
+    if (draw.OneIn(6)) {
+      server.listed_until =
+          server.listed_from + (duration - server.listed_from) * draw.Unit();
+    }
+    all.push_back(std::move(server));
+  }
+  return all;
+}
+
+// A tier with a service of its own. `number` is in the addresses.
+Tier RandomTier(Draw& draw, int number) {
+  Tier tier;
+  tier.service.name = absl::StrCat("behind-", number);
+  tier.service.policy = RandomPolicy(draw);
+  tier.service.retry_budget = RandomBudget(draw);
+  if (!draw.OneIn(3)) tier.service.guards = RandomGuards(draw);
+  if (draw.OneIn(2)) {
+    tier.deadline = draw.Time(absl::Milliseconds(1), absl::Seconds(30));
+  }
+  const int count = draw.Between(1, 5);
+  for (int j = 0; j < count; ++j) {
+    tier.servers.push_back(
+        RandomServer(draw, absl::StrCat("10.0.", number, ".", j + 1, ":80")));
+  }
+  return tier;
+}
+
+Fault RandomFault(Draw& draw, const std::vector<std::string>& addresses,
+                  absl::Duration duration) {
+  Fault fault;
+  fault.kind = static_cast<Fault::Kind>(draw.Between(0, 4));
+  fault.address =
+      addresses[draw.Between(0, static_cast<int>(addresses.size()) - 1)];
+  fault.from = duration * draw.Unit();
+  if (!draw.OneIn(5)) {
+    fault.until = fault.from + draw.Time(absl::Milliseconds(10), duration);
+  }
+  fault.factor = draw.Scale(0.5, 100);
+  fault.share = draw.OneIn(3) ? 1 : draw.Unit();
+  static constexpr absl::StatusCode kCodes[] = {
+      absl::StatusCode::kUnavailable, absl::StatusCode::kInternal,
+      absl::StatusCode::kResourceExhausted, absl::StatusCode::kNotFound};
+  fault.code = kCodes[draw.Between(0, 3)];
+  if (draw.OneIn(4)) {
+    fault.period = draw.Time(absl::Milliseconds(10), absl::Seconds(2));
+  }
+  return fault;
+}
+
+Load RandomLoad(Draw& draw, const char* method, absl::Duration duration) {
+  Load load;
+  load.method = method;
+  if (draw.OneIn(3)) {
+    load.callers = draw.Between(1, 10);
+    load.think = draw.Delay(absl::Milliseconds(10), absl::Seconds(1));
+  } else {
+    load.rate = draw.Scale(2, 1000) / absl::ToDoubleSeconds(duration);
+    load.evenly = draw.OneIn(3);
+  }
+  load.deadline = draw.OneIn(20)
+                      ? absl::InfiniteDuration()
+                      : draw.Time(absl::Milliseconds(1), absl::Seconds(30));
+  load.wait_for_ready = draw.OneIn(4);
+  load.replayable = !draw.OneIn(5);
+  load.stream = draw.OneIn(5);
+  if (draw.OneIn(3)) {
+    load.cancel_share = draw.Unit();
+    load.cancel_after = draw.Delay(absl::Microseconds(100), absl::Seconds(1));
+  }
+  return load;
+}
+
 }  // namespace
 
 Scenario RandomScenario(uint64_t seed) {
@@ -228,26 +314,7 @@ Scenario RandomScenario(uint64_t seed) {
       draw.Delay(absl::Microseconds(100), absl::Milliseconds(200));
   cluster.reconnection = draw.Delay(absl::Milliseconds(1), absl::Seconds(2));
 
-  const int servers = draw.OneIn(20)  ? 0
-                      : draw.OneIn(4) ? 1
-                                      : draw.Between(2, 12);
-  const bool weighted = draw.OneIn(4);
-  const bool tiered = draw.OneIn(6);
-  const bool zoned = draw.OneIn(4);
-  for (int i = 0; i < servers; ++i) {
-    Server server = RandomServer(draw, absl::StrCat("10.0.0.", i + 1, ":80"));
-    if (weighted) server.weight = draw.Between(1, 10);
-    if (tiered) server.priority = draw.Between(0, 2);
-    if (zoned) server.zone = absl::StrCat("zone-", i % 3);
-    if (draw.OneIn(6)) server.listed_from = options.duration * draw.Unit();
-    if (draw.OneIn(6)) {
-      server.listed_until =
-          server.listed_from +
-          (options.duration - server.listed_from) * draw.Unit();
-    }
-    cluster.servers.push_back(server);
-  }
-
+  cluster.servers = RandomServers(draw, options.duration);
   std::vector<std::string> addresses;
   for (const Server& server : cluster.servers) {
     addresses.push_back(server.address);
@@ -255,70 +322,23 @@ Scenario RandomScenario(uint64_t seed) {
   const int behind = draw.OneIn(5) ? draw.Between(1, 2) : 0;
   cluster.context_crosses_tiers = !draw.OneIn(4);
   for (int i = 0; i < behind; ++i) {
-    Tier tier;
-    tier.service.name = absl::StrCat("behind-", i + 1);
-    tier.service.policy = RandomPolicy(draw);
-    tier.service.retry_budget = RandomBudget(draw);
-    if (!draw.OneIn(3)) tier.service.guards = RandomGuards(draw);
-    if (draw.OneIn(2)) {
-      tier.deadline = draw.Time(absl::Milliseconds(1), absl::Seconds(30));
+    Tier tier = RandomTier(draw, i + 1);
+    for (const Server& server : tier.servers) {
+      addresses.push_back(server.address);
     }
-    const int count = draw.Between(1, 5);
-    for (int j = 0; j < count; ++j) {
-      tier.servers.push_back(
-          RandomServer(draw, absl::StrCat("10.0.", i + 1, ".", j + 1, ":80")));
-      addresses.push_back(tier.servers.back().address);
-    }
-    cluster.behind.push_back(tier);
+    cluster.behind.push_back(std::move(tier));
   }
 
   const int faults = addresses.empty() ? 0 : draw.Between(0, 6);
   for (int i = 0; i < faults; ++i) {
-    Fault fault;
-    fault.kind = static_cast<Fault::Kind>(draw.Between(0, 4));
-    fault.address =
-        addresses[draw.Between(0, static_cast<int>(addresses.size()) - 1)];
-    fault.from = options.duration * draw.Unit();
-    if (!draw.OneIn(5)) {
-      fault.until =
-          fault.from + draw.Time(absl::Milliseconds(10), options.duration);
-    }
-    fault.factor = draw.Scale(0.5, 100);
-    fault.share = draw.OneIn(3) ? 1 : draw.Unit();
-    static constexpr absl::StatusCode kCodes[] = {
-        absl::StatusCode::kUnavailable, absl::StatusCode::kInternal,
-        absl::StatusCode::kResourceExhausted, absl::StatusCode::kNotFound};
-    fault.code = kCodes[draw.Between(0, 3)];
-    if (draw.OneIn(4)) {
-      fault.period = draw.Time(absl::Milliseconds(10), absl::Seconds(2));
-    }
-    cluster.faults.push_back(fault);
+    cluster.faults.push_back(RandomFault(draw, addresses, options.duration));
   }
 
+  static const char* const kMethods[] = {"/shop.Cart/Get", "/shop.Cart/Add",
+                                         "/shop.Other/List"};
   const int loads = draw.Between(1, 3);
   for (int i = 0; i < loads; ++i) {
-    static const char* const kMethods[] = {"/shop.Cart/Get", "/shop.Cart/Add",
-                                           "/shop.Other/List"};
-    Load load;
-    load.method = kMethods[i];
-    if (draw.OneIn(3)) {
-      load.callers = draw.Between(1, 10);
-      load.think = draw.Delay(absl::Milliseconds(10), absl::Seconds(1));
-    } else {
-      load.rate = draw.Scale(2, 1000) / absl::ToDoubleSeconds(options.duration);
-      load.evenly = draw.OneIn(3);
-    }
-    load.deadline = draw.OneIn(20)
-                        ? absl::InfiniteDuration()
-                        : draw.Time(absl::Milliseconds(1), absl::Seconds(30));
-    load.wait_for_ready = draw.OneIn(4);
-    load.replayable = !draw.OneIn(5);
-    load.stream = draw.OneIn(5);
-    if (draw.OneIn(3)) {
-      load.cancel_share = draw.Unit();
-      load.cancel_after = draw.Delay(absl::Microseconds(100), absl::Seconds(1));
-    }
-    cluster.loads.push_back(load);
+    cluster.loads.push_back(RandomLoad(draw, kMethods[i], options.duration));
   }
   return scenario;
 }

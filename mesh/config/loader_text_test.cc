@@ -1,0 +1,281 @@
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "mesh/config/loader_test_util.h"
+
+namespace mesh::config {
+namespace {
+
+TEST_P(BadTextTest, IsReportedExactly) {
+  EXPECT_EQ(ErrorOf(GetParam().text), GetParam().error);
+}
+
+std::string DeeplyNested() {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "- ";
+  return text + "x";
+}
+
+// Lists of ten aliases each, nine deep.
+std::string BillionLaughs() {
+  std::string text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n";
+  for (int i = 1; i < 10; ++i) {
+    const std::string last = absl::StrCat("*a", i - 1);
+    absl::StrAppend(&text, "a", i, ": &a", i, " [");
+    for (int j = 0; j < 10; ++j) {
+      absl::StrAppend(&text, j > 0 ? "," : "", last);
+    }
+    text += "]\n";
+  }
+  return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Syntax, BadTextTest,
+    testing::Values(
+        BadText{"Empty", "", "mesh.yaml: is empty"},
+        BadText{"OnlyComments", "# a\n\n# b\n", "mesh.yaml: is empty"},
+        BadText{"Null", "~", "mesh.yaml: is empty"},
+        BadText{"Scalar", "hello",
+                "mesh.yaml:1:1: the top level must be a map, is the string "
+                "\"hello\""},
+        BadText{"List", "- a",
+                "mesh.yaml:1:1: the top level must be a map, is a list"},
+        BadText{"TwoDocuments", "services: {}\n---\nservices: {}\n",
+                "mesh.yaml:2:1: more than one document"},
+        BadText{"ControlCharacter", std::string("services: \0", 11),
+                "mesh.yaml:1:11: control character 0x00: not a text file"},
+        BadText{"NotUtf8", "services:\n  \xE9t\xE9: {}",
+                "mesh.yaml:2:3: byte 0xE9 is not UTF-8 text"},
+        BadText{"SurrogateInUtf8", "\xED\xA0\x80: 1",
+                "mesh.yaml:1:1: byte 0xED is not UTF-8 text"},
+        BadText{"Unfinished", "services: {cart: [\n",
+                "mesh.yaml:2:1: end of sequence flow not found"},
+        BadText{"UnfinishedString", "services: \"abc\n  def\n",
+                "mesh.yaml:1:11: a quoted string that does not end"},
+        BadText{"UnfinishedStringOfOtherQuotes", "a: 'abc''\n",
+                "mesh.yaml:1:4: a quoted string that does not end"},
+        BadText{"Tab", "services:\n\tcart: {endpoints: []}\n",
+                "mesh.yaml:2:6: illegal map value; the line is indented with a "
+                "tab, YAML takes only spaces"},
+        BadText{"UnknownAlias", "services: *x",
+                "mesh.yaml:1:11: the referenced anchor is not defined"},
+        BadText{"AliasOfItself", "services: &a\n  x: *a\n",
+                "mesh.yaml:2:6: an alias inside of what it stands for"},
+        BadText{"MapAsAKey", "? {a: b}\n: c\n",
+                "mesh.yaml:1:3: a key must be a string"},
+        BadText{"UnknownTag", "services: !foo {}",
+                "mesh.yaml:1:11: unknown tag \"!foo\""},
+        BadText{"MergeOfAScalar", "services:\n  <<: 5\n",
+                "mesh.yaml:2:7: the value of << must be a map or a list of "
+                "maps"},
+        BadText{"DeepNesting", DeeplyNested(),
+                "mesh.yaml:1:129: nested more than 64 levels deep"},
+        BadText{"BillionLaughs", BillionLaughs(),
+                "mesh.yaml:6:38: more than 1000000 values (aliases count each "
+                "time)"},
+        BadText{"UnquotedIPv6", Endpoints("[[::1]:80]"),
+                "mesh.yaml:3:17: a key must be a string; an address such as "
+                "\"[::1]:80\" needs quotes"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Json, BadTextTest,
+    testing::Values(
+        BadText{"NoValue", "{\"services\": }",
+                "mesh.yaml:1:14: expected a value, found '}'"},
+        BadText{"Unfinished", "{\"services\": {",
+                "mesh.yaml:1:15: expected a key in quotes, found the end of "
+                "the text"},
+        BadText{"CommaAtTheEnd", "{\"services\": {},}",
+                "mesh.yaml:1:17: expected a key in quotes, found '}'"},
+        BadText{"TwoValues", "{\"services\": {}} {}",
+                "mesh.yaml:1:18: expected the end, found '{'"},
+        BadText{"HalfASurrogatePair", "{\"services\":\n \"\\uD83Dx\"}",
+                "mesh.yaml:2:3: half of a surrogate pair in a string"},
+        BadText{"UnknownEscape", "{\"services\": \"\\x\"}",
+                "mesh.yaml:1:15: unknown escape in a string"},
+        BadText{"NewlineInAString", "{\"services\": \"a\nb\"}",
+                "mesh.yaml:1:14: a string that does not end on its line"},
+        BadText{"LeadingZero", "{\"services\": 01}",
+                "mesh.yaml:1:14: not a number as JSON writes it"},
+        BadText{"DuplicateKey", "{\"services\": {},\n\"services\": {}}",
+                "mesh.yaml:2:1: services is given twice, first at 1:2"},
+        BadText{"Word", "{\"services\": nil}",
+                "mesh.yaml:1:14: expected a value, found 'n'"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, BadTextTest,
+    testing::Values(
+        BadText{"UnknownAtTheTop", "servces: {}",
+                "mesh.yaml:1:1: unknown field \"servces\" at the "
+                "top level, did you mean \"services\"?"},
+        BadText{"UnknownDeep", Retry("max_atempts: 2"),
+                "mesh.yaml:4:22: unknown field \"max_atempts\" in "
+                "services.cart.policy.retry, did you mean \"max_attempts\"?"},
+        BadText{"CamelCase", Retry("maxAttempts: 2"),
+                "mesh.yaml:4:22: unknown field \"maxAttempts\" in "
+                "services.cart.policy.retry, did you mean \"max_attempts\"?"},
+        BadText{"UnlikeAny", Service("colour: red"),
+                "mesh.yaml:4:5: unknown field \"colour\" in services.cart"},
+        BadText{"DuplicateService",
+                "services:\n  cart: {endpoints: []}\n  cart: {endpoints: []}\n",
+                "mesh.yaml:3:3: services.cart is given twice, first at 2:3"},
+        BadText{"DuplicateField", Service("authority: a\n    authority: b"),
+                "mesh.yaml:5:5: services.cart.authority is given twice, first "
+                "at 4:5"},
+        BadText{"ScalarForAMap", "services:\n  cart: 5\n",
+                "mesh.yaml:2:9: services.cart must be a map, is 5"},
+        BadText{"ListForAMap", "services: []",
+                "mesh.yaml:1:11: services must be a map, is a list"},
+        BadText{"MapForAList", Endpoints("{}"),
+                "mesh.yaml:3:16: services.cart.endpoints must be a list, is a "
+                "map"},
+        BadText{"NumberForAString", Service("authority: 1.5"),
+                "mesh.yaml:4:16: services.cart.authority must be a string, is "
+                "1.5; put it in quotes"},
+        BadText{"ListForAString", Service("authority: [a]"),
+                "mesh.yaml:4:16: services.cart.authority must be a string, is "
+                "a list"},
+        BadText{"StringForABool", Service("policy: {idempotent: yes}"),
+                "mesh.yaml:4:26: services.cart.policy.idempotent must be true "
+                "or false, is the string \"yes\""},
+        BadText{"StringForAnInteger", Retry("max_attempts: '3'"),
+                "mesh.yaml:4:36: services.cart.policy.retry.max_attempts must "
+                "be an integer, is the string \"3\""},
+        BadText{"FractionForAnInteger", Retry("max_attempts: 1.5"),
+                "mesh.yaml:4:36: services.cart.policy.retry.max_attempts must "
+                "be an integer, is 1.5"},
+        BadText{"StringForANumber", Service("retry_budget: {ratio: half}"),
+                "mesh.yaml:4:27: services.cart.retry_budget.ratio must be a "
+                "number, is the string \"half\""},
+        BadText{"NotANumber", Service("retry_budget: {ratio: .nan}"),
+                "mesh.yaml:4:27: services.cart.retry_budget.ratio must be a "
+                "finite number, is .nan"},
+        BadText{"BareNumberForADuration", Service("policy: {timeout: 5}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be a "
+                "duration such as 250ms, 1.5s, 2m or 1h, is 5; it needs a "
+                "unit"},
+        BadText{"UnknownUnit", Service("policy: {timeout: 5d}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be a "
+                "duration such as 250ms, 1.5s, 2m or 1h, is the string \"5d\""},
+        BadText{"NegativeDuration", Service("policy: {timeout: -5s}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be a "
+                "duration such as 250ms, 1.5s, 2m or 1h, is the string "
+                "\"-5s\""},
+        BadText{"UnknownName", Service("load_balancing: {policy: round-robin}"),
+                "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
+                "least_request or round_robin, is the string \"round-robin\", "
+                "did you mean \"round_robin\"?"},
+        BadText{"NumberForAName", Service("load_balancing: {policy: 1}"),
+                "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
+                "least_request or round_robin, is 1"},
+        BadText{"BooleanForAName", Service("load_balancing: {policy: false}"),
+                "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
+                "least_request or round_robin, is false"},
+        BadText{"TrueForAMode", Service("caps: {mode: true}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is true"},
+        BadText{"UnknownMode", Service("caps: {mode: shadow}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is the string \"shadow\""},
+        BadText{"UnspecifiedMode", Service("caps: {mode: unspecified}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is the string \"unspecified\""},
+        BadText{"NameOfTheSchema", Service("caps: {mode: MODE_ENFORCE}"),
+                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
+                "or enforce, is the string \"MODE_ENFORCE\", did you mean "
+                "\"enforce\"?"},
+        BadText{"NullElement", Endpoints("\n    -\n"),
+                "mesh.yaml:4:5: services.cart.endpoints[0] must be an address "
+                "or a map, is empty"},
+        BadText{"NumberForAnEndpoint", Endpoints("[80]"),
+                "mesh.yaml:3:17: services.cart.endpoints[0] must be an address "
+                "or a map, is 80"},
+        BadText{"FractionForAChannelArgument",
+                Service("channel_args: {a: 1.5}"),
+                "mesh.yaml:4:23: services.cart.channel_args.a must be an "
+                "integer, a string, true or false, is 1.5"},
+        BadText{"TwoValuesOfAChannelArgument",
+                Service("channel_args: {a: {integer: 1, text: b}}"),
+                "mesh.yaml:4:36: services.cart.channel_args.a must have only "
+                "one of integer and text"},
+        BadText{"NoValueOfAChannelArgument", Service("channel_args: {a: {}}"),
+                "mesh.yaml:4:23: services.cart.channel_args.a has no value"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Ranges, BadTextTest,
+    testing::Values(
+        BadText{"TooSmall", Retry("max_attempts: 0"),
+                "mesh.yaml:4:36: services.cart.policy.retry.max_attempts must "
+                "be in 1..10, is 0"},
+        BadText{"Negative", Retry("max_attempts: -1"),
+                "mesh.yaml:4:36: services.cart.policy.retry.max_attempts must "
+                "be in 1..10, is -1"},
+        BadText{"Enormous", Retry("max_attempts: 99999999999999999999"),
+                "mesh.yaml:4:36: services.cart.policy.retry.max_attempts must "
+                "be in 1..10, is 99999999999999999999"},
+        BadText{"BeyondAnInteger", Service("channel_args: {a: 2147483648}"),
+                "mesh.yaml:4:23: services.cart.channel_args.a must be in "
+                "-2147483648..2147483647, is 2147483648"},
+        BadText{"Ratio", Service("retry_budget: {ratio: 1.01}"),
+                "mesh.yaml:4:27: services.cart.retry_budget.ratio must be in "
+                "0..1, is 1.01"},
+        BadText{"ShortDuration", Service("policy: {timeout: 999us}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be in "
+                "1ms..24h, is 999us"},
+        BadText{"LongDuration", Service("policy: {timeout: 25h}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be in "
+                "1ms..24h, is 25h"},
+        BadText{"EndlessDuration",
+                Service("policy: {timeout: 99999999999999999999h}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be a "
+                "duration such as 250ms, 1.5s, 2m or 1h, is the string "
+                "\"99999999999999999999h\""},
+        BadText{"BeyondALongInteger",
+                "limits: {stream_retry_bytes: 18446744073709551616}",
+                "mesh.yaml:1:30: limits.stream_retry_bytes must be in "
+                "0..17179869184, is 18446744073709551616"},
+        BadText{"MoreThanAnIntegerHolds",
+                "limits: {stream_retry_bytes: 18446744073709551615}",
+                "mesh.yaml:1:30: limits.stream_retry_bytes must be in "
+                "0..17179869184, is 18446744073709551615"},
+        BadText{"NegativeLongInteger", "limits: {stream_retry_bytes: -1}",
+                "mesh.yaml:1:30: limits.stream_retry_bytes must be in "
+                "0..17179869184, is -1"},
+        BadText{"EjectionShareOfZero",
+                Service("outlier_ejection: {max_ejection_percent: 0}"),
+                "mesh.yaml:4:46: services.cart.outlier_ejection."
+                "max_ejection_percent must be in 1..100, is 0"},
+        BadText{"FailureRateOfZero", Service("breaker: {failure_rate: 0}"),
+                "mesh.yaml:4:29: services.cart.breaker.failure_rate must be in "
+                "0.01..1, is 0"},
+        BadText{"FailureRateInPercent", Service("breaker: {failure_rate: 50}"),
+                "mesh.yaml:4:29: services.cart.breaker.failure_rate must be in "
+                "0.01..1, is 50"},
+        BadText{"RateOfZero", Service("rate_limit: {per_second: 0}"),
+                "mesh.yaml:4:30: services.cart.rate_limit.per_second must be "
+                "in 0.001..1000000000, is 0"},
+        BadText{"BurstOfZero", Service("rate_limit: {per_second: 1, burst: 0}"),
+                "mesh.yaml:4:40: services.cart.rate_limit.burst must be in "
+                "1..1000000000, is 0"},
+        BadText{"PingsThatServersPunish",
+                Service("black_hole: {keepalive_time: 1s}"),
+                "mesh.yaml:4:34: services.cart.black_hole.keepalive_time must "
+                "be in 10s..24h, is 1s"},
+        BadText{"PortZero", "services: {a: {dns: {name: b, port: 0}}}",
+                "mesh.yaml:1:37: services.a.dns.port must be in 1..65535, is "
+                "0"},
+        BadText{"PortTooLarge", "services: {a: {dns: {name: b, port: 65536}}}",
+                "mesh.yaml:1:37: services.a.dns.port must be in 1..65535, is "
+                "65536"},
+        BadText{"Weight", Endpoints("[{address: '1.2.3.4:5', weight: 0}]"),
+                "mesh.yaml:3:48: services.cart.endpoints[0].weight must be in "
+                "1..1000000, is 0"},
+        BadText{"Priority",
+                Endpoints("[{address: '1.2.3.4:5', priority: 128}]"),
+                "mesh.yaml:3:50: services.cart.endpoints[0].priority must be "
+                "in 0..127, is 128"}));
+
+}  // namespace
+}  // namespace mesh::config
