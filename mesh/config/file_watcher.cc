@@ -29,7 +29,7 @@ absl::StatusOr<options::MeshOptions> FileWatcher::Load() {
   return options;
 }
 
-void FileWatcher::Start(base::EventLoop* loop, Listener listener) {
+void FileWatcher::Start(base::Scheduler* loop, Listener listener) {
   loop_ = loop;
   listener_ = std::make_shared<const Listener>(std::move(listener));
   SetTimer(absl::ZeroDuration());

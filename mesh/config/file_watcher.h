@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "mesh/base/event_loop.h"
+#include "mesh/base/scheduler.h"
 #include "mesh/config/file_poller.h"
 #include "mesh/options/service.h"
 
@@ -36,7 +36,7 @@ class FileWatcher {
   // Begins to watch: `listener` is called on the loop's thread with each change
   // since Load(), or with all there is if that was not called. Once, on the
   // loop's thread. `loop` must outlive this object.
-  void Start(base::EventLoop* loop, Listener listener);
+  void Start(base::Scheduler* loop, Listener listener);
 
  private:
   void SetTimer(absl::Duration delay);
@@ -47,9 +47,9 @@ class FileWatcher {
   const absl::Duration interval_;
 
   // On the loop's thread, once started.
-  base::EventLoop* loop_ = nullptr;
+  base::Scheduler* loop_ = nullptr;
   std::shared_ptr<const Listener> listener_;
-  base::EventLoop::TimerId timer_ = 0;
+  base::Scheduler::TimerId timer_ = 0;
   std::vector<FilePoller> files_;  // What the last load read.
   bool changed_ = false;           // Since the last load.
 };

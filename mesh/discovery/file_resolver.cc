@@ -17,7 +17,7 @@ constexpr absl::Duration kSoon = absl::Milliseconds(100);
 }  // namespace
 
 FileResolver::FileResolver(options::EndpointsFileOptions options,
-                           base::EventLoop* loop)
+                           base::Scheduler* loop)
     : path_(std::move(options.path)),
       interval_(std::max(kMinInterval, options.poll_interval)),
       loop_(loop) {}
