@@ -48,10 +48,6 @@ thread_local Call* restarting = nullptr;
 // Set around RunInterceptors(): what comes up is on its way to the application.
 thread_local InterceptorBatchMethods* delivering = nullptr;
 
-service::ConnectedEndpoint* Connected(cluster::LiveEndpoint* endpoint) {
-  return static_cast<service::ConnectedEndpoint*>(endpoint);
-}
-
 // What is not a number says: do not retry.
 absl::Duration ParsePushback(absl::string_view text) {
   int64_t milliseconds = -1;
@@ -152,14 +148,14 @@ Call::~Call() {
   if (machine_.has_value() && !machine_->finished()) {
     machine_->Abandon(base::Clock::Real().Now());
   }
-  if (!unary()) service_->RemoveStream(this);
+  if (!unary()) service_->streams().Remove(this);
   if (stream_ != nullptr) grpc_call_unref(stream_);
   if (first_ != nullptr) grpc_call_unref(first_);
   if (parent_ != nullptr) grpc_call_unref(parent_);
 }
 
 mesh::call::Moment Call::Now() {
-  const service::ServiceSnapshot* const snapshot = service_->Snapshot().get();
+  const service::ServiceView* const snapshot = service_->Snapshot().get();
   seen_ = snapshot;
   mesh::call::Moment moment;
   moment.now = base::Clock::Real().Now();
@@ -249,11 +245,10 @@ grpc_call* Call::Begin() {
     if (ABSL_PREDICT_FALSE(policy.idle_timeout != absl::InfiniteDuration())) {
       idle_timeout_ = policy.idle_timeout;
       active_ = absl::ToUnixNanos(moment.now);
-      watched_as_ = service_->NextWatch();
     }
-    service_->AddStream(this);
-    if (watched_as_ != 0) {
-      service_->WatchIdle(this, watched_as_, moment.now + idle_timeout_);
+    service_->streams().Add(this);
+    if (idle_timeout_ != absl::InfiniteDuration()) {
+      service_->streams().WatchIdle(this, moment.now + idle_timeout_);
     }
   }
   return running_;
@@ -294,7 +289,7 @@ grpc_call* Call::NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline) {
   if (!unary()) deadline = call_info_.deadline;
   attempt_deadline_ = deadline;
   grpc_call* const call =
-      NewCallOn(Connected(endpoint)->CoreChannel(exact_),
+      NewCallOn(service::ConnectedEndpoint::Of(endpoint)->CoreChannel(exact_),
                 ParentOf(/*first=*/running_ == nullptr),
                 deadline == context_deadline_ ? context_->raw_deadline()
                                               : core::ToGpr(deadline),
@@ -589,7 +584,7 @@ void Call::EndStream(const grpc::Status& status) {
   outcome.committed = true;
   machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
   TellParent();
-  service_->RemoveStream(this);
+  service_->streams().Remove(this);
 }
 
 // The first of the two batches of a unary call. Its initial metadata is held
@@ -750,9 +745,10 @@ mesh::call::AttemptOutcome Call::Explain(const grpc::Status& status,
 
 grpc_call* Call::NewHedge(cluster::LiveEndpoint* endpoint,
                           absl::Time deadline) {
-  grpc_call* const call = NewCallOn(
-      Connected(endpoint)->CoreChannel(exact_), ParentOf(/*first=*/false),
-      core::ToGpr(deadline), service_->runtime().queue().queue());
+  grpc_call* const call =
+      NewCallOn(service::ConnectedEndpoint::Of(endpoint)->CoreChannel(exact_),
+                ParentOf(/*first=*/false), core::ToGpr(deadline),
+                service_->runtime().queue().queue());
   ApplyCredentials(call);
   return call;
 }
@@ -1010,11 +1006,10 @@ void Call::OnCancelHook() {
   cancelled_.store(true, std::memory_order_relaxed);
   if (hedging_ != nullptr) hedging_->OnCancelled();
   const uint64_t parked = parked_.load(std::memory_order_relaxed);
-  if (parked != 0) service_->CancelParked(parked);
+  if (parked != 0) service_->parking().Cancel(parked);
 }
 
-absl::Time Call::CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) {
-  if (id != watched_as_) return absl::InfiniteFuture();
+absl::Time Call::CheckIdle(absl::Time now, grpc_call** idle) {
   base::MutexLock lock(&mu_);  // A new attempt is active under it.
   const absl::Time until =
       absl::FromUnixNanos(active_.load(std::memory_order_relaxed)) +
@@ -1030,7 +1025,7 @@ absl::Time Call::CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) {
   return now + idle_timeout_;
 }
 
-grpc_call* Call::RefIfOn(const service::ConnectedEndpoint* endpoint) {
+grpc_call* Call::RefIfOn(const cluster::LiveEndpoint* endpoint) {
   base::MutexLock lock(&mu_);
   if (stream_on_ != endpoint) return nullptr;
   grpc_call_ref(stream_);

@@ -19,7 +19,7 @@
 #include "mesh/grpc/access.h"
 #include "mesh/grpc/in_process_answer.h"
 #include "mesh/grpc/raw_call.h"
-#include "mesh/service/connection.h"
+#include "mesh/service/endpoint.h"
 #include "mesh/service/live_stream.h"
 #include "mesh/service/service.h"
 #include "mesh/service/waiter.h"
@@ -77,8 +77,8 @@ class Call final : public grpc::experimental::Interceptor,
   void OnTimer() override;
   void OnEndpointsChanged() override;
   void OnCancelled() override;
-  grpc_call* RefIfOn(const service::ConnectedEndpoint* endpoint) override;
-  absl::Time CheckIdle(uint64_t id, absl::Time now, grpc_call** idle) override;
+  grpc_call* RefIfOn(const cluster::LiveEndpoint* endpoint) override;
+  absl::Time CheckIdle(absl::Time now, grpc_call** idle) override;
 
   // From the interceptor that stands in for this one after a retry.
   void InterceptRestarted(grpc::experimental::InterceptorBatchMethods* methods);
@@ -196,7 +196,7 @@ class Call final : public grpc::experimental::Interceptor,
   grpc::CompletionQueue* const queue_;
   grpc::experimental::ClientRpcInfo* info_ = nullptr;
   // The policy, for the call's life.
-  const service::ServiceSnapshotPtr snapshot_;
+  const service::ServiceViewPtr snapshot_;
   telemetry::CallInfo call_info_;
   absl::Time context_deadline_;  // The application's own.
   grpc_call* parent_ = nullptr;  // Of a ServerContext. Ours too.
@@ -212,7 +212,7 @@ class Call final : public grpc::experimental::Interceptor,
                                   // the application's batches. Ours.
   absl::Time attempt_deadline_ = absl::InfiniteFuture();
   // The one of the last pick. Not to be used.
-  const service::ServiceSnapshot* seen_ = nullptr;
+  const service::ServiceView* seen_ = nullptr;
   std::atomic<bool> restarted_{false};  // Batches have been started again.
   bool committed_ = false;              // The application has initial metadata.
   bool start_is_up_ = false;
@@ -257,7 +257,6 @@ class Call final : public grpc::experimental::Interceptor,
   absl::Duration idle_timeout_ = absl::InfiniteDuration();
   std::atomic<int64_t> active_{0};  // When one did, in ns since the epoch.
   std::atomic<bool> idle_{false};   // It has ended so.
-  uint64_t watched_as_ = 0;
 
   // Of a stream that may be tried again.
   std::unique_ptr<StreamRetry> stream_retry_;

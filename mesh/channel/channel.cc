@@ -110,7 +110,7 @@ grpc::internal::Call Channel::CreateUnseenCall(
   const balancing::PickResult pick = service_->Snapshot()->picker->Pick(args);
   grpc_channel* core = service_->runtime().placeholder();
   if (pick.kind == balancing::PickResult::Kind::kUse) {
-    core = static_cast<service::ConnectedEndpoint*>(pick.endpoint)
+    core = service::ConnectedEndpoint::Of(pick.endpoint)
                ->CoreChannel(/*exact=*/true);
   }
   const grpc_slice path = grpc_slice_from_copied_string(method.name());
@@ -141,7 +141,7 @@ void Channel::NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
                                       grpc::CompletionQueue* queue, void* tag) {
   auto* const notification =
       new Notification(service_->runtime().placeholder(), queue, tag);
-  service_->WatchState(
+  service_->connectivity().Watch(
       last_observed, core::ToMonotonic(deadline, base::Clock::Real().Now()),
       [notification](bool changed) { notification->Fire(changed); });
 }

@@ -10,8 +10,8 @@
 #include "absl/time/time.h"
 #include "grpc/grpc.h"
 #include "grpcpp/support/status.h"
-#include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/scheduler.h"
 #include "mesh/call/call_machine.h"
 #include "mesh/grpc/raw_call.h"
 
@@ -100,7 +100,7 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   void EndParked();
 
   // Constant. The loop lives as long as the call, for whose hedges it is used.
-  base::EventLoop* const loop_;
+  base::Scheduler* const loop_;
 
   base::Mutex mu_;
   Call* call_ ABSL_GUARDED_BY(mu_);  // Null once it is detached.
@@ -121,7 +121,7 @@ class Hedging : public std::enable_shared_from_this<Hedging> {
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   // When the machine wants to be woken.
   absl::Time timer_at_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
-  base::EventLoop::TimerId timer_ ABSL_GUARDED_BY(mu_) = 0;
+  base::Scheduler::TimerId timer_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace mesh::channel

@@ -754,7 +754,7 @@ void StreamRetry::End(const grpc::Status* status) {
     special_.store(true, std::memory_order_relaxed);
     over_.store(true, std::memory_order_release);
   }
-  call_->service_->RemoveStream(call_);
+  call_->service_->streams().Remove(call_);
   Run(&steps);
 }
 

@@ -22,7 +22,7 @@ void Prober::Probe(std::shared_ptr<ConnectedEndpoint> endpoint,
   const grpc_slice path =
       grpc_slice_from_copied_buffer(method.data(), method.size());
   auto probe = std::make_shared<core::RawCall>(grpc_channel_create_call(
-      endpoint->MainCoreChannel(), nullptr, GRPC_PROPAGATE_DEFAULTS,
+      endpoint->CoreChannel(/*exact=*/false), nullptr, GRPC_PROPAGATE_DEFAULTS,
       queue_->queue(), path, nullptr, gpr_inf_future(GPR_CLOCK_MONOTONIC),
       nullptr));
   grpc_slice_unref(path);

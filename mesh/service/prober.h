@@ -11,7 +11,7 @@
 #include "mesh/base/mutex.h"
 #include "mesh/grpc/core_queue.h"
 #include "mesh/grpc/raw_call.h"
-#include "mesh/service/connection.h"
+#include "mesh/service/endpoint.h"
 
 namespace mesh::service {
 

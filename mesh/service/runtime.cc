@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "grpc/grpc.h"
-#include "mesh/base/clock.h"
 #include "mesh/grpc/access.h"
 
 namespace mesh::service {
@@ -30,18 +29,24 @@ Runtime::Runtime(LogSink log,
                  std::vector<std::shared_ptr<telemetry::Observer>> observers,
                  std::map<std::string, Fallback> fallbacks,
                  const options::TelemetryOptions& telemetry,
-                 const options::LimitsOptions& limits)
+                 const options::LimitsOptions& limits, const Control* control)
     : log_(log ? std::move(log) : LogSink(LogToStderr)),
       observers_(std::move(observers)),
       fallbacks_(std::move(fallbacks)),
       telemetry_(telemetry),
+      clock_(control != nullptr ? *control->clock : base::Clock::Real()),
+      make_resolver_(control != nullptr ? control->make_resolver : nullptr),
+      make_connection_(control != nullptr ? control->make_connection : nullptr),
       stream_bytes_(limits.stream_retry_bytes),
       placeholder_(grpc_lame_client_channel_create(
           "mesh", GRPC_STATUS_UNAVAILABLE, "waiting for an endpoint")),
       callback_channel_(core::Access::Wrap(placeholder_)),
       poll_queue_(grpc_completion_queue_create_for_next(nullptr)),
-      loop_("mesh_control") {
-  loop_.Post([this] { SchedulePoll(); });
+      thread_(control != nullptr
+                  ? nullptr
+                  : std::make_unique<base::EventLoop>("mesh_control")),
+      loop_(control != nullptr ? control->loop : thread_.get()) {
+  if (thread_ != nullptr) loop_->Post([this] { SchedulePoll(); });
 }
 
 Runtime::~Runtime() {
@@ -62,6 +67,21 @@ const Fallback* Runtime::FallbackOf(const std::string& service) const {
   return found != fallbacks_.end() && found->second ? &found->second : nullptr;
 }
 
+std::unique_ptr<discovery::Resolver> Runtime::MakeResolver(
+    const options::EndpointSource& source) {
+  return thread_ != nullptr ? discovery::MakeResolver(source, thread_.get())
+                            : make_resolver_(source);
+}
+
+std::unique_ptr<Connection> Runtime::MakeConnection(
+    const cluster::Endpoint& endpoint,
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation) {
+  return thread_ != nullptr
+             ? MakeGrpcConnection(endpoint, std::move(settings), generation,
+                                  &watches_)
+             : make_connection_(endpoint, std::move(settings), generation);
+}
+
 grpc::CompletionQueue* Runtime::CallbackQueue() {
   return core::Access::CallbackQueue(callback_channel_.get());
 }
@@ -75,11 +95,12 @@ core::InProcessServer& Runtime::in_process() {
 }
 
 void Runtime::PollWhileConnecting() {
+  if (thread_ == nullptr) return;
   // Not put off again and again while many connections fail.
   const bool soon = poll_interval_ < 4 * kPollFirst;
   poll_interval_ = kPollFirst;
   if (soon) return;
-  if (poll_timer_ != 0) loop_.Cancel(poll_timer_);
+  if (poll_timer_ != 0) loop_->Cancel(poll_timer_);
   SchedulePoll();
 }
 
@@ -91,8 +112,7 @@ void Runtime::Poll() {
 }
 
 void Runtime::SchedulePoll() {
-  poll_timer_ = loop_.RunAt(base::Clock::Real().Now() + poll_interval_,
-                            [this] { Poll(); });
+  poll_timer_ = loop_->RunAt(clock_.Now() + poll_interval_, [this] { Poll(); });
 }
 
 }  // namespace mesh::service

@@ -13,14 +13,18 @@
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/byte_budget.h"
+#include "mesh/base/clock.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/scheduler.h"
+#include "mesh/discovery/feed.h"
 #include "mesh/fallback.h"
 #include "mesh/grpc/core_queue.h"
 #include "mesh/grpc/in_process_answer.h"
 #include "mesh/log.h"
 #include "mesh/options/service.h"
-#include "mesh/service/connection.h"
+#include "mesh/service/connections.h"
+#include "mesh/service/grpc_connection.h"
 #include "mesh/telemetry/observer.h"
 
 namespace mesh::service {
@@ -30,17 +34,38 @@ namespace mesh::service {
 // gone, which may be after the Mesh. Thread-safe.
 class Runtime {
  public:
+  // In place of a control thread, sockets and the like: what a test moves by
+  // hand. It outlives the runtime. There is no thread then, gRPC is not polled,
+  // and resolvers and connections are those that a test makes
+  // (service_test_util.h has all that is needed).
+  struct Control {
+    base::Scheduler* loop = nullptr;
+    const base::Clock* clock = nullptr;
+    discovery::Feed::MakeResolver make_resolver;
+    Connections::Make make_connection;
+  };
+
+  // `control`: null but for tests.
   Runtime(LogSink log,
           std::vector<std::shared_ptr<telemetry::Observer>> observers,
           std::map<std::string, Fallback> fallbacks,
           const options::TelemetryOptions& telemetry,
-          const options::LimitsOptions& limits);
+          const options::LimitsOptions& limits,
+          const Control* control = nullptr);
   ~Runtime();
 
   void Log(LogSeverity severity, absl::string_view line) const;
 
-  base::EventLoop& loop() { return loop_; }
-  ConnectivityWatcher& watcher() { return watcher_; }
+  // The control thread.
+  base::Scheduler& loop() { return *loop_; }
+  const base::Clock& clock() const { return clock_; }
+  std::unique_ptr<discovery::Resolver> MakeResolver(
+      const options::EndpointSource& source);
+
+  // A connection of `endpoint`, which outlives it, as the runtime does.
+  std::unique_ptr<Connection> MakeConnection(
+      const cluster::Endpoint& endpoint,
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t generation);
   // Of calls that mesh makes itself.
   core::CoreQueue& queue() { return queue_; }
   const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
@@ -86,6 +111,10 @@ class Runtime {
   const std::vector<std::shared_ptr<telemetry::Observer>> observers_;
   const std::map<std::string, Fallback> fallbacks_;
   const options::TelemetryOptions telemetry_;
+  const base::Clock& clock_;
+  // Null but in a test.
+  const discovery::Feed::MakeResolver make_resolver_;
+  const Connections::Make make_connection_;
   base::ByteBudget stream_bytes_;
   grpc_channel* placeholder_;  // Of callback_channel_.
   std::shared_ptr<grpc::Channel> callback_channel_;
@@ -93,14 +122,17 @@ class Runtime {
 
   // Control thread only.
   absl::Duration poll_interval_ = absl::Milliseconds(200);
-  base::EventLoop::TimerId poll_timer_ = 0;
+  base::Scheduler::TimerId poll_timer_ = 0;
 
-  ConnectivityWatcher watcher_;
+  core::CoreQueue watches_;  // Of what tells that connections change.
   core::CoreQueue queue_;
   base::Mutex in_process_mu_;
   std::unique_ptr<core::InProcessServer> in_process_
       ABSL_GUARDED_BY(in_process_mu_);
-  base::EventLoop loop_;  // Last: it starts what uses the rest.
+
+  // Last: it starts what uses the rest, and ends before that goes.
+  const std::unique_ptr<base::EventLoop> thread_;  // Null in a test.
+  base::Scheduler* const loop_;
 };
 
 }  // namespace mesh::service

@@ -3,30 +3,29 @@
 
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "grpc/grpc.h"
+#include "grpcpp/grpcpp.h"
 #include "mesh/balancing/picker.h"
-#include "mesh/base/event_loop.h"
-#include "mesh/base/mutex.h"
+#include "mesh/base/scheduler.h"
 #include "mesh/base/snapshot_slot.h"
-#include "mesh/cluster/membership.h"
-#include "mesh/discovery/resolver.h"
-#include "mesh/discovery/update_filter.h"
-#include "mesh/grpc/parent_watch.h"
+#include "mesh/cluster/live_endpoint.h"
+#include "mesh/discovery/feed.h"
+#include "mesh/fallback.h"
 #include "mesh/options/service.h"
 #include "mesh/resilience/health_monitor.h"
-#include "mesh/service/connection.h"
-#include "mesh/service/live_stream.h"
+#include "mesh/service/connections.h"
+#include "mesh/service/connectivity.h"
+#include "mesh/service/health_log.h"
+#include "mesh/service/live_streams.h"
+#include "mesh/service/method_table.h"
+#include "mesh/service/parking_lot.h"
 #include "mesh/service/prober.h"
 #include "mesh/service/runtime.h"
 #include "mesh/service/waiter.h"
@@ -37,25 +36,26 @@
 
 namespace mesh::service {
 
-// A method as a stub registers it.
-struct Method : upstream::Method {
-  grpc_slice path;
-  telemetry::MethodMetrics* metrics = nullptr;
-};
-
 // All that a call reads of its service, at one moment. Immutable.
-struct ServiceSnapshot {
+struct ServiceView {
   upstream::MethodPolicies policies;
   balancing::PickerPtr picker;  // Never null.
   std::vector<cluster::LiveEndpointPtr> endpoints;
   grpc_connectivity_state state = GRPC_CHANNEL_IDLE;
 };
-using ServiceSnapshotPtr = std::shared_ptr<const ServiceSnapshot>;
+using ServiceViewPtr = std::shared_ptr<const ServiceView>;
 
-// One service of a Mesh: discovers its endpoints, keeps connections to them,
-// and publishes what calls need. The control half runs on the control thread,
-// the data half anywhere. Its last reference may be dropped anywhere.
-class Service final : private upstream::Upstream::Host {
+// One service of a Mesh. It owns the parts that discover its endpoints, keep
+// connections to them and wake calls, and publishes what calls need. The
+// control half runs on the control thread, the data half anywhere. Its last
+// reference may be dropped anywhere.
+//
+// The way of an update: Feed -> Connections -> Publish(): Upstream makes a
+// picker, the snapshot is replaced, watchers and waiting calls are told.
+class Service final : public std::enable_shared_from_this<Service>,
+                      private upstream::Upstream::Host,
+                      private discovery::Feed::Listener,
+                      private Connections::Listener {
  public:
   // `options`: what Configure() is about to say, so that a call made at once
   // has its policy; null when the configuration does not know the service.
@@ -66,41 +66,27 @@ class Service final : private upstream::Upstream::Host {
   // --- Data plane; any thread.
   const std::string& name() const { return name_; }
   Runtime& runtime() { return *runtime_; }
-  const ServiceSnapshotPtr& Snapshot() const { return snapshot_.Get(); }
+  const ServiceViewPtr& Snapshot() const { return snapshot_.Get(); }
   upstream::Upstream& upstream() { return upstream_; }
   const Fallback* fallback() const { return fallback_; }  // Null: none.
 
   // Never null; the same for the same name. Lives as long as the service.
   Method* RegisterMethod(absl::string_view name);
   // Null when no stub has registered it.
-  Method* FindMethod(absl::string_view name);
+  Method* FindMethod(absl::string_view name) { return methods_.Find(name); }
   telemetry::MethodMetrics* other_methods() { return other_methods_; }
 
   // Keeps `call` until `at`, or, where `seen` is not null, until the snapshot
-  // is another one than `seen`. Then its OnTimer() or OnEndpointsChanged() is
-  // called on the control thread. Returns its id, never 0. When `parent`, if
-  // not null, a call of a server, is cancelled or over, this call is resumed as
-  // cancelled. With a lock held that whoever is called takes first.
-  uint64_t Park(Waiter* call, const ServiceSnapshot* seen, absl::Time at,
+  // is another one than `seen`; then a connection is wanted. ParkingLot::Park()
+  // says the rest.
+  uint64_t Park(Waiter* call, const ServiceView* seen, absl::Time at,
                 grpc_call* parent);
-  // Resumes the call as cancelled, on the control thread, if it is parked
-  // still. Only posts.
-  void CancelParked(uint64_t id);
-  // Calls that are cut off when their endpoint has been gone for too long.
-  void AddStream(LiveStream* call);
-  void RemoveStream(LiveStream* call);
-  // Ends `call` when it is idle for too long; asks it first at `at`. `id` is of
-  // NextWatch(): the call may be gone by then, and another in its place.
-  void WatchIdle(LiveStream* call, uint64_t id, absl::Time at);
-  uint64_t NextWatch() {
-    return next_idle_watch_.fetch_add(1, std::memory_order_relaxed) + 1;
-  }
+  ParkingLot& parking() { return parking_; }
+  LiveStreams& streams() { return streams_; }
 
   // Aggregated over the endpoints.
   grpc_connectivity_state GetState(bool try_to_connect);
-  // Calls `done(changed)` once, on any thread.
-  void WatchState(grpc_connectivity_state last, absl::Time deadline,
-                  std::function<void(bool)> done);
+  Connectivity& connectivity() { return connectivity_; }
 
   telemetry::ServiceSnapshot Metrics();
 
@@ -114,125 +100,63 @@ class Service final : private upstream::Upstream::Host {
   void Start();
 
  private:
-  enum class Wake { kTimer, kEndpoints, kCancelled };
-  struct Parked {
-    Waiter* call = nullptr;
-    bool until_endpoints_change = false;
-    base::EventLoop::TimerId timer = 0;
-    std::unique_ptr<core::ParentWatch> parent;  // Null: it has none.
-  };
-  struct Retired {
-    std::shared_ptr<ConnectedEndpoint> endpoint;
-    absl::Time cut_off_at;
-  };
-  struct StateWatch {
-    grpc_connectivity_state last;
-    std::function<void(bool)> done;
-    base::EventLoop::TimerId timer = 0;
-  };
-
   Service(std::shared_ptr<Runtime> runtime, std::string name,
           std::shared_ptr<const options::ServiceOptions> options);
-  ~Service() override;
+  ~Service() override = default;
   upstream::Upstream::Settings UpstreamSettings(
       std::shared_ptr<const options::ServiceOptions> options);
+  Connections::Seams ConnectionSeams();
+  discovery::Feed::Seams FeedSeams();
 
   // upstream::Upstream::Host
   void SendProbe(cluster::LiveEndpoint* endpoint) override;
   void OnHealthChange(const resilience::HealthChange& change) override;
 
-  // All on the control thread.
-  void LogHealth(const std::string& line);
+  // All on the control thread. First discovery::Feed::Listener
+  void OnEndpoints(const cluster::EndpointSetPtr& set) override;
+  void OnNoEndpoints() override { Publish(); }
+  // Connections::Listener
+  void OnConnected(cluster::LiveEndpoint* endpoint) override;
+  void OnConnectionLost() override { feed_.Refresh(); }
+  void OnReadinessChange() override { PublishSoon(); }
+
   void ApplyConfig(std::shared_ptr<const options::ServiceOptions> options,
                    std::shared_ptr<grpc::ChannelCredentials> credentials,
                    absl::Status unknown);
-  void StartDiscovery();
-  void StopDiscovery();
-  void OnResolved(absl::StatusOr<cluster::EndpointSetPtr> update);
-  void Apply(const discovery::UpdateFilter::Decision& decision);
-  void Accept(const cluster::EndpointSetPtr& set);
-  void Retire(const std::vector<cluster::LiveEndpointPtr>& endpoints);
-  void SweepRetired();
-  void CutOff(const ConnectedEndpoint* endpoint);
-  void Connect(const std::shared_ptr<ConnectedEndpoint>& endpoint);
-  // After a while: a server that closes what it has just accepted would be
-  // connected to without end.
-  void ConnectLater(const std::shared_ptr<ConnectedEndpoint>& endpoint);
-  void WatchConnection(const std::shared_ptr<ConnectedEndpoint>& endpoint,
-                       grpc_connectivity_state last);
-  void OnConnectivity(const std::shared_ptr<ConnectedEndpoint>& endpoint);
-  void EnsureConnections();
-  void WantConnection();
+  void Use(const cluster::EndpointSet& set);
   void PublishSoon();
   void Publish();
-  void WatchParent(uint64_t id, grpc_call* parent);
-  void Wakeup(uint64_t id, Wake why);
-  void FireStateWatches();
 
-  // Constant.
+  // Constant. Each of the objects is safe by itself.
   const std::shared_ptr<Runtime> runtime_;
   const std::string name_;
-  std::weak_ptr<Service> self_;
+  // What is posted here runs on the control thread while the service lives.
+  const std::shared_ptr<base::OwnedScheduler> control_;
+  const base::Clock& clock_;
   Prober prober_;
   const std::shared_ptr<telemetry::ServiceMetrics> metrics_;
   const std::shared_ptr<telemetry::Observer> observer_;  // With metrics_.
   telemetry::MethodMetrics* const other_methods_;
   const Fallback* const fallback_;  // The runtime's.
-  upstream::Upstream upstream_;     // It tells observer_.
-
-  base::SnapshotSlot<ServiceSnapshot> snapshot_;
-
-  mutable base::Mutex methods_mu_;
-  absl::flat_hash_map<std::string, std::unique_ptr<Method>> methods_
-      ABSL_GUARDED_BY(methods_mu_);
-  std::vector<const upstream::Method*> methods_by_index_
-      ABSL_GUARDED_BY(methods_mu_);
-
-  base::Mutex parked_mu_;
-  uint64_t next_parked_ ABSL_GUARDED_BY(parked_mu_) = 1;
-  std::map<uint64_t, Parked> parked_ ABSL_GUARDED_BY(parked_mu_);
-
-  std::atomic<uint64_t> next_idle_watch_{0};
-  base::Mutex streams_mu_;
-  // With the timer that watches whether it is idle, or 0.
-  std::map<LiveStream*, base::EventLoop::TimerId> streams_
-      ABSL_GUARDED_BY(streams_mu_);
-
-  base::Mutex state_mu_;
-  grpc_connectivity_state state_ ABSL_GUARDED_BY(state_mu_) = GRPC_CHANNEL_IDLE;
-  uint64_t next_watch_ ABSL_GUARDED_BY(state_mu_) = 1;
-  std::map<uint64_t, StateWatch> state_watches_ ABSL_GUARDED_BY(state_mu_);
-
-  // What the last resolution said, for telemetry.
-  mutable base::Mutex discovery_mu_;
-  uint64_t discovery_updates_ ABSL_GUARDED_BY(discovery_mu_) = 0;
-  uint64_t discovery_failures_ ABSL_GUARDED_BY(discovery_mu_) = 0;
-  uint64_t discovery_doubted_ ABSL_GUARDED_BY(discovery_mu_) = 0;
-  std::string discovery_error_ ABSL_GUARDED_BY(discovery_mu_);
+  HealthLog health_log_;
+  upstream::Upstream upstream_;  // It tells observer_ and health_log_.
+  base::SnapshotSlot<ServiceView> snapshot_;
+  MethodTable methods_;
+  ParkingLot parking_;
+  LiveStreams streams_;
+  Connectivity connectivity_;
 
   std::atomic<bool> configured_{false};
   std::atomic<bool> started_{false};
 
-  // Control thread only.
+  // Control thread only. They end in the order from the last to the first:
+  // what finds endpoints, then the connections, then the watches of their
+  // state.
   bool running_ = false;
-  bool dirty_ = false;
-  bool lost_ = false;    // A connection, since the last Publish().
-  bool wanted_ = false;  // Somebody waits: connect, whatever `ahead` says.
+  bool dirty_ = false;  // Publish() is due.
   std::shared_ptr<const options::ServiceOptions> options_;
-  ConnectionSettings settings_;
-  std::unique_ptr<discovery::Resolver> resolver_;
-  discovery::UpdateFilter filter_;
-  base::EventLoop::TimerId filter_timer_ = 0;
-  cluster::Membership membership_;
-  bool resolved_ = false;          // An endpoint set has been accepted.
-  absl::Status resolution_error_;  // Of the last try.
-  std::vector<balancing::Member> members_;
-  std::vector<ConnectedEndpoint*> connect_order_;
-  std::vector<Retired> retired_;
-  base::EventLoop::TimerId sweep_timer_ = 0;
-  // Lines about health in the second that began then.
-  absl::Time health_lines_since_ = absl::InfinitePast();
-  int health_lines_ = 0;
+  Connections connections_;
+  discovery::Feed feed_;
 };
 
 }  // namespace mesh::service

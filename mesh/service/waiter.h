@@ -3,8 +3,8 @@
 
 namespace mesh::service {
 
-// A call that Service::Park() keeps. It is woken once, in one of these ways, on
-// the control thread.
+// A call that a ParkingLot keeps. It is woken once, in one of these ways, on
+// the control thread, with no lock held.
 class Waiter {
  public:
   // Its time has come.

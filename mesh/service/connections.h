@@ -1,0 +1,120 @@
+#ifndef MESH_SERVICE_CONNECTIONS_H_
+#define MESH_SERVICE_CONNECTIONS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "mesh/base/clock.h"
+#include "mesh/base/scheduler.h"
+#include "mesh/cluster/endpoint.h"
+#include "mesh/cluster/membership.h"
+#include "mesh/service/endpoint.h"
+#include "mesh/service/grpc_connection.h"
+
+namespace mesh::service {
+
+// The endpoints of one service and their connections: opens those that
+// PlanConnections() says, notices what becomes of them, and drains and closes
+// those of endpoints that discovery does not name any more. All members on the
+// control thread.
+class Connections {
+ public:
+  // What its service does about it. On the control thread.
+  class Listener {
+   public:
+    // A connection of `endpoint` is ready that was not.
+    virtual void OnConnected(cluster::LiveEndpoint* endpoint) = 0;
+    // A connection was lost, or could not be made. RedialLost() is due soon.
+    virtual void OnConnectionLost() = 0;
+    // The readiness of an endpoint may have changed.
+    virtual void OnReadinessChange() = 0;
+
+   protected:
+    ~Listener() = default;
+  };
+
+  // A connection of `endpoint`, which outlives it.
+  using Make = std::function<std::unique_ptr<Connection>(
+      const cluster::Endpoint& endpoint,
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t generation)>;
+
+  // What it acts through. All of it outlives the object.
+  struct Seams {
+    // Its closures run on the control thread, and only while the object lives.
+    std::shared_ptr<base::Scheduler> control;
+    const base::Clock* clock = nullptr;
+    Make make;
+    // Connections are being made: gRPC is to do its I/O.
+    std::function<void()> poll;
+    // The endpoint is closed: ends what mesh itself does on it.
+    std::function<void(const ConnectedEndpoint* endpoint)> closed;
+    // Ends the streams on an endpoint.
+    std::function<void(const ConnectedEndpoint* endpoint)> cut_off;
+  };
+
+  Connections(Seams seams, Listener* listener);
+  // Ends all connections.
+  ~Connections();
+  Connections(const Connections&) = delete;
+  Connections& operator=(const Connections&) = delete;
+
+  // Settings of endpoints that are made from now on. False: they are what they
+  // were.
+  bool Configure(const ConnectionSettings& settings);
+  const ConnectionSettings& settings() const { return *settings_; }
+
+  // Makes the endpoints what `set` describes, and connects. The caller
+  // publishes what is left and then has what was removed retired.
+  cluster::Membership::Change Update(const cluster::EndpointSet& set);
+  const std::vector<cluster::Member>& members() const { return members_; }
+  // Forgets all members, which are to be retired. Update() with what is
+  // returned makes them anew.
+  cluster::EndpointSet Forget(std::vector<cluster::LiveEndpointPtr>* forgotten);
+
+  // Lets no new call on `endpoints`, waits for those that run (for as long as
+  // drain_timeout says, then ends their streams), and disconnects.
+  void Retire(const std::vector<cluster::LiveEndpointPtr>& endpoints);
+
+  // Somebody waits: connect to one endpoint at least, whatever `ahead` says.
+  void Want();
+  // Once for all connections that were lost since the last time.
+  void RedialLost();
+
+ private:
+  struct Retired {
+    std::shared_ptr<ConnectedEndpoint> endpoint;
+    absl::Time cut_off_at;
+  };
+
+  void Ensure();
+  void Sweep();
+  void Dial(ConnectedEndpoint* endpoint);
+  // After a while: a server that closes what it has just accepted would be
+  // connected to without end.
+  void DialLater(ConnectedEndpoint* endpoint, Connection* connection);
+  void DialIfIdle(ConnectedEndpoint* endpoint, uint64_t generation);
+  void Watch(ConnectedEndpoint* endpoint, Connection* connection,
+             grpc_connectivity_state last);
+  void OnChange(ConnectedEndpoint* endpoint, uint64_t generation);
+
+  // Constant.
+  const Seams seams_;
+  Listener* const listener_;
+
+  // Control thread only.
+  std::shared_ptr<const ConnectionSettings> settings_;  // Never null.
+  cluster::Membership membership_;
+  std::vector<cluster::Member> members_;
+  std::vector<ConnectedEndpoint*> order_;  // In which they are connected to.
+  bool wanted_ = false;
+  bool lost_ = false;  // A connection, since the last RedialLost().
+  std::vector<Retired> retired_;
+  base::Scheduler::TimerId sweep_timer_ = 0;
+};
+
+}  // namespace mesh::service
+
+#endif  // MESH_SERVICE_CONNECTIONS_H_

@@ -1,0 +1,399 @@
+#include "mesh/service/connections.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "mesh/service/service_test_util.h"
+
+namespace mesh::service {
+namespace {
+
+using cluster::Readiness;
+using Addresses = std::vector<std::string>;
+
+cluster::EndpointSet SetOf(const Addresses& addresses) {
+  cluster::EndpointSet set;
+  for (const std::string& address : addresses) {
+    cluster::Endpoint endpoint;
+    endpoint.address = address;
+    set.endpoints.push_back(std::move(endpoint));
+  }
+  return set;
+}
+
+class ConnectionsTest : public ::testing::Test,
+                        protected Connections::Listener {
+ protected:
+  ConnectionsTest() {
+    Connections::Seams seams;
+    seams.control = control_.scheduler;
+    seams.clock = &control_.clock;
+    seams.make = network_.Maker();
+    seams.poll = [this] { ++polls_; };
+    seams.closed = [this](const ConnectedEndpoint* endpoint) {
+      closed_.push_back(endpoint->endpoint().address);
+      EXPECT_TRUE(endpoint->closed());
+    };
+    seams.cut_off = [this](const ConnectedEndpoint* endpoint) {
+      cut_off_.push_back(endpoint->endpoint().address);
+    };
+    connections_.emplace(std::move(seams),
+                         static_cast<Connections::Listener*>(this));
+    settings_.options.ahead = 32;
+    settings_.options.initial_backoff = absl::Seconds(1);
+    settings_.options.drain_timeout = absl::Seconds(10);
+  }
+
+  void OnConnected(cluster::LiveEndpoint* endpoint) override {
+    connected_.push_back(endpoint->endpoint().address);
+  }
+  void OnConnectionLost() override { ++lost_; }
+  void OnReadinessChange() override { ++changes_; }
+
+  void Begin(const Addresses& addresses) {
+    connections_->Configure(settings_);
+    connections_->Update(SetOf(addresses));
+    control_.loop.Run();
+  }
+  cluster::LiveEndpointPtr Endpoint(const std::string& address) {
+    for (const cluster::Member& member : connections_->members()) {
+      if (member.live->endpoint().address == address) return member.live;
+    }
+    return nullptr;
+  }
+  Readiness ReadinessOf(const std::string& address) {
+    return Endpoint(address)->readiness();
+  }
+  void Set(const std::string& address, grpc_connectivity_state state) {
+    network_.Set(address, state);
+    control_.loop.Run();
+  }
+  void Advance(absl::Duration by) { control_.loop.Advance(by); }
+  // What is left is `addresses`; the others are retired.
+  void Keep(const Addresses& addresses) {
+    connections_->Retire(connections_->Update(SetOf(addresses)).removed);
+  }
+
+  FakeControl control_;
+  FakeNetwork network_;
+  int polls_ = 0;
+  int lost_ = 0;
+  int changes_ = 0;
+  Addresses connected_;
+  Addresses closed_;
+  Addresses cut_off_;
+  ConnectionSettings settings_;
+  std::optional<Connections> connections_;
+};
+
+// --- Connecting
+
+TEST_F(ConnectionsTest, ConnectsAhead) {
+  settings_.options.ahead = 2;
+  Begin({"a:1", "b:1", "c:1"});
+  EXPECT_EQ(network_.all_live(), 2);
+  int connecting = 0;
+  for (const cluster::Member& member : connections_->members()) {
+    if (member.live->readiness() == Readiness::kConnecting) ++connecting;
+  }
+  EXPECT_EQ(connecting, 2);
+  EXPECT_GT(polls_, 0);
+  EXPECT_GT(changes_, 0);
+}
+
+TEST_F(ConnectionsTest, ConnectsWithTheSettingsOfNow) {
+  settings_.authority = "cart.example";
+  Begin({"a:1"});
+  EXPECT_EQ(network_.last_settings().authority, "cart.example");
+  EXPECT_FALSE(connections_->Configure(settings_));
+  settings_.authority = "other.example";
+  EXPECT_TRUE(connections_->Configure(settings_));
+}
+
+TEST_F(ConnectionsTest, TellsOfEachNewConnectionOnce) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+  EXPECT_EQ(connected_, (Addresses{"a:1"}));
+  Advance(absl::Seconds(1));
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  connections_->RedialLost();
+  control_.loop.Run();
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(connected_, (Addresses{"a:1", "a:1"}));
+  EXPECT_EQ(network_.made("a:1"), 1) << "one connection an endpoint";
+}
+
+TEST_F(ConnectionsTest, WithNothingAheadItConnectsWhereOneIsWanted) {
+  settings_.options.ahead = 0;
+  Begin({"a:1", "b:1"});
+  EXPECT_EQ(network_.all_live(), 0);
+  connections_->Want();
+  EXPECT_EQ(network_.all_live(), 1);
+  connections_->Want();
+  EXPECT_EQ(network_.all_live(), 1);
+}
+
+TEST_F(ConnectionsTest, WhatIsWantedBeforeThereIsAnEndpointIsRemembered) {
+  settings_.options.ahead = 0;
+  connections_->Configure(settings_);
+  connections_->Want();
+  connections_->Update(SetOf({"a:1"}));
+  EXPECT_EQ(network_.all_live(), 1);
+}
+
+TEST_F(ConnectionsTest, AConnectionThatIsLostIsMadeAgain) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  Advance(absl::Seconds(1));
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  EXPECT_EQ(lost_, 1);
+  EXPECT_EQ(network_.dials("a:1"), 1) << "when it is due";
+  connections_->RedialLost();
+  EXPECT_EQ(network_.dials("a:1"), 2);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kConnecting);
+  connections_->RedialLost();
+  EXPECT_EQ(network_.dials("a:1"), 2) << "once";
+}
+
+TEST_F(ConnectionsTest, AnotherEndpointTakesThePlaceOfOneThatFails) {
+  settings_.options.ahead = 1;
+  Begin({"a:1", "b:1"});
+  const std::string first = network_.live("a:1") == 1 ? "a:1" : "b:1";
+  const std::string second = first == "a:1" ? "b:1" : "a:1";
+  Set(first, GRPC_CHANNEL_TRANSIENT_FAILURE);
+  EXPECT_EQ(ReadinessOf(first), Readiness::kFailed);
+  EXPECT_EQ(lost_, 1);
+  connections_->RedialLost();
+  EXPECT_EQ(network_.live(second), 1);
+  EXPECT_EQ(network_.dials(first), 1) << "gRPC tries that one again itself";
+}
+
+// --- A connection that is lost at once
+
+TEST_F(ConnectionsTest, OneThatIsLostAtOnceWaitsForABackoff) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  connections_->RedialLost();
+  EXPECT_EQ(network_.dials("a:1"), 1);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kConnecting) << "calls wait for it";
+  Advance(absl::Milliseconds(799));
+  EXPECT_EQ(network_.dials("a:1"), 1);
+  Advance(absl::Milliseconds(402));
+  EXPECT_EQ(network_.dials("a:1"), 2);
+}
+
+TEST_F(ConnectionsTest, OneOverWhichACallWentWellIsNotLostAtOnce) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  ++Endpoint("a:1")->counters().ended[0];
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kIdle);
+  connections_->RedialLost();
+  EXPECT_EQ(network_.dials("a:1"), 2);
+}
+
+TEST_F(ConnectionsTest, OneThatIsLostAtOnceAndThenRemovedIsNotDialled) {
+  Begin({"a:1", "b:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  const auto endpoint = Endpoint("a:1");
+  ASSERT_TRUE(endpoint->Acquire());
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  Keep({"b:1"});
+  Advance(absl::Seconds(2));
+  EXPECT_EQ(network_.dials("a:1"), 1);
+  endpoint->Release();
+}
+
+TEST_F(ConnectionsTest, OneThatIsLostAtOnceAndComesBackIsLeftAlone) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  Set("a:1", GRPC_CHANNEL_READY);  // A call has connected it.
+  Advance(absl::Seconds(2));
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+  EXPECT_EQ(network_.dials("a:1"), 1);
+}
+
+// --- Members
+
+TEST_F(ConnectionsTest, AnEndpointThatStaysKeepsItsConnection) {
+  Begin({"a:1", "b:1"});
+  const auto stays = Endpoint("a:1");
+  Keep({"a:1", "c:1"});
+  EXPECT_EQ(Endpoint("a:1"), stays);
+  EXPECT_EQ(network_.made("a:1"), 1);
+  EXPECT_EQ(network_.live("b:1"), 0);
+  EXPECT_EQ(network_.live("c:1"), 1);
+  EXPECT_EQ(closed_, (Addresses{"b:1"}));
+}
+
+TEST_F(ConnectionsTest, ASetThatChangesNothingDialsNothing) {
+  settings_.options.ahead = 1;
+  Begin({"a:1", "b:1"});
+  EXPECT_FALSE(connections_->Update(SetOf({"a:1", "b:1"})).changed);
+  EXPECT_EQ(network_.all_live(), 1);
+}
+
+TEST_F(ConnectionsTest, ForgottenMembersAreMadeAnewFromWhatIsReturned) {
+  connections_->Configure(settings_);
+  cluster::EndpointSet set = SetOf({"a:1"});
+  set.endpoints[0].weight = 3;
+  set.endpoints[0].priority = 2;
+  connections_->Update(set);
+  const auto old = Endpoint("a:1");
+
+  std::vector<cluster::LiveEndpointPtr> gone;
+  const cluster::EndpointSet again = connections_->Forget(&gone);
+  EXPECT_TRUE(connections_->members().empty());
+  ASSERT_EQ(gone.size(), 1);
+  EXPECT_EQ(gone[0], old);
+  ASSERT_EQ(again.endpoints.size(), 1);
+  EXPECT_EQ(again.endpoints[0].weight, 3);
+  EXPECT_EQ(again.endpoints[0].priority, 2);
+
+  connections_->Update(again);
+  EXPECT_NE(Endpoint("a:1"), old);
+  EXPECT_EQ(network_.live("a:1"), 2) << "calls end on the old connection";
+  connections_->Retire(gone);
+  EXPECT_EQ(network_.live("a:1"), 1);
+}
+
+// --- Retiring
+
+TEST_F(ConnectionsTest, OneWithoutCallsIsDisconnectedAtOnce) {
+  Begin({"a:1"});
+  const auto endpoint = Endpoint("a:1");
+  Keep({});
+  EXPECT_TRUE(endpoint->closed());
+  EXPECT_EQ(network_.live("a:1"), 0);
+  EXPECT_EQ(control_.loop.timers(), 0);
+}
+
+TEST_F(ConnectionsTest, CallsEndBeforeItIsDisconnected) {
+  Begin({"a:1"});
+  const auto endpoint = Endpoint("a:1");
+  ASSERT_TRUE(endpoint->Acquire());
+  Keep({});
+  EXPECT_FALSE(endpoint->Acquire());
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(network_.live("a:1"), 1);
+  endpoint->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.live("a:1"), 0);
+  EXPECT_EQ(control_.loop.timers(), 0);
+  EXPECT_TRUE(cut_off_.empty());
+}
+
+TEST_F(ConnectionsTest, CallsThatDoNotEndAreCutOffAgainAndAgain) {
+  Begin({"a:1"});
+  const auto endpoint = Endpoint("a:1");
+  ASSERT_TRUE(endpoint->Acquire());
+  Keep({});
+  Advance(absl::Milliseconds(9900));
+  EXPECT_TRUE(cut_off_.empty());
+  Advance(absl::Milliseconds(200));
+  EXPECT_EQ(cut_off_.size(), 2);
+  EXPECT_EQ(network_.live("a:1"), 1) << "until it has ended";
+  endpoint->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.live("a:1"), 0);
+}
+
+TEST_F(ConnectionsTest, OneThatComesBackWhileItDrainsIsAnother) {
+  Begin({"a:1"});
+  const auto old = Endpoint("a:1");
+  ASSERT_TRUE(old->Acquire());
+  Keep({});
+  connections_->Update(SetOf({"a:1"}));
+  EXPECT_NE(Endpoint("a:1"), old);
+  EXPECT_EQ(network_.live("a:1"), 2);
+  old->Release();
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(network_.live("a:1"), 1);
+}
+
+TEST_F(ConnectionsTest, SomeThatAreRetiredLaterShareTheTimer) {
+  Begin({"a:1", "b:1"});
+  const auto a = Endpoint("a:1");
+  const auto b = Endpoint("b:1");
+  ASSERT_TRUE(a->Acquire());
+  ASSERT_TRUE(b->Acquire());
+  Keep({"b:1"});
+  Advance(absl::Seconds(5));
+  Keep({});
+  EXPECT_EQ(control_.loop.timers(), 1);
+  Advance(absl::Seconds(6));
+  EXPECT_GT(cut_off_.size(), 0);
+  for (const std::string& address : cut_off_) EXPECT_EQ(address, "a:1");
+  a->Release();
+  b->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.all_live(), 0);
+}
+
+TEST_F(ConnectionsTest, OneMayBeRetiredTwice) {
+  Begin({"a:1"});
+  const auto endpoint = Endpoint("a:1");
+  ASSERT_TRUE(endpoint->Acquire());
+  Keep({});
+  connections_->Retire({endpoint});
+  endpoint->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.all_live(), 0);
+  EXPECT_EQ(control_.loop.timers(), 0);
+}
+
+TEST_F(ConnectionsTest, ARetiredConnectionThatBreaksIsNoNews) {
+  Begin({"a:1", "b:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  const auto endpoint = Endpoint("a:1");
+  ASSERT_TRUE(endpoint->Acquire());
+  Keep({"b:1"});
+  const int changes = changes_;
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  EXPECT_EQ(lost_, 0);
+  EXPECT_EQ(changes_, changes);
+  endpoint->Release();
+}
+
+// --- The end
+
+TEST_F(ConnectionsTest, ANewsOfOneThatWasDisconnectedMeanwhileIsNone) {
+  Begin({"a:1"});
+  const auto endpoint = Endpoint("a:1");
+  network_.Set("a:1", GRPC_CHANNEL_READY);  // Posted, and not yet looked at.
+  Keep({});
+  control_.loop.Run();
+  EXPECT_TRUE(connected_.empty());
+  EXPECT_EQ(endpoint->readiness(), Readiness::kConnecting);
+}
+
+TEST_F(ConnectionsTest, EndsAllConnections) {
+  Begin({"a:1", "b:1"});
+  const auto member = Endpoint("a:1");
+  const auto retired = Endpoint("b:1");
+  ASSERT_TRUE(retired->Acquire());
+  Keep({"a:1"});
+  connections_.reset();
+  EXPECT_EQ(network_.all_live(), 0);
+  EXPECT_TRUE(member->closed());
+  EXPECT_EQ(control_.loop.timers(), 0);
+  retired->Release();
+}
+
+TEST_F(ConnectionsTest, NewsThatComesWhenAllIsGoneIsNone) {
+  Begin({"a:1"});
+  network_.Set("a:1", GRPC_CHANNEL_READY);
+  control_.owner.reset();
+  connections_.reset();
+  control_.loop.Advance(absl::Minutes(1));
+  EXPECT_TRUE(connected_.empty());
+}
+
+}  // namespace
+}  // namespace mesh::service

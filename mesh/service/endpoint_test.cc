@@ -1,0 +1,221 @@
+#include "mesh/service/endpoint.h"
+
+#include <memory>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "mesh/service/grpc_connection.h"
+#include "mesh/service/service_test_util.h"
+
+namespace mesh::service {
+namespace {
+
+using cluster::Readiness;
+
+class EndpointTest : public ::testing::Test {
+ protected:
+  // What stands for channels: they are only compared.
+  grpc_channel* Channel(uint64_t generation, bool exact) {
+    return reinterpret_cast<grpc_channel*>(
+        &channels_[2 * generation + (exact ? 1 : 0)]);
+  }
+  std::shared_ptr<ConnectedEndpoint> Make(bool main_is_exact) {
+    cluster::Endpoint endpoint;
+    endpoint.address = "a:1";
+    return std::make_shared<ConnectedEndpoint>(endpoint, main_is_exact);
+  }
+  Connection* Open(ConnectedEndpoint* endpoint) {
+    const uint64_t generation = endpoint->next_generation();
+    network_.core = [this, generation](const std::string&, bool exact) {
+      return Channel(generation, exact);
+    };
+    return endpoint->Open(
+        network_.Maker()(endpoint->endpoint(),
+                         std::make_shared<ConnectionSettings>(), generation));
+  }
+
+  char channels_[8] = {};
+  FakeNetwork network_;
+};
+
+TEST_F(EndpointTest, IsFoundAgainFromWhatPickersKnow) {
+  const auto endpoint = Make(true);
+  cluster::LiveEndpoint* const live = endpoint.get();
+  EXPECT_EQ(ConnectedEndpoint::Of(live), endpoint.get());
+}
+
+TEST_F(EndpointTest, HasNoConnectionAtFirst) {
+  const auto endpoint = Make(true);
+  EXPECT_EQ(endpoint->newest(), nullptr);
+  EXPECT_EQ(endpoint->Find(0), nullptr);
+  EXPECT_EQ(endpoint->next_generation(), 0);
+  EXPECT_TRUE(endpoint->State().connections.empty());
+  EXPECT_EQ(endpoint->State().readiness, Readiness::kIdle);
+}
+
+TEST_F(EndpointTest, ItsFirstConnectionIsOfGenerationZero) {
+  const auto endpoint = Make(true);
+  Connection* const first = Open(endpoint.get());
+  EXPECT_EQ(first->generation(), 0);
+  EXPECT_EQ(endpoint->newest(), first);
+  EXPECT_EQ(endpoint->Find(0), first);
+  EXPECT_EQ(endpoint->Find(1), nullptr);
+}
+
+TEST_F(EndpointTest, CallsAreMadeOnTheNewestConnection) {
+  const auto endpoint = Make(false);
+  Open(endpoint.get());
+  EXPECT_EQ(endpoint->CoreChannel(false), Channel(0, false));
+  EXPECT_EQ(endpoint->CoreChannel(true), Channel(0, true));
+  Open(endpoint.get());
+  EXPECT_EQ(endpoint->CoreChannel(false), Channel(1, false));
+  EXPECT_EQ(endpoint->CoreChannel(true), Channel(1, true));
+  EXPECT_EQ(network_.live("a:1"), 2) << "calls may run on the first one still";
+}
+
+TEST_F(EndpointTest, WhereTheMainChannelIsExactItIsTheOnlyOne) {
+  const auto endpoint = Make(true);
+  Open(endpoint.get());
+  EXPECT_EQ(endpoint->CoreChannel(true), Channel(0, false));
+  EXPECT_EQ(endpoint->CoreChannel(false), Channel(0, false));
+}
+
+TEST_F(EndpointTest, IsAsReadyAsItsNewestConnection) {
+  const auto endpoint = Make(true);
+  Connection* const first = Open(endpoint.get());
+  endpoint->SetReadiness(first, Readiness::kReady);
+  EXPECT_EQ(endpoint->readiness(), Readiness::kReady);
+  Connection* const second = Open(endpoint.get());
+  endpoint->SetReadiness(second, Readiness::kConnecting);
+  EXPECT_EQ(endpoint->readiness(), Readiness::kConnecting);
+  endpoint->SetReadiness(first, Readiness::kFailed);
+  EXPECT_EQ(endpoint->readiness(), Readiness::kConnecting);
+  EXPECT_EQ(first->readiness(), Readiness::kFailed);
+  EXPECT_EQ(second->readiness(), Readiness::kConnecting);
+}
+
+TEST_F(EndpointTest, DisconnectEndsAllConnections) {
+  const auto endpoint = Make(true);
+  Open(endpoint.get());
+  Open(endpoint.get());
+  endpoint->Disconnect();
+  EXPECT_EQ(network_.live("a:1"), 0);
+  EXPECT_EQ(endpoint->newest(), nullptr);
+  EXPECT_EQ(endpoint->Find(1), nullptr);
+  EXPECT_EQ(endpoint->next_generation(), 2) << "no generation comes twice";
+  endpoint->Disconnect();
+}
+
+TEST_F(EndpointTest, ItsStateIsThatOfEachConnection) {
+  const auto endpoint = Make(true);
+  endpoint->set_health(cluster::Health::kRamping, 128);
+  endpoint->SetReadiness(Open(endpoint.get()), Readiness::kFailed);
+  endpoint->SetReadiness(Open(endpoint.get()), Readiness::kReady);
+  ASSERT_TRUE(endpoint->Acquire());
+  endpoint->observations().begun = 5;
+  endpoint->observations().accounted = 2;
+  endpoint->observations().quiet_since = 77;
+
+  const EndpointState state = endpoint->State();
+  EXPECT_EQ(state.readiness, Readiness::kReady);
+  EXPECT_EQ(state.health, cluster::Health::kRamping);
+  ASSERT_EQ(state.connections.size(), 2);
+  EXPECT_EQ(state.connections[0].generation, 0);
+  EXPECT_EQ(state.connections[0].readiness, Readiness::kFailed);
+  EXPECT_EQ(state.connections[0].in_flight, 0);
+  EXPECT_EQ(state.connections[1].generation, 1);
+  EXPECT_EQ(state.connections[1].in_flight, 1);
+  EXPECT_EQ(state.connections[1].unanswered, 3);
+  EXPECT_EQ(state.connections[1].quiet_since, 77);
+  endpoint->Release();
+}
+
+TEST_F(EndpointTest, MoreAnswersThanAttemptsAreNoSilence) {
+  const auto endpoint = Make(true);
+  Open(endpoint.get());
+  endpoint->observations().begun = 2;
+  endpoint->observations().accounted = 3;
+  EXPECT_EQ(endpoint->State().connections[0].unanswered, 0);
+}
+
+// --- Connection
+
+TEST_F(EndpointTest, AConnectionIsLostAtOnceIfNoCallWentWellOverIt) {
+  const auto endpoint = Make(true);
+  Connection* const connection = Open(endpoint.get());
+  const absl::Time now = absl::UnixEpoch();
+  EXPECT_FALSE(connection->LostAtOnce(now, 0)) << "it has not begun";
+  connection->Begin(now, 5);
+  EXPECT_TRUE(connection->LostAtOnce(now + absl::Milliseconds(99), 5));
+  EXPECT_FALSE(connection->LostAtOnce(now + absl::Milliseconds(99), 6));
+  EXPECT_FALSE(connection->LostAtOnce(now + absl::Milliseconds(100), 5));
+}
+
+// --- What gRPC makes of generations
+
+int IntegerOf(const grpc::ChannelArguments& arguments, const std::string& key) {
+  const grpc_channel_args args = arguments.c_channel_args();
+  for (size_t i = 0; i < args.num_args; ++i) {
+    if (args.args[i].key == key) return args.args[i].value.integer;
+  }
+  return -1;
+}
+
+TEST(GrpcConnectionTest, TheFirstGenerationIsNoArgument) {
+  const cluster::Endpoint endpoint;
+  const ConnectionSettings settings;
+  EXPECT_EQ(
+      IntegerOf(ArgumentsOf(endpoint, settings, 0, true), kGenerationArgument),
+      -1);
+  EXPECT_EQ(
+      IntegerOf(ArgumentsOf(endpoint, settings, 1, true), kGenerationArgument),
+      1);
+  EXPECT_EQ(
+      IntegerOf(ArgumentsOf(endpoint, settings, 2, true), kGenerationArgument),
+      2);
+}
+
+TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
+  cluster::Endpoint endpoint;
+  ConnectionSettings settings;
+  settings.authority = "cart.example";
+  settings.channel_args["grpc.max_receive_message_length"] = 77;
+  settings.options.connect_timeout = absl::Seconds(3);
+  const grpc::ChannelArguments without =
+      ArgumentsOf(endpoint, settings, 0, /*exact=*/false);
+  EXPECT_EQ(IntegerOf(without, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH), 77);
+  EXPECT_EQ(IntegerOf(without, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS), 3000);
+  EXPECT_EQ(IntegerOf(without, GRPC_ARG_ENABLE_RETRIES), 0);
+  EXPECT_EQ(IntegerOf(without, GRPC_ARG_KEEPALIVE_TIME_MS), -1);
+
+  settings.keepalive_time = absl::Seconds(30);
+  const grpc::ChannelArguments with =
+      ArgumentsOf(endpoint, settings, 0, /*exact=*/true);
+  EXPECT_EQ(IntegerOf(with, GRPC_ARG_ENABLE_RETRIES), 1);
+  EXPECT_EQ(IntegerOf(with, GRPC_ARG_KEEPALIVE_TIME_MS), 30000);
+  EXPECT_EQ(IntegerOf(with, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA), 0);
+}
+
+class GrpcConnectionSettings : public ::testing::TestWithParam<bool> {};
+
+TEST_P(GrpcConnectionSettings, HasASecondChannelOnlyWhereItIsNeeded) {
+  auto settings = std::make_shared<ConnectionSettings>();
+  settings->credentials = grpc::InsecureChannelCredentials();
+  settings->all_idempotent = GetParam();
+  cluster::Endpoint endpoint;
+  endpoint.address = "127.0.0.1:1";  // Nothing connects to it.
+  core::CoreQueue watches;
+  const auto connection = MakeGrpcConnection(endpoint, settings, 3, &watches);
+  EXPECT_EQ(connection->generation(), 3);
+  EXPECT_EQ(connection->GetState(/*connect=*/false), GRPC_CHANNEL_IDLE);
+  grpc_channel* const main = connection->Core(/*exact=*/false);
+  EXPECT_NE(main, nullptr);
+  EXPECT_EQ(connection->Core(/*exact=*/true) != main, GetParam());
+  EXPECT_EQ(connection->Core(/*exact=*/true), connection->Core(/*exact=*/true));
+}
+
+INSTANTIATE_TEST_SUITE_P(AllIdempotent, GrpcConnectionSettings,
+                         ::testing::Bool());
+
+}  // namespace
+}  // namespace mesh::service

@@ -1,0 +1,139 @@
+#include "mesh/service/grpc_connection.h"
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "mesh/base/mutex.h"
+#include "mesh/grpc/access.h"
+
+namespace mesh::service {
+namespace {
+
+std::string Target(const std::string& address) {
+  if (absl::StartsWith(address, "unix")) return address;
+  if (absl::StartsWith(address, "[")) return absl::StrCat("ipv6:", address);
+  return absl::StrCat("ipv4:", address);
+}
+
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
+class GrpcConnection final : public Connection {
+ public:
+  GrpcConnection(const cluster::Endpoint& endpoint,
+                 std::shared_ptr<const ConnectionSettings> settings,
+                 uint64_t generation, core::CoreQueue* watches)
+      : Connection(generation),
+        endpoint_(endpoint),
+        settings_(std::move(settings)),
+        watches_(watches),
+        main_is_exact_(!settings_->all_idempotent),
+        main_(Make(main_is_exact_)) {}
+
+  grpc_channel* Core(bool exact) override {
+    if (!exact || main_is_exact_) {
+      return core::Access::CoreChannel(main_.get());
+    }
+    if (grpc_channel* core = exact_core_.load(std::memory_order_acquire)) {
+      return core;
+    }
+    base::MutexLock lock(&mu_);
+    if (exact_ == nullptr) {
+      exact_ = Make(/*exact=*/true);
+      exact_core_.store(core::Access::CoreChannel(exact_.get()),
+                        std::memory_order_release);
+    }
+    return core::Access::CoreChannel(exact_.get());
+  }
+
+  grpc_connectivity_state GetState(bool connect) override {
+    return main_->GetState(connect);
+  }
+
+  void Watch(grpc_connectivity_state last,
+             std::function<void()> changed) override {
+    grpc_channel_watch_connectivity_state(
+        core::Access::CoreChannel(main_.get()), last,
+        gpr_inf_future(GPR_CLOCK_REALTIME), watches_->queue(),
+        core::CoreQueue::Tag(std::move(changed), /*inlined=*/true));
+  }
+
+ private:
+  std::shared_ptr<grpc::Channel> Make(bool exact) const {
+    return grpc::CreateCustomChannel(
+        Target(endpoint_.address), settings_->credentials,
+        ArgumentsOf(endpoint_, *settings_, generation(), exact));
+  }
+
+  // Constant.
+  const cluster::Endpoint& endpoint_;
+  const std::shared_ptr<const ConnectionSettings> settings_;
+  core::CoreQueue* const watches_;
+  const bool main_is_exact_;
+  // Its state is the connection's.
+  const std::shared_ptr<grpc::Channel> main_;
+
+  std::atomic<grpc_channel*> exact_core_{nullptr};
+  base::Mutex mu_;
+  std::shared_ptr<grpc::Channel> exact_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace
+
+grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
+                                   const ConnectionSettings& settings,
+                                   uint64_t generation, bool exact) {
+  grpc::ChannelArguments args;
+  for (const auto& [name, value] : settings.channel_args) {
+    if (const int* number = std::get_if<int>(&value)) {
+      args.SetInt(name, *number);
+    } else {
+      args.SetString(name, std::get<std::string>(value));
+    }
+  }
+  args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, endpoint.authority.empty()
+                                                 ? settings.authority
+                                                 : endpoint.authority);
+  args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);
+  const options::ConnectionOptions& options = settings.options;
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
+              Milliseconds(options.initial_backoff));
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
+              Milliseconds(options.max_backoff));
+  // gRPC's name for the time that an attempt to connect may take.
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+              Milliseconds(options.connect_timeout));
+  if (settings.keepalive_time != absl::InfiniteDuration()) {
+    // gRPC doubles the time for an address whose server says that there are
+    // too many pings (GOAWAY "too_many_pings"); channel_test.cc pins it.
+    args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
+                Milliseconds(settings.keepalive_time));
+    args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                Milliseconds(settings.keepalive_timeout));
+    // Otherwise it sends two while no data are sent, and no more.
+    args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  }
+  if (generation != 0) {
+    args.SetInt(kGenerationArgument,
+                static_cast<int>(generation % std::numeric_limits<int>::max()));
+  }
+  return args;
+}
+
+std::unique_ptr<Connection> MakeGrpcConnection(
+    const cluster::Endpoint& endpoint,
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation,
+    core::CoreQueue* watches) {
+  return std::make_unique<GrpcConnection>(endpoint, std::move(settings),
+                                          generation, watches);
+}
+
+}  // namespace mesh::service

@@ -1,0 +1,61 @@
+#ifndef MESH_SERVICE_GRPC_CONNECTION_H_
+#define MESH_SERVICE_GRPC_CONNECTION_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "grpcpp/grpcpp.h"
+#include "mesh/cluster/endpoint.h"
+#include "mesh/grpc/core_queue.h"
+#include "mesh/options/endpoints.h"
+#include "mesh/service/connection.h"
+
+namespace mesh::service {
+
+// What the connections of one service are made with. A value; when it changes
+// the service makes all its endpoints anew.
+struct ConnectionSettings {
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // Never null.
+  std::string authority;
+  std::map<std::string, options::ChannelArgument> channel_args;
+  options::ConnectionOptions options;
+  absl::Duration keepalive_time = absl::InfiniteDuration();  // None.
+  absl::Duration keepalive_timeout = absl::Seconds(20);
+  // Every method may be executed twice, so mesh's own retries cover all that
+  // gRPC's transparent retries do, and gRPC's are left out (docs/decisions):
+  // they cost a tenth of a call.
+  bool all_idempotent = false;
+
+  bool operator==(const ConnectionSettings& o) const {
+    return credentials == o.credentials && authority == o.authority &&
+           channel_args == o.channel_args && options == o.options &&
+           keepalive_time == o.keepalive_time &&
+           keepalive_timeout == o.keepalive_timeout &&
+           all_idempotent == o.all_idempotent;
+  }
+};
+
+// gRPC gives channels of equal arguments to one address one and the same
+// connection. So from the second generation on it is an argument.
+inline constexpr char kGenerationArgument[] = "mesh.connection_generation";
+
+// The arguments of a channel to `endpoint`. `exact`: with gRPC's transparent
+// retries.
+grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
+                                   const ConnectionSettings& settings,
+                                   uint64_t generation, bool exact);
+
+// A plain grpc::Channel to one address. Where the service has both kinds of
+// calls the second kind of channel is made when it is first needed. `endpoint`
+// and `watches`, whose events tell of changes, outlive it.
+std::unique_ptr<Connection> MakeGrpcConnection(
+    const cluster::Endpoint& endpoint,
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation,
+    core::CoreQueue* watches);
+
+}  // namespace mesh::service
+
+#endif  // MESH_SERVICE_GRPC_CONNECTION_H_

@@ -1,0 +1,59 @@
+#ifndef MESH_SERVICE_METHOD_TABLE_H_
+#define MESH_SERVICE_METHOD_TABLE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "grpc/grpc.h"
+#include "mesh/base/mutex.h"
+#include "mesh/telemetry/metrics.h"
+#include "mesh/upstream/method_policies.h"
+
+namespace mesh::service {
+
+// A method as a stub registers it.
+struct Method : upstream::Method {
+  grpc_slice path;
+  telemetry::MethodMetrics* metrics = nullptr;
+};
+
+// The method's `idempotency_level`, where this process has its descriptor.
+std::optional<bool> IdempotencyLevel(absl::string_view method);
+
+// The methods of one service that stubs have registered. Thread-safe.
+class MethodTable {
+ public:
+  // `metrics` outlives the table.
+  explicit MethodTable(telemetry::ServiceMetrics* metrics)
+      : metrics_(metrics) {}
+  ~MethodTable();
+  MethodTable(const MethodTable&) = delete;
+  MethodTable& operator=(const MethodTable&) = delete;
+
+  // The method of that name, which lives as long as the table. True: it is new,
+  // and has the next index.
+  std::pair<Method*, bool> Register(absl::string_view name);
+  // Null when no stub has registered it.
+  Method* Find(absl::string_view name);
+
+  // All methods so far, by their index.
+  std::vector<const upstream::Method*> ByIndex() const;
+
+ private:
+  telemetry::ServiceMetrics* const metrics_;
+
+  mutable base::Mutex mu_;
+  absl::flat_hash_map<std::string, std::unique_ptr<Method>> methods_
+      ABSL_GUARDED_BY(mu_);
+  std::vector<const upstream::Method*> by_index_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::service
+
+#endif  // MESH_SERVICE_METHOD_TABLE_H_

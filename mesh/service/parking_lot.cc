@@ -1,0 +1,88 @@
+#include "mesh/service/parking_lot.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/base/optimization.h"
+
+namespace mesh::service {
+
+ParkingLot::ParkingLot(std::shared_ptr<base::Scheduler> control,
+                       WatchParent watch_parent)
+    : control_(std::move(control)), watch_parent_(std::move(watch_parent)) {}
+
+uint64_t ParkingLot::Park(Waiter* call, bool until_endpoints_change,
+                          absl::Time at, grpc_call* parent) {
+  uint64_t id;
+  {
+    base::MutexLock lock(&mu_);
+    id = ++last_;
+    Parked& parked = parked_[id];
+    parked.call = call;
+    parked.until_endpoints_change = until_endpoints_change;
+  }
+  // From here on it may be woken, by any of the three.
+  base::Scheduler::TimerId timer = 0;
+  if (at != absl::InfiniteFuture()) {
+    timer = control_->RunAt(at, [this, id] { WakeUp(id, Wake::kTimer); });
+  }
+  std::shared_ptr<void> watch;
+  if (ABSL_PREDICT_FALSE(parent != nullptr)) {
+    // A thread that has begun to tell may outlive the lot, so it does not look
+    // at it: it has the scheduler only, which knows.
+    watch = watch_parent_(parent, [this, control = control_, id] {
+      control->Post([this, id] { WakeUp(id, Wake::kCancelled); });
+    });
+  }
+  if (timer == 0 && watch == nullptr) return id;
+  bool woken;
+  {
+    base::MutexLock lock(&mu_);
+    const auto found = parked_.find(id);
+    woken = found == parked_.end();
+    if (!woken) {
+      found->second.timer = timer;
+      found->second.parent.swap(watch);
+    }
+  }
+  if (woken && timer != 0) control_->Cancel(timer);
+  return id;
+}
+
+void ParkingLot::Cancel(uint64_t id) {
+  control_->Post([this, id] { WakeUp(id, Wake::kCancelled); });
+}
+
+void ParkingLot::WakeForEndpoints() {
+  std::vector<uint64_t> waiting;
+  {
+    base::MutexLock lock(&mu_);
+    for (const auto& [id, parked] : parked_) {
+      if (parked.until_endpoints_change) waiting.push_back(id);
+    }
+  }
+  for (uint64_t id : waiting) WakeUp(id, Wake::kEndpoints);
+}
+
+void ParkingLot::WakeUp(uint64_t id, Wake why) {
+  Parked parked;
+  {
+    base::MutexLock lock(&mu_);
+    const auto found = parked_.find(id);
+    if (found == parked_.end()) return;
+    parked = std::move(found->second);
+    parked_.erase(found);
+  }
+  if (parked.timer != 0 && why != Wake::kTimer) control_->Cancel(parked.timer);
+  parked.parent.reset();
+  switch (why) {
+    case Wake::kTimer:
+      return parked.call->OnTimer();
+    case Wake::kEndpoints:
+      return parked.call->OnEndpointsChanged();
+    case Wake::kCancelled:
+      return parked.call->OnCancelled();
+  }
+}
+
+}  // namespace mesh::service

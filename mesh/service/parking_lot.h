@@ -1,0 +1,73 @@
+#ifndef MESH_SERVICE_PARKING_LOT_H_
+#define MESH_SERVICE_PARKING_LOT_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "grpc/grpc.h"
+#include "mesh/base/mutex.h"
+#include "mesh/base/scheduler.h"
+#include "mesh/service/waiter.h"
+
+namespace mesh::service {
+
+// Keeps the calls that wait: for a time, for another snapshot, or for both. A
+// call is woken once, by what comes first; what comes later finds it gone.
+// Thread-safe.
+class ParkingLot {
+ public:
+  // Calls `cancelled` at most once, when `parent`, a call of a server, is
+  // cancelled or over: on any thread, maybe before it returns. Not once what is
+  // returned is destroyed, but for a thread that has begun already.
+  using WatchParent = std::function<std::shared_ptr<void>(
+      grpc_call* parent, std::function<void()> cancelled)>;
+
+  // Closures on `control` run on the control thread, and only while the lot
+  // lives (base::OwnedScheduler).
+  ParkingLot(std::shared_ptr<base::Scheduler> control,
+             WatchParent watch_parent);
+  ParkingLot(const ParkingLot&) = delete;
+  ParkingLot& operator=(const ParkingLot&) = delete;
+
+  // Keeps `call` until `at`, or, where `until_endpoints_change`, until
+  // WakeForEndpoints(). When `parent`, if not null, is cancelled or over, it is
+  // woken as cancelled. Returns its id, never 0.
+  //
+  // It may be woken before this returns. So the caller holds a lock that the
+  // waiter takes first when it is woken.
+  uint64_t Park(Waiter* call, bool until_endpoints_change, absl::Time at,
+                grpc_call* parent);
+  // Wakes a call as cancelled, on the control thread, if it is parked still.
+  // Only posts.
+  void Cancel(uint64_t id);
+  // The snapshot is another one. Wakes all that wait for that and were parked
+  // before, the oldest first. Control thread only.
+  void WakeForEndpoints();
+
+ private:
+  enum class Wake { kTimer, kEndpoints, kCancelled };
+  struct Parked {
+    Waiter* call = nullptr;
+    bool until_endpoints_change = false;
+    base::Scheduler::TimerId timer = 0;
+    std::shared_ptr<void> parent;  // Null: it has none.
+  };
+
+  void WakeUp(uint64_t id, Wake why);
+
+  // Constant.
+  const std::shared_ptr<base::Scheduler> control_;
+  const WatchParent watch_parent_;
+
+  base::Mutex mu_;
+  uint64_t last_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<uint64_t, Parked> parked_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::service
+
+#endif  // MESH_SERVICE_PARKING_LOT_H_

@@ -1,0 +1,415 @@
+#include "mesh/service/service.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "mesh/base/random.h"
+#include "mesh/service/service_test_util.h"
+
+namespace mesh::service {
+namespace {
+
+using balancing::PickResult;
+using Kind = balancing::PickResult::Kind;
+using Addresses = std::vector<std::string>;
+
+class FakeWaiter final : public Waiter {
+ public:
+  void OnTimer() override { wakes.push_back("timer"); }
+  void OnEndpointsChanged() override { wakes.push_back("endpoints"); }
+  void OnCancelled() override { wakes.push_back("cancelled"); }
+
+  std::vector<std::string> wakes;
+};
+
+class ServiceTest : public ::testing::Test {
+ protected:
+  ServiceTest() { options_.authority = "cart.example"; }
+  ~ServiceTest() override {
+    service_.reset();
+    Run();
+  }
+
+  std::shared_ptr<const options::ServiceOptions> Options() {
+    return std::make_shared<const options::ServiceOptions>(options_);
+  }
+  void Create(std::shared_ptr<const options::ServiceOptions> options) {
+    service_ = Service::Create(fake_.runtime, "cart", std::move(options));
+  }
+  void Configure() {
+    service_->Configure(Options(), credentials_, absl::OkStatus());
+  }
+  void Forget() {
+    service_->Configure(nullptr, nullptr, absl::NotFoundError("no cart"));
+  }
+  // As a channel does it first of all.
+  void Begin() {
+    Create(Options());
+    Configure();
+    service_->Start();
+    Run();
+  }
+  void Run() { fake_.loop.Run(); }
+  void Set(const std::string& address, grpc_connectivity_state state) {
+    fake_.network.Set(address, state);
+    Run();
+  }
+  // Picks once, and gives the endpoint back.
+  Kind Pick(absl::Status* status = nullptr) {
+    base::Random random(1);
+    balancing::PickArgs args;
+    args.random = &random;
+    const PickResult pick = service_->Snapshot()->picker->Pick(args);
+    if (pick.endpoint != nullptr) pick.endpoint->Release();
+    if (status != nullptr && pick.status != nullptr) *status = *pick.status;
+    return pick.kind;
+  }
+  Addresses Endpoints() {
+    Addresses addresses;
+    for (const auto& endpoint : service_->Snapshot()->endpoints) {
+      addresses.push_back(endpoint->endpoint().address);
+    }
+    return addresses;
+  }
+  grpc_connectivity_state State() {
+    return service_->GetState(/*try_to_connect=*/false);
+  }
+
+  FakeRuntime fake_;
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_ =
+      grpc::InsecureChannelCredentials();
+  options::ServiceOptions options_;
+  std::shared_ptr<Service> service_;
+};
+
+// --- Configuration
+
+TEST_F(ServiceTest, ACallMadeAtOnceHasItsPolicyAndWaits) {
+  options_.policy.timeout = absl::Seconds(7);
+  Create(Options());
+  EXPECT_EQ(Pick(), Kind::kWait);
+  EXPECT_EQ(service_->Snapshot()->policies.Of(nullptr, "/a.A/A").timeout,
+            absl::Seconds(7));
+  EXPECT_EQ(State(), GRPC_CHANNEL_IDLE);
+}
+
+TEST_F(ServiceTest, TheFirstConfigurationIsInForceAtOnce) {
+  Create(nullptr);
+  options_.policy.timeout = absl::Seconds(7);
+  Configure();
+  EXPECT_EQ(service_->Snapshot()->policies.Of(nullptr, "/a.A/A").timeout,
+            absl::Seconds(7));
+  options_.policy.timeout = absl::Seconds(8);
+  Configure();
+  EXPECT_EQ(service_->Snapshot()->policies.Of(nullptr, "/a.A/A").timeout,
+            absl::Seconds(7));
+  Run();
+  EXPECT_EQ(service_->Snapshot()->policies.Of(nullptr, "/a.A/A").timeout,
+            absl::Seconds(8));
+}
+
+TEST_F(ServiceTest, CallsOfAnUnknownServiceFail) {
+  Create(nullptr);
+  Forget();
+  EXPECT_EQ(Pick(), Kind::kDrop) << "at once";
+  Run();
+  absl::Status status;
+  EXPECT_EQ(Pick(&status), Kind::kDrop);
+  EXPECT_EQ(status, absl::NotFoundError("no cart"));
+  EXPECT_EQ(State(), GRPC_CHANNEL_TRANSIENT_FAILURE);
+}
+
+TEST_F(ServiceTest, AServiceThatBecomesUnknownLosesItsEndpoints) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  EXPECT_EQ(fake_.network.live("a:1"), 1);
+  Forget();
+  Run();
+  EXPECT_TRUE(Endpoints().empty());
+  EXPECT_FALSE(fake_.discovery.running());
+  EXPECT_EQ(fake_.network.live("a:1"), 0);
+  // It may come back.
+  Configure();
+  Run();
+  EXPECT_TRUE(fake_.discovery.running());
+  EXPECT_EQ(Pick(), Kind::kWait);
+  fake_.discovery.Report({"b:1"});
+  EXPECT_EQ(Endpoints(), (Addresses{"b:1"}));
+}
+
+TEST_F(ServiceTest, DiscoveryBeginsWithAChannelAndAConfiguration) {
+  Create(Options());
+  Configure();
+  Run();
+  EXPECT_EQ(fake_.discovery.made(), 0);
+  service_->Start();
+  service_->Start();
+  Run();
+  EXPECT_EQ(fake_.discovery.made(), 1);
+}
+
+TEST_F(ServiceTest, DiscoveryBeginsWithTheConfigurationThatComesLast) {
+  Create(nullptr);
+  service_->Start();
+  Run();
+  EXPECT_EQ(fake_.discovery.made(), 0);
+  Configure();
+  Run();
+  EXPECT_EQ(fake_.discovery.made(), 1);
+}
+
+TEST_F(ServiceTest, OnlyAnotherSourceIsDiscoveredAnew) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  Configure();
+  Run();
+  EXPECT_EQ(fake_.discovery.made(), 1);
+  options_.source = options::EndpointsFileOptions{"endpoints.yaml"};
+  Configure();
+  Run();
+  EXPECT_EQ(fake_.discovery.made(), 2);
+  EXPECT_EQ(Endpoints(), (Addresses{"a:1"})) << "until there are others";
+}
+
+TEST_F(ServiceTest, OtherSettingsOfConnectionsMakeAllAnew) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  const cluster::LiveEndpointPtr old = service_->Snapshot()->endpoints[0];
+  ASSERT_TRUE(old->Acquire());
+  options_.authority = "other.example";
+  Configure();
+  Run();
+  EXPECT_NE(service_->Snapshot()->endpoints[0], old);
+  EXPECT_EQ(Endpoints(), (Addresses{"a:1"}));
+  EXPECT_TRUE(old->closed());
+  EXPECT_EQ(fake_.network.live("a:1"), 2);
+  EXPECT_EQ(fake_.network.last_settings().authority, "other.example");
+  old->Release();
+  fake_.loop.Advance(absl::Seconds(1));
+  EXPECT_EQ(fake_.network.live("a:1"), 1);
+}
+
+// --- Endpoints
+
+TEST_F(ServiceTest, CallsGoToAnEndpointThatIsConnected) {
+  Begin();
+  EXPECT_EQ(Pick(), Kind::kWait);
+  fake_.discovery.Report({"a:1", "b:1"});
+  EXPECT_EQ(Endpoints(), (Addresses{"a:1", "b:1"}));
+  EXPECT_EQ(fake_.log, (Addresses{"cart: 2 endpoints (2 added, 0 removed)"}));
+  Run();
+  EXPECT_EQ(Pick(), Kind::kWait);
+  EXPECT_EQ(State(), GRPC_CHANNEL_CONNECTING);
+  Set("b:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(Pick(), Kind::kUse);
+  EXPECT_EQ(State(), GRPC_CHANNEL_READY);
+}
+
+TEST_F(ServiceTest, AnErrorBeforeTheFirstSetFailsCalls) {
+  Begin();
+  fake_.discovery.ReportError(absl::NotFoundError("no such name"));
+  absl::Status status;
+  EXPECT_EQ(Pick(&status), Kind::kFail);
+  EXPECT_EQ(status, absl::UnavailableError("cart: no endpoints: no such name"));
+  fake_.discovery.Report({"a:1"});
+  Run();
+  EXPECT_EQ(Pick(), Kind::kWait);
+}
+
+TEST_F(ServiceTest, AnErrorAfterASetKeepsIt) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  Set("a:1", GRPC_CHANNEL_READY);
+  fake_.discovery.ReportError(absl::UnavailableError("down"));
+  Run();
+  EXPECT_EQ(Pick(), Kind::kUse);
+  EXPECT_EQ(Endpoints(), (Addresses{"a:1"}));
+}
+
+TEST_F(ServiceTest, AConnectionThatIsLostIsARefreshAndIsMadeAgain) {
+  Begin();
+  fake_.discovery.Report({"a:1", "b:1"});
+  Run();
+  Set("a:1", GRPC_CHANNEL_READY);
+  Set("b:1", GRPC_CHANNEL_READY);
+  fake_.loop.Advance(absl::Seconds(1));
+  fake_.network.Set("a:1", GRPC_CHANNEL_IDLE);
+  fake_.network.Set("b:1", GRPC_CHANNEL_IDLE);
+  Run();
+  EXPECT_EQ(fake_.discovery.refreshes(), 2);
+  EXPECT_EQ(fake_.network.dials("a:1"), 2);
+  EXPECT_EQ(fake_.network.dials("b:1"), 2);
+  EXPECT_EQ(State(), GRPC_CHANNEL_CONNECTING);
+}
+
+TEST_F(ServiceTest, TheCountsOfDiscoveryAreInItsMetrics) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  fake_.discovery.Report({});
+  fake_.discovery.ReportError(absl::UnavailableError("down"));
+  const telemetry::ServiceSnapshot metrics = service_->Metrics();
+  EXPECT_EQ(metrics.service, "cart");
+  EXPECT_EQ(metrics.endpoints.size(), 1);
+  EXPECT_EQ(metrics.discovery_updates, 2);
+  EXPECT_EQ(metrics.discovery_doubted, 1);
+  EXPECT_EQ(metrics.discovery_failures, 1);
+  EXPECT_EQ(metrics.discovery_error, "down");
+}
+
+// --- Methods
+
+TEST_F(ServiceTest, MethodsThatAreRegisteredHaveTheirPolicyByIndex) {
+  options_.methods["a.A/A"].timeout = absl::Seconds(3);
+  Begin();
+  Method* const method = service_->RegisterMethod("/a.A/A");
+  EXPECT_EQ(service_->RegisterMethod("/a.A/A"), method);
+  EXPECT_EQ(service_->FindMethod("/a.A/A"), method);
+  EXPECT_EQ(service_->FindMethod("/b.B/B"), nullptr);
+  EXPECT_EQ(service_->Snapshot()->policies.Of(method, method->name).timeout,
+            absl::Seconds(3))
+      << "by its name, before there is another snapshot";
+  Run();
+  EXPECT_EQ(service_->Snapshot()->policies.Of(method, "").timeout,
+            absl::Seconds(3));
+}
+
+TEST_F(ServiceTest, ManyMethodsAreOneSnapshot) {
+  Begin();
+  const ServiceViewPtr before = service_->Snapshot();
+  for (int i = 0; i < 20; ++i) {
+    service_->RegisterMethod("/a.A/" + std::to_string(i));
+  }
+  EXPECT_EQ(fake_.loop.posted(), 20);
+  EXPECT_EQ(service_->Snapshot(), before);
+  while (service_->Snapshot() == before) ASSERT_TRUE(fake_.loop.RunPosted());
+  const ServiceViewPtr after = service_->Snapshot();
+  Run();
+  EXPECT_EQ(service_->Snapshot(), after);
+}
+
+// --- Calls that wait
+
+TEST_F(ServiceTest, AParkedCallIsWokenByTheNextSnapshot) {
+  options_.connections.ahead = 0;
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  EXPECT_EQ(fake_.network.all_live(), 0);
+  FakeWaiter waiter;
+  service_->Park(&waiter, service_->Snapshot().get(), absl::InfiniteFuture(),
+                 nullptr);
+  EXPECT_TRUE(waiter.wakes.empty());
+  Run();
+  EXPECT_EQ(fake_.network.live("a:1"), 1) << "it wants a connection";
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
+}
+
+TEST_F(ServiceTest, AParkedCallThatMissedASnapshotIsWokenAllTheSame) {
+  Begin();
+  const ServiceViewPtr seen = service_->Snapshot();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  FakeWaiter waiter;
+  service_->Park(&waiter, seen.get(), absl::InfiniteFuture(), nullptr);
+  Run();
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
+}
+
+TEST_F(ServiceTest, AParkedCallThatMissedNothingIsNotWoken) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  FakeWaiter waiter;
+  const uint64_t id = service_->Park(&waiter, service_->Snapshot().get(),
+                                     absl::InfiniteFuture(), nullptr);
+  Run();
+  EXPECT_TRUE(waiter.wakes.empty());
+  service_->parking().Cancel(id);
+  Run();
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"cancelled"}));
+}
+
+TEST_F(ServiceTest, ACallThatBacksOffWantsNoConnection) {
+  options_.connections.ahead = 0;
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  FakeWaiter waiter;
+  service_->Park(&waiter, nullptr, fake_.clock.Now() + absl::Seconds(1),
+                 nullptr);
+  fake_.loop.Advance(absl::Seconds(1));
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"timer"}));
+  EXPECT_EQ(fake_.network.all_live(), 0);
+}
+
+// --- State
+
+TEST_F(ServiceTest, WhoTriesToConnectDoes) {
+  options_.connections.ahead = 0;
+  Create(Options());
+  Configure();
+  EXPECT_EQ(service_->GetState(/*try_to_connect=*/true), GRPC_CHANNEL_IDLE);
+  Run();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  EXPECT_EQ(fake_.network.live("a:1"), 1);
+  EXPECT_EQ(State(), GRPC_CHANNEL_CONNECTING);
+}
+
+TEST_F(ServiceTest, WhoWatchesTheStateIsToldOfItAndOfTheEnd) {
+  Begin();
+  std::vector<bool> told;
+  const auto note = [&](bool changed) { told.push_back(changed); };
+  service_->connectivity().Watch(GRPC_CHANNEL_IDLE, absl::InfiniteFuture(),
+                                 note);
+  fake_.discovery.Report({"a:1"});
+  EXPECT_EQ(told, (std::vector<bool>{true}));
+  service_->connectivity().Watch(State(), absl::InfiniteFuture(), note);
+  service_.reset();
+  EXPECT_EQ(told.size(), 1);
+  Run();
+  EXPECT_EQ(told, (std::vector<bool>{true, true}));
+}
+
+// --- The end
+
+TEST_F(ServiceTest, EndsOnTheControlThread) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  service_.reset();
+  EXPECT_EQ(fake_.network.all_live(), 1);
+  EXPECT_TRUE(fake_.discovery.running());
+  Run();
+  EXPECT_EQ(fake_.network.all_live(), 0);
+  EXPECT_FALSE(fake_.discovery.running());
+  EXPECT_EQ(fake_.loop.timers(), 0);
+}
+
+TEST_F(ServiceTest, WhatIsPostedDoesNothingOnceTheLastReferenceIsGone) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  const int made = fake_.discovery.made();
+  options_.source = options::EndpointsFileOptions{"endpoints.yaml"};
+  Configure();
+  service_.reset();
+  Run();
+  EXPECT_EQ(fake_.discovery.made(), made);
+}
+
+TEST_F(ServiceTest, KeepsTheRuntimeUntilItHasEnded) {
+  Begin();
+  const std::weak_ptr<Runtime> runtime = fake_.runtime;
+  fake_.runtime.reset();
+  service_.reset();
+  EXPECT_FALSE(runtime.expired());
+  Run();
+  EXPECT_TRUE(runtime.expired());
+}
+
+}  // namespace
+}  // namespace mesh::service
