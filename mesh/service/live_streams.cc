@@ -83,6 +83,16 @@ void LiveStreams::EndAsking() {
   if (waiting_ > 0) answered_.SignalAll();
 }
 
+// Whoever has set the last timer may not have noted it yet, and is not to
+// mistake the next one for it.
+bool LiveStreams::Renew(LiveStream* stream, uint64_t* id) {
+  base::MutexLock lock(&mu_);
+  const auto found = streams_.find(stream);
+  if (found == streams_.end() || found->second.id != *id) return false;
+  *id = found->second.id = ++last_id_;
+  return true;
+}
+
 void LiveStreams::SetTimer(LiveStream* stream, uint64_t id, absl::Time at) {
   const base::Scheduler::TimerId timer =
       control_->RunAt(at, [this, stream, id] { AskWhetherIdle(stream, id); });
@@ -94,7 +104,7 @@ void LiveStreams::SetTimer(LiveStream* stream, uint64_t id, absl::Time at) {
       return;
     }
   }
-  control_->Cancel(timer);  // Removed meanwhile.
+  control_->Cancel(timer);  // Removed meanwhile; or it has run already.
 }
 
 void LiveStreams::AskWhetherIdle(LiveStream* stream, uint64_t id) {
@@ -102,7 +112,9 @@ void LiveStreams::AskWhetherIdle(LiveStream* stream, uint64_t id) {
   grpc_call* idle = nullptr;
   const absl::Time next = stream->CheckIdle(clock_->Now(), &idle);
   EndAsking();
-  if (next != absl::InfiniteFuture()) SetTimer(stream, id, next);
+  if (next != absl::InfiniteFuture() && Renew(stream, &id)) {
+    SetTimer(stream, id, next);
+  }
   if (idle == nullptr) return;
   end_(idle, GRPC_STATUS_DEADLINE_EXCEEDED,
        "no message came or went for as long as idle_timeout allows");

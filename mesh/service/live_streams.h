@@ -56,12 +56,15 @@ class LiveStreams {
 
  private:
   struct Entry {
-    uint64_t id = 0;  // A stream may have the address of one before it.
+    // Of the stream, which may have the address of one before it, and of its
+    // timer, which may run before it is noted.
+    uint64_t id = 0;
     base::Scheduler::TimerId timer = 0;  // Of its idle watch, or 0.
   };
 
   bool BeginAsking(LiveStream* stream, uint64_t id);
   void EndAsking();
+  bool Renew(LiveStream* stream, uint64_t* id);
   void SetTimer(LiveStream* stream, uint64_t id, absl::Time at);
   void AskWhetherIdle(LiveStream* stream, uint64_t id);
 

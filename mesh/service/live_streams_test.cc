@@ -279,6 +279,20 @@ TEST_F(LiveStreamsTest, AStreamMayBeRemovedBeforeItsTimerIsKnown) {
   EXPECT_EQ(control_.loop.timers(), 0);
 }
 
+TEST_F(LiveStreamsTest, AStreamMayBeAskedBeforeItsTimerIsKnown) {
+  const auto interrupted =
+      std::make_shared<InterruptedScheduler>(control_.scheduler.get());
+  LiveStreams streams(interrupted, &control_.clock, NoteEnd);
+  FakeStream stream;
+  streams.Add(&stream);
+  interrupted->between = [&] { control_.loop.Run(); };
+  streams.WatchIdle(&stream, In(0));
+  EXPECT_EQ(stream.asked_at.size(), 1);
+  EXPECT_EQ(control_.loop.timers(), 1) << "of the next time";
+  streams.Remove(&stream);
+  EXPECT_EQ(control_.loop.timers(), 0);
+}
+
 TEST_F(LiveStreamsTest, AWatchIsNotOfTheNextStreamAtItsAddress) {
   const auto interrupted =
       std::make_shared<InterruptedScheduler>(control_.scheduler.get());
