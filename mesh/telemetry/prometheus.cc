@@ -265,7 +265,7 @@ auto PerAdmission(Has has, Value value) {
       });
 }
 
-const std::vector<Writer>& Writers() {
+const std::vector<Writer>& Writers() {  // Table.
   static const auto& writers = *new std::vector<Writer>{
       {{"grpc_client_call_duration_seconds", "histogram",
         "grpc_target grpc_method grpc_status",
