@@ -8,6 +8,7 @@ set(MESH_SOURCES
   mesh/balancing/weight_table.cc
   mesh/base/clock.cc
   mesh/base/event_loop.cc
+  mesh/base/guard.cc
   mesh/base/random.cc
   mesh/call/call_hedge.cc
   mesh/call/call_machine.cc
@@ -62,7 +63,6 @@ set(MESH_SOURCES
   mesh/grpc/time.cc
   mesh/incoming/incoming_call.cc
   mesh/mesh.cc
-  mesh/options/guard.cc
   mesh/options/service.cc
   mesh/resilience/admission.cc
   mesh/resilience/caps.cc
@@ -106,21 +106,16 @@ set(MESH_PROTOS
   mesh/v1/config.proto)
 
 set(MESH_PUBLIC_HEADERS
+  mesh/base/guard.h
   mesh/cluster/endpoint.h
   mesh/cluster/endpoint_view.h
   mesh/cluster/health.h
-  mesh/cluster/live_endpoint.h
-  mesh/cluster/observations.h
   mesh/cluster/readiness.h
   mesh/fallback.h
   mesh/log.h
   mesh/mesh.h
-  mesh/options/admission.h
-  mesh/options/guard.h
-  mesh/options/method.h
-  mesh/options/mode.h
-  mesh/options/retry.h
   mesh/server/server.h
+  mesh/telemetry/events.h
   mesh/telemetry/observer.h
   mesh/telemetry/snapshot.h
   mesh/v1/annotations.pb.h
