@@ -16,8 +16,9 @@ endfunction()
 # Links the archive: the shared library shows only the front door.
 function(mesh_program target name)
   add_executable(${target} ${MESH_${name}_SOURCES})
+  target_compile_definitions(${target} PRIVATE ${MESH_${name}_DEFINITIONS})
   target_link_libraries(${target} PRIVATE
-    mesh::mesh_static ${MESH_PRIVATE_LIBRARIES} ${ARGN})
+    mesh::mesh_static ${MESH_PRIVATE_LIBRARIES} ${CMAKE_DL_LIBS} ${ARGN})
   foreach(proto IN LISTS MESH_${name}_PROTOS)
     mesh_proto_target(library ${proto})
     target_link_libraries(${target} PRIVATE ${library})

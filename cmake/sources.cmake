@@ -8,56 +8,90 @@ set(MESH_SOURCES
   mesh/balancing/weight_table.cc
   mesh/base/clock.cc
   mesh/base/event_loop.cc
+  mesh/base/guard.cc
   mesh/base/random.cc
   mesh/call/call_hedge.cc
   mesh/call/call_machine.cc
   mesh/call/call_retry.cc
   mesh/call/call_story.cc
   mesh/call/trace.cc
-  mesh/channel/call.cc
   mesh/channel/channel.cc
-  mesh/channel/hedge.cc
+  mesh/channel/early_batches.cc
+  mesh/channel/fallback.cc
+  mesh/channel/hedge_race.cc
+  mesh/channel/logical_call.cc
+  mesh/channel/outcome.cc
+  mesh/channel/stream_batches.cc
+  mesh/channel/stream_call.cc
   mesh/channel/stream_retry.cc
+  mesh/channel/unary_call.cc
   mesh/cluster/health.cc
   mesh/cluster/membership.cc
   mesh/config/address.cc
+  mesh/config/build_endpoints.cc
+  mesh/config/build_guards.cc
+  mesh/config/build_policy.cc
   mesh/config/builder.cc
+  mesh/config/checks.cc
   mesh/config/document.cc
   mesh/config/file.cc
   mesh/config/file_poller.cc
   mesh/config/file_watcher.cc
+  mesh/config/json_parser.cc
   mesh/config/loader.cc
   mesh/config/problems.cc
   mesh/config/reader.cc
   mesh/config/service_config.cc
+  mesh/config/target.cc
   mesh/config/text.cc
+  mesh/config/yaml_parser.cc
   mesh/discovery/dns_lookup.cc
   mesh/discovery/dns_resolver.cc
+  mesh/discovery/feed.cc
   mesh/discovery/file_resolver.cc
   mesh/discovery/resolver.cc
   mesh/discovery/update_filter.cc
+  mesh/front/background.cc
+  mesh/front/registry.cc
   mesh/grpc/core_queue.cc
   mesh/grpc/failure.cc
   mesh/grpc/in_process_answer.cc
+  mesh/grpc/interceptors.cc
   mesh/grpc/op_set.cc
   mesh/grpc/parent_watch.cc
   mesh/grpc/raw_call.cc
   mesh/grpc/time.cc
   mesh/incoming/incoming_call.cc
   mesh/mesh.cc
-  mesh/options/guard.cc
   mesh/options/service.cc
   mesh/resilience/admission.cc
+  mesh/resilience/caps.cc
   mesh/resilience/circuit_breaker.cc
   mesh/resilience/concurrency_limit.cc
-  mesh/resilience/health_monitor.cc
+  mesh/resilience/guard.cc
+  mesh/resilience/health/comparisons.cc
+  mesh/resilience/health/ledger.cc
+  mesh/resilience/health/monitor.cc
+  mesh/resilience/health/population.cc
+  mesh/resilience/health/silence.cc
+  mesh/resilience/health/state.cc
+  mesh/resilience/health/usual.cc
   mesh/resilience/latency_tracker.cc
   mesh/resilience/rate_limiter.cc
   mesh/resilience/retry_budget.cc
   mesh/resilience/throttle.cc
   mesh/security/credentials.cc
+  mesh/security/identity.cc
   mesh/server/server.cc
-  mesh/service/connection.cc
+  mesh/service/connection_plan.cc
+  mesh/service/connections.cc
+  mesh/service/connectivity.cc
+  mesh/service/endpoint.cc
+  mesh/service/grpc_connection.cc
+  mesh/service/health_log.cc
+  mesh/service/live_streams.cc
+  mesh/service/method_table.cc
+  mesh/service/parking_lot.cc
   mesh/service/prober.cc
   mesh/service/runtime.cc
   mesh/service/service.cc
@@ -72,20 +106,16 @@ set(MESH_PROTOS
   mesh/v1/config.proto)
 
 set(MESH_PUBLIC_HEADERS
+  mesh/base/guard.h
   mesh/cluster/endpoint.h
   mesh/cluster/endpoint_view.h
   mesh/cluster/health.h
-  mesh/cluster/live_endpoint.h
   mesh/cluster/readiness.h
   mesh/fallback.h
   mesh/log.h
   mesh/mesh.h
-  mesh/options/admission.h
-  mesh/options/guard.h
-  mesh/options/method.h
-  mesh/options/mode.h
-  mesh/options/retry.h
   mesh/server/server.h
+  mesh/telemetry/events.h
   mesh/telemetry/observer.h
   mesh/telemetry/snapshot.h
   mesh/v1/annotations.pb.h
@@ -95,21 +125,32 @@ set(MESH_PUBLIC_HEADERS
 set(MESH_TEST_PROGRAMS
   balancing_test
   base_test
-  call_test
+  call_call_test
+  call_nohook_test
+  channel_call_test
   channel_test
   cluster_test
   config_test
   discovery_test
+  front_test
   grpc_test
+  health_test
+  parts_test
   recorded_calls_test
   resilience_test
+  security_test
   server_test
+  service_test
   simulation_test
   telemetry_test
   upstream_test)
 
 set(MESH_balancing_test_SOURCES
-  mesh/balancing/balancing_test.cc)
+  mesh/balancing/balancing_test.cc
+  mesh/balancing/least_request_test.cc
+  mesh/balancing/round_robin_test.cc
+  mesh/balancing/tier_test.cc
+  mesh/balancing/weight_table_test.cc)
 
 set(MESH_base_test_SOURCES
   mesh/base/byte_budget_test.cc
@@ -120,13 +161,49 @@ set(MESH_base_test_SOURCES
   mesh/base/sharded_counter_test.cc
   mesh/base/snapshot_slot_test.cc)
 
-set(MESH_call_test_SOURCES
+set(MESH_call_call_test_SOURCES
+  mesh/call/call_machine_admission_test.cc
+  mesh/call/call_machine_fault_test.cc
+  mesh/call/call_machine_health_test.cc
+  mesh/call/call_machine_hedging_test.cc
+  mesh/call/call_machine_retry_test.cc
+  mesh/call/call_machine_story_test.cc
   mesh/call/call_machine_test.cc
   mesh/call/trace_test.cc)
 
+set(MESH_call_nohook_test_SOURCES
+  mesh/channel/channel.cc
+  mesh/channel/early_batches.cc
+  mesh/channel/fallback.cc
+  mesh/channel/hedge_race.cc
+  mesh/channel/hedge_race_test.cc
+  mesh/channel/logical_call.cc
+  mesh/channel/outcome.cc
+  mesh/channel/stream_batches.cc
+  mesh/channel/stream_call.cc
+  mesh/channel/stream_call_test.cc
+  mesh/channel/stream_retry.cc
+  mesh/channel/unary_call.cc
+  mesh/channel/unary_call_test.cc
+  mesh/grpc/fake_core.cc)
+
+set(MESH_call_nohook_test_PROTOS
+  tests/support/test_service.proto)
+
+set(MESH_call_nohook_test_DEFINITIONS
+  MESH_CALL_HOOK=0)
+
+set(MESH_channel_call_test_SOURCES
+  mesh/channel/hedge_race_test.cc
+  mesh/channel/stream_call_test.cc
+  mesh/channel/unary_call_test.cc
+  mesh/grpc/fake_core.cc)
+
+set(MESH_channel_call_test_PROTOS
+  tests/support/test_service.proto)
+
 set(MESH_channel_test_SOURCES
   mesh/channel/channel_test.cc
-  mesh/channel/send_buffer_test.cc
   tests/support/test_server.cc)
 
 set(MESH_channel_test_PROTOS
@@ -138,27 +215,60 @@ set(MESH_cluster_test_SOURCES
 
 set(MESH_config_test_SOURCES
   mesh/config/docs_test.cc
+  mesh/config/endpoints_test.cc
   mesh/config/file_poller_test.cc
   mesh/config/file_watcher_test.cc
-  mesh/config/loader_test.cc)
+  mesh/config/loader_file_test.cc
+  mesh/config/loader_meaning_test.cc
+  mesh/config/loader_test.cc
+  mesh/config/loader_text_test.cc
+  mesh/config/schema_test.cc
+  mesh/config/target_test.cc)
 
 set(MESH_discovery_test_SOURCES
   mesh/discovery/dns_lookup_test.cc
   mesh/discovery/dns_resolver_test.cc
   mesh/discovery/dns_test_server.cc
+  mesh/discovery/feed_test.cc
   mesh/discovery/file_resolver_test.cc
   mesh/discovery/update_filter_test.cc)
+
+set(MESH_front_test_SOURCES
+  mesh/front/background_test.cc
+  mesh/front/registry_test.cc)
 
 set(MESH_grpc_test_SOURCES
   mesh/grpc/in_process_answer_test.cc)
 
+set(MESH_health_test_SOURCES
+  mesh/resilience/health/comparisons_test.cc
+  mesh/resilience/health/ledger_test.cc
+  mesh/resilience/health/monitor_failures_test.cc
+  mesh/resilience/health/monitor_return_test.cc
+  mesh/resilience/health/monitor_silence_test.cc
+  mesh/resilience/health/monitor_test.cc
+  mesh/resilience/health/silence_test.cc
+  mesh/resilience/health/state_test.cc)
+
+set(MESH_parts_test_SOURCES
+  mesh/channel/outcome_test.cc
+  mesh/channel/send_buffer_test.cc
+  mesh/channel/spare_memory_test.cc)
+
 set(MESH_recorded_calls_test_SOURCES
+  mesh/simulation/calls.cc
+  mesh/simulation/clients.cc
   mesh/simulation/description.cc
   mesh/simulation/distribution.cc
+  mesh/simulation/invariants.cc
+  mesh/simulation/player.cc
   mesh/simulation/recorded_calls_test.cc
   mesh/simulation/replay.cc
   mesh/simulation/result.cc
+  mesh/simulation/servers.cc
   mesh/simulation/simulation.cc
+  mesh/simulation/tally.cc
+  mesh/simulation/trace_line.cc
   tests/support/test_server.cc)
 
 set(MESH_recorded_calls_test_PROTOS
@@ -168,11 +278,14 @@ set(MESH_resilience_test_SOURCES
   mesh/resilience/admission_test.cc
   mesh/resilience/circuit_breaker_test.cc
   mesh/resilience/concurrency_limit_test.cc
-  mesh/resilience/health_monitor_test.cc
+  mesh/resilience/guard_test.cc
   mesh/resilience/latency_tracker_test.cc
   mesh/resilience/rate_limiter_test.cc
   mesh/resilience/retry_budget_test.cc
   mesh/resilience/throttle_test.cc)
+
+set(MESH_security_test_SOURCES
+  mesh/security/identity_test.cc)
 
 set(MESH_server_test_SOURCES
   mesh/server/server_test.cc)
@@ -180,20 +293,47 @@ set(MESH_server_test_SOURCES
 set(MESH_server_test_PROTOS
   tests/support/test_service.proto)
 
+set(MESH_service_test_SOURCES
+  mesh/service/connection_plan_test.cc
+  mesh/service/connections_test.cc
+  mesh/service/connectivity_test.cc
+  mesh/service/endpoint_test.cc
+  mesh/service/health_log_test.cc
+  mesh/service/live_streams_test.cc
+  mesh/service/method_table_test.cc
+  mesh/service/parking_lot_test.cc
+  mesh/service/prober_test.cc
+  mesh/service/service_test.cc)
+
+set(MESH_service_test_PROTOS
+  tests/support/test_service.proto)
+
 set(MESH_simulation_test_SOURCES
+  mesh/simulation/calls.cc
+  mesh/simulation/clients.cc
   mesh/simulation/description.cc
   mesh/simulation/distribution.cc
   mesh/simulation/distribution_test.cc
   mesh/simulation/event_queue_test.cc
+  mesh/simulation/invariants.cc
+  mesh/simulation/player.cc
   mesh/simulation/random_scenario.cc
+  mesh/simulation/random_scenario_test.cc
   mesh/simulation/replay.cc
   mesh/simulation/replay_test.cc
   mesh/simulation/result.cc
+  mesh/simulation/servers.cc
   mesh/simulation/simulation.cc
-  mesh/simulation/simulation_test.cc)
+  mesh/simulation/simulation_health_test.cc
+  mesh/simulation/simulation_test.cc
+  mesh/simulation/simulation_tiers_test.cc
+  mesh/simulation/tally.cc
+  mesh/simulation/trace_line.cc)
 
 set(MESH_telemetry_test_SOURCES
-  mesh/telemetry/telemetry_test.cc)
+  mesh/telemetry/fan_out_test.cc
+  mesh/telemetry/metrics_test.cc
+  mesh/telemetry/prometheus_test.cc)
 
 set(MESH_upstream_test_SOURCES
   mesh/upstream/method_policies_test.cc
@@ -248,12 +388,19 @@ set(MESH_server_PROTOS
 
 set(MESH_simulate_SOURCES
   examples/simulate/simulate.cc
+  mesh/simulation/calls.cc
+  mesh/simulation/clients.cc
   mesh/simulation/description.cc
   mesh/simulation/distribution.cc
+  mesh/simulation/invariants.cc
+  mesh/simulation/player.cc
   mesh/simulation/replay.cc
   mesh/simulation/result.cc
+  mesh/simulation/servers.cc
   mesh/simulation/services.cc
-  mesh/simulation/simulation.cc)
+  mesh/simulation/simulation.cc
+  mesh/simulation/tally.cc
+  mesh/simulation/trace_line.cc)
 
 set(MESH_streaming_SOURCES
   examples/streaming/streaming.cc)

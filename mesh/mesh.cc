@@ -30,7 +30,8 @@ class MeshImpl final : public Mesh {
       : registry_(std::make_shared<front::Registry>(
             std::make_shared<service::Runtime>(
                 std::move(options.log_sink), std::move(options.observers),
-                std::move(options.fallbacks), config.telemetry, config.limits),
+                std::move(options.fallbacks), config.telemetry, config.limits,
+                config::ParseEndpoints),
             std::move(options.credentials))) {}
 
   ~MeshImpl() override {

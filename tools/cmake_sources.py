@@ -113,23 +113,32 @@ def text():
 
     def programs(kind, prefix, variable):
         """All rules of `kind` below `prefix`, and what each compiles itself."""
+        # The demo starts processes by their place in Bazel's tree; what has a
+        # fuzzer is run over its corpus by arguments.
+        rules = [
+            rule for rule, (is_a, _) in found.items()
+            if is_a == kind and rule.startswith(prefix)
+            and not rule.startswith("//examples/shop") and "/fuzz:" not in rule
+        ]
+        names = [rule.split(":")[1] for rule in rules]
         chosen = {}
-        for rule, (is_a, _) in found.items():
-            if is_a != kind or not rule.startswith(prefix):
-                continue
-            # The demo starts processes by their place in Bazel's tree; what
-            # has a fuzzer is run over its corpus by arguments.
-            if rule.startswith("//examples/shop") or "/fuzz:" in rule:
-                continue
-            name = rule.split(":")[1]
-            assert name not in chosen, f"two programs {name}"
-            chosen[name] = files_of(found, reached(found, rule, set()) - library)
+        for rule, name in zip(rules, names):
+            if names.count(name) > 1:  # Its room goes before it.
+                name = rule.split(":")[0].split("/")[-1] + "_" + name
+            chosen[name] = reached(found, rule, set()) - library
         put(variable, chosen)
-        for name, (sources, protos, services) in sorted(chosen.items()):
+        for name, own in sorted(chosen.items()):
+            sources, protos, services = files_of(found, own)
             assert not protos, (name, protos)
             put(f"MESH_{name}_SOURCES", sources)
             if services:
                 put(f"MESH_{name}_PROTOS", services)
+            defines = {
+                define for rule in own
+                for define in found[rule][1].get("defines", [])
+            }
+            if defines:
+                put(f"MESH_{name}_DEFINITIONS", defines)
 
     programs("cc_test", "//mesh/", "MESH_TEST_PROGRAMS")
     programs("cc_binary", "//examples/", "MESH_EXAMPLE_PROGRAMS")
@@ -160,8 +169,9 @@ def main():
         sys.exit(1 if differ else 0)
     if sys.argv[1:]:
         sys.exit(__doc__)
+    made = text()
     with open(os.path.join(ROOT, OUT), "w", encoding="utf-8") as file:
-        file.write(text())
+        file.write(made)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def main():
         flags = [os.environ.get("CXX", "g++"), "-std=c++17", "-w"]
         flags += ["-fmax-errors=1", "-fdiagnostics-color=never"]
         flags += defines
-        flags += ["-I" + folder for folder in [ROOT, out] + folders]
+        flags += ["-I" + folder for folder in [".", out] + folders]
         if fast:
             names = set().union(*chosen.values())
             flags += precompile(

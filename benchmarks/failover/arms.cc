@@ -171,18 +171,18 @@ const char* NameOf(Arm arm) {
 
 void AttemptLog::OnAttemptEnd(const telemetry::CallInfo&,
                               const telemetry::AttemptEvent& event) {
-  Add(event.start, *event.endpoint, /*probe=*/false);
+  Add(event.start, event.endpoint, /*probe=*/false);
 }
 
 void AttemptLog::OnProbe(const telemetry::ProbeEvent& event) {
   if (event.stage != telemetry::ProbeEvent::Stage::kSent) return;
-  Add(event.time, *event.endpoint, /*probe=*/true);
+  Add(event.time, event.endpoint, /*probe=*/true);
 }
 
-void AttemptLog::Add(absl::Time at, const cluster::LiveEndpoint& endpoint,
+void AttemptLog::Add(absl::Time at, const cluster::EndpointView& endpoint,
                      bool probe) {
   base::MutexLock lock(&mu_);
-  entries_.push_back({at, endpoint.endpoint().address, probe});
+  entries_.push_back({at, std::string(endpoint.address()), probe});
 }
 
 std::vector<AttemptLog::Sent> AttemptLog::To(const std::string& victim) const {

@@ -47,7 +47,7 @@ class AttemptLog final : public telemetry::Observer {
     std::string address;
     bool probe = false;
   };
-  void Add(absl::Time at, const cluster::LiveEndpoint& endpoint, bool probe);
+  void Add(absl::Time at, const cluster::EndpointView& endpoint, bool probe);
 
   mutable base::Mutex mu_;
   std::vector<Entry> entries_ ABSL_GUARDED_BY(mu_);

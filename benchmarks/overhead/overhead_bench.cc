@@ -163,9 +163,9 @@ struct Cost {
 std::vector<std::string> ClientCommand(const std::string& program,
                                        const Job& job, int calls,
                                        const std::vector<Peer>& servers) {
-  std::vector<std::string> command = {
-      Program(program, job.hook), job.arm, job.style,
-      absl::StrCat(job.outstanding), absl::StrCat(calls)};
+  std::vector<std::string> command = {Program(program, job.hook), job.arm,
+                                      job.style, absl::StrCat(job.outstanding),
+                                      absl::StrCat(calls)};
   for (int i = 0; i < job.endpoints; ++i) {
     command.push_back(servers[i].address);
   }
@@ -314,9 +314,9 @@ void ReportNoHook(const std::map<Job, Cost>& costs, Report* report) {
     if (!HasHook(workload)) continue;
     Job job = {workload.arm, workload.style, workload.outstanding,
                workload.endpoints};
-    const double bare = Median(
-        costs.at({"bare", workload.style, workload.outstanding, 1})
-            .instructions);
+    const double bare =
+        Median(costs.at({"bare", workload.style, workload.outstanding, 1})
+                   .instructions);
     const double hook = Median(costs.at(job).instructions);
     job.hook = false;
     const Cost& cost = costs.at(job);

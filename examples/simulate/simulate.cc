@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "mesh/simulation/services.h"
+#include "mesh/front/services.h"
 #include "mesh/simulation/simulation.h"
 
 namespace {
@@ -72,7 +72,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s mesh.yaml\n", argv[0]);
     return 1;
   }
-  const auto services = mesh::simulation::ReadServices(argv[1]);
+  const auto services = mesh::front::ReadServices(argv[1]);
   if (!services.ok()) {
     std::fprintf(stderr, "%s\n", services.status().ToString().c_str());
     return 1;

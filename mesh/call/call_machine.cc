@@ -15,7 +15,7 @@
 namespace mesh::call {
 
 using balancing::PickResult;
-using options::Guard;
+using base::Guard;
 using options::Mode;
 using telemetry::AttemptReason;
 using telemetry::PickEvent;
@@ -28,6 +28,23 @@ constexpr int kMostCapped = 64;
 bool Forbids(std::optional<absl::Duration> pushback) {
   return pushback.has_value() &&
          (*pushback < absl::ZeroDuration() || *pushback > kMaxPushback);
+}
+
+telemetry::AttemptPolicy AttemptPolicyOf(const options::MethodOptions& method) {
+  using Hedges = telemetry::AttemptPolicy::Hedges;
+  static_assert(
+      static_cast<int>(Hedges::kEnforce) == static_cast<int>(Mode::kEnforce) &&
+      static_cast<int>(Hedges::kObserve) == static_cast<int>(Mode::kObserve));
+  telemetry::AttemptPolicy policy;
+  policy.max_attempts = method.retry.max_attempts;
+  policy.retryable = method.retry.codes.bits();
+  policy.initial_backoff = method.retry.initial_backoff;
+  policy.max_backoff = method.retry.max_backoff;
+  policy.backoff_multiplier = method.retry.backoff_multiplier;
+  policy.attempt_timeout = method.retry.attempt_timeout;
+  policy.hedges = static_cast<Hedges>(method.hedging.mode);
+  policy.max_hedged_attempts = method.hedging.max_attempts;
+  return policy;
 }
 
 }  // namespace
@@ -43,7 +60,7 @@ Action CallMachine::Start(const Moment& moment) {
     wants_picks_ = true;
     telemetry::CallStartEvent event;
     event.time = moment.now;
-    event.policy = plan_.policy;
+    event.policy = AttemptPolicyOf(*plan_.policy);
     event.idempotent = plan_.idempotent;
     event.wait_for_ready = plan_.wait_for_ready;
     event.replayable = plan_.replayable;
@@ -474,16 +491,17 @@ void CallMachine::Report(const Choice& choice, PickEvent::Result result,
   event.reason = reason_;
   event.attempt = attempts_ + 1;
   if (choice.result.kind == PickResult::Kind::kUse) {
-    event.endpoint = choice.result.endpoint;
+    event.endpoint = choice.result.endpoint->View();
   }
   if (choice.trace != nullptr) {
     event.candidates = choice.trace->considered;
-    for (int i = 0; i < 2; ++i) {
-      event.candidate[i] = choice.trace->candidates[i].endpoint;
-      event.in_flight[i] = choice.trace->candidates[i].in_flight;
+    for (int i = 0; i < std::min(event.candidates, 2); ++i) {
+      event.candidate[i] = choice.trace->candidates[i].endpoint->View();
+      event.candidate[i].in_flight = choice.trace->candidates[i].in_flight;
     }
     event.by_health = choice.trace->by_health || choice.capped;
   }
+  event.endpoints = cluster::ViewsOf(moment.endpoints);
   event.random_state = choice.random_state;
   event.picker = moment.picker;
   plan_.observer->OnPick(*info_, event);
@@ -508,11 +526,12 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::EndAttempt(
     absl::Time now) {
   const Attempt& attempt = running_[index];
   cluster::LiveEndpoint* const endpoint = attempt.endpoint;
+  endpoint->counters().CountEnd(outcome.code, outcome.never_sent);
   if (plan_.observer != nullptr) {
     telemetry::AttemptEvent event;
     event.attempt = attempt.number;
     event.reason = attempt.reason;
-    event.endpoint = endpoint;
+    event.endpoint = endpoint->View();
     event.start = attempt.start;
     event.end = now;
     event.code = outcome.code;

@@ -16,10 +16,10 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mesh/balancing/picker.h"
+#include "mesh/base/guard.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/options/admission.h"
-#include "mesh/options/guard.h"
 #include "mesh/options/method.h"
 #include "mesh/resilience/admission.h"
 #include "mesh/resilience/health/monitor.h"
@@ -322,7 +322,7 @@ class CallMachine {
 
   void Report(const Choice& choice, telemetry::PickEvent::Result result,
               const Moment& moment);
-  void ReportRefusal(options::Guard guard, bool observed, absl::StatusCode code,
+  void ReportRefusal(base::Guard guard, bool observed, absl::StatusCode code,
                      absl::string_view why, absl::Duration delay,
                      absl::Time now) const;
   // Ends what runs at `index`.

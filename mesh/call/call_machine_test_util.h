@@ -77,9 +77,9 @@ class Listener : public telemetry::Observer {
   }
   void OnAttemptEnd(const telemetry::CallInfo&,
                     const telemetry::AttemptEvent& event) override {
-    EXPECT_GT(event.endpoint->in_flight(), 0) << "released before it was told";
+    EXPECT_GT(event.endpoint.in_flight, 0) << "released before it was told";
     events.push_back(absl::StrCat("attempt ", event.attempt, " ",
-                                  event.endpoint->endpoint().address, " ",
+                                  event.endpoint.address(), " ",
                                   absl::StatusCodeToString(event.code),
                                   event.given_up ? " given up" : ""));
   }
@@ -96,7 +96,7 @@ class Listener : public telemetry::Observer {
                  const telemetry::RefusalEvent& event) override {
     events.push_back(absl::StrCat(
         event.observed ? "would refuse: " : "refused: ",
-        options::NameOf(event.guard), " ", absl::StatusCodeToString(event.code),
+        base::NameOf(event.guard), " ", absl::StatusCodeToString(event.code),
         " '", event.why, "' ", absl::FormatDuration(event.delay)));
   }
   void OnCallEnd(const telemetry::CallInfo&,

@@ -1,6 +1,5 @@
 #include "mesh/call/trace.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -109,9 +108,31 @@ absl::string_view NameOf(ProbeEvent::Stage stage) {
   return "?";
 }
 
-std::string AddressOf(const cluster::LiveEndpoint* endpoint) {
-  return endpoint == nullptr ? "-"
-                             : trace::Escape(endpoint->endpoint().address);
+std::string AddressOf(const cluster::EndpointView& endpoint) {
+  return endpoint ? trace::Escape(endpoint.address()) : "-";
+}
+
+// All endpoints, with what the pick may have gone by.
+void AppendMembers(const PickEvent& event, std::string* line) {
+  const size_t size = event.endpoints.size();
+  bool located = false;
+  for (size_t i = 0; i < size; ++i) {
+    const cluster::EndpointView member = event.endpoints[i];
+    located |= !(member.endpoint->locality == cluster::Locality());
+    if (size > kMostMembers) continue;
+    int64_t in_flight = member.in_flight;
+    if (member.SameEndpoint(event.endpoint)) --in_flight;  // This very pick.
+    for (int k = 0; k < event.candidates && k < 2; ++k) {
+      // Exactly what was compared; the others may have changed since.
+      if (member.SameEndpoint(event.candidate[k])) {
+        in_flight = event.candidate[k].in_flight;
+      }
+    }
+    absl::StrAppend(line, i == 0 ? " members=" : ",", AddressOf(member), "=",
+                    in_flight, "=",
+                    member.closed ? "closed" : trace::NameOf(member.readiness));
+  }
+  if (located) absl::StrAppend(line, " localities=1");
 }
 
 }  // namespace
@@ -181,7 +202,8 @@ std::string PickLine(uint64_t id, const PickEvent& event) {
       event.random_state);
   for (int i = 0; i < event.candidates && i < 2; ++i) {
     absl::StrAppend(&line, i == 0 ? " candidates=" : ",",
-                    AddressOf(event.candidate[i]), "=", event.in_flight[i]);
+                    AddressOf(event.candidate[i]), "=",
+                    event.candidate[i].in_flight);
   }
   return line;
 }
@@ -210,7 +232,7 @@ std::string RetryLine(uint64_t id, const RetryEvent& event) {
 
 std::string RefusalLine(uint64_t id, const RefusalEvent& event) {
   return absl::StrCat("refusal id=", id, " t=", Nanoseconds(event.time),
-                      " guard=", options::NameOf(event.guard),
+                      " guard=", base::NameOf(event.guard),
                       " observed=", event.observed ? 1 : 0,
                       " code=", static_cast<int>(event.code),
                       " delay=", Nanoseconds(event.delay));
@@ -238,32 +260,25 @@ std::string TraceRecorder::Text() const {
 }
 
 void TraceRecorder::OnPicker(const PickerEvent& event) {
-  PickerSeen seen;
   std::string members;
   for (const PickerEvent::Member& member : event.members) {
-    seen.members.push_back(member.endpoint);
     absl::StrAppend(&members, members.empty() ? " members=" : ",",
                     AddressOf(member.endpoint), "=", member.weight, "=",
-                    member.priority, "=", trace::NameOf(member.readiness));
+                    member.priority, "=",
+                    trace::NameOf(member.endpoint.readiness));
   }
   base::MutexLock lock(&mu_);
-  seen.id = ++pickers_;
+  const uint64_t id = ++pickers_;
+  picker_ids_[event.picker] = id;
   // Always: calls that are recorded may use it.
-  Append(absl::StrCat("picker id=", seen.id, " t=", Nanoseconds(event.time),
+  Append(absl::StrCat("picker id=", id, " t=", Nanoseconds(event.time),
                       " service=", trace::Escape(event.service), members));
-  seen_[event.picker] = std::move(seen);
 }
 
 void TraceRecorder::OnCallStart(const CallInfo& call,
                                 const CallStartEvent& event) {
-  const options::RetryOptions& retry = event.policy->retry;
-  const options::HedgingOptions& hedging = event.policy->hedging;
-  uint32_t codes = 0;
-  for (int code = 0; code <= 16; ++code) {
-    if (retry.codes.Contains(static_cast<absl::StatusCode>(code))) {
-      codes |= 1u << code;
-    }
-  }
+  const telemetry::AttemptPolicy& policy = event.policy;
+  constexpr uint32_t kAllCodes = (1u << 17) - 1;
   const std::string rest = absl::StrCat(
       " t=", Nanoseconds(event.time), " service=", trace::Escape(call.service),
       " method=", trace::Escape(call.method),
@@ -271,13 +286,14 @@ void TraceRecorder::OnCallStart(const CallInfo& call,
       " idempotent=", event.idempotent ? 1 : 0,
       " wait_for_ready=", event.wait_for_ready ? 1 : 0,
       " replayable=", event.replayable ? 1 : 0, " unary=", event.unary ? 1 : 0,
-      " max_attempts=", retry.max_attempts, " codes=", codes,
-      " initial_backoff=", Nanoseconds(retry.initial_backoff),
-      " max_backoff=", Nanoseconds(retry.max_backoff),
-      absl::StrFormat(" backoff_multiplier=%.17g", retry.backoff_multiplier),
-      " attempt_timeout=", Nanoseconds(retry.attempt_timeout),
-      " hedging=", trace::NameOf(hedging.mode),
-      " hedging_max_attempts=", hedging.max_attempts);
+      " max_attempts=", policy.max_attempts,
+      " codes=", policy.retryable & kAllCodes,
+      " initial_backoff=", Nanoseconds(policy.initial_backoff),
+      " max_backoff=", Nanoseconds(policy.max_backoff),
+      absl::StrFormat(" backoff_multiplier=%.17g", policy.backoff_multiplier),
+      " attempt_timeout=", Nanoseconds(policy.attempt_timeout),
+      " hedging=", trace::NameOf(static_cast<options::Mode>(policy.hedges)),
+      " hedging_max_attempts=", policy.max_hedged_attempts);
   base::MutexLock lock(&mu_);
   if (text_.size() >= max_bytes_) return;
   const uint64_t id = ++calls_;
@@ -290,31 +306,11 @@ void TraceRecorder::OnPick(const CallInfo& call, const PickEvent& event) {
   const uint64_t id = IdOf(call);
   if (id == 0) return;
   std::string line = trace::PickLine(id, event);
-  const auto seen = seen_.find(event.picker);
-  if (seen != seen_.end()) {
-    absl::StrAppend(&line, " | picker=", seen->second.id,
+  const auto picker = picker_ids_.find(event.picker);
+  if (picker != picker_ids_.end()) {
+    absl::StrAppend(&line, " | picker=", picker->second,
                     event.by_health ? " by_health=1" : "");
-    // The picker lives while this runs, and so do its members.
-    const auto& members = seen->second.members;
-    for (size_t i = 0; i < members.size() && members.size() <= kMostMembers;
-         ++i) {
-      int64_t in_flight = members[i]->in_flight();
-      if (members[i] == event.endpoint) --in_flight;  // This very pick.
-      for (int k = 0; k < event.candidates && k < 2; ++k) {
-        // Exactly what was compared; the others may have changed since.
-        if (members[i] == event.candidate[k]) in_flight = event.in_flight[k];
-      }
-      absl::StrAppend(&line, i == 0 ? " members=" : ",", AddressOf(members[i]),
-                      "=", in_flight, "=",
-                      members[i]->closed()
-                          ? "closed"
-                          : trace::NameOf(members[i]->readiness()));
-    }
-    const bool located =
-        std::any_of(members.begin(), members.end(), [](const auto* member) {
-          return !(member->endpoint().locality == cluster::Locality());
-        });
-    if (located) absl::StrAppend(&line, " localities=1");
+    AppendMembers(event, &line);
   }
   Append(line);
 }

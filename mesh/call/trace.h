@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <string>
 #include <unordered_map>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "mesh/base/mutex.h"
 #include "mesh/options/endpoints.h"
 #include "mesh/options/mode.h"
+#include "mesh/telemetry/events.h"
 #include "mesh/telemetry/observer.h"
 
 namespace mesh::call {
@@ -64,11 +64,6 @@ class TraceRecorder final : public telemetry::Observer {
   bool WantsPicks() const override { return true; }
 
  private:
-  struct PickerSeen {
-    uint64_t id = 0;
-    std::vector<const cluster::LiveEndpoint*> members;
-  };
-
   // The call's number, or 0 when it is not recorded.
   uint64_t IdOf(const telemetry::CallInfo& call) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -83,9 +78,9 @@ class TraceRecorder final : public telemetry::Observer {
   uint64_t pickers_ ABSL_GUARDED_BY(mu_) = 0;
   std::unordered_map<const telemetry::CallInfo*, uint64_t> ids_
       ABSL_GUARDED_BY(mu_);
-  // By identity. A picker that has gone stays until another has its address;
-  // its members are looked at only while a pick from it is told of.
-  std::unordered_map<const void*, PickerSeen> seen_ ABSL_GUARDED_BY(mu_);
+  // The numbers of pickers, by identity. One that has gone stays until another
+  // has its address.
+  std::unordered_map<const void*, uint64_t> picker_ids_ ABSL_GUARDED_BY(mu_);
 };
 
 // The lines that a recorder writes, without what stands after " |". For

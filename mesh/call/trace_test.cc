@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mesh/cluster/live_endpoint.h"
 
 namespace mesh::call {
 namespace {
@@ -13,10 +14,16 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-telemetry::CallStartEvent Began(const options::MethodOptions* policy) {
+telemetry::CallStartEvent Began() {
   telemetry::CallStartEvent event;
   event.time = absl::FromUnixNanos(5);
-  event.policy = policy;
+  event.policy.max_attempts = 3;
+  event.policy.retryable =
+      1u << static_cast<int>(absl::StatusCode::kUnavailable) | 1u << 31;
+  event.policy.initial_backoff = absl::Milliseconds(25);
+  event.policy.max_backoff = absl::Seconds(1);
+  event.policy.backoff_multiplier = 2;
+  event.policy.max_hedged_attempts = 2;
   event.idempotent = true;
   return event;
 }
@@ -25,10 +32,9 @@ TEST(TraceRecorderTest, WritesALineAnEventWithAllThatItWasMadeFrom) {
   TraceRecorder recorder;
   cluster::Endpoint described;
   described.address = "10.0.0.1:80";
-  cluster::LiveEndpoint endpoint(described);
-  endpoint.set_readiness(cluster::Readiness::kReady);
-  const telemetry::PickerEvent::Member member = {&endpoint, 3, 0,
-                                                 cluster::Readiness::kReady};
+  const auto endpoint = std::make_shared<cluster::LiveEndpoint>(described);
+  endpoint->set_readiness(cluster::Readiness::kReady);
+  const telemetry::PickerEvent::Member member = {endpoint->View(), 3, 0};
   telemetry::PickerEvent picker;
   picker.service = "cart";
   picker.time = absl::FromUnixNanos(1);
@@ -36,17 +42,17 @@ TEST(TraceRecorderTest, WritesALineAnEventWithAllThatItWasMadeFrom) {
   picker.members = absl::MakeConstSpan(&member, 1);
   recorder.OnPicker(picker);
 
-  options::MethodOptions policy;
   telemetry::CallInfo call;
   call.service = "cart";
   call.method = "/shop.Cart/Get";
-  recorder.OnCallStart(call, Began(&policy));
+  recorder.OnCallStart(call, Began());
   telemetry::PickEvent pick;
   pick.time = absl::FromUnixNanos(6);
-  pick.endpoint = &endpoint;
+  pick.endpoint = endpoint->View();
   pick.candidates = 1;
-  pick.candidate[0] = &endpoint;
-  pick.in_flight[0] = 4;
+  pick.candidate[0] = endpoint->View();
+  pick.candidate[0].in_flight = 4;
+  pick.endpoints = cluster::ViewsOf(absl::MakeConstSpan(&endpoint, 1));
   pick.random_state = 0xbeef;
   pick.picker = picker.picker;
   recorder.OnPick(call, pick);
@@ -83,10 +89,9 @@ TEST(TraceRecorderTest, LeavesOutCallsWhoseBeginningItHasNotSeen) {
 TEST(TraceRecorderTest, WhenItIsFullItFinishesTheCallsThatHaveBegun) {
   TraceRecorder recorder(options::BalancingPolicy::kRoundRobin, 100);
   EXPECT_THAT(recorder.Text(), HasSubstr("balancing=round_robin"));
-  options::MethodOptions policy;
   const telemetry::CallInfo first, second;
-  recorder.OnCallStart(first, Began(&policy));
-  recorder.OnCallStart(second, Began(&policy));
+  recorder.OnCallStart(first, Began());
+  recorder.OnCallStart(second, Began());
   recorder.OnCallEnd(first, {});
   recorder.OnCallEnd(second, {});
   EXPECT_THAT(recorder.Text(), HasSubstr("end id=1 "));

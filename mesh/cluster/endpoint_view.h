@@ -1,6 +1,7 @@
 #ifndef MESH_CLUSTER_ENDPOINT_VIEW_H_
 #define MESH_CLUSTER_ENDPOINT_VIEW_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
@@ -43,6 +44,25 @@ struct EndpointView {
   bool SameEndpoint(const EndpointView& other) const {
     return endpoint == other.endpoint;
   }
+};
+
+// Endpoints whose views are made when they are asked for. A value that is cheap
+// to copy, and is of use only while the event that has it is told.
+class EndpointViews {
+ public:
+  using MakeView = EndpointView (*)(const void* from, size_t index);
+
+  EndpointViews() = default;  // None.
+  EndpointViews(const void* from, size_t size, MakeView make)
+      : from_(from), size_(size), make_(make) {}
+
+  size_t size() const { return size_; }
+  EndpointView operator[](size_t index) const { return make_(from_, index); }
+
+ private:
+  const void* from_ = nullptr;
+  size_t size_ = 0;
+  MakeView make_ = nullptr;
 };
 
 }  // namespace mesh::cluster

@@ -3,10 +3,13 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "mesh/cluster/endpoint.h"
 #include "mesh/cluster/endpoint_view.h"
 #include "mesh/cluster/health.h"
@@ -23,6 +26,17 @@ struct EndpointCounters {
   std::array<std::atomic<uint64_t>, 17> ended = {};
   // How many of those that ended never reached a server.
   std::atomic<uint64_t> never_sent{0};
+
+  // An attempt has ended. What is no status code of gRPC counts as UNKNOWN.
+  void CountEnd(absl::StatusCode code, bool was_never_sent) {
+    auto index = static_cast<size_t>(code);
+    if (index >= ended.size()) {
+      index = static_cast<size_t>(absl::StatusCode::kUnknown);
+    }
+    attempts.fetch_add(1, std::memory_order_relaxed);
+    ended[index].fetch_add(1, std::memory_order_relaxed);
+    if (was_never_sent) never_sent.fetch_add(1, std::memory_order_relaxed);
+  }
 };
 
 // What a health monitor remembers of an endpoint. What that is, only the
@@ -175,6 +189,15 @@ class alignas(64) LiveEndpoint {
 };
 
 using LiveEndpointPtr = std::shared_ptr<LiveEndpoint>;
+
+// For an observer, each as it is when it is asked for. Valid while the array
+// is.
+inline EndpointViews ViewsOf(absl::Span<const LiveEndpointPtr> endpoints) {
+  return EndpointViews(
+      endpoints.data(), endpoints.size(), [](const void* from, size_t index) {
+        return static_cast<const LiveEndpointPtr*>(from)[index]->View();
+      });
+}
 
 }  // namespace mesh::cluster
 

@@ -8,9 +8,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "mesh/base/file.h"
 #include "mesh/config/address.h"
 #include "mesh/config/fields.h"
-#include "mesh/config/file.h"
 #include "mesh/config/text.h"
 
 namespace mesh::config {
@@ -104,7 +104,7 @@ cluster::Endpoint EndpointsBuilder::BuildEndpoint(const v1::Endpoint& endpoint,
 options::EndpointsFileOptions EndpointsBuilder::BuildEndpointsFile(
     const v1::EndpointsFile& file) {
   options::EndpointsFileOptions options;
-  options.path = ResolvePath(file.path(), context_.file);
+  options.path = base::ResolvePath(file.path(), context_.file);
   Fields(file).Get("poll_interval", &options.poll_interval);
   return options;
 }

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "mesh/base/file.h"
 #include "mesh/config/build_guards.h"
-#include "mesh/config/file.h"
 #include "mesh/config/text.h"
 
 namespace mesh::config {
@@ -285,9 +285,9 @@ GrpcServiceConfig PolicyBuilder::BuildGrpcServiceConfig(
     }
     return result;
   }
-  const std::string file = ResolvePath(config.path(), context_.file);
-  const absl::StatusOr<std::string> content = ReadFile(file);
-  context_.files.push_back({file, Fingerprint(content)});
+  const std::string file = base::ResolvePath(config.path(), context_.file);
+  const absl::StatusOr<std::string> content = base::ReadFile(file);
+  context_.files.push_back({file, base::Fingerprint(content)});
   if (!content.ok()) {
     const std::string path_path = FieldPath(path, "path");
     Add(sources_.Find(path_path), path_path, ": ", content.status().message());

@@ -113,9 +113,9 @@ class Builder final : private Checks {
   // The path of a file that the configuration names, checked to be readable.
   std::string TlsFile(const std::string& file, const std::string& path) {
     if (file.empty()) return "";
-    const std::string resolved = ResolvePath(file, context_.file);
-    const absl::StatusOr<std::string> content = ReadFile(resolved);
-    context_.files.push_back({resolved, Fingerprint(content)});
+    const std::string resolved = base::ResolvePath(file, context_.file);
+    const absl::StatusOr<std::string> content = base::ReadFile(resolved);
+    context_.files.push_back({resolved, base::Fingerprint(content)});
     if (!content.ok()) {
       Add(sources_.Find(path), path, ": ", content.status().message());
     }

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "mesh/base/file.h"
 #include "mesh/cluster/endpoint.h"
-#include "mesh/config/file.h"
 #include "mesh/config/problems.h"
 #include "mesh/config/reader.h"
 #include "mesh/options/service.h"
@@ -22,7 +22,7 @@ struct BuildContext {
   std::string file;   // Relative paths are relative to its directory.
   SourceMap sources;  // Empty for a configuration built in code.
   Problems problems;  // Everything that is wrong is added.
-  std::vector<FileState> files;  // Every file that was read is added.
+  std::vector<base::FileState> files;  // Every file that was read is added.
 };
 
 // The result means nothing if `context` has problems afterwards.

@@ -22,10 +22,10 @@ FileWatcher::~FileWatcher() {
 }
 
 absl::StatusOr<options::MeshOptions> FileWatcher::Load() {
-  std::vector<FileState> read;
+  std::vector<base::FileState> read;
   absl::StatusOr<options::MeshOptions> options = LoadFile(path_, &read);
   files_.clear();
-  for (FileState& file : read) files_.emplace_back(std::move(file));
+  for (base::FileState& file : read) files_.emplace_back(std::move(file));
   return options;
 }
 
@@ -42,10 +42,10 @@ void FileWatcher::SetTimer(absl::Duration delay) {
 void FileWatcher::Look() {
   if (files_.empty()) changed_ = true;  // Never loaded.
   bool settling = false;
-  for (FilePoller& file : files_) {
-    const FilePoller::Change change = file.Look();
-    if (change == FilePoller::Change::kContents) changed_ = true;
-    if (change == FilePoller::Change::kSettling) settling = true;
+  for (base::FilePoller& file : files_) {
+    const base::FilePoller::Change change = file.Look();
+    if (change == base::FilePoller::Change::kContents) changed_ = true;
+    if (change == base::FilePoller::Change::kSettling) settling = true;
   }
   if (settling) {
     SetTimer(std::min(interval_, kSettlingInterval));

@@ -8,8 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "mesh/base/file_poller.h"
 #include "mesh/base/scheduler.h"
-#include "mesh/config/file_poller.h"
 #include "mesh/options/service.h"
 
 namespace mesh::config {
@@ -50,8 +50,8 @@ class FileWatcher {
   base::Scheduler* loop_ = nullptr;
   std::shared_ptr<const Listener> listener_;
   base::Scheduler::TimerId timer_ = 0;
-  std::vector<FilePoller> files_;  // What the last load read.
-  bool changed_ = false;           // Since the last load.
+  std::vector<base::FilePoller> files_;  // What the last load read.
+  bool changed_ = false;                 // Since the last load.
 };
 
 }  // namespace mesh::config

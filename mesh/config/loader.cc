@@ -50,18 +50,18 @@ absl::StatusOr<options::MeshOptions> Load(absl::string_view text,
 
 }  // namespace
 
-absl::StatusOr<options::MeshOptions> LoadFile(const std::string& path,
-                                              std::vector<FileState>* files) {
-  const absl::StatusOr<std::string> text = ReadFile(path, kMaxBytes);
+absl::StatusOr<options::MeshOptions> LoadFile(
+    const std::string& path, std::vector<base::FileState>* files) {
+  const absl::StatusOr<std::string> text = base::ReadFile(path, kMaxBytes);
   BuildContext context = ContextOf(path);
-  context.files.push_back({path, Fingerprint(text)});
+  context.files.push_back({path, base::Fingerprint(text)});
   absl::StatusOr<options::MeshOptions> options =
       text.ok() ? Load(*text, &context) : text.status();
   if (files != nullptr) {
     // A file that several services name is listed once, as first read.
     std::set<std::string> seen;
     files->clear();
-    for (FileState& file : context.files) {
+    for (base::FileState& file : context.files) {
       if (seen.insert(file.path).second) files->push_back(std::move(file));
     }
   }

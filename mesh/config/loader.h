@@ -7,9 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "mesh/base/file.h"  // IWYU pragma: export
 #include "mesh/cluster/endpoint.h"
 #include "mesh/config/address.h"  // IWYU pragma: export
-#include "mesh/config/file.h"     // IWYU pragma: export
 #include "mesh/options/service.h"
 
 namespace mesh::v1 {
@@ -27,7 +27,7 @@ namespace mesh::config {
 // for; the endpoints file is the resolver's. `files`, if given, is set to all
 // that was read, as it was then, also on error. Thread-safe.
 absl::StatusOr<options::MeshOptions> LoadFile(
-    const std::string& path, std::vector<FileState>* files = nullptr);
+    const std::string& path, std::vector<base::FileState>* files = nullptr);
 
 // As LoadFile, of a text. `name` stands for the path in messages, and relative
 // paths in the text are relative to its directory.

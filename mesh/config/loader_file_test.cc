@@ -82,7 +82,7 @@ services:
     tls: {ca_file: ca.pem}
     grpc_service_config: {path: service.json}
 )");
-  std::vector<FileState> files;
+  std::vector<base::FileState> files;
   const options::ServiceOptions service = OnlyService(LoadFile(path_, &files));
   EXPECT_EQ(service.tls->ca_file, dir_ + "/ca.pem");
   EXPECT_EQ(service.policy.timeout, absl::Milliseconds(2500));

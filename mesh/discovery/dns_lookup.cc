@@ -19,7 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "mesh/base/clock.h"
-#include "mesh/config/loader.h"
+#include "mesh/base/file.h"
 
 namespace mesh::discovery {
 namespace {
@@ -215,7 +215,7 @@ void DnsLookup::Start(Done done) {
   done_ = std::move(done);
   std::string hosts;
   if (servers_.empty()) {
-    hosts = config::ReadFile(kHostsFile).value_or("");
+    hosts = base::ReadFile(kHostsFile).value_or("");
   }
   if (std::optional<DnsAnswer> answer = LocalAnswer(name_, hosts)) {
     return Finish(*std::move(answer));

@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/mutex.h"
+#include "mesh/config/loader.h"
 #include "mesh/discovery/dns_test_server.h"
 #include "mesh/discovery/resolver.h"
 #include "mesh/discovery/resolver_test_util.h"
@@ -293,7 +294,8 @@ TEST(DnsResolverTest, MayBeDestroyedInsideItsReport) {
     std::unique_ptr<Resolver> resolver;
     std::promise<void> destroyed;
     RunOn(loop, [&] {
-      resolver = MakeResolver(Ask(server.address(), name), &loop);
+      resolver = MakeResolver(Ask(server.address(), name), &loop,
+                              config::ParseEndpoints);
       resolver->Start([&](auto) {
         resolver.reset();
         destroyed.set_value();
@@ -313,7 +315,7 @@ TEST(DnsResolverTest, TheLoopMayStopWhileItAsks) {
   // Owned by a closure that never runs, and destroyed with it.
   RunOn(loop, [&] {
     std::shared_ptr<Resolver> resolver =
-        MakeResolver(Ask(silent.address()), &loop);
+        MakeResolver(Ask(silent.address()), &loop, config::ParseEndpoints);
     resolver->Start([](auto) { ADD_FAILURE(); });
     loop.RunAt(absl::InfiniteFuture(), [resolver] {});
   });
@@ -330,8 +332,8 @@ TEST(DnsResolverTest, ManyResolversShareALoop) {
   RunOn(loop, [&] {
     for (int i = 0; i < 50; ++i) {
       resolvers.push_back(MakeResolver(
-          Ask(server.address(), "s" + std::to_string(i) + ".mesh.test"),
-          &loop));
+          Ask(server.address(), "s" + std::to_string(i) + ".mesh.test"), &loop,
+          config::ParseEndpoints));
       resolvers.back()->Start([&](auto update) { found += update.ok(); });
     }
   });

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "mesh/base/clock.h"
-#include "mesh/config/loader.h"
+#include "mesh/base/file.h"
 
 namespace mesh::discovery {
 namespace {
@@ -17,9 +17,10 @@ constexpr absl::Duration kSoon = absl::Milliseconds(100);
 }  // namespace
 
 FileResolver::FileResolver(options::EndpointsFileOptions options,
-                           base::Scheduler* loop)
+                           ParseEndpoints parse, base::Scheduler* loop)
     : path_(std::move(options.path)),
       interval_(std::max(kMinInterval, options.poll_interval)),
+      parse_(std::move(parse)),
       loop_(loop) {}
 
 FileResolver::~FileResolver() { loop_->Cancel(timer_); }
@@ -42,19 +43,19 @@ void FileResolver::SetTimer(absl::Time at) {
 
 void FileResolver::Look() {
   looked_at_ = base::Clock::Real().Now();
-  const config::FilePoller::Change change = file_->Look();
-  if (change == config::FilePoller::Change::kSettling) {
+  const base::FilePoller::Change change = file_->Look();
+  if (change == base::FilePoller::Change::kSettling) {
     return SetTimer(looked_at_ + std::min(kSoon, interval_));
   }
   SetTimer(looked_at_ + interval_);
-  if (change == config::FilePoller::Change::kContents) Read();
+  if (change == base::FilePoller::Change::kContents) Read();
 }
 
 void FileResolver::Read() {
-  const absl::StatusOr<std::string> text = config::ReadFile(path_);
-  file_.emplace(config::FileState{path_, config::Fingerprint(text)});
+  const absl::StatusOr<std::string> text = base::ReadFile(path_);
+  file_.emplace(base::FileState{path_, base::Fingerprint(text)});
   if (!text.ok()) return Report(text.status());
-  Report(config::ParseEndpoints(*text, path_));
+  Report(parse_(*text, path_));
 }
 
 void FileResolver::Report(absl::StatusOr<cluster::EndpointSetPtr> update) {

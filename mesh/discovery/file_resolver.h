@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "mesh/base/file_poller.h"
 #include "mesh/base/scheduler.h"
-#include "mesh/config/file_poller.h"
 #include "mesh/discovery/resolver.h"
 #include "mesh/options/endpoints.h"
 
@@ -19,7 +19,8 @@ namespace mesh::discovery {
 // reported once.
 class FileResolver final : public Resolver {
  public:
-  FileResolver(options::EndpointsFileOptions options, base::Scheduler* loop);
+  FileResolver(options::EndpointsFileOptions options, ParseEndpoints parse,
+               base::Scheduler* loop);
   ~FileResolver() override;
 
   void Start(Listener listener) override;
@@ -36,13 +37,14 @@ class FileResolver final : public Resolver {
   // Constant.
   const std::string path_;
   const absl::Duration interval_;
+  const ParseEndpoints parse_;
   base::Scheduler* const loop_;
 
   // On the loop's thread.
   std::shared_ptr<const Listener> listener_;
   base::Scheduler::TimerId timer_ = 0;
   absl::Time looked_at_ = absl::InfinitePast();
-  std::optional<config::FilePoller> file_;  // As it was read last.
+  std::optional<base::FilePoller> file_;  // As it was read last.
   // What was reported last: an error, or `set_`. `set_` is null before the
   // first.
   absl::Status error_;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "mesh/config/loader.h"
 #include "mesh/discovery/resolver.h"
 #include "mesh/discovery/resolver_test_util.h"
 
@@ -53,7 +54,8 @@ TEST(StaticResolverTest, CallsBackAtOnceAndOnce) {
   set->endpoints.back().address = "127.0.0.1:1";
   base::EventLoop loop("test");
   RunOn(loop, [&] {
-    const auto resolver = MakeResolver(cluster::EndpointSetPtr(set), &loop);
+    const auto resolver = MakeResolver(cluster::EndpointSetPtr(set), &loop,
+                                       config::ParseEndpoints);
     int reports = 0;
     resolver->Start([&](absl::StatusOr<cluster::EndpointSetPtr> update) {
       ++reports;
@@ -74,7 +76,8 @@ TEST_F(FileResolverTest, ReadsTheFileBeforeStartReturns) {
   Write(path_, kA);
   base::EventLoop loop("test");
   RunOn(loop, [&] {
-    const auto resolver = MakeResolver(Source(absl::Hours(1)), &loop);
+    const auto resolver =
+        MakeResolver(Source(absl::Hours(1)), &loop, config::ParseEndpoints);
     int reports = 0;
     resolver->Start([&](absl::StatusOr<cluster::EndpointSetPtr> update) {
       ++reports;
@@ -211,7 +214,7 @@ TEST_F(FileResolverTest, RefreshLooksBeforeTheNextPoll) {
 TEST_F(FileResolverTest, MayBeDestroyedInsideItsReport) {
   Write(path_, kA);
   base::EventLoop loop("test");
-  auto resolver = MakeResolver(Source(), &loop);
+  auto resolver = MakeResolver(Source(), &loop, config::ParseEndpoints);
   std::promise<void> destroyed;
   RunOn(loop, [&] {
     int reports = 0;

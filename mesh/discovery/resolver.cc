@@ -27,9 +27,10 @@ class StaticResolver final : public Resolver {
 }  // namespace
 
 std::unique_ptr<Resolver> MakeResolver(const options::EndpointSource& source,
-                                       base::EventLoop* loop) {
+                                       base::EventLoop* loop,
+                                       const ParseEndpoints& parse) {
   if (const auto* file = std::get_if<options::EndpointsFileOptions>(&source)) {
-    return std::make_unique<FileResolver>(*file, loop);
+    return std::make_unique<FileResolver>(*file, parse, loop);
   }
   if (const auto* dns = std::get_if<options::DnsOptions>(&source)) {
     return std::make_unique<DnsResolver>(*dns, loop);

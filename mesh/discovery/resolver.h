@@ -3,9 +3,11 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/cluster/endpoint.h"
 #include "mesh/options/endpoints.h"
@@ -33,16 +35,22 @@ class Resolver {
   virtual void Refresh() = 0;
 };
 
-// The resolver for `source`. `loop` must outlive it. Failures are said with
-// the code of their cause: INVALID_ARGUMENT when what was read is wrong,
-// NOT_FOUND when the file or the name does not exist, UNAVAILABLE or another
-// when nothing is known.
+// Reads the text of an endpoints file; `name` stands for its path in errors.
+// The schema is not discovery's: whoever makes a resolver brings it along.
+using ParseEndpoints = std::function<absl::StatusOr<cluster::EndpointSetPtr>(
+    absl::string_view text, const std::string& name)>;
+
+// The resolver for `source`. `loop` must outlive it. `parse` is for files.
+// Failures are said with the code of their cause: INVALID_ARGUMENT when what
+// was read is wrong, NOT_FOUND when the file or the name does not exist,
+// UNAVAILABLE or another when nothing is known.
 //
 // A file is looked at every `poll_interval`, also behind symbolic links that
 // are exchanged (as Kubernetes does). A name is resolved as dns_resolver.h
 // says.
 std::unique_ptr<Resolver> MakeResolver(const options::EndpointSource& source,
-                                       base::EventLoop* loop);
+                                       base::EventLoop* loop,
+                                       const ParseEndpoints& parse);
 
 }  // namespace mesh::discovery
 

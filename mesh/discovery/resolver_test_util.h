@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
+#include "mesh/config/loader.h"
 #include "mesh/discovery/resolver.h"
 
 namespace mesh::discovery {
@@ -34,7 +35,7 @@ class Watched {
  public:
   explicit Watched(options::EndpointSource source) {
     RunOn(loop_, [&] {
-      resolver_ = MakeResolver(source, &loop_);
+      resolver_ = MakeResolver(source, &loop_, config::ParseEndpoints);
       resolver_->Start([this](absl::StatusOr<cluster::EndpointSetPtr> update) {
         // A copy of its own: the count of a shared status is kept by the
         // system's Abseil, unseen by the thread sanitizer.

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "mesh/config/loader.h"
 #include "mesh/config/target.h"
 #include "mesh/fallback.h"
 #include "mesh/log.h"
@@ -23,7 +24,7 @@ Background::Background()
     : runtime_(std::make_shared<service::Runtime>(
           LogSink(), std::vector<std::shared_ptr<telemetry::Observer>>(),
           std::map<std::string, Fallback>(), options::TelemetryOptions(),
-          options::LimitsOptions())) {}
+          options::LimitsOptions(), config::ParseEndpoints)) {}
 
 std::shared_ptr<service::Service> Background::Service(
     const std::string& target, security::Credentials credentials) {

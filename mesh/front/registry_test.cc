@@ -16,6 +16,7 @@
 #include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
 #include "mesh/cluster/endpoint.h"
+#include "mesh/config/loader.h"
 #include "mesh/log.h"
 
 namespace mesh::front {
@@ -65,7 +66,7 @@ class RegistryTest : public testing::Test {
                 [this](LogSeverity, absl::string_view line) { OnLine(line); },
                 std::vector<std::shared_ptr<telemetry::Observer>>(),
                 std::map<std::string, Fallback>(), options::TelemetryOptions(),
-                options::LimitsOptions()),
+                options::LimitsOptions(), config::ParseEndpoints),
             std::map<std::string, security::Credentials>())) {}
 
   ~RegistryTest() override {

@@ -28,6 +28,7 @@ class StatusCodeSet {
     return static_cast<int>(code) >= 0 && static_cast<int>(code) < 32 &&
            (bits_ >> static_cast<int>(code) & 1) != 0;
   }
+  constexpr uint32_t bits() const { return bits_; }
   constexpr bool operator==(StatusCodeSet other) const {
     return bits_ == other.bits_;
   }

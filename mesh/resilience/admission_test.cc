@@ -13,7 +13,7 @@
 namespace mesh::resilience {
 namespace {
 
-using options::Guard;
+using base::Guard;
 using options::Mode;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;

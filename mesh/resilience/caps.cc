@@ -6,7 +6,7 @@
 namespace mesh::resilience {
 namespace {
 
-using options::Guard;
+using base::Guard;
 using options::Mode;
 
 constexpr auto relaxed = std::memory_order_relaxed;

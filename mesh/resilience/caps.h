@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "mesh/base/guard.h"
 #include "mesh/options/admission.h"
-#include "mesh/options/guard.h"
 #include "mesh/options/mode.h"
 #include "mesh/resilience/guard.h"
 
@@ -62,7 +62,7 @@ class CapsGuard {
 
  private:
   bool TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
-                     options::Guard guard, RefusalListener* listener);
+                     base::Guard guard, RefusalListener* listener);
 
   // Written by every call.
   alignas(64) Cap calls_;

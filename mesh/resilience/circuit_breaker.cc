@@ -207,10 +207,10 @@ bool BreakerGuard::AdmitProbe(Asking* asking) {
   asking->probes = enforced && asking->ticket->probe != 0;
   if (admitted) return true;
   if (enforced) {
-    return asking->Refuse(options::Guard::kBreaker,
-                          absl::StatusCode::kUnavailable, std::move(why));
+    return asking->Refuse(base::Guard::kBreaker, absl::StatusCode::kUnavailable,
+                          std::move(why));
   }
-  asking->Observe(options::Guard::kBreaker);
+  asking->Observe(base::Guard::kBreaker);
   return true;
 }
 

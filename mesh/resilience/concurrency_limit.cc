@@ -386,13 +386,13 @@ bool ConcurrencyGuard::Admit(Asking* asking) {
     met_limit_.store(true, std::memory_order_relaxed);
     if (mode == options::Mode::kEnforce) {
       return asking->Refuse(
-          options::Guard::kAdaptiveConcurrency,
+          base::Guard::kAdaptiveConcurrency,
           absl::StatusCode::kResourceExhausted,
           absl::StrCat(
               "too many calls are under way: adaptive concurrency allows ",
               most));
     }
-    asking->Observe(options::Guard::kAdaptiveConcurrency);
+    asking->Observe(base::Guard::kAdaptiveConcurrency);
   } else if (!quiet()) {
     base::MutexLock lock(&mu_);
     asking->ticket->sample = concurrency_.TakeSample();

@@ -2,7 +2,7 @@
 
 namespace mesh::resilience {
 
-void Asking::Observe(options::Guard guard) {
+void Asking::Observe(base::Guard guard) {
   if (listener == nullptr) return;
   Refusal observed;
   observed.guard = guard;

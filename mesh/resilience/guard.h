@@ -8,9 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mesh/base/guard.h"
 #include "mesh/base/random.h"
 #include "mesh/options/admission.h"
-#include "mesh/options/guard.h"
 
 // What the guards of a service have in common. A guard stands in front of all
 // attempts of a call; Admission asks one after the other. It is a class with
@@ -25,7 +25,7 @@ namespace mesh::resilience {
 
 // A guard that says no, or (`observed`) that would have.
 struct Refusal {
-  options::Guard guard = options::Guard::kMaxCalls;
+  base::Guard guard = base::Guard::kMaxCalls;
   bool observed = false;
   // For a person: "the circuit breaker is open: 61% of 230 calls in 10s
   // failed; next probe in 0.4s". Empty when observed.
@@ -66,10 +66,10 @@ struct Asking {
   Refusal refusal;      // Once a guard has refused.
 
   // A guard would refuse if it were enforced.
-  void Observe(options::Guard guard);
+  void Observe(base::Guard guard);
   // A guard refuses. Returns false. The listener is told once everything is
   // given back.
-  bool Refuse(options::Guard guard, absl::StatusCode code, std::string why) {
+  bool Refuse(base::Guard guard, absl::StatusCode code, std::string why) {
     refusal.guard = guard;
     refusal.code = code;
     refusal.why = std::move(why);

@@ -6,9 +6,9 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "mesh/base/guard.h"
 #include "mesh/base/random.h"
 #include "mesh/options/admission.h"
-#include "mesh/options/guard.h"
 #include "mesh/options/mode.h"
 #include "mesh/resilience/caps.h"
 #include "mesh/resilience/circuit_breaker.h"
@@ -19,7 +19,7 @@
 namespace mesh::resilience {
 namespace {
 
-using options::Guard;
+using base::Guard;
 using options::Mode;
 
 constexpr int64_t kMillisecond = 1'000'000;

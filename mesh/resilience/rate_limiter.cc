@@ -53,11 +53,11 @@ bool RateLimiter::Ask(Asking* asking) {
   const Decision verdict =
       TryTake(asking->method, *asking->method_limit, asking->now, &observed);
   if (verdict != Decision::kAdmit) {
-    return asking->Refuse(options::Guard::kRateLimit,
+    return asking->Refuse(base::Guard::kRateLimit,
                           absl::StatusCode::kResourceExhausted,
                           Why(verdict, asking->method, *asking->method_limit));
   }
-  if (observed) asking->Observe(options::Guard::kRateLimit);
+  if (observed) asking->Observe(base::Guard::kRateLimit);
   return true;
 }
 

@@ -104,7 +104,7 @@ bool ThrottleGuard::Draw(Asking* asking) {
     return true;
   }
   if (mode_.load(std::memory_order_relaxed) == options::Mode::kObserve) {
-    asking->Observe(options::Guard::kThrottle);
+    asking->Observe(base::Guard::kThrottle);
     return true;
   }
   dropped_.fetch_add(1, std::memory_order_relaxed);
@@ -113,8 +113,8 @@ bool ThrottleGuard::Draw(Asking* asking) {
     base::MutexLock lock(&mu_);
     why = throttle_.Why();
   }
-  return asking->Refuse(options::Guard::kThrottle,
-                        absl::StatusCode::kUnavailable, std::move(why));
+  return asking->Refuse(base::Guard::kThrottle, absl::StatusCode::kUnavailable,
+                        std::move(why));
 }
 
 void ThrottleGuard::Describe(const CallTotals& totals, int64_t now,

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "mesh/config/loader.h"
+#include "mesh/base/file.h"
 #include "openssl/bio.h"
 #include "openssl/err.h"
 #include "openssl/evp.h"
@@ -71,16 +71,16 @@ absl::StatusOr<grpc::SslCredentialsOptions> ReadTlsFiles(
     const options::TlsOptions& tls) {
   grpc::SslCredentialsOptions options;
   if (!tls.ca_file.empty()) {
-    absl::StatusOr<std::string> pem = config::ReadFile(tls.ca_file);
+    absl::StatusOr<std::string> pem = base::ReadFile(tls.ca_file);
     if (!pem.ok()) return pem.status();
     absl::StatusOr<Certificate> first = FirstCertificate(tls.ca_file, *pem);
     if (!first.ok()) return first.status();
     options.pem_root_certs = *std::move(pem);
   }
   if (!tls.cert_file.empty()) {
-    absl::StatusOr<std::string> chain = config::ReadFile(tls.cert_file);
+    absl::StatusOr<std::string> chain = base::ReadFile(tls.cert_file);
     if (!chain.ok()) return chain.status();
-    absl::StatusOr<std::string> key = config::ReadFile(tls.key_file);
+    absl::StatusOr<std::string> key = base::ReadFile(tls.key_file);
     if (!key.ok()) return key.status();
     const absl::Status pair = CheckPair(tls, *chain, *key);
     if (!pair.ok()) return pair;

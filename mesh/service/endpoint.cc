@@ -36,13 +36,11 @@ EndpointState ConnectedEndpoint::State() const {
   }
   if (state.connections.empty()) return state;
   ConnectionState& newest = state.connections.back();
-  const cluster::EndpointObservations& seen = observations();
+  const cluster::SilenceEvidence& silence = observations().silence;
   newest.in_flight = in_flight();
-  const auto unanswered =
-      static_cast<int32_t>(seen.begun.load(std::memory_order_relaxed) -
-                           seen.accounted.load(std::memory_order_relaxed));
+  const int32_t unanswered = silence.unanswered();
   newest.unanswered = unanswered > 0 ? unanswered : 0;
-  newest.quiet_since = seen.quiet_since.load(std::memory_order_relaxed);
+  newest.quiet_since = silence.quiet_since.load(std::memory_order_relaxed);
   return state;
 }
 

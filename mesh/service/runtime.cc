@@ -29,12 +29,15 @@ Runtime::Runtime(LogSink log,
                  std::vector<std::shared_ptr<telemetry::Observer>> observers,
                  std::map<std::string, Fallback> fallbacks,
                  const options::TelemetryOptions& telemetry,
-                 const options::LimitsOptions& limits, const Control* control)
+                 const options::LimitsOptions& limits,
+                 discovery::ParseEndpoints parse_endpoints,
+                 const Control* control)
     : log_(log ? std::move(log) : LogSink(LogToStderr)),
       observers_(std::move(observers)),
       fallbacks_(std::move(fallbacks)),
       telemetry_(telemetry),
       clock_(control != nullptr ? *control->clock : base::Clock::Real()),
+      parse_endpoints_(std::move(parse_endpoints)),
       make_resolver_(control != nullptr ? control->make_resolver : nullptr),
       make_connection_(control != nullptr ? control->make_connection : nullptr),
       stream_bytes_(limits.stream_retry_bytes),
@@ -69,8 +72,9 @@ const Fallback* Runtime::FallbackOf(const std::string& service) const {
 
 std::unique_ptr<discovery::Resolver> Runtime::MakeResolver(
     const options::EndpointSource& source) {
-  return thread_ != nullptr ? discovery::MakeResolver(source, thread_.get())
-                            : make_resolver_(source);
+  return thread_ != nullptr
+             ? discovery::MakeResolver(source, thread_.get(), parse_endpoints_)
+             : make_resolver_(source);
 }
 
 std::unique_ptr<Connection> Runtime::MakeConnection(

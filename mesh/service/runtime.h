@@ -51,6 +51,7 @@ class Runtime {
           std::map<std::string, Fallback> fallbacks,
           const options::TelemetryOptions& telemetry,
           const options::LimitsOptions& limits,
+          discovery::ParseEndpoints parse_endpoints,
           const Control* control = nullptr);
   ~Runtime();
 
@@ -112,6 +113,7 @@ class Runtime {
   const std::map<std::string, Fallback> fallbacks_;
   const options::TelemetryOptions telemetry_;
   const base::Clock& clock_;
+  const discovery::ParseEndpoints parse_endpoints_;
   // Null but in a test.
   const discovery::Feed::MakeResolver make_resolver_;
   const Connections::Make make_connection_;

@@ -160,7 +160,7 @@ struct FakeRuntime {
     runtime = std::make_shared<Runtime>(
         [this](LogSeverity, absl::string_view line) { log.emplace_back(line); },
         std::move(observers), std::move(fallbacks), options::TelemetryOptions(),
-        options::LimitsOptions(), &control);
+        options::LimitsOptions(), nullptr, &control);
   }
   // What was posted at last runs: services are destroyed so.
   ~FakeRuntime() {

@@ -77,14 +77,16 @@ void Clients::SetUp() {
 
 // ---- Endpoints and pickers ----
 
-std::shared_ptr<SimulatedEndpoint> Clients::NewEndpoint(uint32_t server) const {
+std::shared_ptr<SimulatedEndpoint> Clients::NewEndpoint(uint32_t server) {
   const Server& description = parts_.servers.description(server);
   cluster::Endpoint endpoint;
   endpoint.address = description.address;
   endpoint.weight = description.weight;
   endpoint.priority = description.priority;
   endpoint.locality.zone = description.zone;
-  return std::make_shared<SimulatedEndpoint>(std::move(endpoint), server);
+  auto made = std::make_shared<SimulatedEndpoint>(std::move(endpoint), server);
+  server_of_[&made->endpoint()] = server;
+  return made;
 }
 
 std::shared_ptr<SimulatedEndpoint>& Clients::LiveOf(Client& client,

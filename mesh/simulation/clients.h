@@ -6,6 +6,8 @@
 #include <deque>
 #include <limits>
 #include <memory>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -69,6 +71,11 @@ class Clients {
   const Client& operator[](uint32_t index) const { return *clients_[index]; }
   size_t size() const { return clients_.size(); }
 
+  // The server that an event tells of.
+  uint32_t ServerOf(const cluster::EndpointView& endpoint) const {
+    return server_of_.find(endpoint.endpoint)->second;
+  }
+
   // Returns its index.
   uint32_t Add(uint32_t service);
   // Lists the servers that are there from the beginning.
@@ -96,7 +103,7 @@ class Clients {
     int64_t network = 0;                    // There and back.
   };
 
-  std::shared_ptr<SimulatedEndpoint> NewEndpoint(uint32_t server) const;
+  std::shared_ptr<SimulatedEndpoint> NewEndpoint(uint32_t server);
   std::shared_ptr<SimulatedEndpoint>& LiveOf(Client& client, uint32_t server);
   void Rebuild(Client& client);
   void EndProbe(Probe& probe, bool answered);
@@ -105,6 +112,8 @@ class Clients {
   Timeline& time_;
   std::vector<std::unique_ptr<Client>> clients_;
   Slots<Probe> probes_;
+  // By the identity that events give to an endpoint.
+  std::unordered_map<const cluster::Endpoint*, uint32_t> server_of_;
 };
 
 }  // namespace mesh::simulation

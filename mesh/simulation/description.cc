@@ -60,6 +60,70 @@ Fault MakeFault(Fault::Kind kind, std::string address, absl::Duration from,
   return fault;
 }
 
+absl::Status CheckFault(const Fault& fault, size_t i,
+                        const std::set<std::string>& addresses) {
+  if (addresses.count(fault.address) == 0) {
+    return Wrong("faults", i, "address",
+                 absl::StrCat("'", fault.address, "' is no server's"));
+  }
+  if (fault.from < absl::ZeroDuration() || fault.until < fault.from) {
+    return Wrong("faults", i, "from",
+                 absl::StrCat("must be in 0s..until, is ",
+                              absl::FormatDuration(fault.from)));
+  }
+  if (!(fault.factor > 0 && fault.factor <= 1e6)) {
+    return Wrong(
+        "faults", i, "factor",
+        absl::StrCat("must be above 0 and at most 1e6, is ", fault.factor));
+  }
+  if (!(fault.share >= 0 && fault.share <= 1)) {
+    return Wrong("faults", i, "share",
+                 absl::StrCat("must be in 0..1, is ", fault.share));
+  }
+  if (static_cast<int>(fault.code) < 1 || static_cast<int>(fault.code) > 16) {
+    return Wrong("faults", i, "code", "must be an error");
+  }
+  if (fault.period < absl::ZeroDuration() ||
+      (fault.period > absl::ZeroDuration() &&
+       fault.period < absl::Milliseconds(1))) {
+    return Wrong("faults", i, "period",
+                 absl::StrCat("must be 0s or at least 1ms, is ",
+                              absl::FormatDuration(fault.period)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLoad(const Load& load, size_t i) {
+  if (!(load.rate >= 0 && load.rate <= 1e9)) {
+    return Wrong("loads", i, "rate",
+                 absl::StrCat("must be in 0..1e9, is ", load.rate));
+  }
+  if (load.callers < 0 || (load.rate > 0) == (load.callers > 0)) {
+    return Wrong("loads", i, "callers",
+                 "must be above 0 in a closed loop, and 0 where there is a "
+                 "rate");
+  }
+  if (load.callers > 0 && load.think.Check().ok() &&
+      load.deadline <= absl::ZeroDuration()) {
+    return Wrong("loads", i, "deadline",
+                 "must be above 0s in a closed loop: time would stand still");
+  }
+  if (absl::Status status = load.think.Check(); !status.ok()) {
+    return Wrong("loads", i, "think", status.message());
+  }
+  if (absl::Status status = load.cancel_after.Check(); !status.ok()) {
+    return Wrong("loads", i, "cancel_after", status.message());
+  }
+  if (load.from < absl::ZeroDuration()) {
+    return Wrong("loads", i, "from", "must not be negative");
+  }
+  if (!(load.cancel_share >= 0 && load.cancel_share <= 1)) {
+    return Wrong("loads", i, "cancel_share",
+                 absl::StrCat("must be in 0..1, is ", load.cancel_share));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Fault Fault::Down(std::string address, absl::Duration from,
@@ -144,65 +208,12 @@ absl::Status Check(const Cluster& cluster, const Options& options) {
     }
   }
   for (size_t i = 0; i < cluster.faults.size(); ++i) {
-    const Fault& fault = cluster.faults[i];
-    if (addresses.count(fault.address) == 0) {
-      return Wrong("faults", i, "address",
-                   absl::StrCat("'", fault.address, "' is no server's"));
-    }
-    if (fault.from < absl::ZeroDuration() || fault.until < fault.from) {
-      return Wrong("faults", i, "from",
-                   absl::StrCat("must be in 0s..until, is ",
-                                absl::FormatDuration(fault.from)));
-    }
-    if (!(fault.factor > 0 && fault.factor <= 1e6)) {
-      return Wrong(
-          "faults", i, "factor",
-          absl::StrCat("must be above 0 and at most 1e6, is ", fault.factor));
-    }
-    if (!(fault.share >= 0 && fault.share <= 1)) {
-      return Wrong("faults", i, "share",
-                   absl::StrCat("must be in 0..1, is ", fault.share));
-    }
-    if (static_cast<int>(fault.code) < 1 || static_cast<int>(fault.code) > 16) {
-      return Wrong("faults", i, "code", "must be an error");
-    }
-    if (fault.period < absl::ZeroDuration() ||
-        (fault.period > absl::ZeroDuration() &&
-         fault.period < absl::Milliseconds(1))) {
-      return Wrong("faults", i, "period",
-                   absl::StrCat("must be 0s or at least 1ms, is ",
-                                absl::FormatDuration(fault.period)));
-    }
+    absl::Status status = CheckFault(cluster.faults[i], i, addresses);
+    if (!status.ok()) return status;
   }
   for (size_t i = 0; i < cluster.loads.size(); ++i) {
-    const Load& load = cluster.loads[i];
-    if (!(load.rate >= 0 && load.rate <= 1e9)) {
-      return Wrong("loads", i, "rate",
-                   absl::StrCat("must be in 0..1e9, is ", load.rate));
-    }
-    if (load.callers < 0 || (load.rate > 0) == (load.callers > 0)) {
-      return Wrong("loads", i, "callers",
-                   "must be above 0 in a closed loop, and 0 where there is a "
-                   "rate");
-    }
-    if (load.callers > 0 && load.think.Check().ok() &&
-        load.deadline <= absl::ZeroDuration()) {
-      return Wrong("loads", i, "deadline",
-                   "must be above 0s in a closed loop: time would stand still");
-    }
-    if (absl::Status status = load.think.Check(); !status.ok()) {
-      return Wrong("loads", i, "think", status.message());
-    }
-    if (absl::Status status = load.cancel_after.Check(); !status.ok()) {
-      return Wrong("loads", i, "cancel_after", status.message());
-    }
-    if (load.from < absl::ZeroDuration()) {
-      return Wrong("loads", i, "from", "must not be negative");
-    }
-    if (!(load.cancel_share >= 0 && load.cancel_share <= 1)) {
-      return Wrong("loads", i, "cancel_share",
-                   absl::StrCat("must be in 0..1, is ", load.cancel_share));
-    }
+    absl::Status status = CheckLoad(cluster.loads[i], i);
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }

@@ -29,7 +29,7 @@ void Invariants::OnPick(const telemetry::CallInfo& info,
 
 void Invariants::OnAttemptEnd(const telemetry::CallInfo& info,
                               const telemetry::AttemptEvent& event) {
-  CallState::Of(info).last_ended = ServerOf(event.endpoint);
+  CallState::Of(info).last_ended = parts_.clients.ServerOf(event.endpoint);
 }
 
 void Invariants::OnRetryDecision(const telemetry::CallInfo& info,
@@ -81,7 +81,7 @@ bool Invariants::Charge(uint32_t client) {
 // there for it, and never twice running while another is.
 void Invariants::CheckChoice(CallState& call,
                              const telemetry::PickEvent& event) {
-  const uint32_t chosen = ServerOf(event.endpoint);
+  const uint32_t chosen = parts_.clients.ServerOf(event.endpoint);
   const auto tried = [&call](uint32_t server) {
     return std::find(call.round.begin(), call.round.end(), server) !=
            call.round.end();
@@ -90,15 +90,15 @@ void Invariants::CheckChoice(CallState& call,
     const uint32_t last = call.last_ended;
     for (const auto& live : parts_.clients[call.client].live) {
       if (live == nullptr || !live->available() || IsFull(call, *live) ||
-          live->endpoint().priority != event.endpoint->endpoint().priority) {
+          live->endpoint().priority != event.endpoint.endpoint->priority) {
         continue;
       }
       if (!tried(live->server)) {
-        Violation(absl::StrCat(event.endpoint->endpoint().address,
+        Violation(absl::StrCat(event.endpoint.address(),
                                " was tried again though ",
                                live->endpoint().address, " is ready"));
       } else if (chosen == last && live->server != last) {
-        Violation(absl::StrCat(event.endpoint->endpoint().address,
+        Violation(absl::StrCat(event.endpoint.address(),
                                " was tried twice running though ",
                                live->endpoint().address, " is ready"));
       }
@@ -123,17 +123,17 @@ bool Invariants::IsFull(const CallState& call,
 // priority is well and has room; but in panic, when all have their share.
 void Invariants::CheckHealth(const CallState& call,
                              const telemetry::PickEvent& event) {
-  const cluster::LiveEndpoint& chosen = *event.endpoint;
-  if (chosen.share() > 0 || (chosen.health() != cluster::Health::kEjected &&
-                             chosen.health() != cluster::Health::kSuspect)) {
+  const cluster::EndpointView& chosen = event.endpoint;
+  if (chosen.share > 0 || (chosen.health != cluster::Health::kEjected &&
+                           chosen.health != cluster::Health::kSuspect)) {
     return;
   }
   for (const auto& live : parts_.clients[call.client].live) {
     if (live != nullptr && live->available() && !IsFull(call, *live) &&
-        live->endpoint().priority == chosen.endpoint().priority) {
-      return Violation(absl::StrCat(chosen.endpoint().address,
+        live->endpoint().priority == chosen.endpoint->priority) {
+      return Violation(absl::StrCat(chosen.address(),
                                     " was picked though it is ",
-                                    cluster::NameOf(chosen.health()), " and ",
+                                    cluster::NameOf(chosen.health), " and ",
                                     live->endpoint().address, " is well"));
     }
   }
@@ -178,9 +178,9 @@ void Invariants::CheckPanic(const CallState& call,
       parts_.timeline.now() - client.rebuilt < kSettled) {
     return;
   }
-  const cluster::LiveEndpoint* const chosen = event.endpoint;
-  if (chosen->share() != 255 || chosen->health() != cluster::Health::kEjected ||
-      MayPanic(client)) {
+  const cluster::EndpointView& chosen = event.endpoint;
+  if (chosen.share != cluster::EndpointView::kFullShare ||
+      chosen.health != cluster::Health::kEjected || MayPanic(client)) {
     return;
   }
   const auto call_number = static_cast<int64_t>(account.calls);
@@ -188,7 +188,7 @@ void Invariants::CheckPanic(const CallState& call,
   if (since > 5) {
     account.needless_call = call_number;
   } else if (since >= 2) {
-    Violation(absl::StrCat(chosen->endpoint().address,
+    Violation(absl::StrCat(chosen.address(),
                            " is ejected and was picked without need"));
   }
 }

@@ -50,7 +50,7 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   const Seeds seeds(1000);
   uint64_t calls = 0, ok = 0, retries = 0, transparent = 0, waited = 0;
   uint64_t hedges = 0, ejections = 0, suspicions = 0, probes = 0;
-  std::array<uint64_t, options::kGuards> refused = {};
+  std::array<uint64_t, base::kGuards> refused = {};
   for (int64_t seed = seeds.first; seed <= seeds.last; ++seed) {
     const Scenario scenario = RandomScenario(seed);
     const absl::StatusOr<Result> result =
@@ -70,7 +70,7 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
     ejections += result->ejections().enforced;
     suspicions += result->suspicions().enforced;
     probes += result->probes;
-    for (int guard = 0; guard < options::kGuards; ++guard) {
+    for (int guard = 0; guard < base::kGuards; ++guard) {
       refused[guard] += result->refusals[guard].enforced;
     }
   }
@@ -86,9 +86,9 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   EXPECT_GT(ejections, seeds.last);
   EXPECT_GT(suspicions, seeds.last / 10);
   EXPECT_GT(probes, seeds.last / 10);
-  for (int guard = 0; guard < options::kGuards; ++guard) {
+  for (int guard = 0; guard < base::kGuards; ++guard) {
     EXPECT_GT(refused[guard], 0u)
-        << options::NameOf(static_cast<options::Guard>(guard));
+        << base::NameOf(static_cast<base::Guard>(guard));
   }
 }
 

@@ -83,11 +83,11 @@ std::string Result::Summary() const {
         absl::StatusCodeToString(static_cast<absl::StatusCode>(code)), " ",
         ended[code], "\n");
   }
-  for (int guard = 0; guard < options::kGuards; ++guard) {
+  for (int guard = 0; guard < base::kGuards; ++guard) {
     const Count& count = refusals[guard];
     if (count.enforced + count.observed == 0) continue;
     absl::StrAppend(&text, "  refused by ",
-                    options::NameOf(static_cast<options::Guard>(guard)), " ",
+                    base::NameOf(static_cast<base::Guard>(guard)), " ",
                     count.enforced, ", would have been ", count.observed, "\n");
   }
   for (int to = 0; to < cluster::kHealths; ++to) {

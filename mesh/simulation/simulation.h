@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "mesh/base/guard.h"
 #include "mesh/cluster/health.h"
-#include "mesh/options/guard.h"
 #include "mesh/options/service.h"
 #include "mesh/simulation/distribution.h"
 #include "mesh/telemetry/observer.h"
@@ -235,8 +235,8 @@ struct Result {
   uint64_t denied_by_budget = 0;
   uint64_t waited = 0;  // Calls that waited for an endpoint.
   uint64_t probes = 0;  // That health monitors sent.
-  // By options::Guard.
-  std::array<Count, options::kGuards> refusals = {};
+  // By base::Guard.
+  std::array<Count, base::kGuards> refusals = {};
   // Changes of an endpoint's health in the eyes of one client, by
   // cluster::Health that it came to.
   std::array<Count, cluster::kHealths> health = {};

@@ -146,7 +146,7 @@ TEST(SimulationTest, AdaptiveConcurrencyKeepsAServerAtWorkUnderTwiceItsLoad) {
   const Result with = RunOk(service, cluster, For(absl::Seconds(30)));
   EXPECT_LT(without.ok(), 0.2 * 400 * 30) << "it works for nobody";
   EXPECT_GT(with.ok(), 0.9 * 400 * 30);
-  const auto guard = static_cast<size_t>(options::Guard::kAdaptiveConcurrency);
+  const auto guard = static_cast<size_t>(base::Guard::kAdaptiveConcurrency);
   EXPECT_GT(without.refusals[guard].observed, 0u);
   EXPECT_GT(with.refusals[guard].enforced, 5'000u);
 }

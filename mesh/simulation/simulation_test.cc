@@ -331,7 +331,7 @@ TEST(SimulationTest, InjectedFaultsFailAndDelayTheirShare) {
   EXPECT_NEAR(result.ended[13], 0.1 * result.calls, 150);
   EXPECT_LT(result.latency.Quantile(0.85), 20 * kMs);
   EXPECT_GT(result.latency.Quantile(0.95), 500 * kMs);
-  const auto fault = static_cast<size_t>(options::Guard::kFault);
+  const auto fault = static_cast<size_t>(base::Guard::kFault);
   EXPECT_GT(result.refusals[fault].enforced, 0.15 * result.calls);
   EXPECT_EQ(result.refusals[fault].observed, 0u);
 

@@ -78,7 +78,7 @@ void Tally::OnPick(const telemetry::CallInfo& info,
                    const telemetry::PickEvent& event) {
   using Kind = telemetry::PickEvent::Result;
   Mix(static_cast<uint64_t>(event.result) << 32 |
-      (event.endpoint == nullptr ? 0 : ServerOf(event.endpoint) + 1));
+      (event.endpoint ? parts_.clients.ServerOf(event.endpoint) + 1 : 0));
   if (event.result == Kind::kWaited) ++result_.waited;
   invariants_.OnPick(info, event);
   if (user_ != nullptr && (user_wants_picks_ || event.result == Kind::kWaited ||
@@ -91,7 +91,8 @@ void Tally::OnAttemptEnd(const telemetry::CallInfo& info,
                          const telemetry::AttemptEvent& event) {
   Mix(static_cast<uint64_t>(event.code) << 8 | event.attempt);
   invariants_.OnAttemptEnd(info, event);
-  Result::Endpoint& endpoint = result_.endpoints[ServerOf(event.endpoint)];
+  Result::Endpoint& endpoint =
+      result_.endpoints[parts_.clients.ServerOf(event.endpoint)];
   ++endpoint.ended[static_cast<size_t>(event.code)];
   endpoint.never_sent += event.never_sent;
   if (user_ != nullptr) user_->OnAttemptEnd(info, event);
@@ -166,7 +167,8 @@ void Tally::OnCallEnd(const telemetry::CallInfo& info,
 
 void Tally::OnHealth(const telemetry::HealthEvent& event) {
   Mix(static_cast<uint64_t>(event.to) << 40 |
-      static_cast<uint64_t>(event.cause) << 32 | ServerOf(event.endpoint));
+      static_cast<uint64_t>(event.cause) << 32 |
+      parts_.clients.ServerOf(event.endpoint));
   Result::Count& count = result_.health[static_cast<size_t>(event.to)];
   ++(event.observed ? count.observed : count.enforced);
   if (user_ != nullptr) user_->OnHealth(event);

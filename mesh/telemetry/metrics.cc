@@ -250,6 +250,11 @@ MethodMetrics* ServiceMetrics::Method(absl::string_view method,
   return result;
 }
 
+inline MethodMetrics& ServiceMetrics::Of(const CallInfo& call) {
+  return call.slot != nullptr ? *static_cast<MethodMetrics*>(call.slot)
+                              : other_;
+}
+
 void ServiceMetrics::OnPick(const CallInfo&, const PickEvent& event) {
   switch (event.result) {
     case PickEvent::Result::kUsed:
@@ -266,11 +271,7 @@ void ServiceMetrics::OnPick(const CallInfo&, const PickEvent& event) {
 
 void ServiceMetrics::OnAttemptEnd(const CallInfo& call,
                                   const AttemptEvent& event) {
-  cluster::EndpointCounters& endpoint = event.endpoint->counters();
-  Increment(endpoint.attempts);
-  Increment(endpoint.ended[IndexOf(event.code)]);
-  if (ABSL_PREDICT_FALSE(event.never_sent)) Increment(endpoint.never_sent);
-  (call.metrics != nullptr ? call.metrics : &other_)->CountAttempt(event);
+  Of(call).CountAttempt(event);
 }
 
 void ServiceMetrics::OnRetryDecision(const CallInfo& call,
@@ -278,7 +279,7 @@ void ServiceMetrics::OnRetryDecision(const CallInfo& call,
   if (event.verdict == RetryEvent::Verdict::kBudgetExhausted) {
     retries_denied_by_budget_.Add(1);
   } else if (event.verdict == RetryEvent::Verdict::kHedge && event.observed) {
-    (call.metrics != nullptr ? call.metrics : &other_)->CountObservedHedge();
+    Of(call).CountObservedHedge();
   }
 }
 
@@ -302,8 +303,7 @@ void ServiceMetrics::OnProbe(const ProbeEvent& event) {
 
 void ServiceMetrics::OnCallEnd(const CallInfo& call, const CallEvent& event) {
   const int64_t ns = base::ToNanos(event.end) - base::ToNanos(call.start);
-  (call.metrics != nullptr ? call.metrics : &other_)
-      ->CountCall(event.code, ns < 0 ? 0 : static_cast<uint64_t>(ns));
+  Of(call).CountCall(event.code, ns < 0 ? 0 : static_cast<uint64_t>(ns));
 }
 
 ServiceSnapshot ServiceMetrics::Snapshot(
@@ -350,8 +350,7 @@ ServiceSnapshot ServiceMetrics::Snapshot(
 
   for (size_t guard = 0; guard < refusals_.size(); ++guard) {
     RefusalSnapshot refusal;
-    refusal.guard =
-        std::string(options::NameOf(static_cast<options::Guard>(guard)));
+    refusal.guard = std::string(base::NameOf(static_cast<base::Guard>(guard)));
     refusal.enforced = static_cast<uint64_t>(refusals_[guard][0].Sum());
     refusal.observed = static_cast<uint64_t>(refusals_[guard][1].Sum());
     if (refusal.enforced + refusal.observed == 0) continue;

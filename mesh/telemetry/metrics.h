@@ -15,12 +15,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "mesh/base/guard.h"
 #include "mesh/base/mutex.h"
 #include "mesh/base/sharded_counter.h"
 #include "mesh/base/snapshot_slot.h"
 #include "mesh/cluster/health.h"
 #include "mesh/cluster/live_endpoint.h"
-#include "mesh/options/guard.h"
+#include "mesh/telemetry/events.h"
 #include "mesh/telemetry/observer.h"
 #include "mesh/telemetry/snapshot.h"
 
@@ -28,7 +29,7 @@ namespace mesh::telemetry {
 
 // What is counted of one method. Thread-safe; counting takes no lock, and
 // allocates only when a thread meets a method or a status for the first time.
-class MethodMetrics {
+class MethodMetrics final : public MethodSlot {
  public:
   explicit MethodMetrics(absl::string_view name) : name_(name) {}
   ~MethodMetrics();
@@ -86,6 +87,7 @@ class ServiceMetrics final : public Observer {
   // without end), are counted as "other". Never null.
   MethodMetrics* Method(absl::string_view method, bool registered);
 
+  // Calls whose slot is not null have one that Method() returned.
   void OnPick(const CallInfo& call, const PickEvent& event) override;
   void OnAttemptEnd(const CallInfo& call, const AttemptEvent& event) override;
   void OnRetryDecision(const CallInfo& call, const RetryEvent& event) override;
@@ -101,6 +103,8 @@ class ServiceMetrics final : public Observer {
                            size_t max_endpoints) const;
 
  private:
+  MethodMetrics& Of(const CallInfo& call);
+
   using MethodMap =
       absl::flat_hash_map<absl::string_view, std::shared_ptr<MethodMetrics>>;
 
@@ -118,7 +122,7 @@ class ServiceMetrics final : public Observer {
   base::ShardedCounter retries_denied_by_budget_;
 
   // Enforced, observed.
-  std::array<std::array<base::ShardedCounter, 2>, options::kGuards> refusals_;
+  std::array<std::array<base::ShardedCounter, 2>, base::kGuards> refusals_;
   using Changes = std::array<
       std::array<std::array<std::atomic<uint64_t>, 2>, cluster::kHealthCauses>,
       cluster::kHealths>;

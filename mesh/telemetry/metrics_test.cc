@@ -101,11 +101,11 @@ TEST_F(TelemetryTest, CountsHedgesThatWouldHaveBeenMade) {
 
 TEST_F(TelemetryTest, CountsRefusalsByGuardEnforcedAndObservedApart) {
   EXPECT_TRUE(Take().refusals.empty());
-  Refuse(options::Guard::kBreaker, /*observed=*/false);
-  Refuse(options::Guard::kBreaker, /*observed=*/true);
-  Refuse(options::Guard::kBreaker, /*observed=*/true);
-  Refuse(options::Guard::kFault, /*observed=*/false);
-  Refuse(static_cast<options::Guard>(99), /*observed=*/false);  // Ignored.
+  Refuse(base::Guard::kBreaker, /*observed=*/false);
+  Refuse(base::Guard::kBreaker, /*observed=*/true);
+  Refuse(base::Guard::kBreaker, /*observed=*/true);
+  Refuse(base::Guard::kFault, /*observed=*/false);
+  Refuse(static_cast<base::Guard>(99), /*observed=*/false);  // Ignored.
   const std::vector<RefusalSnapshot> refusals = Take().refusals;
   ASSERT_EQ(refusals.size(), 2u);
   EXPECT_EQ(refusals[0].guard, "breaker");
@@ -116,15 +116,15 @@ TEST_F(TelemetryTest, CountsRefusalsByGuardEnforcedAndObservedApart) {
 }
 
 TEST_F(TelemetryTest, EveryGuardIsCountedUnderANameOfItsOwn) {
-  for (int guard = 0; guard < options::kGuards; ++guard) {
-    Refuse(static_cast<options::Guard>(guard), /*observed=*/false);
+  for (int guard = 0; guard < base::kGuards; ++guard) {
+    Refuse(static_cast<base::Guard>(guard), /*observed=*/false);
   }
   std::set<std::string> names;
   for (const RefusalSnapshot& refusal : Take().refusals) {
     EXPECT_NE(refusal.guard, "unknown");
     names.insert(refusal.guard);
   }
-  EXPECT_EQ(names.size(), size_t{options::kGuards});
+  EXPECT_EQ(names.size(), size_t{base::kGuards});
 }
 
 TEST_F(TelemetryTest, CountsHealthChangesByWhatTheyLeadToAndWhy) {

@@ -13,8 +13,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "mesh/base/guard.h"
 #include "mesh/cluster/health.h"
-#include "mesh/options/guard.h"
 
 namespace mesh::telemetry {
 namespace {
@@ -181,8 +181,8 @@ auto OfMethod(uint64_t MethodSnapshot::*field) {
 // Of events that are rare and matter there are series from the start: rate()
 // does not see the first event of one that begins with it.
 void AddRefusals(const ServiceSnapshot& service, Samples& samples) {
-  for (int i = 0; i < options::kGuards; ++i) {
-    const std::string guard(options::NameOf(static_cast<options::Guard>(i)));
+  for (int i = 0; i < base::kGuards; ++i) {
+    const std::string guard(base::NameOf(static_cast<base::Guard>(i)));
     RefusalSnapshot counts;
     for (const RefusalSnapshot& refusal : service.refusals) {
       if (refusal.guard == guard) counts = refusal;
@@ -265,7 +265,7 @@ auto PerAdmission(Has has, Value value) {
       });
 }
 
-const std::vector<Writer>& Writers() {
+const std::vector<Writer>& Writers() {  // Table.
   static const auto& writers = *new std::vector<Writer>{
       {{"grpc_client_call_duration_seconds", "histogram",
         "grpc_target grpc_method grpc_status",

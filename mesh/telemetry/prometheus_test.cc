@@ -201,8 +201,8 @@ class PrometheusTest : public TelemetryTest {
     EndAttempt(call, AttemptReason::kRetry);
     EndCall(call, absl::Milliseconds(3));
     EndCall(call, absl::Hours(1), absl::StatusCode::kDeadlineExceeded);
-    Refuse(options::Guard::kBreaker, /*observed=*/true);
-    Refuse(options::Guard::kMaxCalls, /*observed=*/false);
+    Refuse(base::Guard::kBreaker, /*observed=*/true);
+    Refuse(base::Guard::kMaxCalls, /*observed=*/false);
     ChangeHealth(Health::kSuspect, HealthCause::kSilence);
     Probe(ProbeEvent::Stage::kSent);
     Snapshot snapshot;
@@ -329,7 +329,7 @@ TEST_F(PrometheusTest, WhatHasNotOccurredYetHasASeries) {
   snapshot.services.emplace_back().service = "cart";
   const PrometheusReader reader(PrometheusText(snapshot));
   const std::vector<Sample> refusals = reader.Family("mesh_refusals_total");
-  EXPECT_EQ(refusals.size(), 2 * options::kGuards);
+  EXPECT_EQ(refusals.size(), 2 * base::kGuards);
   for (const Sample& sample : refusals) EXPECT_EQ(sample.value, 0);
   std::set<std::string> ejected;
   for (const Sample& sample : reader.Family("mesh_health_changes_total")) {

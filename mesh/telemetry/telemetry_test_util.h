@@ -29,7 +29,7 @@ class TelemetryTest : public testing::Test {
     CallInfo call;
     call.service = "cart";
     call.method = method;
-    call.metrics = metrics_.Method(method, registered);
+    call.slot = metrics_.Method(method, registered);
     call.start = kStart;
     return call;
   }
@@ -40,10 +40,11 @@ class TelemetryTest : public testing::Test {
                   bool never_sent = false, bool given_up = false) {
     AttemptEvent event;
     event.reason = reason;
-    event.endpoint = endpoint_.get();
+    event.endpoint = endpoint_->View();
     event.code = code;
     event.never_sent = never_sent;
     event.given_up = given_up;
+    endpoint_->counters().CountEnd(code, never_sent);
     metrics_.OnAttemptEnd(call, event);
   }
 
@@ -57,7 +58,7 @@ class TelemetryTest : public testing::Test {
     metrics_.OnCallEnd(call, event);
   }
 
-  void Refuse(options::Guard guard, bool observed) {
+  void Refuse(base::Guard guard, bool observed) {
     RefusalEvent event;
     event.guard = guard;
     event.observed = observed;
@@ -68,7 +69,7 @@ class TelemetryTest : public testing::Test {
                     bool observed = false) {
     HealthEvent event;
     event.service = "cart";
-    event.endpoint = endpoint_.get();
+    event.endpoint = endpoint_->View();
     event.to = to;
     event.cause = cause;
     event.observed = observed;
@@ -78,7 +79,7 @@ class TelemetryTest : public testing::Test {
   void Probe(ProbeEvent::Stage stage) {
     ProbeEvent event;
     event.stage = stage;
-    event.endpoint = endpoint_.get();
+    event.endpoint = endpoint_->View();
     metrics_.OnProbe(event);
   }
 

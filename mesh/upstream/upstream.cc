@@ -107,7 +107,7 @@ void Upstream::TellOfProbe(cluster::LiveEndpoint* endpoint,
   event.stage = stage;
   event.service = name_;
   event.time = now;
-  event.endpoint = endpoint;
+  event.endpoint = endpoint->View();
   observer_->OnProbe(event);
 }
 
@@ -116,7 +116,7 @@ void Upstream::OnHealthChange(const resilience::HealthChange& change) {
     telemetry::HealthEvent event;
     event.service = name_;
     event.time = change.time;
-    event.endpoint = change.endpoint;
+    event.endpoint = change.endpoint->View();
     event.from = change.from;
     event.to = change.to;
     event.cause = change.cause;
@@ -178,8 +178,7 @@ void Upstream::TellOfPicker(const balancing::Picker* picker,
   std::vector<telemetry::PickerEvent::Member> seen;
   seen.reserve(members.size());
   for (const balancing::Member& member : members) {
-    seen.push_back({member.live.get(), member.weight, member.priority,
-                    member.live->readiness()});
+    seen.push_back({member.live->View(), member.weight, member.priority});
   }
   telemetry::PickerEvent event;
   event.service = name_;

@@ -41,12 +41,12 @@ class Recorder final : public telemetry::Observer {
   bool WantsPicks() const override { return wants_picks; }
   void OnHealth(const telemetry::HealthEvent& event) override {
     health.push_back({std::string(event.service),
-                      event.endpoint->endpoint().address, event.to,
+                      std::string(event.endpoint.address()), event.to,
                       event.observed});
   }
   void OnProbe(const telemetry::ProbeEvent& event) override {
     probes.push_back({std::string(event.service),
-                      event.endpoint->endpoint().address, event.stage,
+                      std::string(event.endpoint.address()), event.stage,
                       event.time});
   }
   void OnPicker(const telemetry::PickerEvent& event) override {

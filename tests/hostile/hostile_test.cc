@@ -48,7 +48,7 @@ class ShareCounter final : public telemetry::Observer {
   void OnAttemptEnd(const telemetry::CallInfo&,
                     const telemetry::AttemptEvent& event) override {
     ++all_;
-    if (event.endpoint->endpoint().address == address_) ++here_;
+    if (event.endpoint.address() == address_) ++here_;
   }
   int64_t all() const { return all_; }
   int64_t here() const { return here_; }

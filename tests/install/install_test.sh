@@ -1,12 +1,12 @@
 #!/bin/bash
 # The installed library, as a program outside the tree sees it: CMake and
 # pkg-config, shared and static, its symbols and its headers.
-# usage: install_test.sh MESH_TAR PROGRAM_CC CMAKELISTS
+# usage: install_test.sh MESH_TAR PROGRAM_CC CMAKELISTS FRONT_DOOR_PY
 set -uo pipefail
 
 # shellcheck source=../support/steps.sh
 source tests/support/steps.sh InstallTest
-tar_file=$PWD/$1 program=$PWD/$2 cmakelists=$PWD/$3
+tar_file=$PWD/$1 program=$PWD/$2 cmakelists=$PWD/$3 front_door=$PWD/$4
 work=${TEST_TMPDIR:?}/install
 prefix=$work/prefix
 mkdir -p "$prefix" "$work/source"
@@ -79,6 +79,10 @@ each_header_stands_alone() {
   done < <(cd "$prefix/include" && find . -name '*.h' | sed 's/^\.\///')
 }
 
+front_door_is_no_wider() {
+  python3 "$front_door" "$prefix/include" | tee counted
+}
+
 step Unpacks tar -xf "$tar_file" -C "$prefix"
 step CMakeBuildsAProgram cmake_program
 step TheSharedProgramRuns runs build/program_shared
@@ -92,5 +96,7 @@ step PkgConfigLinksAStaticProgram pkg_config_links static mesh-static
 step PkgConfigsStaticProgramRuns runs ./static
 step ShowsOnlyPublicSymbols only_public_symbols
 step EachHeaderStandsAlone each_header_stands_alone
+step TheFrontDoorIsNoWider front_door_is_no_wider
+tail -n 1 counted
 step ProtosAreInstalled test -f "$prefix/share/mesh/proto/mesh/v1/config.proto"
 finish

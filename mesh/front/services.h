@@ -1,5 +1,5 @@
-#ifndef MESH_SIMULATION_SERVICES_H_
-#define MESH_SIMULATION_SERVICES_H_
+#ifndef MESH_FRONT_SERVICES_H_
+#define MESH_FRONT_SERVICES_H_
 
 #include <map>
 #include <memory>
@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "mesh/options/service.h"
 
-namespace mesh::simulation {
+namespace mesh::front {
 
 // The services of a configuration file (mesh.v1.Config, YAML or JSON), by name,
 // as Simulate() takes them. The errors are those of mesh::Mesh::FromFile().
@@ -16,6 +16,6 @@ absl::StatusOr<
     std::map<std::string, std::shared_ptr<const options::ServiceOptions>>>
 ReadServices(const std::string& path);
 
-}  // namespace mesh::simulation
+}  // namespace mesh::front
 
-#endif  // MESH_SIMULATION_SERVICES_H_
+#endif  // MESH_FRONT_SERVICES_H_

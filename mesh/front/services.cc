@@ -1,10 +1,10 @@
-#include "mesh/simulation/services.h"
+#include "mesh/front/services.h"
 
 #include <utility>
 
 #include "mesh/config/loader.h"
 
-namespace mesh::simulation {
+namespace mesh::front {
 
 absl::StatusOr<
     std::map<std::string, std::shared_ptr<const options::ServiceOptions>>>
@@ -14,4 +14,4 @@ ReadServices(const std::string& path) {
   return std::move(options->services);
 }
 
-}  // namespace mesh::simulation
+}  // namespace mesh::front

@@ -1,13 +1,13 @@
-#ifndef MESH_CONFIG_FILE_POLLER_H_
-#define MESH_CONFIG_FILE_POLLER_H_
+#ifndef MESH_BASE_FILE_POLLER_H_
+#define MESH_BASE_FILE_POLLER_H_
 
 #include <cstdint>
 #include <string>
 #include <tuple>
 
-#include "mesh/config/file.h"
+#include "mesh/base/file.h"
 
-namespace mesh::config {
+namespace mesh::base {
 
 // Tells whether the contents of a file have changed since the last look. Has no
 // thread and no timer: its owner looks when it likes. Not thread-safe.
@@ -47,6 +47,6 @@ class FilePoller {
                             // read that failed (out of descriptors, say).
 };
 
-}  // namespace mesh::config
+}  // namespace mesh::base
 
-#endif  // MESH_CONFIG_FILE_POLLER_H_
+#endif  // MESH_BASE_FILE_POLLER_H_

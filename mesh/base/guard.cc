@@ -1,6 +1,6 @@
-#include "mesh/options/guard.h"
+#include "mesh/base/guard.h"
 
-namespace mesh::options {
+namespace mesh::base {
 
 absl::string_view NameOf(Guard guard) {
   switch (guard) {
@@ -26,4 +26,4 @@ absl::string_view NameOf(Guard guard) {
   return "unknown";
 }
 
-}  // namespace mesh::options
+}  // namespace mesh::base

@@ -1,5 +1,5 @@
-#ifndef MESH_CONFIG_FILE_H_
-#define MESH_CONFIG_FILE_H_
+#ifndef MESH_BASE_FILE_H_
+#define MESH_BASE_FILE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace mesh::config {
+namespace mesh::base {
 
 // Whole contents of the regular file `path` (symbolic links are followed).
 // NOT_FOUND, PERMISSION_DENIED or UNAVAILABLE when it can't be read,
@@ -31,6 +31,6 @@ uint64_t Fingerprint(const absl::StatusOr<std::string>& content);
 // are relative to the directory of `in`.
 std::string ResolvePath(absl::string_view path, absl::string_view in);
 
-}  // namespace mesh::config
+}  // namespace mesh::base
 
-#endif  // MESH_CONFIG_FILE_H_
+#endif  // MESH_BASE_FILE_H_

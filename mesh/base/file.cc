@@ -1,4 +1,4 @@
-#include "mesh/config/file.h"
+#include "mesh/base/file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace mesh::config {
+namespace mesh::base {
 namespace {
 
 // Closes a descriptor at the end of its life.
@@ -83,4 +83,4 @@ std::string ResolvePath(absl::string_view path, absl::string_view in) {
   return absl::StrCat(in.substr(0, slash + 1), path);
 }
 
-}  // namespace mesh::config
+}  // namespace mesh::base

@@ -1,11 +1,11 @@
-#include "mesh/config/file_poller.h"
+#include "mesh/base/file_poller.h"
 
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <utility>
 
-namespace mesh::config {
+namespace mesh::base {
 namespace {
 
 int64_t Nanoseconds(const timespec& time) {
@@ -51,4 +51,4 @@ FilePoller::Change FilePoller::Look() {
   return Change::kContents;
 }
 
-}  // namespace mesh::config
+}  // namespace mesh::base

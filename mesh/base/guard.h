@@ -1,11 +1,11 @@
-#ifndef MESH_OPTIONS_GUARD_H_
-#define MESH_OPTIONS_GUARD_H_
+#ifndef MESH_BASE_GUARD_H_
+#define MESH_BASE_GUARD_H_
 
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
 
-namespace mesh::options {
+namespace mesh::base {
 
 // The policies that may keep a call, or an attempt of one, from being made.
 // What counters and events name them by.
@@ -24,6 +24,6 @@ inline constexpr int kGuards = 9;
 // As in metrics: "max_calls", "breaker".
 absl::string_view NameOf(Guard guard);
 
-}  // namespace mesh::options
+}  // namespace mesh::base
 
-#endif  // MESH_OPTIONS_GUARD_H_
+#endif  // MESH_BASE_GUARD_H_

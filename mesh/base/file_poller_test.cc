@@ -1,4 +1,4 @@
-#include "mesh/config/file_poller.h"
+#include "mesh/base/file_poller.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 
 #include "gtest/gtest.h"
 
-namespace mesh::config {
+namespace mesh::base {
 namespace {
 
 using Change = FilePoller::Change;
@@ -105,4 +105,4 @@ TEST_F(FilePollerTest, FollowsALinkThatIsExchanged) {
 }
 
 }  // namespace
-}  // namespace mesh::config
+}  // namespace mesh::base
