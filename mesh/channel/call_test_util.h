@@ -1,7 +1,9 @@
 #ifndef MESH_CHANNEL_CALL_TEST_UTIL_H_
 #define MESH_CHANNEL_CALL_TEST_UTIL_H_
 
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>

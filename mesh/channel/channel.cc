@@ -3,7 +3,6 @@
 #include <functional>
 #include <utility>
 
-#include "mesh/base/clock.h"
 #include "mesh/base/random.h"
 #include "mesh/channel/stream_call.h"
 #include "mesh/channel/unary_call.h"
@@ -138,7 +137,7 @@ void Channel::NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
   auto* const notification =
       new Notification(service_->runtime().placeholder(), queue, tag);
   service_->connectivity().Watch(
-      last_observed, core::ToMonotonic(deadline, base::Clock::Real().Now()),
+      last_observed, core::ToMonotonic(deadline, service_->runtime().clock().Now()),
       [notification](bool changed) { notification->Fire(changed); });
 }
 

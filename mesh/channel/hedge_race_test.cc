@@ -92,6 +92,7 @@ class Call final : public HedgeRace::Host {
     if (native_ != nullptr) grpc_call_unref(native_);
     core_.RunAll();
     race.reset();
+    answer.reset();
     loop_.Run();
     if (!machine_.finished()) machine_.Abandon(clock_.Now());
     int64_t in_flight = 0;
@@ -114,7 +115,7 @@ class Call final : public HedgeRace::Host {
   void HedgeEnds(grpc_status_code code) {
     for (size_t i = 0; i < core_.calls(); ++i) {
       core::FakeCall& hedge = core_.call(i);
-      if (hedge.gone() || hedge.path() != "/hedge" || hedge.cancelled()) {
+      if (hedge.ended() || hedge.path() != "/hedge") {
         continue;
       }
       if (code == GRPC_STATUS_OK) {
@@ -134,6 +135,10 @@ class Call final : public HedgeRace::Host {
     loop_.Run();
   }
   bool Commit() { return race->TryCommit(); }
+  // Something of its answer has come.
+  void CommitIfNativeRuns() {
+    if (native_runs_ && !NativeCancelled()) Commit();
+  }
 
   // What a cancelled native attempt brings, and timers that the machine waits
   // for outside of the race, until nothing is left.
@@ -151,6 +156,8 @@ class Call final : public HedgeRace::Host {
         NativeEnds(grpc::StatusCode::CANCELLED);
       } else if (native_runs_) {
         NativeEnds(grpc::StatusCode::OK);
+      } else {
+        HedgeEnds(GRPC_STATUS_OK);  // The native attempt is parked.
       }
     }
   }
@@ -406,7 +413,7 @@ void Happen(Event event, Call* call) {
     case kCancel:
       return call->Cancel();
     case kCommit:
-      call->Commit();
+      call->CommitIfNativeRuns();
       return;
     case kEvents:
       return;
@@ -449,7 +456,9 @@ TEST(HedgeRaceTest, AStatusThatComesWithTheTimer) {
       if (code == GRPC_STATUS_OK) {
         EXPECT_TRUE(call.NativeCancelled());
         EXPECT_EQ(call.hedges(), timer_first ? 2u : 1u);
-        if (timer_first) EXPECT_TRUE(call.hedge(1).cancelled());
+        if (timer_first) {
+          EXPECT_TRUE(call.hedge(1).cancelled());
+        }
       }
       call.RunOut();
       EXPECT_EQ(call.ends, 1);

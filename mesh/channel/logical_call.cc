@@ -6,7 +6,6 @@
 
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
-#include "mesh/base/clock.h"
 #include "mesh/base/random.h"
 #include "mesh/channel/channel.h"
 #include "mesh/channel/outcome.h"
@@ -26,6 +25,7 @@ LogicalCall::LogicalCall(std::shared_ptr<Channel> channel,
                          grpc::CompletionQueue* queue)
     : channel_(std::move(channel)),
       service_(channel_->service()),
+      clock_(service_->runtime().clock()),
       method_(method != nullptr ? method : service_->FindMethod(rpc.name())),
       type_(rpc.method_type()),
       context_(context),
@@ -42,8 +42,6 @@ LogicalCall::~LogicalCall() {
   if (first_ != nullptr) grpc_call_unref(first_);
   if (parent_ != nullptr) grpc_call_unref(parent_);
 }
-
-absl::Time LogicalCall::clock_now() const { return base::Clock::Real().Now(); }
 
 call::Moment LogicalCall::Now() {
   const service::ServiceView* const snapshot = service_->Snapshot().get();

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
+#include "mesh/base/clock.h"
 #include "mesh/call/call_machine.h"
 #include "mesh/channel/early_batches.h"
 #include "mesh/grpc/access.h"
@@ -95,7 +96,7 @@ class LogicalCall : public grpc::experimental::Interceptor,
   // --- Attempts
 
   call::Moment Now();
-  absl::Time clock_now() const;
+  absl::Time clock_now() const { return clock_.Now(); }
   // An attempt on `endpoint`, with events on the call's queue.
   grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
   // One that runs beside it.
@@ -152,6 +153,7 @@ class LogicalCall : public grpc::experimental::Interceptor,
   // Constant after Begin().
   const std::shared_ptr<Channel> channel_;
   service::Service* const service_;
+  const base::Clock& clock_;
   service::Method* const method_;  // Null for a method that no stub registered.
   std::string own_name_;           // Of the method, if method_ is null.
   const grpc::internal::RpcMethod::RpcType type_;

@@ -247,7 +247,7 @@ TEST(StreamCallTest, AWriteThatFailedIsWrittenToTheNext) {
 }
 
 TEST(StreamCallTest, WritesDuringABackoffWaitForTheNextAttempt) {
-  FakeWorld world;
+  FakeWorld world(FakeWorld::Idempotent(), {"a"});
   Bidi call(&world);
   world.Settle();
   call.stream->Read(&call.reply, T(kRead));
@@ -292,7 +292,7 @@ TEST(StreamCallTest, MoreThanIsKeptCommits) {
 TEST(StreamCallTest, ACancelInsideABackoff) {
   for (const bool timer_first : {false, true}) {
     for (const bool finish_early : {false, true}) {
-      FakeWorld world;
+      FakeWorld world(FakeWorld::Idempotent(), {"a"});
       ServerStream call(&world);
       world.Settle();
       call.reader->Read(&call.reply, T(kRead));

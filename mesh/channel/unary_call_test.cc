@@ -34,6 +34,20 @@ TEST(UnaryCallTest, OneBatchGoesToOneEndpoint) {
   EXPECT_EQ(world.InFlight(), 0);
 }
 
+TEST(UnaryCallTest, WithoutAnotherEndpointARetryWaitsFirst) {
+  FakeWorld world(FakeWorld::Idempotent(), {"a"});
+  FakeUnary call(&world);
+  call.Finish();
+  world.core().call(0).End(GRPC_STATUS_UNAVAILABLE, "no");
+  world.Settle();
+  EXPECT_EQ(world.core().calls(), 1u);
+  world.loop().Advance(absl::Milliseconds(20));
+  ASSERT_EQ(world.core().calls(), 2u);
+  world.core().call(1).Answer(FakeWorld::Bytes("x"));
+  world.Settle();
+  EXPECT_TRUE(call.status.ok());
+}
+
 TEST(UnaryCallTest, AnAttemptThatFailsIsFollowedByAnotherElsewhere) {
   FakeWorld world;
   FakeUnary call(&world);
@@ -284,7 +298,9 @@ TEST(UnaryCallTest, AWaitEndsOnceWhateverComesFirst) {
         world.Settle();
         EXPECT_EQ(world.Got(&call), 1) << first << second << run_between;
         EXPECT_LE(world.core().calls(), 1u);
-        if (world.core().calls() == 0) EXPECT_FALSE(call.status.ok());
+        if (world.core().calls() == 0) {
+          EXPECT_FALSE(call.status.ok());
+        }
         EXPECT_EQ(world.InFlight(), 0);
       }
     }
@@ -293,7 +309,7 @@ TEST(UnaryCallTest, AWaitEndsOnceWhateverComesFirst) {
 
 TEST(UnaryCallTest, ACancelInsideABackoffEndsTheCall) {
   for (const bool timer_first : {false, true}) {
-    FakeWorld world;
+    FakeWorld world(FakeWorld::Idempotent(), {"a"});
     FakeUnary call(&world);
     call.Finish();
     world.core().call(0).End(GRPC_STATUS_UNAVAILABLE, "no");
@@ -344,7 +360,11 @@ TEST(UnaryCallTest, ACancelBesideAStatus) {
       world.Settle();
       EXPECT_EQ(world.Got(&call), 1);
       EXPECT_EQ(call.status.ok(), code == GRPC_STATUS_OK && !cancel_first);
-      EXPECT_EQ(world.core().calls(), 1u) << "nothing begins after it";
+      // What was to begin after it has sent nothing.
+      for (size_t i = 1; i < world.core().calls(); ++i) {
+        EXPECT_TRUE(world.core().call(i).sent().empty());
+        EXPECT_TRUE(world.core().call(i).gone());
+      }
       EXPECT_EQ(world.InFlight(), 0);
     }
   }
@@ -440,7 +460,6 @@ class Watcher final : public grpc::experimental::Interceptor {
     using Point = grpc::experimental::InterceptionHookPoints;
     for (const auto& [point, name] :
          {std::pair(Point::PRE_SEND_INITIAL_METADATA, "down"),
-          std::pair(Point::POST_SEND_MESSAGE, "sent"),
           std::pair(Point::POST_RECV_STATUS, "status")}) {
       if (methods->QueryInterceptionHookPoint(point)) seen_->push_back(name);
     }
@@ -491,7 +510,7 @@ TEST(UnaryCallTest, AnInterceptorSeesOneCallWhateverItTakes) {
       world.core().last().Answer(FakeWorld::Bytes("x"));
       world.Settle();
       EXPECT_TRUE(call.status.ok());
-      EXPECT_EQ(seen, (std::vector<std::string>{"down", "sent", "status"}))
+      EXPECT_EQ(seen, (std::vector<std::string>{"down", "status"}))
           << failures << waits;
     }
   }

@@ -35,11 +35,31 @@ bool Sends(grpc_op_type type) {
 
 }  // namespace
 
-// Queues whose tags are functors. Such queues may be older than a FakeCore.
-static std::set<const void*>& CallbackQueues() {
-  static auto* const queues = new std::set<const void*>;
-  return *queues;
-}
+// Queues whose tags are functors. Such queues may be older than a FakeCore, and
+// end on gRPC's threads.
+class CallbackQueues {
+ public:
+  static CallbackQueues& Get() {
+    static auto* const queues = new CallbackQueues;
+    return *queues;
+  }
+  void Add(const grpc_completion_queue* queue) {
+    base::MutexLock lock(&mu_);
+    queues_.insert(queue);
+  }
+  void Remove(const grpc_completion_queue* queue) {
+    base::MutexLock lock(&mu_);
+    queues_.erase(queue);
+  }
+  bool Has(const grpc_completion_queue* queue) {
+    base::MutexLock lock(&mu_);
+    return queues_.count(queue) > 0;
+  }
+
+ private:
+  base::Mutex mu_;
+  std::set<const void*> queues_ ABSL_GUARDED_BY(mu_);
+};
 
 bool FakeBatch::Has(grpc_op_type type) const {
   for (const grpc_op& op : ops) {
@@ -212,6 +232,7 @@ grpc_channel* FakeCore::Channel(const std::string& name) {
   std::unique_ptr<char>& channel = channels_[name];
   if (channel == nullptr) {
     channel = std::make_unique<char>();
+    base::MutexLock lock(&mu_);
     names_[channel.get()] = name;
   }
   return reinterpret_cast<grpc_channel*>(channel.get());
@@ -221,6 +242,7 @@ grpc_channel* FakeCore::CreateLameChannel(grpc_status_code code,
                                           const char* message) {
   lame_channels_.push_back(std::make_unique<char>());
   char* const channel = lame_channels_.back().get();
+  base::MutexLock lock(&mu_);
   lame_[channel] = {code, message};
   return reinterpret_cast<grpc_channel*>(channel);
 }
@@ -233,10 +255,12 @@ size_t FakeCore::live() const {
 }
 
 bool FakeCore::IsFake(const grpc_channel* channel) const {
+  base::MutexLock lock(&mu_);
   return names_.count(channel) > 0 || lame_.count(channel) > 0;
 }
 
 bool FakeCore::IsFake(const grpc_call* call) const {
+  base::MutexLock lock(&mu_);
   const auto found = known_.find(call);
   if (found == known_.end()) return false;
   if (found->second->gone()) Die("a call is used that nobody holds");
@@ -246,18 +270,28 @@ bool FakeCore::IsFake(const grpc_call* call) const {
 grpc_call* FakeCore::CreateCall(grpc_channel* channel, const grpc_slice& path,
                                 gpr_timespec deadline,
                                 grpc_completion_queue* queue) {
-  const auto lame = lame_.find(channel);
-  auto& all = lame != lame_.end() ? lame_calls_ : calls_;
-  const std::string name = lame != lame_.end() ? "" : names_.at(channel);
+  Lame why;
+  std::string name;
+  bool lame;
+  {
+    base::MutexLock lock(&mu_);
+    const auto found = lame_.find(channel);
+    lame = found != lame_.end();
+    if (lame) {
+      why = found->second;
+    } else {
+      name = names_.at(channel);
+    }
+  }
+  auto& all = lame ? lame_calls_ : calls_;
   all.push_back(std::unique_ptr<FakeCall>(new FakeCall(this, name)));
   FakeCall* const call = all.back().get();
   call->path_ = Text(path);
   call->deadline_ = deadline;
-  call->callback_queue_ = CallbackQueues().count(queue) > 0;
+  call->callback_queue_ = CallbackQueues::Get().Has(queue);
+  if (lame) call->End(why.code, why.message, {}, "lame");
+  base::MutexLock lock(&mu_);
   known_[call] = call;
-  if (lame != lame_.end()) {
-    call->End(lame->second.code, lame->second.message, {}, "lame");
-  }
   return reinterpret_cast<grpc_call*>(call);
 }
 
@@ -444,8 +478,13 @@ grpc_completion_queue* grpc_completion_queue_create_for_callback(
     grpc_completion_queue_functor* shutdown, void* reserved) {
   grpc_completion_queue* const queue =
       MESH_REAL(grpc_completion_queue_create_for_callback)(shutdown, reserved);
-  mesh::core::CallbackQueues().insert(queue);
+  mesh::core::CallbackQueues::Get().Add(queue);
   return queue;
+}
+
+void grpc_completion_queue_destroy(grpc_completion_queue* queue) {
+  mesh::core::CallbackQueues::Get().Remove(queue);
+  MESH_REAL(grpc_completion_queue_destroy)(queue);
 }
 
 }  // extern "C"

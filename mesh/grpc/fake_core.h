@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
+#include "mesh/base/mutex.h"
 
 // A stand-in for gRPC's core, for tests of what runs calls. fake_core.cc
 // defines the C functions of the core that a call comes through; a program that
@@ -47,6 +49,7 @@ class FakeCall {
   const std::string& path() const { return path_; }
   gpr_timespec deadline() const { return deadline_; }
   bool cancelled() const { return cancelled_; }
+  bool ended() const { return ended_; }
   bool gone() const { return refs_ == 0; }  // No reference is left.
   // Metadata and messages that were sent on it, and whether it half-closed.
   const std::multimap<std::string, std::string>& sent_metadata() const {
@@ -115,7 +118,8 @@ struct FakeEvent {
   bool ok = false;
 };
 
-// One at a time. Not thread-safe: one thread.
+// One at a time. One thread; only what other threads of the real core may ask,
+// whether something is a fake, is thread-safe.
 class FakeCore {
  public:
   FakeCore();
@@ -172,14 +176,16 @@ class FakeCore {
   static FakeCall* Of(grpc_call* call);
 
   std::map<std::string, std::unique_ptr<char>> channels_;  // By name.
-  std::map<const void*, std::string> names_;               // Of channels.
-  std::map<const void*, Lame> lame_;
   std::vector<std::unique_ptr<char>> lame_channels_;
   std::vector<std::unique_ptr<FakeCall>> calls_;
   std::vector<std::unique_ptr<FakeCall>> lame_calls_;
-  std::map<const void*, FakeCall*> known_;
   std::deque<Ready> ready_;
   std::vector<FakeEvent> delivered_;
+
+  mutable base::Mutex mu_;
+  std::map<const void*, std::string> names_ ABSL_GUARDED_BY(mu_);
+  std::map<const void*, Lame> lame_ ABSL_GUARDED_BY(mu_);
+  std::map<const void*, FakeCall*> known_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::core
