@@ -2,10 +2,13 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "mesh/service/grpc_connection.h"
 #include "mesh/service/service_test_util.h"
+#include "tests/support/test_service.grpc.pb.h"
 
 namespace mesh::service {
 namespace {
@@ -112,9 +115,9 @@ TEST_F(EndpointTest, ItsStateIsThatOfEachConnection) {
   endpoint->SetReadiness(Open(endpoint.get()), Readiness::kFailed);
   endpoint->SetReadiness(Open(endpoint.get()), Readiness::kReady);
   ASSERT_TRUE(endpoint->Acquire());
-  endpoint->observations().begun = 5;
-  endpoint->observations().accounted = 2;
-  endpoint->observations().quiet_since = 77;
+  endpoint->observations().silence.begun = 5;
+  endpoint->observations().silence.accounted = 2;
+  endpoint->observations().silence.quiet_since = 77;
 
   const EndpointState state = endpoint->State();
   EXPECT_EQ(state.readiness, Readiness::kReady);
@@ -133,8 +136,8 @@ TEST_F(EndpointTest, ItsStateIsThatOfEachConnection) {
 TEST_F(EndpointTest, MoreAnswersThanAttemptsAreNoSilence) {
   const auto endpoint = Make(true);
   Open(endpoint.get());
-  endpoint->observations().begun = 2;
-  endpoint->observations().accounted = 3;
+  endpoint->observations().silence.begun = 2;
+  endpoint->observations().silence.accounted = 3;
   EXPECT_EQ(endpoint->State().connections[0].unanswered, 0);
 }
 
@@ -194,6 +197,52 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_ENABLE_RETRIES), 1);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_KEEPALIVE_TIME_MS), 30000);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA), 0);
+}
+
+// Says from where it is called.
+class Mirror final : public test::TestService::Service {
+ public:
+  grpc::Status Unary(grpc::ServerContext* context, const test::Request*,
+                     test::Reply*) override {
+    peer = context->peer();
+    return grpc::Status::OK;
+  }
+
+  std::string peer;
+};
+
+// Pins what gRPC does, which generations rely on.
+TEST(GrpcConnectionTest, OnlyAnotherGenerationIsAnotherConnection) {
+  Mirror mirror;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  builder.RegisterService(&mirror);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  const auto peer_of = [&](uint64_t generation) {
+    channels.push_back(grpc::CreateCustomChannel(
+        "ipv4:127.0.0.1:" + std::to_string(port),
+        grpc::InsecureChannelCredentials(),
+        ArgumentsOf(cluster::Endpoint(), ConnectionSettings(), generation,
+                    /*exact=*/true)));
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    test::Reply reply;
+    EXPECT_TRUE(test::TestService::NewStub(channels.back())
+                    ->Unary(&context, test::Request(), &reply)
+                    .ok());
+    return mirror.peer;
+  };
+  const std::string first = peer_of(0);
+  EXPECT_EQ(peer_of(0), first);
+  const std::string second = peer_of(1);
+  EXPECT_NE(second, first);
+  EXPECT_EQ(peer_of(1), second);
+  EXPECT_NE(peer_of(2), second);
 }
 
 class GrpcConnectionSettings : public ::testing::TestWithParam<bool> {};

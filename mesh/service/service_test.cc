@@ -263,6 +263,22 @@ TEST_F(ServiceTest, TheCountsOfDiscoveryAreInItsMetrics) {
   EXPECT_EQ(metrics.discovery_error, "down");
 }
 
+TEST_F(ServiceTest, AnEndpointThatSaysThatItDrainsIsLoggedOnce) {
+  Begin();
+  fake_.discovery.Report({"a:1", "b:1"});
+  fake_.log.clear();
+  resilience::HealthMonitor& health = service_->upstream().health();
+  const std::vector<cluster::LiveEndpointPtr> endpoints =
+      service_->Snapshot()->endpoints;
+  health.Tick(endpoints, fake_.clock.Now());
+  health.OnDraining(endpoints[0].get(), fake_.clock.Now());
+  health.OnDraining(endpoints[0].get(), fake_.clock.Now());
+  EXPECT_TRUE(fake_.log.empty()) << "not on the thread of a call";
+  Run();
+  EXPECT_EQ(fake_.log,
+            (Addresses{"cart: a:1 was healthy and is ejected: draining"}));
+}
+
 // --- Methods
 
 TEST_F(ServiceTest, MethodsThatAreRegisteredHaveTheirPolicyByIndex) {
