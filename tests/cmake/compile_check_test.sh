@@ -32,7 +32,7 @@ names_what_fails() {
   local said
   said=$(check --reaching yaml-cpp broken) && return 1
   echo "$said"
-  [[ $said == *$'mesh/config/document.cc\n'*'this is not yaml-cpp'* &&
+  [[ $said == "mesh/config/"*$'.cc\n'*'this is not yaml-cpp'* &&
     $said == *'0 of 1 sources compile' ]]
 }
 step NamesWhatFailsAndItsFirstError names_what_fails
