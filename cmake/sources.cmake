@@ -8,6 +8,8 @@ set(MESH_SOURCES
   mesh/balancing/weight_table.cc
   mesh/base/clock.cc
   mesh/base/event_loop.cc
+  mesh/base/file.cc
+  mesh/base/file_poller.cc
   mesh/base/guard.cc
   mesh/base/random.cc
   mesh/call/call_hedge.cc
@@ -34,8 +36,6 @@ set(MESH_SOURCES
   mesh/config/builder.cc
   mesh/config/checks.cc
   mesh/config/document.cc
-  mesh/config/file.cc
-  mesh/config/file_poller.cc
   mesh/config/file_watcher.cc
   mesh/config/json_parser.cc
   mesh/config/loader.cc
@@ -156,6 +156,7 @@ set(MESH_base_test_SOURCES
   mesh/base/byte_budget_test.cc
   mesh/base/clock_test.cc
   mesh/base/event_loop_test.cc
+  mesh/base/file_poller_test.cc
   mesh/base/random_test.cc
   mesh/base/scheduler_test.cc
   mesh/base/sharded_counter_test.cc
@@ -216,7 +217,6 @@ set(MESH_cluster_test_SOURCES
 set(MESH_config_test_SOURCES
   mesh/config/docs_test.cc
   mesh/config/endpoints_test.cc
-  mesh/config/file_poller_test.cc
   mesh/config/file_watcher_test.cc
   mesh/config/loader_file_test.cc
   mesh/config/loader_meaning_test.cc
@@ -388,6 +388,7 @@ set(MESH_server_PROTOS
 
 set(MESH_simulate_SOURCES
   examples/simulate/simulate.cc
+  mesh/front/services.cc
   mesh/simulation/calls.cc
   mesh/simulation/clients.cc
   mesh/simulation/description.cc
@@ -397,7 +398,6 @@ set(MESH_simulate_SOURCES
   mesh/simulation/replay.cc
   mesh/simulation/result.cc
   mesh/simulation/servers.cc
-  mesh/simulation/services.cc
   mesh/simulation/simulation.cc
   mesh/simulation/tally.cc
   mesh/simulation/trace_line.cc)

@@ -105,8 +105,8 @@ class Reader {
         ReadNull(message, field, field_path, entry.key_at);
         continue;
       }
-      if (const auto* oneof = field->containing_oneof();
-          oneof != nullptr && !field->has_optional_keyword() &&
+      if (const auto* oneof = field->real_containing_oneof();
+          oneof != nullptr &&
           message->GetReflection()->HasOneof(*message, oneof)) {
         problems_.Add(
             entry.key_at,
@@ -135,7 +135,7 @@ class Reader {
                     const std::string& path) {
     std::vector<std::string> names;
     for (int i = 0; i < descriptor.field_count(); ++i) {
-      names.push_back(descriptor.field(i)->name());
+      names.emplace_back(descriptor.field(i)->name());
     }
     problems_.Add(entry.key_at,
                   absl::StrCat("unknown field ", Quoted(entry.key),

@@ -243,7 +243,8 @@ Members ValueSchema(const FieldDescriptor& field) {
         return {{"type", Quote("string")},
                 {"pattern", Quote("^[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h)$")}};
       }
-      return {{"$ref", Quote("#/$defs/" + field.message_type()->name())}};
+      return {{"$ref",
+               Quote(absl::StrCat("#/$defs/", field.message_type()->name()))}};
     default:
       break;
   }
@@ -291,8 +292,8 @@ std::string MessageSchema(const Descriptor& message) {
   std::vector<std::string> required;
   for (int i = 0; i < message.field_count(); ++i) {
     const FieldDescriptor& field = *message.field(i);
-    properties.push_back({field.name(), FieldSchema(field)});
-    if (RulesOf(field).required()) required.push_back(field.name());
+    properties.emplace_back(field.name(), FieldSchema(field));
+    if (RulesOf(field).required()) required.emplace_back(field.name());
   }
   Members schema = {{"type", Quote("object")},
                     {"properties", Object(properties)},
@@ -326,12 +327,12 @@ std::string MessageSchema(const Descriptor& message) {
 std::string JsonSchema(const Descriptor& root, absl::string_view title) {
   Members defs;
   for (const Descriptor* message : Reachable(&root)) {
-    defs.push_back({message->name(), MessageSchema(*message)});
+    defs.emplace_back(message->name(), MessageSchema(*message));
   }
   return Object({{"$schema",
                   Quote("https://json-schema.org/draft/2020-12/schema")},
                  {"title", Quote(title)},
-                 {"$ref", Quote("#/$defs/" + root.name())},
+                 {"$ref", Quote(absl::StrCat("#/$defs/", root.name()))},
                  {"$defs", Object(defs)}}) +
          "\n";
 }
