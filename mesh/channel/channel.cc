@@ -137,7 +137,8 @@ void Channel::NotifyOnStateChangeImpl(grpc_connectivity_state last_observed,
   auto* const notification =
       new Notification(service_->runtime().placeholder(), queue, tag);
   service_->connectivity().Watch(
-      last_observed, core::ToMonotonic(deadline, service_->runtime().clock().Now()),
+      last_observed,
+      core::ToMonotonic(deadline, service_->runtime().clock().Now()),
       [notification](bool changed) { notification->Fire(changed); });
 }
 

@@ -47,7 +47,7 @@ void HedgeRace::OnRequest() {
   SetTimer(timer_at_);
 }
 
-void HedgeRace::OnNativeDone(grpc::Status* status, bool cancelled) {
+void HedgeRace::OnNativeDone(grpc::Status* status) {
   Todo todo;
   grpc_call* ended;
   {
@@ -69,7 +69,8 @@ void HedgeRace::OnNativeDone(grpc::Status* status, bool cancelled) {
       const call::Moment moment = host_->MomentOfRace();
       const call::AttemptOutcome outcome =
           host_->NativeOutcome(*status, native_endpoint_);
-      if (cancelled && !hedges_.empty() && !status->ok()) {
+      if (cancelled_.load(std::memory_order_relaxed) && !hedges_.empty() &&
+          !status->ok()) {
         // The others are cancelled too, and so is the call.
         machine_->OnCancelled(moment);
         *status = grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
@@ -174,6 +175,7 @@ void HedgeRace::OnHedgeDone(int attempt) {
 
 void HedgeRace::OnCancelled() {
   // TryCancel() holds the context's lock, and cancels the native attempt.
+  cancelled_.store(true, std::memory_order_relaxed);
   loop_->Post([weak = weak_from_this()] {
     if (auto self = weak.lock()) self->EndParked();
   });

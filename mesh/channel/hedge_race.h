@@ -1,6 +1,7 @@
 #ifndef MESH_CHANNEL_HEDGE_RACE_H_
 #define MESH_CHANNEL_HEDGE_RACE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -89,8 +90,8 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
   // The request is there: from now on hedges can be made.
   void OnRequest();
   // It has ended with `status`, which is in its batches, and they are held.
-  // Goes on with them. `cancelled`: by the application.
-  void OnNativeDone(grpc::Status* status, bool cancelled);
+  // Goes on with them.
+  void OnNativeDone(grpc::Status* status);
   // It was to begin, and has not, for the application has cancelled the call.
   void OnNativeCancelled();
   // Something of its answer is about to be handed to the application. False: it
@@ -138,6 +139,11 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
 
   // Constant.
   base::Scheduler* const loop_;
+
+  // By the application. Set before EndParked() is posted, and read with the
+  // lock: so the one that comes later, that or the end of the native attempt,
+  // sees the other.
+  std::atomic<bool> cancelled_{false};
 
   base::Mutex mu_;
   Host* host_ ABSL_GUARDED_BY(mu_);  // Null once it is detached.

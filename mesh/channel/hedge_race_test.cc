@@ -110,7 +110,7 @@ class Call final : public HedgeRace::Host {
     native_status_ = code == grpc::StatusCode::OK
                          ? grpc::Status()
                          : grpc::Status(code, "native");
-    race->OnNativeDone(&native_status_, cancelled_);
+    race->OnNativeDone(&native_status_);
   }
   void HedgeEnds(grpc_status_code code) {
     for (size_t i = 0; i < core_.calls(); ++i) {
@@ -129,7 +129,6 @@ class Call final : public HedgeRace::Host {
   }
   void TimePasses() { loop_.Advance(absl::Milliseconds(11)); }
   void Cancel() {
-    cancelled_ = true;
     race->OnCancelled();
     if (native_ != nullptr) grpc_call_cancel(native_, nullptr);
     loop_.Run();
@@ -162,6 +161,7 @@ class Call final : public HedgeRace::Host {
     }
   }
 
+  const grpc::Status& native_status() const { return native_status_; }
   bool NativeCancelled() const { return core_call(native_).cancelled(); }
   size_t hedges() {
     size_t count = 0;
@@ -286,7 +286,6 @@ class Call final : public HedgeRace::Host {
   call::CallMachine machine_;
   grpc_call* native_ = nullptr;
   bool native_runs_ = false;
-  bool cancelled_ = false;
   std::optional<absl::Time> parked_until_;
 };
 
@@ -372,6 +371,17 @@ TEST(HedgeRaceTest, ACancelWhileTheNativeAttemptIsParked) {
   EXPECT_TRUE(call.hedge(0).cancelled());
   call.RunOut();
   EXPECT_EQ(call.ends, 1);
+}
+
+TEST(HedgeRaceTest, ACancelThatComesJustBeforeTheNativeAttemptFails) {
+  Call call(2);
+  call.TimePasses();
+  call.Cancel();  // The loop has looked: the native attempt was not parked.
+  call.NativeEnds(grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(call.hedge(0).cancelled());
+  call.RunOut();
+  EXPECT_EQ(call.ends, 1);
+  EXPECT_EQ(call.native_status().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TEST(HedgeRaceTest, AHedgeThatEndsWhenTheCallIsGoneChangesNothing) {

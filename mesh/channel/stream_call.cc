@@ -86,10 +86,14 @@ void StreamCall::StartBatch(Ops* ops) {
 // Whether there is nothing to see in a batch: then it goes with no
 // interception, at gRPC's own speed.
 bool StreamCall::MayGoUnseen(Ops* ops) {
-  return !early_.waiting() && runner_.application_interceptors() == 0 &&
-         !watches_idle() &&
-         grpc::internal::g_global_client_interceptor_factory == nullptr &&
-         statusless_.Includes(ops);
+  if (early_.waiting() || runner_.application_interceptors() > 0 ||
+      watches_idle() ||
+      grpc::internal::g_global_client_interceptor_factory != nullptr) {
+    return false;
+  }
+  if (statusless_.Includes(ops)) return true;
+  KnowsItsType(ops);  // Says so if it was compiled without RTTI.
+  return false;
 }
 
 void StreamCall::Intercept(Methods* methods) {

@@ -206,7 +206,7 @@ void UnaryCall::OnStatus(Methods* methods) {
 void UnaryCall::Judge() {
   if (ABSL_PREDICT_FALSE(answered_ != nullptr)) return DeliverAnswer();
   if (ABSL_PREDICT_FALSE(race_ != nullptr)) {
-    return race_->OnNativeDone(StatusOfBatches(), IsCancelled());
+    return race_->OnNativeDone(StatusOfBatches());
   }
   if (machine_->finished()) {
     if (!FallBack()) Deliver();

@@ -174,6 +174,7 @@ void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
     if (!timed) {
       concurrency_.LoseSample();
     } else if (concurrency_.EndSample(latency)) {
+      base::MutexLock lock(&mu_);
       due_.store(now, relaxed);
     }
   }

@@ -103,10 +103,12 @@ bool ThrottleGuard::Draw(Asking* asking) {
   if (asking->random->Unit() >= probability_.load(std::memory_order_relaxed)) {
     return true;
   }
-  if (mode_.load(std::memory_order_relaxed) == options::Mode::kObserve) {
+  // It may have changed since on() was asked.
+  const options::Mode mode = mode_.load(std::memory_order_relaxed);
+  if (mode == options::Mode::kObserve) {
     asking->Observe(base::Guard::kThrottle);
-    return true;
   }
+  if (mode != options::Mode::kEnforce) return true;
   dropped_.fetch_add(1, std::memory_order_relaxed);
   std::string why;
   {

@@ -265,7 +265,10 @@ TEST_F(ServiceTest, TheCountsOfDiscoveryAreInItsMetrics) {
 
 TEST_F(ServiceTest, AnEndpointThatSaysThatItDrainsIsLoggedOnce) {
   Begin();
-  fake_.discovery.Report({"a:1", "b:1"});
+  fake_.discovery.Report({"a:1", "b:1", "c:1", "d:1"});
+  for (const char* address : {"a:1", "b:1", "c:1", "d:1"}) {
+    Set(address, GRPC_CHANNEL_READY);
+  }
   fake_.log.clear();
   resilience::HealthMonitor& health = service_->upstream().health();
   const std::vector<cluster::LiveEndpointPtr> endpoints =
