@@ -4,8 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "mesh/base/mutex.h"
 #include "mesh/service/grpc_connection.h"
 #include "mesh/service/service_test_util.h"
 #include "tests/support/test_service.grpc.pb.h"
@@ -204,11 +206,18 @@ class Mirror final : public test::TestService::Service {
  public:
   grpc::Status Unary(grpc::ServerContext* context, const test::Request*,
                      test::Reply*) override {
-    peer = context->peer();
+    base::MutexLock lock(&mu_);
+    peer_ = context->peer();
     return grpc::Status::OK;
   }
+  std::string peer() {
+    base::MutexLock lock(&mu_);
+    return peer_;
+  }
 
-  std::string peer;
+ private:
+  base::Mutex mu_;
+  std::string peer_ ABSL_GUARDED_BY(mu_);
 };
 
 // Pins what gRPC does, which generations rely on.
@@ -235,7 +244,7 @@ TEST(GrpcConnectionTest, OnlyAnotherGenerationIsAnotherConnection) {
     EXPECT_TRUE(test::TestService::NewStub(channels.back())
                     ->Unary(&context, test::Request(), &reply)
                     .ok());
-    return mirror.peer;
+    return mirror.peer();
   };
   const std::string first = peer_of(0);
   EXPECT_EQ(peer_of(0), first);
