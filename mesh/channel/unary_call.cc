@@ -47,9 +47,10 @@ void UnaryCall::StartBatch(Ops* ops) {
 }
 
 void UnaryCall::NoteBatch(Ops* ops) {
-  if (batch_count_ == 0) {
-    batches_[0].ops = ops;
-    batch_count_ = 1;
+  Batches& batches = all_held();  // The count is this thread's to write.
+  if (batches.count == 0) {
+    batches.of[0].ops = ops;
+    batches.count = 1;
     return;
   }
   if (KnowsItsType(ops)) {
@@ -58,8 +59,8 @@ void UnaryCall::NoteBatch(Ops* ops) {
   }
   // The first one may be on its way up.
   base::MutexLock lock(&mu_);
-  batches_[1].ops = ops;
-  batch_count_ = 2;
+  batches_.of[1].ops = ops;
+  batches_.count = 2;
 }
 
 void UnaryCall::Intercept(Methods* methods) {
@@ -108,8 +109,9 @@ void UnaryCall::TakeRequest(Methods* methods) {
   }
   has_request_ = true;
   // Only batches whose type is known can be armed again.
-  if (race_ != nullptr && KnowsItsType(batches_[0].ops) &&
-      (batch_count_ < 2 || KnowsItsType(batches_[1].ops))) {
+  const Batches& batches = all_held();
+  if (race_ != nullptr && KnowsItsType(batches.of[0].ops) &&
+      (batches.count < 2 || KnowsItsType(batches.of[1].ops))) {
     race_->OnRequest();
   }
 }
@@ -145,23 +147,23 @@ void UnaryCall::OnStart(Methods* methods) {
     hold = StatusWillCome() && open &&
            core::Access::InitialMetadata(context_).map()->empty();
     if (hold) {
-      batches_[0].held = methods;
+      batches_.of[0].held = methods;
     } else {
-      committed_ = true;
+      batches_.committed = true;
     }
-    start_is_up_ = true;
-    judge = batches_[1].held != nullptr;
+    batches_.start_is_up = true;
+    judge = batches_.of[1].held != nullptr;
   }
   if (!hold) LetUp(methods, runner_.any_restarted());
   // If the other batch is not up, this object may be gone.
   if (judge) Judge();
 }
 
-// Whether the application has asked for the status too. With mu_ held.
+// Whether the application has asked for the status too.
 bool UnaryCall::StatusWillCome() const {
-  return batch_count_ == 2 ||
+  return batches_.count == 2 ||
          // A tag of the callback API's: it starts both batches in one go.
-         batches_[0].ops->core_cq_tag() != batches_[0].ops;
+         batches_.of[0].ops->core_cq_tag() != batches_.of[0].ops;
 }
 
 // The same while other attempts race: one may have won.
@@ -181,24 +183,24 @@ void UnaryCall::OnStartInRace(Methods* methods) {
   {
     base::MutexLock lock(&mu_);
     if (hold) {
-      batches_[0].held = methods;
+      batches_.of[0].held = methods;
     } else {
-      committed_ = true;
+      batches_.committed = true;
     }
-    start_is_up_ = true;
-    judge = batches_[1].held != nullptr;
+    batches_.start_is_up = true;
+    judge = batches_.of[1].held != nullptr;
   }
   if (!hold) LetUp(methods, runner_.any_restarted());
   if (judge) Judge();
 }
 
 void UnaryCall::OnStatus(Methods* methods) {
-  if (batch_count_ == 2) {
+  if (all_held().count == 2) {
     base::MutexLock lock(&mu_);
-    batches_[1].held = methods;
-    if (!start_is_up_) return;  // OnStart() goes on.
+    batches_.of[1].held = methods;
+    if (!batches_.start_is_up) return;  // OnStart() goes on.
   } else {
-    batches_[0].held = methods;
+    all_held().of[0].held = methods;
   }
   Judge();
 }
@@ -224,10 +226,11 @@ void UnaryCall::Judge() {
 }
 
 bool UnaryCall::Committed() const {
-  if (committed_ || !has_request_) return true;
-  for (int i = 0; i < batch_count_; ++i) {
+  const Batches& batches = all_held();
+  if (batches.committed || !has_request_) return true;
+  for (int i = 0; i < batches.count; ++i) {
     // Only batches whose type is known can be armed again.
-    if (!KnowsItsType(batches_[i].ops)) return true;
+    if (!KnowsItsType(batches.of[i].ops)) return true;
   }
   return false;
 }
@@ -262,32 +265,35 @@ bool UnaryCall::AnswerStart(Methods* methods) {
                                     winner->answer().debug, winner, &answered);
   bool late;
   bool begun = false;
+  Ops* first = nullptr;
   grpc_call* const was = early_.running();
   grpc_call* previous = nullptr;
   {
     // The second batch is noted with the lock held, and then started on what
     // runs: so it comes before this, or runs on `next`.
     base::MutexLock lock(&mu_);
-    late = batch_count_ == 2;
+    late = batches_.count == 2;
     begun = !late && Swap(next, &previous);
+    first = batches_.of[0].ops;
     if (begun) {
       early_.RunOn(next);
       answered_ = std::move(answered);
+    } else if (!late) {
+      // Cancelled by the application, which then gets the end of the attempt.
+      batches_.committed = true;
+      batches_.start_is_up = true;
     }
   }
   if (!begun) {
     grpc_call_unref(next);
     if (late) return false;
-    // Cancelled by the application, which then gets the end of the attempt.
-    committed_ = true;
-    start_is_up_ = true;
     LetUp(methods, runner_.any_restarted());
     return true;
   }
   PrepareNext();
-  Rearm(batches_[0].ops, nullptr);
+  Rearm(first, nullptr);
   KeepFirst(previous);
-  runner_.Restart(batches_[0].ops, next, was);
+  runner_.Restart(first, next, was);
   return true;
 }
 
@@ -335,13 +341,14 @@ bool UnaryCall::FallBack() {
 }
 
 void UnaryCall::Deliver() {
-  const int count = batch_count_;
-  Methods* held[2] = {batches_[0].held, batches_[1].held};
+  Batches& batches = all_held();
+  const int count = batches.count;
+  Methods* held[2] = {batches.of[0].held, batches.of[1].held};
   const bool restarted = runner_.any_restarted();
   request_.Clear();  // The context may live on for long.
   request_slice_.reset();
   for (int i = 0; i < count && i < 2; ++i) {
-    batches_[i].held = nullptr;
+    batches.of[i].held = nullptr;
   }
   for (int i = 0; i < count && i < 2; ++i) {
     if (held[i] != nullptr) LetUp(held[i], restarted);
@@ -401,13 +408,14 @@ void UnaryCall::TryAgain(grpc_call* next) {
   if (answered_ == nullptr) ApplyCredentials(next);
   grpc_call* const was = early_.running();
   early_.RunOn(next);
-  start_is_up_ = false;
-  const int count = batch_count_;
-  Ops* ops[2] = {batches_[0].ops, batches_[1].ops};
+  Batches& batches = all_held();
+  batches.start_is_up = false;
+  const int count = batches.count;
+  Ops* ops[2] = {batches.of[0].ops, batches.of[1].ops};
   grpc::Status* const status = StatusOfBatches();
   for (int i = 0; i < count; ++i) {
     Rearm(ops[i], i == count - 1 ? status : nullptr);
-    batches_[i].held = nullptr;
+    batches.of[i].held = nullptr;
   }
   // The batches hold references of their own to `was` until they are started
   // again. The first call of all is kept: it owns their memory.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/base/mutex.h"
@@ -54,6 +55,13 @@ class UnaryCall final : public LogicalCall,
     Methods* held = nullptr;  // On its way up, not let go on.
   };
 
+  struct Batches {
+    Batch of[2];
+    int count = 0;
+    bool committed = false;  // The application has initial metadata.
+    bool start_is_up = false;
+  };
+
   // An answer that the application's batches did not receive themselves.
   struct Answered {
     ~Answered() {
@@ -77,10 +85,10 @@ class UnaryCall final : public LogicalCall,
   void OnUp(Methods* methods, bool restarted);
   void OnStart(Methods* methods);
   void OnStartInRace(Methods* methods);
-  bool StatusWillCome() const;
+  bool StatusWillCome() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnStatus(Methods* methods);
   grpc::Status* StatusOfBatches() const {
-    return batches_[batch_count_ - 1].held->GetRecvStatus();
+    return all_held().of[all_held().count - 1].held->GetRecvStatus();
   }
   void Judge();
   bool Committed() const;
@@ -132,13 +140,15 @@ class UnaryCall final : public LogicalCall,
   bool owes_post_send_message_ = false;
   std::unique_ptr<Answered> answered_;  // Mostly null.
 
-  // A call of two batches has them on two threads: what follows is touched with
-  // mu_ held then, until both are held. With one batch there is no need.
+  // A call of two batches has them on two threads, until both are held.
   base::Mutex mu_;
-  Batch batches_[2];
-  int batch_count_ = 0;
-  bool committed_ = false;  // The application has initial metadata.
-  bool start_is_up_ = false;
+  Batches batches_ ABSL_GUARDED_BY(mu_);
+  // Without the lock: for who has all batches that there are, since no other
+  // thread touches them then.
+  Batches& all_held() ABSL_NO_THREAD_SAFETY_ANALYSIS { return batches_; }
+  const Batches& all_held() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return batches_;
+  }
 };
 
 }  // namespace mesh::channel

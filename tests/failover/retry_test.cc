@@ -72,6 +72,7 @@ TEST_F(RetryTest, GoesToEndpointsThatWereNotTriedYet) {
   const auto stub = StubOf(*mesh);
   ASSERT_TRUE(WaitUntil([&] {
     const auto endpoints = ServiceMetrics(*mesh).endpoints;
+    if (endpoints.size() != servers.size()) return false;
     for (const auto& endpoint : endpoints) {
       if (endpoint.state != "ready") return false;
     }
