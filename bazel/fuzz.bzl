@@ -1,11 +1,12 @@
-"""Fuzz targets: run for real by `./run fuzz`, over their corpus by every test."""
+"""Fuzz targets: with coverage by `./run fuzz`, for 5 s each by `./run test`."""
 
 def mesh_fuzz_test(name, srcs, deps):
-    """A fuzz target and the test of its corpus.
+    """A fuzz target and its test.
 
     Args:
       name: NAME_fuzzer is the libFuzzer binary (builds with --config=fuzz
-        only), NAME_corpus_test runs each file in NAME_corpus/ once.
+        only), NAME_fuzz_test runs each file in NAME_corpus/ once, and then for
+        5 s what mesh/testing/mutator.h makes of them.
       srcs: what defines LLVMFuzzerTestOneInput.
       deps: of srcs.
     """
@@ -17,10 +18,10 @@ def mesh_fuzz_test(name, srcs, deps):
     )
     corpus = native.glob([name + "_corpus/**"])
     native.cc_test(
-        name = name + "_corpus_test",
+        name = name + "_fuzz_test",
         size = "small",
         srcs = srcs,
         args = ["$(location %s)" % file for file in corpus],
         data = corpus,
-        deps = deps + ["//mesh/testing:corpus_main"],
+        deps = deps + ["//mesh/testing:fuzz_main"],
     )

@@ -135,6 +135,7 @@ set(MESH_TEST_PROGRAMS
   front_test
   grpc_test
   health_test
+  mutator_test
   parts_test
   recorded_calls_test
   resilience_test
@@ -249,6 +250,10 @@ set(MESH_health_test_SOURCES
   mesh/resilience/health/monitor_test.cc
   mesh/resilience/health/silence_test.cc
   mesh/resilience/health/state_test.cc)
+
+set(MESH_mutator_test_SOURCES
+  mesh/testing/mutator.cc
+  mesh/testing/mutator_test.cc)
 
 set(MESH_parts_test_SOURCES
   mesh/channel/outcome_test.cc
