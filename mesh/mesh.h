@@ -85,10 +85,12 @@ class Mesh {
   virtual std::string PrometheusText() const = 0;
 };
 
-// A channel without any configuration: `target` is "host:port" addresses
-// separated by commas, or "dns:///host:port". All such channels share one Mesh
-// that lives as long as the process. A bad target yields a channel whose calls
-// fail with INVALID_ARGUMENT and say why. `credentials` null: plaintext.
+// A channel without any configuration: `target` is a name ("dns:///host:port"
+// or "host:port"), addresses with ports separated by commas, or what follows
+// "ipv4:", "ipv6:", "unix:" or "unix-abstract:", each as grpc::CreateChannel
+// takes it. All such channels share one Mesh that lives as long as the process.
+// A bad target yields a channel whose calls fail with INVALID_ARGUMENT and say
+// why. `credentials` null: plaintext.
 std::shared_ptr<grpc::ChannelInterface> CreateChannel(
     const std::string& target,
     std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);

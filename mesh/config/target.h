@@ -7,11 +7,21 @@
 
 namespace mesh::config {
 
-// The service that a target describes, with every policy at its default:
-// "dns:///host:port" (or "dns:host:port"), or addresses separated by commas.
-// Its name is the target; its authority is what follows "dns:///", or the
-// first address. An address that is given twice counts once. INVALID_ARGUMENT
-// names the target and what is wrong with it.
+// The service that a target describes, with every policy at its default. Its
+// name is the target. INVALID_ARGUMENT names the target and what is wrong.
+//
+// A target means what it means to grpc::CreateChannel:
+// - "host:port" and "host", also after "dns:///" or "dns:"; an address stands
+//   for itself; the port is 443 where none is given, "http" or "https" is one
+//   too; "dns://server/host" asks that name server. The authority is the host
+//   with its port as written.
+// - "ipv4:address:port" and "ipv6:[address]:port", several separated by commas.
+//   The authority is all that follows the scheme.
+// - "unix:path" (relative to the working directory unless it begins with "/")
+//   and "unix-abstract:name". The authority is "localhost".
+// mesh's own form is a list of addresses separated by commas, those of a Unix
+// socket as "unix:/path". Its authority is the first address.
+// An address that is given twice counts once.
 absl::StatusOr<options::ServiceOptions> ParseTarget(absl::string_view target);
 
 }  // namespace mesh::config
