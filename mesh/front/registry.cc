@@ -168,6 +168,8 @@ absl::Status Registry::Unknown(const Configuration& configuration,
   const std::string nearest = config::Nearest(name, names);
   if (!nearest.empty()) {
     absl::StrAppend(&text, ", did you mean \"", nearest, "\"?");
+  } else {
+    absl::StrAppend(&text, ".");
   }
   if (names.size() > kMostNames) names.resize(kMostNames);
   absl::StrAppend(&text, " It has: ", absl::StrJoin(names, ", "));
