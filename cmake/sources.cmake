@@ -158,6 +158,7 @@ set(MESH_base_test_SOURCES
   mesh/base/clock_test.cc
   mesh/base/event_loop_test.cc
   mesh/base/file_poller_test.cc
+  mesh/base/on_demand_test.cc
   mesh/base/random_test.cc
   mesh/base/scheduler_test.cc
   mesh/base/sharded_counter_test.cc

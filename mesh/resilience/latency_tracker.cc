@@ -50,8 +50,12 @@ bool LatencyTracker::Begin(Part* part, int64_t period) {
                                             std::memory_order_acq_rel)) {
     return before == period;
   }
-  for (std::atomic<uint32_t>& count : part->counts) {
-    count.store(0, std::memory_order_relaxed);
+  for (base::OnDemand<Octave>& slot : part->octaves) {
+    Octave* const octave = slot.Find();
+    if (octave == nullptr) continue;
+    for (std::atomic<uint32_t>& count : octave->counts) {
+      count.store(0, std::memory_order_relaxed);
+    }
   }
   part->low.store(kBuckets, std::memory_order_relaxed);
   part->high.store(0, std::memory_order_relaxed);
@@ -73,7 +77,7 @@ void LatencyTracker::Widen(Part* part, int bucket) {
 void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
   const int64_t period = base::ToNanos(now) >> kPartBits;
   if (ABSL_PREDICT_FALSE(period < 0)) return;
-  Part& part = parts_[period % kParts];
+  Part& part = parts_[period % kParts].Get();
   if (ABSL_PREDICT_FALSE(part.period.load(std::memory_order_acquire) !=
                          period) &&
       !Begin(&part, period)) {
@@ -84,7 +88,8 @@ void LatencyTracker::Record(absl::Duration latency, absl::Time now) {
                          bucket >= part.high.load(std::memory_order_relaxed))) {
     Widen(&part, bucket);
   }
-  part.counts[bucket].fetch_add(1, std::memory_order_relaxed);
+  part.octaves[bucket >> kSubBits].Get().counts[bucket & (kSubs - 1)].fetch_add(
+      1, std::memory_order_relaxed);
 }
 
 absl::Duration LatencyTracker::Recall(double q, absl::Time now,
@@ -120,19 +125,21 @@ absl::Duration LatencyTracker::Recall(double q, absl::Time now,
 void LatencyTracker::Look(int64_t period, Window* window) const {
   std::array<const Part*, kParts> parts;
   int count_of_parts = 0;
-  for (const Part& part : parts_) {
-    const int64_t of = part.period.load(std::memory_order_acquire);
+  for (const base::OnDemand<Part>& slot : parts_) {
+    const Part* const part = slot.Find();
+    if (part == nullptr) continue;
+    const int64_t of = part->period.load(std::memory_order_acquire);
     if (of < 0 || of <= period - kParts) continue;
-    parts[count_of_parts++] = &part;
+    parts[count_of_parts++] = part;
     window->low =
-        std::min(window->low, part.low.load(std::memory_order_relaxed));
+        std::min(window->low, part->low.load(std::memory_order_relaxed));
     window->high =
-        std::max(window->high, part.high.load(std::memory_order_relaxed));
+        std::max(window->high, part->high.load(std::memory_order_relaxed));
   }
   for (int i = window->low; i < window->high; ++i) {
     uint64_t count = 0;
     for (int k = 0; k < count_of_parts; ++k) {
-      count += parts[k]->counts[i].load(std::memory_order_relaxed);
+      count += parts[k]->CountOf(i);
     }
     window->counts[i] = count;
     window->total += count;

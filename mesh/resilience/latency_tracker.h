@@ -8,12 +8,14 @@
 
 #include "absl/time/time.h"
 #include "mesh/base/clock.h"
+#include "mesh/base/on_demand.h"
 
 namespace mesh::resilience {
 
 // Quantiles of the latencies of the last ten seconds or so (8.6 to 12.9).
-// Thread-safe. Recording takes no lock and allocates nothing; of what is
-// recorded while a part of the window begins anew a few may be lost.
+// Thread-safe. Recording takes no lock, and allocates only what it needs for
+// the first time. Of what is recorded while a part of the window begins anew a
+// few may be lost.
 //
 // A histogram whose buckets are no wider than 6.3% of their value: 16 of equal
 // width to each power of two (as HdrHistogram has them), from a microsecond to
@@ -49,19 +51,33 @@ class LatencyTracker {
   static constexpr int kSubBits = 4;
   static constexpr int kMinExponent = 10;  // 2^10 ns.
   static constexpr int kMaxExponent = 38;  // 2^38 ns.
-  static constexpr int kBuckets = (kMaxExponent - kMinExponent) << kSubBits;
+  static constexpr int kOctaves = kMaxExponent - kMinExponent;
+  static constexpr int kSubs = 1 << kSubBits;
+  static constexpr int kBuckets = kOctaves * kSubs;
   // A part of the window: 2^32 ns, or 4.3 s. The present one and two others.
   static constexpr int kPartBits = 32;
   static constexpr int kParts = 3;
 
+  // What was counted between a latency and twice as much.
+  struct Octave {
+    std::array<std::atomic<uint32_t>, kSubs> counts = {};
+  };
   struct Part {
+    uint32_t CountOf(int bucket) const {
+      const Octave* const octave = octaves[bucket >> kSubBits].Find();
+      return octave == nullptr ? 0
+                               : octave->counts[bucket & (kSubs - 1)].load(
+                                     std::memory_order_relaxed);
+    }
+
     // What time it is of: nanoseconds >> kPartBits.
     std::atomic<int64_t> period{-1};
     // Buckets below and from here on are empty. Latencies are alike, so few of
     // all are looked at.
     std::atomic<int> low{kBuckets};
     std::atomic<int> high{0};
-    std::array<std::atomic<uint32_t>, kBuckets> counts = {};
+    // A service's latencies are in few of them.
+    std::array<base::OnDemand<Octave>, kOctaves> octaves;
   };
 
   // A quantile that has been computed.
@@ -94,7 +110,7 @@ class LatencyTracker {
   // From memory, or computed and remembered.
   absl::Duration Recall(double q, absl::Time now, Memory* memory) const;
 
-  std::array<Part, kParts> parts_;
+  std::array<base::OnDemand<Part>, kParts> parts_;
   Memory quantile_;
   Memory median_;
 };

@@ -70,23 +70,6 @@ inline void Increment(std::atomic<uint64_t>& counter) {
   counter.fetch_add(1, std::memory_order_relaxed);
 }
 
-// What `slot` points to, made when it is null.
-template <typename T>
-ABSL_ATTRIBUTE_NOINLINE T& Make(std::atomic<T*>& slot) {
-  auto made = std::make_unique<T>();
-  T* expected = nullptr;
-  if (slot.compare_exchange_strong(expected, made.get(),
-                                   std::memory_order_acq_rel)) {
-    return *made.release();
-  }
-  return *expected;  // Another thread was faster.
-}
-template <typename T>
-inline T& GetOrMake(std::atomic<T*>& slot) {
-  T* const made = slot.load(std::memory_order_acquire);
-  return ABSL_PREDICT_TRUE(made != nullptr) ? *made : Make(slot);
-}
-
 const char* NameOf(Readiness readiness) {
   switch (readiness) {
     case Readiness::kIdle:
@@ -132,18 +115,8 @@ absl::Duration HistogramSnapshot::Quantile(double q) const {
   return absl::ZeroDuration();  // Not reached: `count` is the sum of `counts`.
 }
 
-MethodMetrics::~MethodMetrics() {
-  for (std::atomic<Shard*>& slot : shards_) {
-    const std::unique_ptr<Shard> shard(slot.load());
-    if (shard == nullptr) continue;
-    for (std::atomic<Histogram*>& histogram : shard->by_status) {
-      delete histogram.load();
-    }
-  }
-}
-
 inline MethodMetrics::Shard& MethodMetrics::ThisThreadsShard() {
-  return GetOrMake(shards_[base::ThisShard()]);
+  return shards_[base::ThisShard()].Get();
 }
 
 inline void MethodMetrics::CountAttempt(const AttemptEvent& event) {
@@ -178,7 +151,7 @@ void MethodMetrics::CountObservedHedge() {
 
 inline void MethodMetrics::CountCall(absl::StatusCode code, uint64_t ns) {
   static_assert(kBuckets == telemetry::kBuckets);
-  Histogram& histogram = GetOrMake(ThisThreadsShard().by_status[IndexOf(code)]);
+  Histogram& histogram = ThisThreadsShard().by_status[IndexOf(code)].Get();
   Increment(histogram.counts[BucketOf(ns)]);
   histogram.sum_ns.fetch_add(ns, std::memory_order_relaxed);
 }
@@ -187,8 +160,8 @@ MethodSnapshot MethodMetrics::Snapshot() const {
   MethodSnapshot method;
   method.method = name_;
   method.latency = EmptyHistogram();
-  for (const std::atomic<Shard*>& slot : shards_) {
-    const Shard* const shard = slot.load(std::memory_order_acquire);
+  for (const base::OnDemand<Shard>& slot : shards_) {
+    const Shard* const shard = slot.Find();
     if (shard == nullptr) continue;
     method.attempts += shard->attempts.load(std::memory_order_relaxed);
     method.retries += shard->retries.load(std::memory_order_relaxed);
@@ -199,8 +172,7 @@ MethodSnapshot MethodMetrics::Snapshot() const {
     method.hedges_observed +=
         shard->hedges_observed.load(std::memory_order_relaxed);
     for (int code = 0; code < kCodes; ++code) {
-      const Histogram* const histogram =
-          shard->by_status[code].load(std::memory_order_acquire);
+      const Histogram* const histogram = shard->by_status[code].Find();
       if (histogram == nullptr) continue;
       auto [it, added] = method.latency_by_status.try_emplace(code);
       if (added) it->second = EmptyHistogram();
@@ -261,10 +233,10 @@ void ServiceMetrics::OnPick(const CallInfo&, const PickEvent& event) {
     case PickEvent::Result::kDeclined:
       break;
     case PickEvent::Result::kWaited:
-      picks_waited_.Add(1);
+      picks_waited_.Get().Add(1);
       break;
     case PickEvent::Result::kFailed:
-      picks_failed_.Add(1);
+      picks_failed_.Get().Add(1);
       break;
   }
 }
@@ -277,7 +249,7 @@ void ServiceMetrics::OnAttemptEnd(const CallInfo& call,
 void ServiceMetrics::OnRetryDecision(const CallInfo& call,
                                      const RetryEvent& event) {
   if (event.verdict == RetryEvent::Verdict::kBudgetExhausted) {
-    retries_denied_by_budget_.Add(1);
+    retries_denied_by_budget_.Get().Add(1);
   } else if (event.verdict == RetryEvent::Verdict::kHedge && event.observed) {
     Of(call).CountObservedHedge();
   }
@@ -285,14 +257,14 @@ void ServiceMetrics::OnRetryDecision(const CallInfo& call,
 
 void ServiceMetrics::OnRefusal(const CallInfo&, const RefusalEvent& event) {
   const auto guard = static_cast<size_t>(event.guard);
-  if (guard < refusals_.size()) refusals_[guard][event.observed].Add(1);
+  if (guard < refusals_.size()) refusals_[guard][event.observed].Get().Add(1);
 }
 
 void ServiceMetrics::OnHealth(const HealthEvent& event) {
   const auto to = static_cast<size_t>(event.to);
   const auto cause = static_cast<size_t>(event.cause);
   if (to < cluster::kHealths && cause < cluster::kHealthCauses) {
-    Increment(health_changes_[to][cause][event.observed]);
+    Increment(health_changes_.Get().of[to][cause][event.observed]);
   }
 }
 
@@ -304,6 +276,11 @@ void ServiceMetrics::OnProbe(const ProbeEvent& event) {
 void ServiceMetrics::OnCallEnd(const CallInfo& call, const CallEvent& event) {
   const int64_t ns = base::ToNanos(event.end) - base::ToNanos(call.start);
   Of(call).CountCall(event.code, ns < 0 ? 0 : static_cast<uint64_t>(ns));
+}
+
+uint64_t ServiceMetrics::SumOf(const Counter& counter) {
+  const base::ShardedCounter* const made = counter.Find();
+  return made == nullptr ? 0 : static_cast<uint64_t>(made->Sum());
 }
 
 ServiceSnapshot ServiceMetrics::Snapshot(
@@ -343,22 +320,22 @@ ServiceSnapshot ServiceMetrics::Snapshot(
   }
   snapshot.endpoints_left_out = endpoints.size() - listed;
 
-  snapshot.picks_waited = static_cast<uint64_t>(picks_waited_.Sum());
-  snapshot.picks_failed = static_cast<uint64_t>(picks_failed_.Sum());
-  snapshot.retries_denied_by_budget =
-      static_cast<uint64_t>(retries_denied_by_budget_.Sum());
+  snapshot.picks_waited = SumOf(picks_waited_);
+  snapshot.picks_failed = SumOf(picks_failed_);
+  snapshot.retries_denied_by_budget = SumOf(retries_denied_by_budget_);
 
   for (size_t guard = 0; guard < refusals_.size(); ++guard) {
     RefusalSnapshot refusal;
     refusal.guard = std::string(base::NameOf(static_cast<base::Guard>(guard)));
-    refusal.enforced = static_cast<uint64_t>(refusals_[guard][0].Sum());
-    refusal.observed = static_cast<uint64_t>(refusals_[guard][1].Sum());
+    refusal.enforced = SumOf(refusals_[guard][0]);
+    refusal.observed = SumOf(refusals_[guard][1]);
     if (refusal.enforced + refusal.observed == 0) continue;
     snapshot.refusals.push_back(std::move(refusal));
   }
-  for (int to = 0; to < cluster::kHealths; ++to) {
+  const Changes* const changes = health_changes_.Find();
+  for (int to = 0; changes != nullptr && to < cluster::kHealths; ++to) {
     for (int cause = 0; cause < cluster::kHealthCauses; ++cause) {
-      const auto& counts = health_changes_[to][cause];
+      const auto& counts = changes->of[to][cause];
       HealthChangeSnapshot change;
       change.enforced = counts[0].load(std::memory_order_relaxed);
       change.observed = counts[1].load(std::memory_order_relaxed);

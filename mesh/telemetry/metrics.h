@@ -17,6 +17,7 @@
 #include "absl/types/span.h"
 #include "mesh/base/guard.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/on_demand.h"
 #include "mesh/base/sharded_counter.h"
 #include "mesh/base/snapshot_slot.h"
 #include "mesh/cluster/health.h"
@@ -32,7 +33,6 @@ namespace mesh::telemetry {
 class MethodMetrics final : public MethodSlot {
  public:
   explicit MethodMetrics(absl::string_view name) : name_(name) {}
-  ~MethodMetrics();
   MethodMetrics(const MethodMetrics&) = delete;
   MethodMetrics& operator=(const MethodMetrics&) = delete;
 
@@ -58,8 +58,7 @@ class MethodMetrics final : public MethodSlot {
     std::atomic<uint64_t> hedges{0};
     std::atomic<uint64_t> hedges_won{0};
     std::atomic<uint64_t> hedges_observed{0};
-    // Null until the first call that ended so.
-    std::array<std::atomic<Histogram*>, kCodes> by_status = {};
+    std::array<base::OnDemand<Histogram>, kCodes> by_status;
   };
 
   void CountAttempt(const AttemptEvent& event);
@@ -69,8 +68,7 @@ class MethodMetrics final : public MethodSlot {
   Shard& ThisThreadsShard();
 
   const std::string name_;
-  // Null until a thread of the shard counts something.
-  std::array<std::atomic<Shard*>, base::kShards> shards_ = {};
+  std::array<base::OnDemand<Shard>, base::kShards> shards_;
 };
 
 // Counts the calls of one service. Always on. Thread-safe; no event takes a
@@ -117,16 +115,20 @@ class ServiceMetrics final : public Observer {
   base::SnapshotSlot<MethodMap> methods_{std::make_shared<MethodMap>()};
   base::Mutex add_method_mu_;  // Serializes additions.
 
-  base::ShardedCounter picks_waited_;
-  base::ShardedCounter picks_failed_;
-  base::ShardedCounter retries_denied_by_budget_;
+  // Most services never need most of these, and each is half a KiB.
+  using Counter = base::OnDemand<base::ShardedCounter>;
+  static uint64_t SumOf(const Counter& counter);
+
+  Counter picks_waited_;
+  Counter picks_failed_;
+  Counter retries_denied_by_budget_;
 
   // Enforced, observed.
-  std::array<std::array<base::ShardedCounter, 2>, base::kGuards> refusals_;
-  using Changes = std::array<
-      std::array<std::array<std::atomic<uint64_t>, 2>, cluster::kHealthCauses>,
-      cluster::kHealths>;
-  Changes health_changes_ = {};  // By new health and cause; likewise.
+  std::array<std::array<Counter, 2>, base::kGuards> refusals_;
+  struct Changes {  // By new health and cause; likewise.
+    std::atomic<uint64_t> of[cluster::kHealths][cluster::kHealthCauses][2] = {};
+  };
+  base::OnDemand<Changes> health_changes_;
   std::array<std::atomic<uint64_t>, 3> probes_ = {};  // By stage.
 };
 
