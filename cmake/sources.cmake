@@ -28,6 +28,7 @@ set(MESH_SOURCES
   mesh/channel/stream_retry.cc
   mesh/channel/unary_call.cc
   mesh/cluster/health.cc
+  mesh/cluster/load_shares.cc
   mesh/cluster/membership.cc
   mesh/config/address.cc
   mesh/config/build_endpoints.cc
@@ -149,6 +150,7 @@ set(MESH_TEST_PROGRAMS
 set(MESH_balancing_test_SOURCES
   mesh/balancing/balancing_test.cc
   mesh/balancing/least_request_test.cc
+  mesh/balancing/priority_test.cc
   mesh/balancing/round_robin_test.cc
   mesh/balancing/tier_test.cc
   mesh/balancing/weight_table_test.cc)
@@ -214,6 +216,7 @@ set(MESH_channel_test_PROTOS
 
 set(MESH_cluster_test_SOURCES
   mesh/cluster/live_endpoint_test.cc
+  mesh/cluster/load_shares_test.cc
   mesh/cluster/membership_test.cc)
 
 set(MESH_config_test_SOURCES
@@ -249,6 +252,7 @@ set(MESH_health_test_SOURCES
   mesh/resilience/health/monitor_return_test.cc
   mesh/resilience/health/monitor_silence_test.cc
   mesh/resilience/health/monitor_test.cc
+  mesh/resilience/health/priorities_test.cc
   mesh/resilience/health/silence_test.cc
   mesh/resilience/health/state_test.cc)
 
@@ -331,6 +335,7 @@ set(MESH_simulation_test_SOURCES
   mesh/simulation/servers.cc
   mesh/simulation/simulation.cc
   mesh/simulation/simulation_health_test.cc
+  mesh/simulation/simulation_priorities_test.cc
   mesh/simulation/simulation_test.cc
   mesh/simulation/simulation_tiers_test.cc
   mesh/simulation/tally.cc

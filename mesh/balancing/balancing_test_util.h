@@ -48,8 +48,10 @@ class Subject {
   explicit Subject(options::BalancingPolicy policy, uint64_t seed = 1)
       : balancer_(MakeLoadBalancer(policy)), random_(seed) {}
 
-  void Update(const std::vector<Member>& members) {
-    picker_ = balancer_->Update(members, none_);
+  void Update(
+      const std::vector<Member>& members,
+      const std::shared_ptr<const cluster::LoadShares>& shares = nullptr) {
+    picker_ = balancer_->Update(members, none_, shares);
   }
 
   // Picks and keeps what was picked acquired.

@@ -80,15 +80,24 @@ class WeightedDraw {
 };
 
 template <typename Draw>
-class LeastRequestPicker final : public Picker {
+class LeastRequestPicker final : public TierPicker {
  public:
   explicit LeastRequestPicker(Tier ready)
       : tier_(std::move(ready)), draw_(tier_) {}
 
   PickResult Pick(const PickArgs& args) const override {
+    return PickTo(args, Reach::kAll);
+  }
+  PickResult PickWithin(const PickArgs& args, Reach reach) const override {
+    return PickTo(args, reach);
+  }
+
+ private:
+  ABSL_ATTRIBUTE_ALWAYS_INLINE PickResult PickTo(const PickArgs& args,
+                                                 Reach reach) const {
     if (ABSL_PREDICT_FALSE(!args.tried.empty() ||
                            args.elsewhere_than != nullptr)) {
-      return PickCarefully(args, nullptr);
+      return PickCarefully(args, reach, nullptr);
     }
     LiveEndpoint* chosen;
     if (ABSL_PREDICT_TRUE(tier_.size() >= 2)) {
@@ -96,15 +105,14 @@ class LeastRequestPicker final : public Picker {
     } else if (args.trace == nullptr) {
       chosen = tier_.endpoint(0);
     } else {
-      return PickCarefully(args, nullptr);
+      return PickCarefully(args, reach, nullptr);
     }
     if (ABSL_PREDICT_FALSE(!chosen->available() || !chosen->Acquire())) {
-      return PickInstead(chosen, args);
+      return PickInstead(chosen, args, reach);
     }
     return Use(chosen);
   }
 
- private:
   // The one of the two with less load; the first when it is the same.
   LiveEndpoint* Lesser(Pair pair, const PickArgs& args) const {
     LiveEndpoint* const a = tier_.endpoint(pair.first);
@@ -129,19 +137,20 @@ class LeastRequestPicker final : public Picker {
   // What was chosen cannot be used, or is to have less than its share: it is
   // used after all, or another is.
   ABSL_ATTRIBUTE_NOINLINE PickResult PickInstead(LiveEndpoint* chosen,
-                                                 const PickArgs& args) const {
+                                                 const PickArgs& args,
+                                                 Reach reach) const {
     if (chosen->readiness() == Readiness::kReady) {
       if (args.trace != nullptr) args.trace->by_health = true;
       if (tier_.Accepts(args, chosen) && chosen->Acquire()) return Use(chosen);
     }
-    return PickCarefully(args, chosen);
+    return PickCarefully(args, reach, chosen);
   }
 
   // Passes over `passed`, endpoints that the call has tried, that cannot be
   // used, or that are to have less than their share: two others if a few draws
   // find them, otherwise the best of all.
-  ABSL_ATTRIBUTE_NOINLINE PickResult
-  PickCarefully(const PickArgs& args, const LiveEndpoint* passed) const {
+  ABSL_ATTRIBUTE_NOINLINE PickResult PickCarefully(
+      const PickArgs& args, Reach reach, const LiveEndpoint* passed) const {
     uint32_t found[2];
     int count = 0;
     bool passed_over = false;
@@ -176,7 +185,7 @@ class LeastRequestPicker final : public Picker {
       LiveEndpoint* const chosen = Lesser({found[0], found[1]}, args);
       if (chosen->Acquire()) return Use(chosen);
     }
-    return tier_.PickByScan(args, passed);
+    return tier_.PickByScan(args, reach, passed);
   }
 
   const Tier tier_;
@@ -185,11 +194,11 @@ class LeastRequestPicker final : public Picker {
 
 }  // namespace
 
-PickerPtr LeastRequest::MakePicker(Tier ready) {
+TierPickerPtr LeastRequest::MakePicker(Tier ready) {
   if (ready.equal_weights()) {
-    return std::make_shared<LeastRequestPicker<UniformDraw>>(std::move(ready));
+    return std::make_unique<LeastRequestPicker<UniformDraw>>(std::move(ready));
   }
-  return std::make_shared<LeastRequestPicker<WeightedDraw>>(std::move(ready));
+  return std::make_unique<LeastRequestPicker<WeightedDraw>>(std::move(ready));
 }
 
 }  // namespace mesh::balancing

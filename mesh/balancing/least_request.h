@@ -14,7 +14,7 @@ namespace mesh::balancing {
 // traffic by weight, loaded ones by what they can take.
 class LeastRequest final : public TierBalancer {
  private:
-  PickerPtr MakePicker(Tier ready) override;
+  TierPickerPtr MakePicker(Tier ready) override;
 };
 
 }  // namespace mesh::balancing

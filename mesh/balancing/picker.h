@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "mesh/base/random.h"
 #include "mesh/cluster/live_endpoint.h"
+#include "mesh/cluster/load_shares.h"
 #include "mesh/cluster/membership.h"
 
 namespace mesh::balancing {
@@ -26,8 +27,12 @@ struct PickTrace {
   bool preferred_untried = false;  // Some ready endpoint was passed over
                                    // because this call had tried it.
   bool by_health = false;          // Some endpoint was ready and not
-                                   // available(): the pick looked closer.
+                                   // available(): the pick looked closer. Or
+                                   // it did not go to the first priority.
 };
+
+// A call that has drawn no priority yet.
+inline constexpr uint32_t kNoPriority = ~uint32_t{0};
 
 // What one pick may use.
 struct PickArgs {
@@ -37,11 +42,12 @@ struct PickArgs {
   // A hedge: of those not tried, endpoints in another locality than this one's
   // are preferred. Null: no matter.
   const cluster::LiveEndpoint* elsewhere_than = nullptr;
-  // Rather kWait than an endpoint that is suspect or ejected: there are others
-  // elsewhere.
-  bool only_healthy = false;
   // The call would rather wait than fail while no endpoint can be reached.
   bool wait_for_ready = false;
+  // The priority that the call has drawn, or kNoPriority: where there are
+  // several, its first pick draws one, and its others keep to it. Null: each
+  // pick draws.
+  uint32_t* priority = nullptr;
   base::Random* random = nullptr;  // Never null.
   PickTrace* trace = nullptr;      // Filled in when not null.
 };
@@ -76,9 +82,12 @@ class LoadBalancer {
  public:
   virtual ~LoadBalancer() = default;
   // `members` in a stable order. `none` is what calls fail with while there
-  // are no members at all; it is never OK.
-  virtual PickerPtr Update(const std::vector<Member>& members,
-                           const absl::Status& none) = 0;
+  // are no members at all; it is never OK. `shares` are those of the members'
+  // priorities, if there are several. Null: the first one that is connected
+  // carries all.
+  virtual PickerPtr Update(
+      const std::vector<Member>& members, const absl::Status& none,
+      const std::shared_ptr<const cluster::LoadShares>& shares) = 0;
 };
 
 }  // namespace mesh::balancing

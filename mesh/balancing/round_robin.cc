@@ -15,7 +15,7 @@ using cluster::Readiness;
 // looked at.
 constexpr int kMaxTurns = 8;
 
-class RoundRobinPicker final : public Picker {
+class RoundRobinPicker final : public TierPicker {
  public:
   RoundRobinPicker(Tier ready, std::shared_ptr<RoundRobin::Turns> turns)
       : turns_(std::move(turns)), tier_(std::move(ready)) {
@@ -23,6 +23,9 @@ class RoundRobinPicker final : public Picker {
   }
 
   PickResult Pick(const PickArgs& args) const override {
+    return PickWithin(args, Reach::kAll);
+  }
+  PickResult PickWithin(const PickArgs& args, Reach reach) const override {
     bool passed_over = false;
     for (int i = 0; i < kMaxTurns; ++i) {
       LiveEndpoint* const endpoint =
@@ -50,7 +53,7 @@ class RoundRobinPicker final : public Picker {
       return Use(endpoint);
     }
     if (args.trace != nullptr) args.trace->preferred_untried = passed_over;
-    return tier_.PickByScan(args);
+    return tier_.PickByScan(args, reach);
   }
 
  private:
@@ -69,8 +72,8 @@ class RoundRobinPicker final : public Picker {
 
 }  // namespace
 
-PickerPtr RoundRobin::MakePicker(Tier ready) {
-  return std::make_shared<RoundRobinPicker>(std::move(ready), turns_);
+TierPickerPtr RoundRobin::MakePicker(Tier ready) {
+  return std::make_unique<RoundRobinPicker>(std::move(ready), turns_);
 }
 
 }  // namespace mesh::balancing

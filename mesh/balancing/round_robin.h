@@ -45,7 +45,7 @@ class RoundRobin final : public TierBalancer {
   };
 
  private:
-  PickerPtr MakePicker(Tier ready) override;
+  TierPickerPtr MakePicker(Tier ready) override;
 
   const std::shared_ptr<Turns> turns_ = std::make_shared<Turns>();
 };

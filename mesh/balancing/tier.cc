@@ -1,16 +1,18 @@
 #include "mesh/balancing/tier.h"
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
 
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/status/status.h"
 
 namespace mesh::balancing {
 namespace {
 
 using cluster::LiveEndpoint;
+using cluster::LoadShares;
 using cluster::Readiness;
 
 // While some member may become ready.
@@ -38,68 +40,138 @@ class NonePicker final : public Picker {
 class FailedPicker final : public Picker {
  public:
   explicit FailedPicker(std::vector<Member> failed)
-      : tier_(std::move(failed), Tier::Eligible::kAny, /*next=*/nullptr) {}
+      : tier_(std::move(failed), Tier::Eligible::kAny) {}
 
   PickResult Pick(const PickArgs& args) const override {
     if (args.wait_for_ready) return {};
-    return tier_.PickByScan(args);
+    return tier_.PickByScan(args, Reach::kAll);
   }
 
  private:
   const Tier tier_;
 };
 
-// The least priority number with a member that has not failed; if all have,
-// the least there is.
-uint32_t PriorityInUse(const std::vector<Member>& members) {
-  uint32_t least = members.front().priority;
-  uint32_t least_not_failed = ~uint32_t{0};
-  bool all_failed = true;
-  for (const Member& member : members) {
-    if (member.priority < least) least = member.priority;
-    if (member.live->readiness() == Readiness::kFailed) continue;
-    all_failed = false;
-    if (member.priority < least_not_failed) least_not_failed = member.priority;
+// Where several priorities have members that are ready.
+class PriorityPicker final : public Picker {
+ public:
+  PriorityPicker(std::map<uint32_t, TierPickerPtr> tiers,
+                 std::shared_ptr<const LoadShares> shares)
+      : shares_(std::move(shares)), tier_of_(shares_->priorities().size()) {
+    for (auto& [priority, tier] : tiers) {
+      const size_t place = shares_->PlaceOf(priority);
+      if (place < tier_of_.size()) tier_of_[place] = tier.get();
+      tiers_.push_back(std::move(tier));
+    }
   }
-  return all_failed ? least : least_not_failed;
-}
+
+  PickResult Pick(const PickArgs& args) const override {
+    const TierPicker* const drawn = Drawn(args);
+    if (ABSL_PREDICT_FALSE(shares_->to_probe() < tier_of_.size())) {
+      const PickResult result = PickToProbe(drawn, args);
+      if (result.kind == PickResult::Kind::kUse) return result;
+    }
+    if (ABSL_PREDICT_TRUE(drawn != nullptr)) {
+      const PickResult result = drawn->PickWithin(args, Reach::kUntried);
+      if (result.kind == PickResult::Kind::kUse) return result;
+    }
+    return PickElsewhere(drawn, args);
+  }
+
+ private:
+  // The tier of the priority that the call has drawn, or draws now. Null: none
+  // of it is ready.
+  const TierPicker* Drawn(const PickArgs& args) const {
+    size_t place = tier_of_.size();
+    if (args.priority != nullptr && *args.priority != kNoPriority) {
+      place = shares_->PlaceOf(*args.priority);
+    }
+    if (place == tier_of_.size()) {
+      place = shares_->Draw(args.random);
+      if (args.priority != nullptr) {
+        *args.priority = shares_->priorities()[place];
+      }
+    }
+    if (args.trace != nullptr && (place != 0 || !shares_->FirstCarriesAll() ||
+                                  shares_->to_probe() < tier_of_.size())) {
+      args.trace->by_health = true;
+    }
+    return tier_of_[place];
+  }
+
+  // No call draws that priority, so this one tries it, if no other is about it.
+  ABSL_ATTRIBUTE_NOINLINE PickResult PickToProbe(const TierPicker* drawn,
+                                                 const PickArgs& args) const {
+    const size_t place = shares_->to_probe();
+    if (!args.tried.empty() || place >= tier_of_.size()) return {};
+    const TierPicker* const probed = tier_of_[place];
+    if (probed == nullptr || probed == drawn) return {};
+    return probed->PickWithin(args, Reach::kUntried);
+  }
+
+  // `drawn` has nothing that is untried and in use.
+  ABSL_ATTRIBUTE_NOINLINE PickResult PickElsewhere(const TierPicker* drawn,
+                                                   const PickArgs& args) const {
+    for (Reach reach : {Reach::kUntried, Reach::kUsable, Reach::kAll}) {
+      if (reach == Reach::kUsable && args.tried.empty()) continue;
+      if (reach != Reach::kUntried && drawn != nullptr) {
+        const PickResult result = drawn->PickWithin(args, reach);
+        if (result.kind == PickResult::Kind::kUse) return result;
+      }
+      for (const TierPickerPtr& tier : tiers_) {
+        if (tier.get() == drawn) continue;
+        const PickResult result = tier->PickWithin(args, reach);
+        if (result.kind == PickResult::Kind::kUse) return result;
+      }
+    }
+    return {};
+  }
+
+  const std::shared_ptr<const LoadShares> shares_;
+  std::vector<TierPickerPtr> tiers_;  // In order; those with a ready member.
+  // By index in shares_. Null: there is none.
+  std::vector<const TierPicker*> tier_of_;
+};
 
 }  // namespace
 
-PickerPtr TierBalancer::Update(const std::vector<Member>& members,
-                               const absl::Status& none) {
+PickerPtr TierBalancer::Update(
+    const std::vector<Member>& members, const absl::Status& none,
+    const std::shared_ptr<const LoadShares>& shares) {
   if (members.empty()) return std::make_shared<NonePicker>(none);
 
-  const uint32_t priority = PriorityInUse(members);
-  // From the last one, so that each knows the one behind it.
-  std::map<uint32_t, std::vector<Member>, std::greater<>> ready;
-  std::vector<Member> failed;
+  std::map<uint32_t, std::vector<Member>> ready;
+  std::map<uint32_t, std::vector<Member>> failed;
   bool some_pending = false;
   for (const Member& member : members) {
-    if (member.priority < priority) continue;
     switch (member.live->readiness()) {
       case Readiness::kReady:
         ready[member.priority].push_back(member);
         break;
       case Readiness::kFailed:
-        if (member.priority == priority) failed.push_back(member);
+        failed[member.priority].push_back(member);
         break;
       case Readiness::kIdle:
       case Readiness::kConnecting:
-        if (member.priority == priority) some_pending = true;
+        some_pending = true;
         break;
     }
   }
-  if (ready.count(priority) > 0) {
-    PickerPtr picker;
-    for (auto& [unused, tier] : ready) {
-      picker = MakePicker(
-          Tier(std::move(tier), Tier::Eligible::kReady, std::move(picker)));
-    }
-    return picker;
+  if (ready.empty()) {
+    if (some_pending) return std::make_shared<WaitPicker>();
+    return std::make_shared<FailedPicker>(std::move(failed.begin()->second));
   }
-  if (some_pending) return std::make_shared<WaitPicker>();
-  return std::make_shared<FailedPicker>(std::move(failed));
+  std::map<uint32_t, TierPickerPtr> tiers;
+  for (auto& [priority, its] : ready) {
+    tiers[priority] = MakePicker(Tier(std::move(its), Tier::Eligible::kReady));
+  }
+  if (tiers.size() == 1) return std::move(tiers.begin()->second);
+  if (shares != nullptr) {
+    return std::make_shared<PriorityPicker>(std::move(tiers), shares);
+  }
+  std::vector<uint32_t> priorities;
+  for (const auto& [priority, unused] : tiers) priorities.push_back(priority);
+  return std::make_shared<PriorityPicker>(
+      std::move(tiers), std::make_shared<LoadShares>(std::move(priorities)));
 }
 
 bool IsElsewhere(const PickArgs& args, const LiveEndpoint* endpoint) {
@@ -111,10 +183,8 @@ bool IsElsewhere(const PickArgs& args, const LiveEndpoint* endpoint) {
   return !(here == unknown) && !(here == there);
 }
 
-Tier::Tier(std::vector<Member> members, Eligible eligible, PickerPtr next)
-    : size_(static_cast<uint32_t>(members.size())),
-      eligible_(eligible),
-      next_(std::move(next)) {
+Tier::Tier(std::vector<Member> members, Eligible eligible)
+    : size_(static_cast<uint32_t>(members.size())), eligible_(eligible) {
   endpoints_.reserve(members.size());
   weights_.reserve(members.size());
   pins_.reserve(members.size());
@@ -139,9 +209,13 @@ bool Tier::Accepts(const PickArgs& args, LiveEndpoint* endpoint) const {
   return args.random->Below(255) < share;
 }
 
-PickResult Tier::PickByScan(const PickArgs& args,
+PickResult Tier::PickByScan(const PickArgs& args, Reach reach,
                             const LiveEndpoint* passed) const {
   enum Kind { kElsewhere, kUntried, kTried, kOut, kOutAndTried, kKinds };
+  // Within `reach`: kinds before this one.
+  const Kind end = reach == Reach::kUntried  ? kTried
+                   : reach == Reach::kUsable ? kOut
+                                             : kKinds;
   struct Best {
     LiveEndpoint* endpoint = nullptr;
     int64_t in_flight = 0;
@@ -197,14 +271,8 @@ PickResult Tier::PickByScan(const PickArgs& args,
       if (kind == kElsewhere && in_flight == 0) break;
     }
     int kind = kElsewhere;
-    while (kind < kKinds && bests[kind].endpoint == nullptr) ++kind;
-    if (kind >= kOut && next_ != nullptr) {
-      PickArgs behind = args;
-      behind.only_healthy = true;
-      const PickResult result = next_->Pick(behind);
-      if (result.kind == PickResult::Kind::kUse) return result;
-    }
-    if (kind == kKinds || (kind >= kOut && args.only_healthy)) return {};
+    while (kind < end && bests[kind].endpoint == nullptr) ++kind;
+    if (kind == end) return {};
     const Best& best = bests[kind];
     if (best.endpoint->Acquire()) {
       if (args.trace != nullptr) {

@@ -14,6 +14,14 @@
 
 namespace mesh::balancing {
 
+// How far a pick goes in one tier: as long as others may have better, no
+// further than needed.
+enum class Reach : uint8_t {
+  kUntried,  // To what the call has not tried and is not out of use.
+  kUsable,   // To all that is not out of use.
+  kAll,
+};
+
 // The members of one tier as picks read them. Immutable but for the live state
 // of the endpoints.
 class Tier {
@@ -23,8 +31,8 @@ class Tier {
     kAny,    // All that are not closed.
   };
 
-  // `members` is not empty. `next` is the picker of the tier behind, or null.
-  Tier(std::vector<Member> members, Eligible eligible, PickerPtr next);
+  // `members` is not empty.
+  Tier(std::vector<Member> members, Eligible eligible);
 
   uint32_t size() const { return size_; }
   cluster::LiveEndpoint* endpoint(uint32_t i) const { return endpoints_[i]; }
@@ -43,12 +51,11 @@ class Tier {
   //   not tried by this call, accepted, and elsewhere if that is wanted;
   //   not tried, and not out of use (suspect or ejected);
   //   not out of use;
-  //   of the tier behind, not out of use there;
   //   any: health is ignored when nothing else is left.
-  // kWait when no endpoint is usable at all. Looks at all endpoints, or until
+  // kWait when there is none within `reach`. Looks at all endpoints, or until
   // it meets an idle one of the first kind.
   // `passed` was not accepted before and is not now; null: there is none.
-  PickResult PickByScan(const PickArgs& args,
+  PickResult PickByScan(const PickArgs& args, Reach reach,
                         const cluster::LiveEndpoint* passed = nullptr) const;
 
  private:
@@ -58,26 +65,40 @@ class Tier {
   std::vector<cluster::LiveEndpointPtr> pins_;  // Keep endpoints_ alive.
   Eligible eligible_;
   bool equal_weights_ = true;
-  PickerPtr next_;
 };
 
-// A policy that spreads calls over the ready members of one priority: the
-// first that has a member which has not failed. Members of later priorities
-// are used while all of its members are suspect or ejected: that is found out
-// by each pick, so a change of health needs no new picker. What it does while
-// none is ready is the same for every policy:
-//   - some may yet become ready: calls wait for the next picker;
-//   - all have failed: a call goes to one of them, which fails it at once with
-//     the reason, or waits if it is to wait for ready;
-//   - there are none: calls fail with the status given for it, or wait
+// A policy's picker for the ready members of one priority. By itself it is the
+// picker of a service with one.
+class TierPicker : public Picker {
+ public:
+  // As Pick(), but kWait where it would go beyond `reach`.
+  virtual PickResult PickWithin(const PickArgs& args, Reach reach) const = 0;
+};
+using TierPickerPtr = std::unique_ptr<const TierPicker>;
+
+// A policy that spreads calls over the ready members of each priority. What is
+// the same for every policy:
+//   - A call draws one of the priorities, as likely as its share of the load
+//     says. The shares change without a new picker. What has one priority
+//     ready draws nothing.
+//   - It goes to an endpoint there that it has not tried and that is in use; or
+//     else to such an endpoint of the first other priority that has one; or
+//     else, likewise, to one that it has tried. Health is ignored when all that
+//     is ready is out of use.
+//   - While none is ready in any priority, some may yet become so: calls wait
+//     for the next picker.
+//   - All have failed: a call goes to one of them, which fails it at once with
+//     the reason, or waits if it is to wait for ready.
+//   - There are none: calls fail with the status given for it, or wait
 //     likewise.
 class TierBalancer : public LoadBalancer {
  public:
-  PickerPtr Update(const std::vector<Member>& members,
-                   const absl::Status& none) final;
+  PickerPtr Update(
+      const std::vector<Member>& members, const absl::Status& none,
+      const std::shared_ptr<const cluster::LoadShares>& shares) final;
 
  private:
-  virtual PickerPtr MakePicker(Tier ready) = 0;
+  virtual TierPickerPtr MakePicker(Tier ready) = 0;
 };
 
 inline bool WasTried(const PickArgs& args,

@@ -38,10 +38,20 @@ TEST_P(BalancingTest, ALaterPriorityIsUsedWhenTheFirstHasFailed) {
   EXPECT_THAT(subject_.Shares(members, 100), testing::ElementsAre(0, 100, 0));
 }
 
-TEST_P(BalancingTest, APriorityThatStillConnectsIsWaitedFor) {
-  subject_.Update({MakeMember("first", 1, 0, Readiness::kConnecting),
-                   MakeMember("second", 1, 1)});
-  EXPECT_EQ(subject_.Pick().kind, Kind::kWait);
+TEST_P(BalancingTest, NobodyWaitsForAPriorityWhileAnotherIsConnected) {
+  const std::vector<Member> members = {
+      MakeMember("first", 1, 0, Readiness::kConnecting),
+      MakeMember("second", 1, 1)};
+  subject_.Update(members);
+  EXPECT_THAT(subject_.Shares(members, 100), testing::ElementsAre(0, 100));
+}
+
+TEST_P(BalancingTest, CallsWaitWhileAnyPriorityMayConnect) {
+  for (Readiness pending : {Readiness::kIdle, Readiness::kConnecting}) {
+    subject_.Update({MakeMember("first", 1, 0, Readiness::kFailed),
+                     MakeMember("second", 1, 1, pending)});
+    EXPECT_EQ(subject_.Pick().kind, Kind::kWait);
+  }
 }
 
 // ---- Health ----
@@ -128,37 +138,6 @@ TEST_P(BalancingTest, ATriedEndpointThatIsWellIsBetterThanOneThatIsNot) {
     EXPECT_EQ(subject_.PickAndRelease({members[1].live.get()}),
               members[1].live.get());
   }
-}
-
-TEST_P(BalancingTest, ALaterPriorityStandsInWhileTheFirstIsOutOfUse) {
-  std::vector<Member> members;
-  for (int i = 0; i < 6; ++i) {
-    members.push_back(MakeMember(std::to_string(i), 1, i / 2));
-  }
-  subject_.Update(members);
-  auto priorities = [&] {
-    std::set<uint32_t> used;
-    for (int i = 0; i < 100; ++i) {
-      used.insert(subject_.PickAndRelease()->endpoint().priority);
-    }
-    return used;
-  };
-  EXPECT_THAT(priorities(), testing::ElementsAre(0));
-  members[0].live->set_health(Health::kSuspect, 0);
-  EXPECT_THAT(priorities(), testing::ElementsAre(0));
-  members[1].live->set_health(Health::kEjected, 0);
-  EXPECT_THAT(priorities(), testing::ElementsAre(1));
-  members[2].live->set_health(Health::kEjected, 0);
-  members[3].live->set_health(Health::kSuspect, 0);
-  EXPECT_THAT(priorities(), testing::ElementsAre(2));
-  members[4].live->set_health(Health::kSuspect, 0);
-  members[5].live->set_health(Health::kSuspect, 0);
-  EXPECT_THAT(priorities(), testing::ElementsAre(0)) << "none is well";
-  // What returns takes over at once, without a new picker.
-  members[3].live->set_health(Health::kHealthy, 255);
-  EXPECT_THAT(priorities(), testing::ElementsAre(1));
-  members[0].live->set_health(Health::kRamping, 100);
-  EXPECT_THAT(priorities(), testing::ElementsAre(0));
 }
 
 TEST_P(BalancingTest, AHedgePrefersAnotherLocality) {

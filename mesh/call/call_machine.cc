@@ -257,6 +257,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Pick(
   args.tried = tried;
   args.elsewhere_than = elsewhere_than;
   args.wait_for_ready = plan_.wait_for_ready;
+  args.priority = &priority_;
   args.random = moment.random;
   if (wants_picks_) {
     choice.random_state = moment.random->state();

@@ -372,6 +372,7 @@ class CallMachine {
   // Once finished: what the call ended with.
   absl::StatusCode last_code_ = absl::StatusCode::kOk;
   int last_attempt_ = 0;
+  uint32_t priority_ = balancing::kNoPriority;  // The one that it has drawn.
   cluster::LiveEndpoint* endpoint_ = nullptr;
   absl::Time timer_at_;  // While it is delayed, backs off or waits.
   Running running_;

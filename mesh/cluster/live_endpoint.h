@@ -64,7 +64,8 @@ class HealthMemory {
 // threads.
 class alignas(64) LiveEndpoint {
  public:
-  explicit LiveEndpoint(Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
+  explicit LiveEndpoint(Endpoint endpoint)
+      : priority_(endpoint.priority), endpoint_(std::move(endpoint)) {}
   virtual ~LiveEndpoint() = default;
   LiveEndpoint(const LiveEndpoint&) = delete;
   LiveEndpoint& operator=(const LiveEndpoint&) = delete;
@@ -72,6 +73,14 @@ class alignas(64) LiveEndpoint {
   // The description that this state was made for. Weight and metadata of a
   // later description of the same address are in the picker's set.
   const Endpoint& endpoint() const { return endpoint_; }
+  // Its priority by the latest description.
+  uint32_t priority() const {
+    return priority_.load(std::memory_order_relaxed);
+  }
+  // Control thread only.
+  void set_priority(uint32_t priority) {
+    priority_.store(priority, std::memory_order_relaxed);
+  }
 
   // Counts one more attempt in flight and pins the endpoint until Release().
   // False, and nothing counted, when the endpoint is closed: pick again.
@@ -122,7 +131,21 @@ class alignas(64) LiveEndpoint {
   }
   // Control thread only.
   void set_readiness(Readiness readiness) {
+    if (readiness == Readiness::kReady) {
+      first_dial_.store(0, std::memory_order_relaxed);
+    }
     Change(0xff, static_cast<uint32_t>(readiness));
+  }
+
+  // A dial begins, at this nanosecond of the monotonic clock. Control thread
+  // only.
+  void NoteDial(int64_t now) {
+    if (first_dial() == 0) first_dial_.store(now, std::memory_order_relaxed);
+  }
+  // When it was first dialled since it was found or was last READY. 0: it was
+  // not.
+  int64_t first_dial() const {
+    return first_dial_.load(std::memory_order_relaxed);
   }
 
   Health health() const { return static_cast<Health>(standing() >> 8 & 0xff); }
@@ -180,6 +203,9 @@ class alignas(64) LiveEndpoint {
   // Readiness, health and share, a byte each.
   std::atomic<uint32_t> standing_{static_cast<uint32_t>(Readiness::kIdle) |
                                   kFullShare};
+  // On that line, too, since it has room.
+  std::atomic<uint32_t> priority_;
+  std::atomic<int64_t> first_dial_{0};
 
   // From here on what changes less often, or is read less often.
   alignas(64) EndpointObservations observations_;

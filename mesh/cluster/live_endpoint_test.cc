@@ -66,5 +66,23 @@ TEST(EndpointViewTest, AViewIsAvailableAsItsEndpointIs) {
   }
 }
 
+TEST(LiveEndpointTest, ItsFirstDialCountsUntilItIsReady) {
+  Endpoint description;
+  description.priority = 3;
+  LiveEndpoint endpoint(description);
+  EXPECT_EQ(endpoint.priority(), 3);
+  EXPECT_EQ(endpoint.first_dial(), 0);
+  endpoint.NoteDial(10);
+  endpoint.set_readiness(Readiness::kConnecting);
+  endpoint.set_readiness(Readiness::kFailed);
+  endpoint.NoteDial(20);
+  EXPECT_EQ(endpoint.first_dial(), 10);
+  endpoint.set_readiness(Readiness::kReady);
+  EXPECT_EQ(endpoint.first_dial(), 0);
+  endpoint.set_readiness(Readiness::kIdle);
+  endpoint.NoteDial(30);
+  EXPECT_EQ(endpoint.first_dial(), 30);
+}
+
 }  // namespace
 }  // namespace mesh::cluster

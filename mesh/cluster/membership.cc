@@ -27,6 +27,7 @@ Membership::Change Membership::Update(const EndpointSet& set,
       continue;
     }
     const Endpoint& now = *it->second;
+    member.live->set_priority(now.priority);
     next.push_back({member.live, std::max(now.weight, 1u), now.priority});
     described.erase(it);
   }

@@ -51,6 +51,7 @@ TEST(MembershipTest, AddsWhatTheFirstSetDescribesInItsOrder) {
   EXPECT_TRUE(change.changed);
   EXPECT_EQ(membership.members()[0].weight, 5);
   EXPECT_EQ(membership.members()[0].priority, 2);
+  EXPECT_EQ(membership.members()[0].live->priority(), 2);
 }
 
 TEST(MembershipTest, AnAddressThatStaysKeepsItsLiveEndpoint) {

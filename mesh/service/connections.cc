@@ -155,7 +155,9 @@ void Connections::Dial(ConnectedEndpoint* endpoint) {
     connection = endpoint->Open(seams_.make(endpoint->endpoint(), settings_,
                                             endpoint->next_generation()));
   }
-  connection->Begin(seams_.clock->Now(), endpoint->succeeded());
+  const absl::Time now = seams_.clock->Now();
+  connection->Begin(now, endpoint->succeeded());
+  endpoint->NoteDial(absl::ToUnixNanos(now));
   connection->GetState(/*connect=*/true);
   endpoint->SetReadiness(connection, Readiness::kConnecting);
   listener_->OnReadinessChange();

@@ -100,6 +100,7 @@ void Clients::OnListed(uint32_t server, bool listed) {
     std::shared_ptr<SimulatedEndpoint>& live = LiveOf(*client, server);
     if (listed) {
       live = NewEndpoint(server);
+      live->NoteDial(absl::ToUnixNanos(time_.Now()));
       live->set_readiness(cluster::Readiness::kConnecting);
       const int64_t connected =
           time_.now() + parts_.cluster.reconnection.Sample(time_.random());
@@ -132,6 +133,8 @@ void Clients::OnSense(uint32_t server, uint32_t index) {
                              ? cluster::Readiness::kFailed
                              : cluster::Readiness::kReady;
   if (live->readiness() == readiness) return;
+  // It is dialled at once, and refuses.
+  live->NoteDial(absl::ToUnixNanos(time_.Now()));
   live->set_readiness(readiness);
   if (readiness == cluster::Readiness::kReady) {
     client.upstream.health().OnConnected(live.get(), time_.Now());

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "mesh/cluster/load_shares.h"
 #include "mesh/simulation/clients.h"
 #include "mesh/telemetry/snapshot.h"
 
@@ -78,7 +80,7 @@ bool Invariants::Charge(uint32_t client) {
 }
 
 // An endpoint that the call has tried is used again only when no other is
-// there for it, and never twice running while another is.
+// there for it in any priority, and never twice running while another is.
 void Invariants::CheckChoice(CallState& call,
                              const telemetry::PickEvent& event) {
   const uint32_t chosen = parts_.clients.ServerOf(event.endpoint);
@@ -89,8 +91,7 @@ void Invariants::CheckChoice(CallState& call,
   if (tried(chosen)) {
     const uint32_t last = call.last_ended;
     for (const auto& live : parts_.clients[call.client].live) {
-      if (live == nullptr || !live->available() || IsFull(call, *live) ||
-          live->endpoint().priority != event.endpoint.endpoint->priority) {
+      if (live == nullptr || !live->available() || IsFull(call, *live)) {
         continue;
       }
       if (!tried(live->server)) {
@@ -119,7 +120,7 @@ bool Invariants::IsFull(const CallState& call,
          endpoint.in_flight() >= caps.max_calls_per_endpoint;
 }
 
-// No call goes to an endpoint that is suspect or ejected while another of its
+// No call goes to an endpoint that is suspect or ejected while another of any
 // priority is well and has room; but in panic, when all have their share.
 void Invariants::CheckHealth(const CallState& call,
                              const telemetry::PickEvent& event) {
@@ -129,8 +130,7 @@ void Invariants::CheckHealth(const CallState& call,
     return;
   }
   for (const auto& live : parts_.clients[call.client].live) {
-    if (live != nullptr && live->available() && !IsFull(call, *live) &&
-        live->endpoint().priority == chosen.endpoint->priority) {
+    if (live != nullptr && live->available() && !IsFull(call, *live)) {
       return Violation(absl::StrCat(chosen.address(),
                                     " was picked though it is ",
                                     cluster::NameOf(chosen.health), " and ",
@@ -139,31 +139,32 @@ void Invariants::CheckHealth(const CallState& call,
   }
 }
 
-// Whether so few endpoints are in use that all of them are to be: in no
-// priority are there as many as the threshold says.
-bool Invariants::MayPanic(const Client& client) const {
-  struct Tally {
-    int ready = 0;
-    int in_use = 0;
-  };
-  std::map<uint32_t, Tally> tallies;
+// Whether so few endpoints of a priority are in use that all of them are to be:
+// fewer than the threshold says, while the priorities together cannot carry the
+// load. What has just been dialled may count or not.
+bool Invariants::MayPanic(const Client& client, uint32_t priority) const {
+  std::map<uint32_t, cluster::PriorityState> tallies;
   for (const auto& live : client.live) {
-    if (live == nullptr || live->readiness() != cluster::Readiness::kReady) {
-      continue;
-    }
-    Tally& tally = tallies[live->endpoint().priority];
-    ++tally.ready;
+    if (live == nullptr) continue;
+    cluster::PriorityState& tally = tallies[live->priority()];
+    ++tally.endpoints;
+    if (live->readiness() != cluster::Readiness::kReady) continue;
+    ++tally.connected;
     const cluster::Health health = live->health();
-    tally.in_use += health == cluster::Health::kHealthy ||
+    tally.usable += health == cluster::Health::kHealthy ||
                     health == cluster::Health::kRamping;
   }
-  const int threshold =
-      parts_.services[client.service]
-          .options->guards.outlier_ejection.panic_threshold_percent;
-  for (const auto& [priority, tally] : tallies) {
-    if (tally.in_use * 100 >= threshold * tally.ready) return false;
-  }
-  return true;
+  const options::ServiceOptions& options =
+      *parts_.services[client.service].options;
+  const auto threshold = static_cast<uint32_t>(
+      options.guards.outlier_ejection.panic_threshold_percent);
+  const cluster::PriorityState& its = tallies[priority];
+  if (its.usable * 100 >= threshold * its.connected) return false;
+  std::vector<cluster::PriorityState> states;
+  for (const auto& [unused, tally] : tallies) states.push_back(tally);
+  return states.size() == 1 ||
+         cluster::SumOfCapacities(states, options.connections.ahead) <
+             cluster::kWholeLoad;
 }
 
 // What is ejected is used only in panic; but by the one or two calls at whose
@@ -180,7 +181,8 @@ void Invariants::CheckPanic(const CallState& call,
   }
   const cluster::EndpointView& chosen = event.endpoint;
   if (chosen.share != cluster::EndpointView::kFullShare ||
-      chosen.health != cluster::Health::kEjected || MayPanic(client)) {
+      chosen.health != cluster::Health::kEjected ||
+      MayPanic(client, chosen.endpoint->priority)) {
     return;
   }
   const auto call_number = static_cast<int64_t>(account.calls);

@@ -60,7 +60,7 @@ class Invariants final : public telemetry::Observer {
   void CheckPanic(const CallState& call, const telemetry::PickEvent& event);
   bool IsFull(const CallState& call,
               const cluster::LiveEndpoint& endpoint) const;
-  bool MayPanic(const Client& client) const;
+  bool MayPanic(const Client& client, uint32_t priority) const;
 
   const Parts& parts_;
   std::vector<Account> accounts_;  // By client.

@@ -247,7 +247,8 @@ balancing::PickResult Player::Stage::Pick(
   for (size_t i = 0; i < recorded.members.size(); ++i) {
     recorded.members[i].live->set_readiness(recorded.readiness[i]);
   }
-  used_ = recorded.balancer->Update(recorded.members, none_);
+  used_ = recorded.balancer->Update(recorded.members, none_,
+                                    /*shares=*/nullptr);
   if (line.Has("members") && !SetLoads(line, recorded)) {
     line.Bad("members");
     return AsRecorded(args, line);

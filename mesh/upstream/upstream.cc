@@ -1,5 +1,6 @@
 #include "mesh/upstream/upstream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -160,15 +161,38 @@ balancing::PickerPtr Upstream::MakePicker(const Discovered& discovered,
                    : absl::UnavailableError(absl::StrCat(
                          name_, ": no endpoints: ", error.message())));
   }
+  UpdateShares(*discovered.members, now);
   balancing::PickerPtr picker = balancer_->Update(
       *discovered.members,
       absl::UnavailableError(absl::StrCat(
           name_, ": no endpoints",
           error.ok() ? absl::string_view(": discovery reports none")
                      : absl::string_view(": "),
-          error.message())));
+          error.message())),
+      shares_);
   TellOfPicker(picker.get(), *discovered.members, now);
   return picker;
+}
+
+void Upstream::UpdateShares(const std::vector<balancing::Member>& members,
+                            absl::Time now) {
+  std::vector<uint32_t> priorities;
+  for (const balancing::Member& member : members) {
+    if (std::find(priorities.begin(), priorities.end(), member.priority) ==
+        priorities.end()) {
+      priorities.push_back(member.priority);
+    }
+  }
+  std::sort(priorities.begin(), priorities.end());
+  const bool had_several = shares_ != nullptr;
+  if (priorities.size() < 2) {
+    shares_ = nullptr;
+  } else if (shares_ == nullptr || shares_->priorities() != priorities) {
+    // Pickers that were made before keep to theirs, which nobody sets any more.
+    shares_ = std::make_shared<cluster::LoadShares>(std::move(priorities));
+  }
+  if (shares_ == nullptr && !had_several) return;
+  health_.OnMembers(members, shares_, options_->connections.ahead, now);
 }
 
 void Upstream::TellOfPicker(const balancing::Picker* picker,

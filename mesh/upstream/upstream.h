@@ -18,6 +18,7 @@
 #include "mesh/base/mutex.h"
 #include "mesh/call/call_machine.h"
 #include "mesh/cluster/live_endpoint.h"
+#include "mesh/cluster/load_shares.h"
 #include "mesh/options/service.h"
 #include "mesh/resilience/admission.h"
 #include "mesh/resilience/health/monitor.h"
@@ -122,6 +123,9 @@ class Upstream final : private resilience::HealthMonitor::Host {
 
   void TellOfProbe(cluster::LiveEndpoint* endpoint,
                    telemetry::ProbeEvent::Stage stage, absl::Time now);
+  // Brings the shares up to date for `members`.
+  void UpdateShares(const std::vector<balancing::Member>& members,
+                    absl::Time now);
   void TellOfPicker(const balancing::Picker* picker,
                     const std::vector<balancing::Member>& members,
                     absl::Time now);
@@ -149,6 +153,8 @@ class Upstream final : private resilience::HealthMonitor::Host {
   std::shared_ptr<const options::ServiceOptions> options_;
   absl::Status unknown_;
   std::unique_ptr<balancing::LoadBalancer> balancer_;  // Null: unknown.
+  // Of the priorities of the endpoints. Null: there is one at most.
+  std::shared_ptr<cluster::LoadShares> shares_;
 };
 
 }  // namespace mesh::upstream

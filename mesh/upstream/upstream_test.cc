@@ -461,5 +461,46 @@ TEST_F(UpstreamTest, AReloadWithAnotherBalancingBalancesSo) {
   first.endpoint->Release();
 }
 
+// Three primaries and three backups; the primaries' connections fail.
+TEST_F(UpstreamTest, APickerFollowsTheHealthOfItsPriorities) {
+  AddEndpoints(6);
+  for (size_t i = 3; i < 6; ++i) {
+    members_[i].priority = 1;
+    members_[i].live->set_priority(1);
+  }
+  Upstream& upstream = Make();
+  const balancing::PickerPtr picker =
+      upstream.MakePicker({true, absl::OkStatus(), &members_}, now_);
+  const auto at_backups = [&] {
+    int count = 0;
+    for (int i = 0; i < 100; ++i) {
+      const PickResult result = Pick(picker);
+      count += result.endpoint->priority() == 1;
+      result.endpoint->Release();
+    }
+    return count;
+  };
+  EXPECT_EQ(at_backups(), 0);
+  resilience::HealthMonitor& health = upstream.health();
+  for (int primary = 0; primary < 3; ++primary) {
+    cluster::LiveEndpoint* const live = endpoints_[primary].get();
+    for (int i = 0; i < 5; ++i) {
+      ASSERT_TRUE(live->Acquire());
+      health.OnAttemptStart(live, /*unary=*/true, now_);
+      resilience::AttemptResult result;
+      result.code = absl::StatusCode::kUnavailable;
+      result.local = true;
+      health.OnAttemptEnd(live, result, now_);
+      live->Release();
+    }
+    EXPECT_EQ(live->health(), Health::kEjected) << primary;
+    EXPECT_GT(at_backups(), primary == 0 ? -1 : 0) << primary;
+  }
+  EXPECT_EQ(at_backups(), 100);
+  health.OnConnected(endpoints_[0].get(), now_);
+  EXPECT_GT(at_backups(), 40) << "a third of the primaries carries 47%";
+  EXPECT_LT(at_backups(), 65);
+}
+
 }  // namespace
 }  // namespace mesh::upstream

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "absl/container/inlined_vector.h"
 #include "mesh/resilience/health/record.h"
@@ -135,6 +136,23 @@ void HealthMonitor::OnConnected(LiveEndpoint* endpoint, absl::Time now) {
   Send(outbox);
 }
 
+void HealthMonitor::OnMembers(absl::Span<const cluster::Member> members,
+                              std::shared_ptr<cluster::LoadShares> shares,
+                              int ahead, absl::Time now) {
+  base::MutexLock lock(&mu_);
+  if (shares == nullptr) {
+    states_.ForgetMembers();
+    SetDue(0);  // Nothing is counted.
+  } else {
+    states_.SetMembers(members, std::move(shares), ahead,
+                       absl::ToUnixNanos(now));
+  }
+  LookAtOnceIfPanicChanged();
+  // Without an enforced policy nobody looks otherwise.
+  SetDue(std::min(next_tick_.load(std::memory_order_relaxed),
+                  states_.population().dialled_until()));
+}
+
 // ---- Looks ----
 
 void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
@@ -170,7 +188,9 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
   if (done) {
     next +=
         look_.stalled || states_.population().total() >= 2 ? period : kIdleTick;
-    if (!enabled_.load(std::memory_order_relaxed)) next = kNever;
+    if (!enabled_.load(std::memory_order_relaxed)) {
+      next = states_.population().dialled_until();
+    }
   }
   SetDue(next);
   LookAtOnceIfPanicChanged();
@@ -192,8 +212,10 @@ void HealthMonitor::BeginLook(int64_t period, int64_t now) {
 void HealthMonitor::Look(size_t index, LiveEndpoint* endpoint, int64_t now,
                          Outbox* outbox) {
   const bool ready = endpoint->readiness() == Readiness::kReady;
-  if (!ready && endpoint->health() == Health::kHealthy) return;
   if (endpoint->closed()) return;
+  if (!ready && endpoint->health() == Health::kHealthy) {
+    return states_.CountUnconnected(*endpoint, now);
+  }
   HealthRecord& record = RecordOf(endpoint);
   const bool peers_are_as_slow = record.health == Health::kEjected &&
                                  comparisons_.PeersAreAsSlow(record, now);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
@@ -13,6 +14,8 @@
 #include "mesh/base/clock.h"
 #include "mesh/base/mutex.h"
 #include "mesh/cluster/live_endpoint.h"
+#include "mesh/cluster/load_shares.h"
+#include "mesh/cluster/membership.h"
 #include "mesh/options/guards.h"
 #include "mesh/resilience/health/comparisons.h"
 #include "mesh/resilience/health/ledger.h"
@@ -33,9 +36,10 @@ namespace mesh::resilience {
 // (state.h has the picture of them), all under one lock, which guards the
 // record of each endpoint, too.
 //
-// Acts on picks through the share of each endpoint only. While fewer endpoints
-// than panic_threshold_percent are in use in every priority, all have a full
-// share.
+// Acts on picks through the share of each endpoint, and that of each priority,
+// only. While the priorities together cannot carry the load, those of which
+// less than panic_threshold_percent is in use give all their endpoints a full
+// share. (One priority alone does so whenever that little is in use.)
 class HealthMonitor {
  public:
   // What a shell does for it. Called on the thread that calls in, with no lock
@@ -105,6 +109,12 @@ class HealthMonitor {
   void OnDraining(cluster::LiveEndpoint* endpoint, absl::Time now);
   // The endpoint has a new connection.
   void OnConnected(cluster::LiveEndpoint* endpoint, absl::Time now);
+  // Before each new picker: the endpoints that it is made of, and the shares of
+  // their priorities, which are right when this returns. Null: there is one
+  // priority. `ahead`: as the configuration has it.
+  void OnMembers(absl::Span<const cluster::Member> members,
+                 std::shared_ptr<cluster::LoadShares> shares, int ahead,
+                 absl::Time now);
 
  private:
   // What the host is told once the lock is released.

@@ -177,6 +177,14 @@ TEST(HealthMonitorTest, APriorityThatIsWellKeepsOthersFromPanic) {
     service.live.back()->set_readiness(Readiness::kReady);
   }
   service.servers.resize(6);
+  std::vector<cluster::Member> members;
+  for (const LiveEndpointPtr& live : service.live) {
+    members.push_back({live, 1, live->priority()});
+  }
+  const auto shares =
+      std::make_shared<cluster::LoadShares>(std::vector<uint32_t>{0, 1});
+  service.monitor.OnMembers(members, shares, 32, service.now);
+  EXPECT_TRUE(shares->FirstCarriesAll());
   service.Warm();
   for (int i = 0; i < 4; ++i) {
     service.servers[i].stopped = true;
@@ -191,6 +199,31 @@ TEST(HealthMonitorTest, APriorityThatIsWellKeepsOthersFromPanic) {
     EXPECT_EQ(service.health(i), Health::kSuspect);
     EXPECT_EQ(service.live[i]->share(), 0);
   }
+  EXPECT_EQ(shares->share(1), cluster::kWholeLoad);
+}
+
+// Nobody looks at endpoints, and no new picker is made.
+TEST(HealthMonitorTest, ADialCountsForASecondAlsoWhereNothingIsJudged) {
+  options::GuardOptions options;
+  options.outlier_ejection.mode = Mode::kOff;
+  options.black_hole.mode = Mode::kOff;
+  TestService service(2, options);
+  service.Tick();
+  EXPECT_FALSE(service.monitor.Due(service.now + absl::Hours(1)));
+  service.live[0]->set_readiness(Readiness::kIdle);
+  service.live[0]->NoteDial(absl::ToUnixNanos(service.now));
+  service.live[0]->set_readiness(Readiness::kConnecting);
+  service.live[1]->set_priority(1);
+  const std::vector<cluster::Member> members = {{service.live[0], 1, 0},
+                                                {service.live[1], 1, 1}};
+  const auto shares =
+      std::make_shared<cluster::LoadShares>(std::vector<uint32_t>{0, 1});
+  service.monitor.OnMembers(members, shares, 32, service.now);
+  service.Pass(Ms(999));
+  EXPECT_TRUE(shares->FirstCarriesAll());
+  service.Pass(Ms(1));
+  EXPECT_EQ(shares->share(1), cluster::kWholeLoad);
+  EXPECT_FALSE(service.monitor.Due(service.now + absl::Hours(1)));
 }
 
 // ---- What attracts traffic by failing fast ----

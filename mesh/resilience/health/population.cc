@@ -1,6 +1,7 @@
 #include "mesh/resilience/health/population.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mesh::resilience {
 
@@ -13,58 +14,95 @@ bool CountsAsEjected(const HealthRecord& record) {
          (record.health == Health::kProbing && !IsSilence(record.cause));
 }
 
-void Population::Begin() { counting_ = Counting(); }
+void Population::SetPriorities(
+    std::shared_ptr<const cluster::LoadShares> priorities) {
+  priorities_ = std::move(priorities);
+  const size_t size =
+      priorities_ == nullptr ? 1 : priorities_->priorities().size();
+  tallies_.assign(size, Tally());
+  dialled_until_ = kNever;
+  counting_ = false;
+}
+
+void Population::Begin() {
+  counting_ = true;
+  counted_.assign(tallies_.size(), Tally());
+  counted_until_ = kNever;
+}
 
 void Population::Add(const cluster::LiveEndpoint& endpoint,
                      const HealthRecord& record) {
+  const size_t place = PlaceOf(endpoint);
+  if (!counting_ || place == counted_.size()) return;
+  Tally& tally = counted_[place];
   const bool ready = endpoint.readiness() == cluster::Readiness::kReady;
   if (ready) {
-    Tally& tally = counting_.tallies[PlaceOf(endpoint)];
     ++tally.ready;
     if (IsOut(record.health)) ++tally.out;
+    if (record.health == Health::kProbing) ++tally.probing;
   }
-  if (ready || record.health == Health::kEjected) ++counting_.total;
-  if (CountsAsEjected(record)) ++counting_.ejected;
+  if (ready || record.health == Health::kEjected) ++tally.total;
+  if (CountsAsEjected(record)) ++tally.ejected;
+}
+
+void Population::AddUnconnected(const cluster::LiveEndpoint& endpoint,
+                                int64_t now) {
+  const int64_t dialled = endpoint.first_dial();
+  if (dialled == 0 || priorities_ == nullptr || !counting_) return;
+  const int64_t until = dialled + cluster::kDialGrace;
+  const size_t place = PlaceOf(endpoint);
+  if (now >= until || place == counted_.size()) return;
+  ++counted_[place].dialled;
+  counted_until_ = std::min(counted_until_, until);
 }
 
 void Population::Finish() {
-  tallies_ = counting_.tallies;
-  total_ = counting_.total;
-  ejected_ = counting_.ejected;
-  ready_ = 0;
-  for (const Tally& tally : tallies_) ready_ += tally.ready;
+  if (!counting_) return;
+  counting_ = false;
+  for (size_t i = 0; i < tallies_.size(); ++i) {
+    counted_[i].endpoints = tallies_[i].endpoints;
+  }
+  tallies_.swap(counted_);
+  dialled_until_ = counted_until_;
 }
 
-void Population::MoveOut(const cluster::LiveEndpoint& endpoint) {
-  ++tallies_[PlaceOf(endpoint)].out;
+void Population::AddNamed(const cluster::LiveEndpoint& endpoint) {
+  const size_t place = PlaceOf(endpoint);
+  if (place < tallies_.size()) ++tallies_[place].endpoints;
 }
 
-void Population::MoveIn(const cluster::LiveEndpoint& endpoint) {
-  uint32_t& out = tallies_[PlaceOf(endpoint)].out;
-  out -= std::min(out, 1u);
+void Population::Move(const cluster::LiveEndpoint& endpoint, Health from,
+                      bool was_ejected, const HealthRecord& record) {
+  const size_t place = PlaceOf(endpoint);
+  // One that discovery names no longer is not counted.
+  if (endpoint.closed() || place == tallies_.size()) return;
+  Tally& tally = tallies_[place];
+  const auto change = [](uint32_t* count, bool was, bool is) {
+    if (is && !was) ++*count;
+    if (was && !is && *count > 0) --*count;
+  };
+  if (endpoint.readiness() == cluster::Readiness::kReady) {
+    change(&tally.out, IsOut(from), IsOut(record.health));
+    change(&tally.probing, from == Health::kProbing,
+           record.health == Health::kProbing);
+  }
+  change(&tally.ejected, was_ejected, CountsAsEjected(record));
 }
 
-size_t Population::PlaceOf(const cluster::LiveEndpoint& endpoint) {
-  return std::min<uint32_t>(endpoint.endpoint().priority, kPriorities - 1);
+size_t Population::PlaceOf(const cluster::LiveEndpoint& endpoint) const {
+  return priorities_ == nullptr ? 0 : priorities_->PlaceOf(endpoint.priority());
+}
+
+uint32_t Population::Sum(uint32_t Tally::*count) const {
+  uint32_t sum = 0;
+  for (const Tally& tally : tallies_) sum += tally.*count;
+  return sum;
 }
 
 uint32_t Population::InUse() const {
   uint32_t in_use = 0;
   for (const Tally& tally : tallies_) in_use += tally.InUse();
   return in_use;
-}
-
-bool Population::Panics(int threshold_percent) const {
-  bool some = false;
-  for (const Tally& tally : tallies_) {
-    if (tally.ready == 0) continue;
-    some = true;
-    if (tally.InUse() * 100 >=
-        static_cast<uint32_t>(threshold_percent) * tally.ready) {
-      return false;
-    }
-  }
-  return some;
 }
 
 }  // namespace mesh::resilience

@@ -1,11 +1,13 @@
 #ifndef MESH_RESILIENCE_HEALTH_POPULATION_H_
 #define MESH_RESILIENCE_HEALTH_POPULATION_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
+#include "absl/container/inlined_vector.h"
 #include "mesh/cluster/live_endpoint.h"
+#include "mesh/cluster/load_shares.h"
 #include "mesh/resilience/health/record.h"
 
 namespace mesh::resilience {
@@ -14,53 +16,70 @@ namespace mesh::resilience {
 bool CountsAsEjected(const HealthRecord& record);
 
 // How many endpoints of a service there are in each priority, and how many of
-// them are out. Not thread-safe.
+// them are out. A service with one priority has one tally, whatever the number
+// of the priority. Not thread-safe.
 class Population {
  public:
-  // Counts all endpoints anew; what was counted before holds until Finish().
+  // How the endpoints of one priority are.
+  struct Tally {
+    uint32_t endpoints = 0;  // That discovery names. 0 with one priority.
+    uint32_t ready = 0;      // Connected, out or not.
+    uint32_t out = 0;        // Of those: suspect, ejected or probed.
+    uint32_t probing = 0;    // Of those: probed.
+    uint32_t total = 0;      // Connected, or ejected.
+    uint32_t ejected = 0;    // As CountsAsEjected() says.
+    uint32_t dialled = 0;    // Not connected, and dialled a moment ago.
+
+    uint32_t InUse() const { return ready > out ? ready - out : 0; }
+    cluster::PriorityState State() const {
+      return {endpoints, ready, InUse() + dialled};
+    }
+  };
+
+  // The priorities that there are. Null: there is one. Forgets all that was
+  // counted.
+  void SetPriorities(std::shared_ptr<const cluster::LoadShares> priorities);
+  // Discovery names it. For each one after SetPriorities().
+  void AddNamed(const cluster::LiveEndpoint& endpoint);
+
+  // Counts all endpoints anew. What was counted before holds until Finish(),
+  // and longer if priorities were set meanwhile.
   void Begin();
   void Add(const cluster::LiveEndpoint& endpoint, const HealthRecord& record);
+  // One without a record, which is healthy and not connected.
+  void AddUnconnected(const cluster::LiveEndpoint& endpoint, int64_t now);
   void Finish();
-  // Between two counts: one that is connected goes out, or comes back; one is
-  // ejected, or is no longer.
-  void MoveOut(const cluster::LiveEndpoint& endpoint);
-  void MoveIn(const cluster::LiveEndpoint& endpoint);
-  void AddEjected() { ++ejected_; }
-  void RemoveEjected() { ejected_ -= ejected_ > 0 ? 1 : 0; }
 
-  // Connected, or ejected.
-  uint32_t total() const { return total_; }
-  // Connected, out or not.
-  uint32_t ready() const { return ready_; }
-  // Count against max_ejection_percent: ejected, or probing since.
-  uint32_t ejected() const { return ejected_; }
-  // Connected and not out.
+  // Between two counts: the health of one has become that of `record`.
+  void Move(const cluster::LiveEndpoint& endpoint, cluster::Health from,
+            bool was_ejected, const HealthRecord& record);
+
+  // In the order of the priorities. There is one at least.
+  size_t size() const { return tallies_.size(); }
+  const Tally& operator[](size_t place) const { return tallies_[place]; }
+  // Where an endpoint is counted. size(): nowhere, as no priority is its own.
+  size_t PlaceOf(const cluster::LiveEndpoint& endpoint) const;
+
+  // Of all priorities together.
+  uint32_t total() const { return Sum(&Tally::total); }
+  uint32_t ready() const { return Sum(&Tally::ready); }
+  uint32_t ejected() const { return Sum(&Tally::ejected); }
   uint32_t InUse() const;
-  // Whether fewer than this share are in use in every priority that there is.
-  bool Panics(int threshold_percent) const;
+  // When what was dialled a moment ago does not count any more. kNever: nothing
+  // was.
+  int64_t dialled_until() const { return dialled_until_; }
 
  private:
-  static constexpr uint32_t kPriorities = 128;
-  // How many endpoints of a priority may be used as far as their connection
-  // goes, and how many of those are suspect or ejected.
-  struct Tally {
-    uint32_t ready = 0;
-    uint32_t out = 0;
-    uint32_t InUse() const { return ready > out ? ready - out : 0; }
-  };
-  struct Counting {
-    std::array<Tally, kPriorities> tallies = {};
-    uint32_t total = 0;
-    uint32_t ejected = 0;
-  };
+  using Tallies = absl::InlinedVector<Tally, 1>;
+  uint32_t Sum(uint32_t Tally::*count) const;
 
-  static size_t PlaceOf(const cluster::LiveEndpoint& endpoint);
-
-  Counting counting_;  // Since Begin().
-  std::array<Tally, kPriorities> tallies_ = {};
-  uint32_t total_ = 0;
-  uint32_t ready_ = 0;
-  uint32_t ejected_ = 0;
+  std::shared_ptr<const cluster::LoadShares> priorities_;  // May be null.
+  Tallies tallies_{1};
+  int64_t dialled_until_ = kNever;
+  // Since Begin().
+  bool counting_ = false;
+  Tallies counted_{1};
+  int64_t counted_until_ = kNever;
 };
 
 }  // namespace mesh::resilience

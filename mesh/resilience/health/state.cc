@@ -1,6 +1,8 @@
 #include "mesh/resilience/health/state.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "absl/base/optimization.h"
 #include "mesh/resilience/health/silence.h"
@@ -64,6 +66,16 @@ void FreePlace(LiveEndpoint* endpoint) {
   record.claimed = 0;
   record.streams_begun =
       endpoint->observations().streams_begun.load(std::memory_order_relaxed);
+}
+
+using PriorityStates = absl::InlinedVector<cluster::PriorityState, 4>;
+
+PriorityStates StatesOf(const Population& population) {
+  PriorityStates states;
+  for (size_t i = 0; i < population.size(); ++i) {
+    states.push_back(population[i].State());
+  }
+  return states;
 }
 
 HealthChange Observed(LiveEndpoint* endpoint, Health from, Health to,
@@ -178,7 +190,7 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
   }
   // The next one.
   FreePlace(endpoint);
-  if (!panics_) {
+  if (!Panics(*endpoint)) {
     endpoint->set_health(Health::kProbing, LiveEndpoint::kProbeFree);
   }
 }
@@ -297,7 +309,7 @@ void HealthStates::Advance(LiveEndpoint* endpoint, bool peers_are_as_slow,
 void HealthStates::AdvanceProbing(LiveEndpoint* endpoint, int64_t now,
                                   HealthChanges* changes) {
   HealthRecord& record = RecordOf(endpoint);
-  if (panics_ || endpoint->share() != 0) return;
+  if (Panics(*endpoint) || endpoint->share() != 0) return;
   if (record.claimed == 0) record.claimed = now;
   if (now - record.claimed < kSecond) return;
   const EndpointObservations& seen = endpoint->observations();
@@ -348,14 +360,7 @@ bool HealthStates::Eject(LiveEndpoint* endpoint, HealthCause cause, int64_t now,
         Observed(endpoint, Health::kHealthy, Health::kEjected, cause, now));
     return false;
   }
-  const uint32_t ejected = population_.ejected();
-  const uint32_t others =
-      ejected - std::min(ejected, uint32_t{CountsAsEjected(record)});
-  if (others > 0 && (others + 1) * 100 >
-                        static_cast<uint32_t>(ejection_.max_ejection_percent) *
-                            population_.total()) {
-    return false;
-  }
+  if (CapForbids(*endpoint, record)) return false;
 
   // One is forgotten for each such time since the last one ended.
   const int64_t forgotten = std::max<int64_t>(0, now - record.returned) / base;
@@ -369,6 +374,28 @@ bool HealthStates::Eject(LiveEndpoint* endpoint, HealthCause cause, int64_t now,
   record.compared.ForgetSlowness();
   Change(endpoint, Health::kEjected, cause, now, changes);
   return true;
+}
+
+// max_ejection_percent counts within a priority, where one may always be
+// ejected. It does not bind while the priorities together can carry the load
+// without the endpoint.
+bool HealthStates::CapForbids(const LiveEndpoint& endpoint,
+                              const HealthRecord& record) const {
+  const size_t place = population_.PlaceOf(endpoint);
+  if (place == population_.size()) return false;
+  const Population::Tally& tally = population_[place];
+  const uint32_t others =
+      tally.ejected -
+      std::min(tally.ejected, uint32_t{CountsAsEjected(record)});
+  const auto percent = static_cast<uint32_t>(ejection_.max_ejection_percent);
+  if (others == 0 || (others + 1) * 100 <= percent * tally.total) return false;
+  if (shares_ == nullptr) return true;
+  PriorityStates states = StatesOf(population_);
+  cluster::PriorityState& its = states[place];
+  if (endpoint.readiness() == Readiness::kReady && !IsOut(record.health)) {
+    its.usable -= std::min(its.usable, 1u);
+  }
+  return cluster::SumOfCapacities(states, ahead_) < cluster::kWholeLoad;
 }
 
 bool HealthStates::EjectForLatency(LiveEndpoint* endpoint, double log_latency,
@@ -404,38 +431,82 @@ void HealthStates::Change(LiveEndpoint* endpoint, Health to, HealthCause cause,
   HealthRecord& record = RecordOf(endpoint);
   changes->push_back({endpoint, record.health, to, cause, /*observed=*/false,
                       absl::FromUnixNanos(now)});
-  const bool was_out = IsOut(record.health);
+  const Health from = record.health;
   const bool was_ejected = CountsAsEjected(record);
   record.health = to;
   record.since = now;
-  if (endpoint->readiness() == Readiness::kReady && was_out != IsOut(to)) {
-    if (was_out) {
-      population_.MoveIn(*endpoint);
-    } else {
-      population_.MoveOut(*endpoint);
-    }
-  }
-  if (was_ejected != CountsAsEjected(record)) {
-    if (was_ejected) {
-      population_.RemoveEjected();
-    } else {
-      population_.AddEjected();
-    }
-  }
+  population_.Move(*endpoint, from, was_ejected, record);
   // The others are told by the next look.
-  UpdatePanic();
+  UpdateLoad();
   Publish(endpoint, now);
+}
+
+// ---- The load of each priority ----
+
+void HealthStates::SetMembers(absl::Span<const cluster::Member> members,
+                              std::shared_ptr<cluster::LoadShares> shares,
+                              int ahead, int64_t now) {
+  static const auto* const healthy = new HealthRecord;
+  ahead_ = ahead;
+  shares_ = shares;
+  population_.SetPriorities(std::move(shares));
+  population_.Begin();
+  for (const cluster::Member& member : members) {
+    const LiveEndpoint& live = *member.live;
+    population_.AddNamed(live);
+    if (live.readiness() != Readiness::kReady &&
+        live.health() == Health::kHealthy) {
+      population_.AddUnconnected(live, now);
+      continue;
+    }
+    const bool known = member.live->health_memory() != nullptr;
+    population_.Add(live, known ? RecordOf(member.live.get()) : *healthy);
+  }
+  FinishCount();
+}
+
+void HealthStates::ForgetMembers() {
+  if (shares_ == nullptr) return;
+  shares_ = nullptr;
+  population_.SetPriorities(nullptr);
+  UpdateLoad();
 }
 
 void HealthStates::FinishCount() {
   population_.Finish();
-  UpdatePanic();
+  UpdateLoad();
 }
 
-void HealthStates::UpdatePanic() {
-  const bool before = panics_;
-  panics_ = population_.Panics(ejection_.panic_threshold_percent);
-  panic_changed_ |= panics_ != before;
+void HealthStates::UpdateLoad() {
+  const auto too_few = [this](const Population::Tally& tally) {
+    return tally.ready > 0 &&
+           tally.InUse() * 100 <
+               static_cast<uint32_t>(ejection_.panic_threshold_percent) *
+                   tally.ready;
+  };
+  absl::InlinedVector<bool, 1> panics(population_.size(), false);
+  if (shares_ == nullptr) {
+    panics[0] = too_few(population_[0]);
+  } else {
+    const PriorityStates states = StatesOf(population_);
+    const std::vector<uint32_t> shares = cluster::SpreadLoad(states, ahead_);
+    const bool carried =
+        cluster::SumOfCapacities(states, ahead_) >= cluster::kWholeLoad;
+    size_t to_probe = shares.size();
+    size_t last = 0;  // That carries load.
+    for (size_t i = 0; i < shares.size(); ++i) {
+      if (shares[i] > 0) last = i;
+      // One without load has nothing of it that could be too much for few.
+      panics[i] = !carried && shares[i] > 0 && too_few(population_[i]);
+    }
+    // Calls reach it only for this: its endpoints would never come back.
+    for (size_t i = last; i-- > 0;) {
+      if (shares[i] == 0 && population_[i].probing > 0) to_probe = i;
+    }
+    shares_->Set(shares, to_probe);
+  }
+  panic_changed_ |= panics != panics_;
+  panics_ = std::move(panics);
 }
 
 bool HealthStates::TakePanicChanged() {
@@ -448,7 +519,8 @@ bool HealthStates::TakePanicChanged() {
 
 void HealthStates::Publish(LiveEndpoint* endpoint, int64_t now) {
   const HealthRecord& record = RecordOf(endpoint);
-  const uint32_t share = panics_ ? kFullShare : ShareOf(*endpoint, record, now);
+  const uint32_t share =
+      Panics(*endpoint) ? kFullShare : ShareOf(*endpoint, record, now);
   if (endpoint->health() == record.health && endpoint->share() == share) return;
   endpoint->set_health(record.health, share);
 }

@@ -1,12 +1,17 @@
 #ifndef MESH_RESILIENCE_HEALTH_STATE_H_
 #define MESH_RESILIENCE_HEALTH_STATE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "mesh/cluster/health.h"
 #include "mesh/cluster/live_endpoint.h"
+#include "mesh/cluster/load_shares.h"
+#include "mesh/cluster/membership.h"
 #include "mesh/options/health.h"
 #include "mesh/resilience/health/ledger.h"
 #include "mesh/resilience/health/population.h"
@@ -80,17 +85,33 @@ class HealthStates {
   // Sets the share of the endpoint.
   void Publish(cluster::LiveEndpoint* endpoint, int64_t now);
 
-  // A look: Count() of each endpoint between the two others.
+  // The endpoints that discovery names, whenever it names others or one of them
+  // was connected to or lost; of a service with several priorities. The shares
+  // of these are set from then on. `ahead`: as the configuration has it.
+  void SetMembers(absl::Span<const cluster::Member> members,
+                  std::shared_ptr<cluster::LoadShares> shares, int ahead,
+                  int64_t now);
+  // There is one priority only.
+  void ForgetMembers();
+
+  // A look: Count() of each endpoint, or CountUnconnected() of one that is
+  // healthy and not connected, between the two others.
   void BeginCount() { population_.Begin(); }
   void Count(const cluster::LiveEndpoint& endpoint,
              const HealthRecord& record) {
     population_.Add(endpoint, record);
   }
+  void CountUnconnected(const cluster::LiveEndpoint& endpoint, int64_t now) {
+    population_.AddUnconnected(endpoint, now);
+  }
   void FinishCount();
   const Population& population() const { return population_; }
 
-  // So few are in use that all of them are to be used.
-  bool panics() const { return panics_; }
+  // So few of its priority are in use that all of them are to be used.
+  bool Panics(const cluster::LiveEndpoint& endpoint) const {
+    const size_t place = population_.PlaceOf(endpoint);
+    return place < panics_.size() && panics_[place];
+  }
   // Whether panic began or ended since this was asked: all are to be looked at.
   bool TakePanicChanged();
 
@@ -111,13 +132,20 @@ class HealthStates {
               cluster::HealthCause cause, int64_t now, HealthChanges* changes);
   uint32_t ShareOf(const cluster::LiveEndpoint& endpoint,
                    const HealthRecord& record, int64_t now) const;
-  void UpdatePanic();
+  bool CapForbids(const cluster::LiveEndpoint& endpoint,
+                  const HealthRecord& record) const;
+  // Panic, and the shares of the priorities.
+  void UpdateLoad();
 
   options::OutlierEjectionOptions ejection_;
   options::BlackHoleOptions silence_;
   Population population_;
-  bool panics_ = false;
+  // By place, as in the population.
+  absl::InlinedVector<bool, 1> panics_{false};
   bool panic_changed_ = false;
+  // Null: there is one priority.
+  std::shared_ptr<cluster::LoadShares> shares_;
+  int ahead_ = 1;
 };
 
 }  // namespace mesh::resilience

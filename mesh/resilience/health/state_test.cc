@@ -25,14 +25,13 @@ class HealthStatesTest : public testing::Test {
     ejection_.base_ejection_time = absl::Seconds(30);
     ejection_.max_ejection_time = absl::Seconds(100);
     silence_.ramp = absl::Seconds(1);
-    for (int i = 0; i < 4; ++i) AddEndpoint(/*priority=*/0);
+    for (int i = 0; i < 4; ++i) AddEndpoint();
     Apply();
     Count();
   }
-  void AddEndpoint(uint32_t priority) {
+  void AddEndpoint() {
     cluster::Endpoint endpoint;
     endpoint.address = absl::StrCat("e", live_.size());
-    endpoint.priority = priority;
     live_.push_back(std::make_unique<LiveEndpoint>(endpoint));
     live_.back()->set_readiness(Readiness::kReady);
   }
@@ -184,7 +183,7 @@ TEST_F(HealthStatesTest, EachKindOfFailureInARowHasItsLimit) {
         Case{10, 0, 0, HealthCause::kConsecutiveFailures},
         Case{0, 0, 5, HealthCause::kConsecutiveLocalFailures}}) {
     live_.clear();
-    for (int i = 0; i < 4; ++i) AddEndpoint(0);
+    for (int i = 0; i < 4; ++i) AddEndpoint();
     Count();
     FailInARow(c.failures - (c.failures > 0), c.gateway - (c.gateway > 0),
                c.local - (c.local > 0));
@@ -395,10 +394,10 @@ TEST_F(HealthStatesTest, InPanicStatesAreKeptAndSharesAreFull) {
   Apply();
   ASSERT_TRUE(Eject(0));
   ASSERT_TRUE(Eject(1));
-  EXPECT_FALSE(states_.panics()) << "half are in use still";
+  EXPECT_FALSE(states_.Panics(*endpoint())) << "half are in use still";
   EXPECT_FALSE(states_.TakePanicChanged());
   ASSERT_TRUE(Eject(2));
-  EXPECT_TRUE(states_.panics());
+  EXPECT_TRUE(states_.Panics(*endpoint()));
   EXPECT_TRUE(states_.TakePanicChanged());
   EXPECT_FALSE(states_.TakePanicChanged()) << "told once";
   for (int i = 0; i < 4; ++i) states_.Publish(endpoint(i), now_);
@@ -406,18 +405,6 @@ TEST_F(HealthStatesTest, InPanicStatesAreKeptAndSharesAreFull) {
   EXPECT_EQ(health(0), Health::kEjected);
   states_.OnDraining(endpoint(3), now_, &changes_);
   EXPECT_EQ(share(3), 255);
-}
-
-TEST_F(HealthStatesTest, APriorityThatIsWellKeepsOthersFromPanic) {
-  for (int i = 0; i < 2; ++i) AddEndpoint(/*priority=*/1);
-  ejection_.max_ejection_percent = 100;
-  Apply();
-  Count();
-  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Eject(i));
-  EXPECT_FALSE(states_.panics());
-  ASSERT_TRUE(Eject(4));
-  ASSERT_TRUE(Eject(5));
-  EXPECT_TRUE(states_.panics());
 }
 
 TEST_F(HealthStatesTest, ACountAgreesWithTheChangesBefore) {
