@@ -48,7 +48,7 @@ std::string Find(const std::string& program) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Process>> Process::Start(
-    std::vector<std::string> argv) {
+    std::vector<std::string> argv, int death_signal) {
   const std::string program = Find(argv[0]);
   int in[2], out[2];
   if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) Die("pipe2");
@@ -59,7 +59,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(
   if (pid < 0) Die("fork");
   if (pid == 0) {
     // Only what is allowed after a fork of a process with many threads.
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_PDEATHSIG, death_signal);
     dup2(in[0], STDIN_FILENO);
     dup2(out[1], STDOUT_FILENO);
     execv(program.c_str(), args.data());

@@ -1,6 +1,7 @@
 #ifndef MESH_TESTS_PROCESS_PROCESS_H_
 #define MESH_TESTS_PROCESS_PROCESS_H_
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <memory>
@@ -15,14 +16,16 @@
 namespace mesh::test {
 
 // A child process, for scenarios and benchmarks. It is ended when this object
-// goes (SIGTERM, and SIGKILL after a second), and gets SIGTERM when the thread
+// goes (SIGTERM, and SIGKILL after a second), and gets a signal when the thread
 // that started it ends. Not thread-safe.
 class Process {
  public:
   // Runs `argv`, searched in PATH and in /usr/sbin. Its stdout is read by
   // ReadLine(), its stderr is ours, its stdin is open until this object goes.
+  // `death_signal` is what it gets when the thread that started it ends. Only
+  // SIGKILL ends a process that is stopped (SIGSTOP) by then.
   static absl::StatusOr<std::unique_ptr<Process>> Start(
-      std::vector<std::string> argv);
+      std::vector<std::string> argv, int death_signal = SIGTERM);
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;

@@ -159,11 +159,18 @@ CountReply Executions::Count(const std::string& key) const {
 
 class TestServer::Service final : public TestService::Service {
  public:
-  Service(std::string name, Executions* executions)
-      : name_(std::move(name)), executions_(executions) {}
+  Service(std::string name, Executions* executions,
+          std::shared_ptr<const ServerFault> fault)
+      : name_(std::move(name)),
+        executions_(executions),
+        fault_(std::move(fault)) {}
 
   grpc::Status Unary(grpc::ServerContext* context, const Request* request,
                      Reply* reply) override {
+    if (Faulty()) {
+      return grpc::Status(static_cast<grpc::StatusCode>(fault_->code),
+                          "the server's fault");
+    }
     Directives directives = request->directives();
     DirectivesFromMetadata(*context, &directives);
     Call call(context, directives, executions_);
@@ -267,6 +274,13 @@ class TestServer::Service final : public TestService::Service {
   }
 
  private:
+  bool Faulty() const {
+    if (fault_ == nullptr || !fault_->on) return false;
+    // Each process has a sequence of its own.
+    static std::atomic<uint64_t> drawn{static_cast<uint64_t>(getpid()) << 32};
+    return base::Random(drawn.fetch_add(1)).Unit() < fault_->share;
+  }
+
   static void Account(const Request& request, Reply* sums) {
     sums->set_requests(sums->requests() + 1);
     sums->set_bytes(sums->bytes() + request.payload().size());
@@ -349,6 +363,7 @@ class TestServer::Service final : public TestService::Service {
 
   const std::string name_;
   Executions* const executions_;
+  const std::shared_ptr<const ServerFault> fault_;
 };
 
 class TestServer::RawService final : public grpc::CallbackGenericService {
@@ -403,8 +418,8 @@ absl::StatusOr<std::unique_ptr<TestServer>> TestServer::Start(Options options) {
   server->executions_ = options.executions != nullptr
                             ? options.executions
                             : std::make_shared<Executions>();
-  server->service_ =
-      std::make_unique<Service>(options.name, server->executions_.get());
+  server->service_ = std::make_unique<Service>(
+      options.name, server->executions_.get(), options.fault);
   server->raw_service_ =
       std::make_unique<RawService>(server->executions_.get());
 

@@ -1,6 +1,7 @@
 #ifndef TESTS_SUPPORT_TEST_SERVER_H_
 #define TESTS_SUPPORT_TEST_SERVER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -41,6 +42,13 @@ class Executions {
   int64_t all_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
+// A fault of a whole server, whatever its callers ask for. Thread-safe.
+struct ServerFault {
+  std::atomic<bool> on{false};
+  int code = 0;      // What unary calls fail with, at once.
+  double share = 1;  // Of them that fail, 0 to 1.
+};
+
 // A gRPC server of mesh.test.TestService. Any other method name is answered by
 // a raw service that sends each message's bytes back and takes its directives
 // (but sleeps and streams' limits) from metadata: for messages that are not
@@ -58,6 +66,8 @@ class TestServer {
     std::map<std::string, int> int_args;
     // Null: a new one.
     std::shared_ptr<Executions> executions;
+    // Null: none.
+    std::shared_ptr<const ServerFault> fault;
     // Whether methods of other names are answered. Whoever measures time does
     // without it: with a service of its callback API, gRPC 1.51 lets a server
     // rest for 100 ms a second while others of its queues have work to do.

@@ -1,6 +1,7 @@
 // mesh.test.TestService as a process of its own. Prints the addresses that it
 // listens on, one a line, then an empty line. SIGTERM: refuses new calls, lets
-// those that run finish within --grace_ms, exits with 0.
+// those that run finish within --grace_ms, exits with 0. From SIGUSR1 to
+// SIGUSR2 it has the --fault.
 
 #include <signal.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ constexpr char kUsage[] =
     "  [--tls_cert=FILE --tls_key=FILE] [--tls_client_ca=FILE]\n"
     "  [--grace_ms=N] calls may run on after SIGTERM (default 5000)\n"
     "  [--journal=FILE] append the key of each execution\n"
+    "  [--fault=CODE:SHARE] of unary calls, from SIGUSR1 until SIGUSR2\n"
     "  [--no_raw_service] only TestService's own methods\n";
 
 bool ReadFile(const std::string& path, std::string* text) {
@@ -47,6 +49,8 @@ int Fail(const std::string& why) {
 
 int main(int argc, char** argv) {
   mesh::test::TestServer::Options options;
+  const auto fault = std::make_shared<mesh::test::ServerFault>();
+  options.fault = fault;
   std::string cert_file, key_file, client_ca_file, journal;
   int grace_ms = 5000;
   for (int i = 1; i < argc; ++i) {
@@ -72,6 +76,13 @@ int main(int argc, char** argv) {
       if (!absl::SimpleAtoi(value, &grace_ms)) return Fail("bad flag " + flag);
     } else if (absl::StartsWith(flag, "--journal=")) {
       journal = value;
+    } else if (absl::StartsWith(flag, "--fault=")) {
+      const std::pair<std::string, std::string> parts =
+          absl::StrSplit(value, absl::MaxSplits(':', 1));
+      if (!absl::SimpleAtoi(parts.first, &fault->code) ||
+          !absl::SimpleAtod(parts.second, &fault->share)) {
+        return Fail("bad flag " + flag);
+      }
     } else if (flag == "--no_raw_service") {
       options.raw_service = false;
     } else {
@@ -100,6 +111,8 @@ int main(int argc, char** argv) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGUSR1);
+  sigaddset(&signals, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
   auto server = mesh::test::TestServer::Start(std::move(options));
@@ -114,7 +127,10 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
 
   int signal = 0;
-  sigwait(&signals, &signal);
+  while (sigwait(&signals, &signal) == 0 &&
+         (signal == SIGUSR1 || signal == SIGUSR2)) {
+    fault->on = signal == SIGUSR1;
+  }
   (*server)->Shutdown(absl::Milliseconds(grace_ms));
   return 0;
 }

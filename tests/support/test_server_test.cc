@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "grpcpp/create_channel.h"
 #include "grpcpp/generic/generic_stub.h"
@@ -42,6 +43,23 @@ TEST_F(TestServerTest, EndsACallAsItIsTold) {
   ASSERT_EQ(context.GetServerTrailingMetadata().count("why-bin"), 1u);
   EXPECT_EQ(context.GetServerTrailingMetadata().find("why-bin")->second,
             grpc::string_ref("\1\0", 2));
+}
+
+TEST(ServerFaultTest, FailsUnaryCallsWhileItIsOn) {
+  const auto fault = std::make_shared<ServerFault>();
+  fault->code = grpc::StatusCode::INTERNAL;
+  TestServer::Options options;
+  options.fault = fault;
+  const auto server = TestServer::Start(std::move(options)).value();
+  const auto stub = TestService::NewStub(grpc::CreateChannel(
+      server->address(), grpc::InsecureChannelCredentials()));
+  for (const bool on : {false, true, false}) {
+    fault->on = on;
+    grpc::ClientContext context;
+    Reply reply;
+    EXPECT_EQ(stub->Unary(&context, Request(), &reply).error_code(),
+              on ? grpc::StatusCode::INTERNAL : grpc::StatusCode::OK);
+  }
 }
 
 TEST_F(TestServerTest, FailsTheFirstExecutionsOfAKeyAndCountsThem) {
