@@ -120,6 +120,7 @@ Counts CountDue(const std::vector<Outcome>& outcomes, absl::Time from,
     if (outcome.due < from || outcome.due >= to) continue;
     ++counts.calls;
     counts.failed += outcome.ok() ? 0 : 1;
+    counts.late += outcome.late && outcome.code == 0 ? 1 : 0;
     counts.by +=
         outcome.ok() && !outcome.by.empty() && outcome.by[0] == by ? 1 : 0;
   }

@@ -74,7 +74,8 @@ struct Outcome {
 struct Counts {
   int64_t calls = 0;
   int64_t failed = 0;
-  int64_t by = 0;  // Answered by servers whose name begins with a letter.
+  int64_t late = 0;  // Of these, how many only began late.
+  int64_t by = 0;    // Answered by servers whose name begins with a letter.
 
   double success() const;   // Share of all, 1 if there are none.
   double by_share() const;  // Of those that were answered, 0 if there are none.

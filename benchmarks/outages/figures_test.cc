@@ -70,6 +70,7 @@ TEST(CountDueTest, ACallThatBeganLateHasFailed) {
   late.late = true;
   const Counts counts = CountDue({late}, At(0), At(100), 'b');
   EXPECT_EQ(counts.failed, 1);
+  EXPECT_EQ(counts.late, 1);
   EXPECT_EQ(counts.by, 0);
 }
 

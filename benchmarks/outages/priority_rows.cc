@@ -122,6 +122,7 @@ namespace {
 
 struct Moved {
   int64_t failed = 0;
+  int64_t late = 0;
   int64_t strayed = 0;
 };
 
@@ -143,7 +144,9 @@ Moved MoveOnce(bool bare, const std::string& what) {
   Explain(what, outcomes);
   const auto at = [fault](int s) { return fault + absl::Seconds(s); };
   Moved moved;
-  moved.failed = CountDue(outcomes, at(1), at(15)).failed;
+  const Counts counts = CountDue(outcomes, at(1), at(15));
+  moved.failed = counts.failed;
+  moved.late = counts.late;
   moved.strayed = CountDue(outcomes, at(5), at(15), kBackup).by;
   return moved;
 }
@@ -157,6 +160,7 @@ Moved MoveWorst(bool bare) {
     Progress(what);
     const Moved moved = MoveOnce(bare, what);
     worst.failed = std::max(worst.failed, moved.failed);
+    worst.late = std::max(worst.late, moved.late);
     worst.strayed = std::max(worst.strayed, moved.strayed);
   }
   return worst;
@@ -167,6 +171,8 @@ Moved MoveWorst(bool bare) {
 void PriorityMoved(Figures* figures) {
   for (const bool bare : {false, true}) {
     const Moved worst = MoveWorst(bare);
+    figures->Tell(Named(bare, "priority_moved.late"),
+                  static_cast<double>(worst.late));
     Say(bare, "priority_moved.failed", static_cast<double>(worst.failed),
         AtMost(0), figures);
     Say(bare, "priority_moved.strayed", static_cast<double>(worst.strayed),
@@ -232,8 +238,10 @@ void PrioritySpill(Figures* figures) {
     Say(bare, "priority_spill.share",
         CountDue(outcomes, at(5), at(20), kBackup).by_share(),
         Between(0.27, 0.33), figures);
-    Say(bare, "priority_spill.failed",
-        static_cast<double>(CountDue(outcomes, at(1), at(30)).failed),
+    const Counts counts = CountDue(outcomes, at(1), at(30));
+    figures->Tell(Named(bare, "priority_spill.late"),
+                  static_cast<double>(counts.late));
+    Say(bare, "priority_spill.failed", static_cast<double>(counts.failed),
         AtMost(0), figures);
   }
 }
