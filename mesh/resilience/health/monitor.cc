@@ -139,12 +139,15 @@ void HealthMonitor::OnConnected(LiveEndpoint* endpoint, absl::Time now) {
 void HealthMonitor::OnMembers(absl::Span<const cluster::Member> members,
                               std::shared_ptr<cluster::LoadShares> shares,
                               int ahead, absl::Time now) {
+  // Of ten thousand endpoints few are known: the lock is held for these.
+  HealthStates::Members sorted;
+  if (shares != nullptr) sorted = HealthStates::Sort(members, *shares);
   base::MutexLock lock(&mu_);
   if (shares == nullptr) {
     states_.ForgetMembers();
     SetDue(0);  // Nothing is counted.
   } else {
-    states_.SetMembers(members, std::move(shares), ahead,
+    states_.SetMembers(sorted, std::move(shares), ahead,
                        absl::ToUnixNanos(now));
   }
   LookAtOnceIfPanicChanged();

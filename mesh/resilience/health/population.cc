@@ -66,9 +66,10 @@ void Population::Finish() {
   dialled_until_ = counted_until_;
 }
 
-void Population::AddNamed(const cluster::LiveEndpoint& endpoint) {
-  const size_t place = PlaceOf(endpoint);
-  if (place < tallies_.size()) ++tallies_[place].endpoints;
+void Population::SetNamed(absl::Span<const uint32_t> endpoints) {
+  for (size_t i = 0; i < tallies_.size() && i < endpoints.size(); ++i) {
+    tallies_[i].endpoints = endpoints[i];
+  }
 }
 
 void Population::Move(const cluster::LiveEndpoint& endpoint, Health from,

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/types/span.h"
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/cluster/load_shares.h"
 #include "mesh/resilience/health/record.h"
@@ -39,8 +40,8 @@ class Population {
   // The priorities that there are. Null: there is one. Forgets all that was
   // counted.
   void SetPriorities(std::shared_ptr<const cluster::LoadShares> priorities);
-  // Discovery names it. For each one after SetPriorities().
-  void AddNamed(const cluster::LiveEndpoint& endpoint);
+  // How many endpoints discovery names, by place. After SetPriorities().
+  void SetNamed(absl::Span<const uint32_t> endpoints);
 
   // Counts all endpoints anew. What was counted before holds until Finish(),
   // and longer if priorities were set meanwhile.

@@ -47,7 +47,10 @@ class PrioritiesTest : public testing::Test {
     Publish();
   }
   // As with a new picker.
-  void Publish() { states_.SetMembers(members_, shares_, ahead_, now_); }
+  void Publish() {
+    states_.SetMembers(HealthStates::Sort(members_, *shares_), shares_, ahead_,
+                       now_);
+  }
   void Look() {
     states_.BeginCount();
     for (const cluster::Member& member : members_) {

@@ -443,24 +443,40 @@ void HealthStates::Change(LiveEndpoint* endpoint, Health to, HealthCause cause,
 
 // ---- The load of each priority ----
 
-void HealthStates::SetMembers(absl::Span<const cluster::Member> members,
+HealthStates::Members HealthStates::Sort(
+    absl::Span<const cluster::Member> members,
+    const cluster::LoadShares& shares) {
+  Members result;
+  result.named.resize(shares.priorities().size());
+  for (const cluster::Member& member : members) {
+    const size_t place = shares.PlaceOf(member.priority);
+    if (place < result.named.size()) ++result.named[place];
+    LiveEndpoint* const live = member.live.get();
+    if (live->readiness() == Readiness::kReady ||
+        live->health() != Health::kHealthy || live->first_dial() != 0) {
+      result.known.push_back(live);
+    }
+  }
+  return result;
+}
+
+void HealthStates::SetMembers(const Members& members,
                               std::shared_ptr<cluster::LoadShares> shares,
                               int ahead, int64_t now) {
   static const auto* const healthy = new HealthRecord;
   ahead_ = ahead;
   shares_ = shares;
   population_.SetPriorities(std::move(shares));
+  population_.SetNamed(members.named);
   population_.Begin();
-  for (const cluster::Member& member : members) {
-    const LiveEndpoint& live = *member.live;
-    population_.AddNamed(live);
-    if (live.readiness() != Readiness::kReady &&
-        live.health() == Health::kHealthy) {
-      population_.AddUnconnected(live, now);
+  for (LiveEndpoint* live : members.known) {
+    if (live->readiness() != Readiness::kReady &&
+        live->health() == Health::kHealthy) {
+      population_.AddUnconnected(*live, now);
       continue;
     }
-    const bool known = member.live->health_memory() != nullptr;
-    population_.Add(live, known ? RecordOf(member.live.get()) : *healthy);
+    const bool judged = live->health_memory() != nullptr;
+    population_.Add(*live, judged ? RecordOf(live) : *healthy);
   }
   FinishCount();
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
@@ -88,7 +89,14 @@ class HealthStates {
   // The endpoints that discovery names, whenever it names others or one of them
   // was connected to or lost; of a service with several priorities. The shares
   // of these are set from then on. `ahead`: as the configuration has it.
-  void SetMembers(absl::Span<const cluster::Member> members,
+  struct Members {
+    std::vector<uint32_t> named;  // How many there are, by priority.
+    // Those that were dialled, are connected, or are not healthy.
+    std::vector<cluster::LiveEndpoint*> known;
+  };
+  static Members Sort(absl::Span<const cluster::Member> members,
+                      const cluster::LoadShares& shares);
+  void SetMembers(const Members& members,
                   std::shared_ptr<cluster::LoadShares> shares, int ahead,
                   int64_t now);
   // There is one priority only.
