@@ -1,6 +1,7 @@
 #ifndef MESH_BALANCING_PICKER_H_
 #define MESH_BALANCING_PICKER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -39,6 +40,8 @@ struct PickArgs {
   // Endpoints that this call has tried already: used again only when there is
   // no other.
   absl::Span<const cluster::LiveEndpoint* const> tried;
+  // The last so many of `tried` have no room: they are not used at all.
+  size_t full = 0;
   // A hedge: of those not tried, endpoints in another locality than this one's
   // are preferred. Null: no matter.
   const cluster::LiveEndpoint* elsewhere_than = nullptr;

@@ -172,6 +172,23 @@ TEST_P(PriorityTest, ARetryGoesFromTheUntriedThereToTheUntriedAnywhere) {
   EXPECT_EQ(priority, 5);
 }
 
+TEST_P(PriorityTest, WhatIsFullIsNotUsedAndWhatWasTriedIs) {
+  uint32_t priority = 2;
+  const std::vector<const LiveEndpoint*> tried = {live(4), live(0), live(1),
+                                                  live(2), live(3), live(5)};
+  PickArgs args;
+  args.tried = tried;
+  args.full = 5;
+  args.priority = &priority;
+  args.random = &random_;
+  const PickResult result = subject_.picker()->Pick(args);
+  ASSERT_EQ(result.kind, Kind::kUse);
+  EXPECT_EQ(result.endpoint, live(4));
+  result.endpoint->Release();
+  args.full = 6;
+  EXPECT_EQ(subject_.picker()->Pick(args).kind, Kind::kWait);
+}
+
 TEST_P(PriorityTest, APriorityThatIsGoneIsDrawnAnew) {
   uint32_t priority = 4;
   EXPECT_EQ(Pick(&priority, {live(0)}).endpoint, live(1));

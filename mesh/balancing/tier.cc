@@ -228,7 +228,7 @@ PickResult Tier::PickByScan(const PickArgs& args, Reach reach,
     for (uint32_t k = 0; k < size(); ++k) {
       const uint32_t i = k < size() - start ? start + k : start + k - size();
       LiveEndpoint* const endpoint = endpoints_[i];
-      if (endpoint->closed()) continue;
+      if (endpoint->closed() || IsFull(args, endpoint)) continue;
       if (eligible_ == Eligible::kReady &&
           endpoint->readiness() != Readiness::kReady) {
         continue;

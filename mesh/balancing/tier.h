@@ -1,6 +1,7 @@
 #ifndef MESH_BALANCING_TIER_H_
 #define MESH_BALANCING_TIER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -52,9 +53,9 @@ class Tier {
   //   not tried, and not out of use (suspect or ejected);
   //   not out of use;
   //   any: health is ignored when nothing else is left.
-  // kWait when there is none within `reach`. Looks at all endpoints, or until
-  // it meets an idle one of the first kind.
-  // `passed` was not accepted before and is not now; null: there is none.
+  // kWait when there is none within `reach` that has room. Looks at all
+  // endpoints, or until it meets an idle one of the first kind. `passed` was
+  // not accepted before and is not now; null: there is none.
   PickResult PickByScan(const PickArgs& args, Reach reach,
                         const cluster::LiveEndpoint* passed = nullptr) const;
 
@@ -105,6 +106,14 @@ inline bool WasTried(const PickArgs& args,
                      const cluster::LiveEndpoint* endpoint) {
   for (const cluster::LiveEndpoint* tried : args.tried) {
     if (tried == endpoint) return true;
+  }
+  return false;
+}
+
+inline bool IsFull(const PickArgs& args,
+                   const cluster::LiveEndpoint* endpoint) {
+  for (size_t i = args.tried.size() - args.full; i < args.tried.size(); ++i) {
+    if (args.tried[i] == endpoint) return true;
   }
   return false;
 }

@@ -23,7 +23,7 @@ using telemetry::PickEvent;
 namespace {
 
 // Endpoints at their cap that a pick passes over before it gives up.
-constexpr int kMostCapped = 64;
+constexpr size_t kMostCapped = 64;
 
 bool Forbids(std::optional<absl::Duration> pushback) {
   return pushback.has_value() &&
@@ -288,26 +288,21 @@ void CallMachine::PickBelowCap(balancing::PickArgs args, Choice* choice,
                          absl::StatusCode::kResourceExhausted,
                          absl::string_view(), absl::ZeroDuration(), moment.now);
   }
-  // A full one is as one that was tried: not to be used while there is another.
   absl::InlinedVector<const cluster::LiveEndpoint*, 16> avoided(
       args.tried.begin(), args.tried.end());
-  const auto tried = static_cast<ptrdiff_t>(avoided.size());
   do {
     result.endpoint->Release();
-    if (avoided.size() > static_cast<size_t>(tried + kMostCapped) ||
-        std::find(avoided.begin() + tried, avoided.end(), result.endpoint) !=
-            avoided.end()) {
-      unreachable_ = absl::ResourceExhaustedError(absl::StrCat(
-          info_->service, ": too many calls are under way on every endpoint: ",
-          "caps.max_calls_per_endpoint is ", cap));
-      result = {PickResult::Kind::kDrop, nullptr, &unreachable_};
-      return;
-    }
     avoided.push_back(result.endpoint);
     args.tried = avoided;
+    ++args.full;
     if (args.trace != nullptr) *args.trace = {};
-    result = moment.picker->Pick(args);
+    result = args.full > kMostCapped ? PickResult() : moment.picker->Pick(args);
   } while (full(result));
+  if (result.kind != PickResult::Kind::kWait) return;
+  unreachable_ = absl::ResourceExhaustedError(absl::StrCat(
+      info_->service, ": too many calls are under way on every endpoint: ",
+      "caps.max_calls_per_endpoint is ", cap));
+  result = {PickResult::Kind::kDrop, nullptr, &unreachable_};
 }
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Choose(

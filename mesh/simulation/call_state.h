@@ -52,6 +52,8 @@ struct CallState : telemetry::CallInfo {
   // attempt that was the last to end.
   absl::InlinedVector<uint32_t, 4> round;
   uint32_t last_ended = kNone;
+  bool last_never_sent = false;  // No server has seen that attempt.
+  bool replayable = false;       // Its request can be sent again.
 
   Attempt* Find(uint16_t token) {
     for (Attempt& attempt : attempts) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "mesh/call/call_machine.h"
 #include "mesh/cluster/load_shares.h"
 #include "mesh/simulation/clients.h"
 #include "mesh/telemetry/snapshot.h"
@@ -20,10 +21,18 @@ void Invariants::Violation(absl::string_view what) {
 
 // ---- Events ----
 
+void Invariants::OnCallStart(const telemetry::CallInfo& info,
+                             const telemetry::CallStartEvent& event) {
+  CallState& call = CallState::Of(info);
+  call.last_never_sent = false;
+  call.replayable = event.replayable;
+}
+
 void Invariants::OnPick(const telemetry::CallInfo& info,
                         const telemetry::PickEvent& event) {
-  if (event.result != telemetry::PickEvent::Result::kUsed) return;
   CallState& call = CallState::Of(info);
+  CheckReach(call, event);
+  if (event.result != telemetry::PickEvent::Result::kUsed) return;
   CheckChoice(call, event);
   CheckHealth(call, event);
   CheckPanic(call, event);
@@ -31,12 +40,15 @@ void Invariants::OnPick(const telemetry::CallInfo& info,
 
 void Invariants::OnAttemptEnd(const telemetry::CallInfo& info,
                               const telemetry::AttemptEvent& event) {
-  CallState::Of(info).last_ended = parts_.clients.ServerOf(event.endpoint);
+  CallState& call = CallState::Of(info);
+  call.last_ended = parts_.clients.ServerOf(event.endpoint);
+  call.last_never_sent = event.never_sent;
 }
 
 void Invariants::OnRetryDecision(const telemetry::CallInfo& info,
                                  const telemetry::RetryEvent& event) {
   using Verdict = telemetry::RetryEvent::Verdict;
+  CheckEnd(CallState::Of(info), event);
   if (event.verdict != Verdict::kRetry &&
       (event.verdict != Verdict::kHedge || event.observed)) {
     return;
@@ -108,6 +120,67 @@ void Invariants::CheckChoice(CallState& call,
     if (last != chosen) call.round.push_back(last);
   }
   call.round.push_back(chosen);
+}
+
+// No call waits, fails, or goes where nobody is connected while there is a
+// usable endpoint that has room. While all that are connected are out, health
+// is ignored, so these count. A client of the simulation publishes what it
+// learns at once, so not even one turn of a control thread is waited for.
+void Invariants::CheckReach(const CallState& call,
+                            const telemetry::PickEvent& event) {
+  using Result = telemetry::PickEvent::Result;
+  if (event.result == Result::kDeclined ||
+      (event.result == Result::kUsed &&
+       event.endpoint.readiness == cluster::Readiness::kReady)) {
+    return;
+  }
+  const SimulatedEndpoint* usable = nullptr;
+  const SimulatedEndpoint* connected = nullptr;
+  bool all_out = true;
+  for (const auto& live : parts_.clients[call.client].live) {
+    if (live == nullptr || live->closed() ||
+        live->readiness() != cluster::Readiness::kReady) {
+      continue;
+    }
+    const bool out = live->share() == 0 ||
+                     (live->health() == cluster::Health::kProbing &&
+                      live->share() == cluster::LiveEndpoint::kProbeFree);
+    all_out &= out;
+    if (IsFull(call, *live)) continue;
+    connected = live.get();
+    if (!out) usable = live.get();
+  }
+  const SimulatedEndpoint* const missed = all_out ? connected : usable;
+  if (missed == nullptr) return;
+  Violation(absl::StrCat(
+      "a call ",
+      event.result == Result::kWaited ? "waits"
+      : event.result == Result::kUsed ? "uses what is not connected"
+                                      : "fails",
+      " though ", missed->endpoint().address, " is connected"));
+}
+
+// No call ends with an attempt that no server has seen while there is a usable
+// endpoint that it has not tried; but because of its deadline or a guard.
+void Invariants::CheckEnd(const CallState& call,
+                          const telemetry::RetryEvent& event) {
+  using Verdict = telemetry::RetryEvent::Verdict;
+  if ((event.verdict != Verdict::kNotRetryable &&
+       event.verdict != Verdict::kAttemptsExhausted) ||
+      !call.last_never_sent || !call.replayable ||
+      event.attempt > call::kMaxTransparentRetries) {
+    return;
+  }
+  for (const auto& live : parts_.clients[call.client].live) {
+    if (live == nullptr || !live->available() || IsFull(call, *live) ||
+        std::find(call.round.begin(), call.round.end(), live->server) !=
+            call.round.end()) {
+      continue;
+    }
+    return Violation(
+        absl::StrCat("a call that no server has seen fails though ",
+                     live->endpoint().address, " is usable"));
+  }
 }
 
 // Whether an endpoint has as many calls as its cap allows.

@@ -23,6 +23,8 @@ class Invariants final : public telemetry::Observer {
   explicit Invariants(const Parts& parts) : parts_(parts) {}
 
   // ---- telemetry::Observer ----
+  void OnCallStart(const telemetry::CallInfo& info,
+                   const telemetry::CallStartEvent& event) override;
   void OnPick(const telemetry::CallInfo& info,
               const telemetry::PickEvent& event) override;
   void OnAttemptEnd(const telemetry::CallInfo& info,
@@ -58,6 +60,8 @@ class Invariants final : public telemetry::Observer {
   void CheckChoice(CallState& call, const telemetry::PickEvent& event);
   void CheckHealth(const CallState& call, const telemetry::PickEvent& event);
   void CheckPanic(const CallState& call, const telemetry::PickEvent& event);
+  void CheckReach(const CallState& call, const telemetry::PickEvent& event);
+  void CheckEnd(const CallState& call, const telemetry::RetryEvent& event);
   bool IsFull(const CallState& call,
               const cluster::LiveEndpoint& endpoint) const;
   bool MayPanic(const Client& client, uint32_t priority) const;

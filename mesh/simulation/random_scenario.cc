@@ -264,6 +264,31 @@ Fault RandomFault(Draw& draw, const std::vector<std::string>& addresses,
   return fault;
 }
 
+// In one scenario of three endpoints have priorities. In half of these a whole
+// priority is struck at once. What it draws is its own, so that the other
+// scenarios are what they were without it.
+void AddPriorities(uint64_t seed, Scenario* scenario) {
+  Draw draw(seed ^ 0x9710717);
+  std::vector<Server>& servers = scenario->cluster.servers;
+  if (!draw.OneIn(3) || servers.size() < 2) return;
+  const int last = draw.Between(1, 2);
+  for (Server& server : servers) {
+    server.priority = static_cast<uint32_t>(draw.Between(0, last));
+  }
+  if (draw.OneIn(2)) {
+    scenario->service.connections.ahead = draw.Between(0, 12);
+  }
+  if (draw.OneIn(2)) return;
+  const auto struck = static_cast<uint32_t>(draw.Between(0, last));
+  const Fault fault =
+      RandomFault(draw, {servers.front().address}, scenario->options.duration);
+  for (const Server& server : servers) {
+    if (server.priority != struck) continue;
+    scenario->cluster.faults.push_back(fault);
+    scenario->cluster.faults.back().address = server.address;
+  }
+}
+
 Load RandomLoad(Draw& draw, const char* method, absl::Duration duration) {
   Load load;
   load.method = method;
@@ -340,6 +365,7 @@ Scenario RandomScenario(uint64_t seed) {
   for (int i = 0; i < loads; ++i) {
     cluster.loads.push_back(RandomLoad(draw, kMethods[i], options.duration));
   }
+  AddPriorities(seed, &scenario);
   return scenario;
 }
 

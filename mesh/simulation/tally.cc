@@ -71,6 +71,7 @@ void Tally::OnAttemptStart(const CallState& call, uint32_t server) {
 
 void Tally::OnCallStart(const telemetry::CallInfo& info,
                         const telemetry::CallStartEvent& event) {
+  invariants_.OnCallStart(info, event);
   if (user_wants_picks_) user_->OnCallStart(info, event);
 }
 
