@@ -43,6 +43,12 @@ void DnsResolver::Refresh() {
   ResolveAt(std::min(next_at_, begun_at_ + min_refresh_));
 }
 
+void DnsResolver::AskAgain() {
+  if (timer_ == 0 || lookup_ != nullptr) return;
+  const absl::Time at = begun_at_ + std::max(kInitialBackoff, min_refresh_);
+  if (at < next_at_) ResolveAt(at);
+}
+
 void DnsResolver::ResolveAt(absl::Time at) {
   loop_->Cancel(timer_);
   next_at_ = at;

@@ -34,6 +34,7 @@ class DnsResolver final : public Resolver {
   // Resolves as soon as `min_refresh` allows; nothing while it does so already
   // or waits after a failure.
   void Refresh() override;
+  void AskAgain() override;
 
  private:
   void Resolve();

@@ -100,6 +100,19 @@ TEST(DnsResolverTest, ANameWithoutAddressesIsAnEmptySetSaidEachTime) {
   EXPECT_EQ(*resolver.Next(), Strings());
 }
 
+TEST(DnsResolverTest, WhereACallWantsAnEndpointItAsksWithinASecond) {
+  Dnsmasq server("", {"--txt-record=cart.mesh.test,nothing here"});
+  Watched resolver(Ask(server.address()));
+  // It waits for 1, 2, 4 and 8 s between them, as long as nobody wants it.
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(*resolver.Next(), Strings());
+  const absl::Time begin = base::Clock::Real().Now();
+  for (int i = 0; i < 2; ++i) {
+    resolver.AskAgain();
+    EXPECT_EQ(*resolver.Next(), Strings());
+  }
+  EXPECT_LT(base::Clock::Real().Now() - begin, absl::Seconds(3.5));
+}
+
 TEST(DnsResolverTest, AServerThatIsDownIsAFailureUntilItIsUp) {
   Dnsmasq server("10.0.0.1 cart.mesh.test\n");
   server.Kill();

@@ -42,6 +42,7 @@ class FakeDiscovery {
   int made() const { return made_; }
   bool running() const { return listener_ != nullptr; }
   int refreshes() const { return refreshes_; }
+  int asked_again() const { return asked_again_; }
 
  private:
   class FakeResolver final : public Resolver {
@@ -52,6 +53,7 @@ class FakeDiscovery {
       fake_->listener_ = std::move(listener);
     }
     void Refresh() override { ++fake_->refreshes_; }
+    void AskAgain() override { ++fake_->asked_again_; }
 
    private:
     FakeDiscovery* const fake_;
@@ -64,6 +66,7 @@ class FakeDiscovery {
 
   int made_ = 0;
   int refreshes_ = 0;
+  int asked_again_ = 0;
   Resolver::Listener listener_;
 };
 

@@ -36,6 +36,10 @@ void Feed::Refresh() {
   if (resolver_ != nullptr) resolver_->Refresh();
 }
 
+void Feed::AskAgain() {
+  if (resolver_ != nullptr) resolver_->AskAgain();
+}
+
 Feed::Stats Feed::stats() const {
   base::MutexLock lock(&mu_);
   return stats_;

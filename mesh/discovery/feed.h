@@ -71,6 +71,8 @@ class Feed {
   void Stop();
   // A hint that the endpoints may have changed.
   void Refresh();
+  // There are no endpoints, and a call wants one.
+  void AskAgain();
 
   // The listener has been given a set since the last Stop().
   bool resolved() const { return resolved_; }

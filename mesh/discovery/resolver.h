@@ -33,6 +33,11 @@ class Resolver {
   // A hint that the endpoints may have changed (connections break). The
   // resolver decides whether and when to look again.
   virtual void Refresh() = 0;
+
+  // There are no endpoints, and somebody wants one: look again once a second
+  // has passed since the last time, whatever was planned. Where looking is no
+  // question to anybody, nothing is to be done.
+  virtual void AskAgain() {}
 };
 
 // Reads the text of an endpoints file; `name` stands for its path in errors.

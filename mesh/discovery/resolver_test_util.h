@@ -57,6 +57,9 @@ class Watched {
   void Refresh() {
     RunOn(loop_, [this] { resolver_->Refresh(); });
   }
+  void AskAgain() {
+    RunOn(loop_, [this] { resolver_->AskAgain(); });
+  }
 
   // The next report, at most `patience` later: a generous bound, or, where
   // nothing is to come, how long to make sure of that (DEADLINE_EXCEEDED).

@@ -17,7 +17,7 @@
 namespace mesh::service {
 
 // As gRPC's round_robin aggregates: the best state that any of `members` has.
-// `resolved`: that there are none is known.
+// `resolved`: that there are none is known, or that they cannot be found.
 grpc_connectivity_state Aggregate(const std::vector<cluster::Member>& members,
                                   bool resolved);
 

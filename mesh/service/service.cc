@@ -1,6 +1,7 @@
 #include "mesh/service/service.h"
 
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "mesh/grpc/parent_watch.h"
@@ -153,10 +154,22 @@ uint64_t Service::Park(Waiter* call, const ServiceView* seen, absl::Time at,
     const bool missed = snapshot_.Get().get() != seen;
     control_->Post([this, missed] {
       connections_.Want();
+      AskAgainIfEmpty();
       if (missed) PublishSoon();
     });
   }
   return id;
+}
+
+void Service::OnNoEndpoint() {
+  const int64_t now = absl::ToUnixNanos(clock_.Now());
+  int64_t next = ask_again_at_.load(std::memory_order_relaxed);
+  if (now < next || !ask_again_at_.compare_exchange_strong(
+                        next, now + absl::ToInt64Nanoseconds(absl::Seconds(1)),
+                        std::memory_order_relaxed)) {
+    return;
+  }
+  control_->Post([this] { AskAgainIfEmpty(); });
 }
 
 grpc_connectivity_state Service::GetState(bool try_to_connect) {
@@ -239,6 +252,7 @@ void Service::ApplyConfig(
   std::vector<cluster::LiveEndpointPtr> gone;
   if (options_ == nullptr) {
     feed_.Stop();
+    EndLingering();
     connections_.Forget(&gone);
     Publish();
     connections_.Retire(gone);
@@ -252,11 +266,57 @@ void Service::ApplyConfig(
     connections_.Retire(gone);
   }
   const bool rediscover = old == nullptr || !(old->source == options_->source);
-  if (rediscover && running_) feed_.Start(options_->source);
+  if (rediscover && running_) {
+    EndLingering();
+    feed_.Start(options_->source);
+  }
   Publish();
 }
 
-void Service::OnEndpoints(const cluster::EndpointSetPtr& set) { Use(*set); }
+void Service::OnEndpoints(const cluster::EndpointSetPtr& set) {
+  const bool named =
+      options_ != nullptr &&
+      std::holds_alternative<options::DnsOptions>(options_->source);
+  if (!named || !set->endpoints.empty()) {
+    EndLingering();
+    return Use(*set);
+  }
+  const bool first = !lingering_.active();
+  const cluster::EndpointSet stays =
+      lingering_.Begin(connections_.members(), clock_.Now());
+  if (first && !stays.endpoints.empty()) {
+    runtime_->Log(LogSeverity::kWarning,
+                  absl::StrCat(name_, ": the name has no addresses; ",
+                               stays.endpoints.size(), " of ",
+                               connections_.members().size(),
+                               " endpoints are connected, and stay"));
+  }
+  Use(stays);
+  WatchLingering();
+}
+
+// One that stays goes when it has been of no use for a while.
+void Service::WatchLingering() {
+  if (linger_timer_ != 0 || connections_.members().empty()) return;
+  linger_timer_ = control_->RunAt(clock_.Now() + Lingering::Every(), [this] {
+    linger_timer_ = 0;
+    if (!lingering_.active()) return;
+    const cluster::EndpointSet stays =
+        lingering_.Look(connections_.members(), clock_.Now());
+    if (stays.endpoints.size() < connections_.members().size()) Use(stays);
+    WatchLingering();
+  });
+}
+
+void Service::EndLingering() {
+  lingering_.End();
+  if (linger_timer_ != 0) control_->Cancel(linger_timer_);
+  linger_timer_ = 0;
+}
+
+void Service::AskAgainIfEmpty() {
+  if (connections_.members().empty()) feed_.AskAgain();
+}
 
 void Service::Use(const cluster::EndpointSet& set) {
   const cluster::Membership::Change change = connections_.Update(set);
@@ -294,8 +354,10 @@ void Service::Publish() {
   for (const cluster::Member& member : members) {
     next->endpoints.push_back(member.live);
   }
-  next->state = upstream_.unknown() ? GRPC_CHANNEL_TRANSIENT_FAILURE
-                                    : Aggregate(members, feed_.resolved());
+  next->state =
+      upstream_.unknown()
+          ? GRPC_CHANNEL_TRANSIENT_FAILURE
+          : Aggregate(members, feed_.resolved() || !feed_.error().ok());
   const grpc_connectivity_state state = next->state;
   snapshot_.Set(std::move(next));
   connectivity_.Set(state);

@@ -23,6 +23,7 @@
 #include "mesh/service/connections.h"
 #include "mesh/service/connectivity.h"
 #include "mesh/service/health_log.h"
+#include "mesh/service/lingering.h"
 #include "mesh/service/live_streams.h"
 #include "mesh/service/method_table.h"
 #include "mesh/service/parking_lot.h"
@@ -81,6 +82,9 @@ class Service final : public std::enable_shared_from_this<Service>,
   // says the rest.
   uint64_t Park(Waiter* call, const ServiceView* seen, absl::Time at,
                 grpc_call* parent);
+  // A call has failed because there is no endpoint at all. At most once per
+  // second discovery is asked again.
+  void OnNoEndpoint();
   ParkingLot& parking() { return parking_; }
   LiveStreams& streams() { return streams_; }
 
@@ -125,6 +129,10 @@ class Service final : public std::enable_shared_from_this<Service>,
                    std::shared_ptr<grpc::ChannelCredentials> credentials,
                    absl::Status unknown);
   void Use(const cluster::EndpointSet& set);
+  void WatchLingering();
+  void EndLingering();
+  // A call wants an endpoint.
+  void AskAgainIfEmpty();
   void PublishSoon();
   void Publish();
 
@@ -149,6 +157,7 @@ class Service final : public std::enable_shared_from_this<Service>,
 
   std::atomic<bool> configured_{false};
   std::atomic<bool> started_{false};
+  std::atomic<int64_t> ask_again_at_{0};  // Unix ns.
 
   // Control thread only. They end in the order from the last to the first:
   // what finds endpoints, then the connections, then the watches of their
@@ -157,6 +166,8 @@ class Service final : public std::enable_shared_from_this<Service>,
   bool running_ = false;
   bool dirty_ = false;  // Publish() is due.
   std::shared_ptr<const options::ServiceOptions> options_;
+  Lingering lingering_;
+  base::Scheduler::TimerId linger_timer_ = 0;
   Connections connections_;
   discovery::Feed feed_;
 };

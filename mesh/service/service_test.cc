@@ -88,6 +88,90 @@ class ServiceTest : public ::testing::Test {
   std::shared_ptr<Service> service_;
 };
 
+// --- A name without addresses
+
+class NamedServiceTest : public ServiceTest {
+ protected:
+  NamedServiceTest() {
+    options::DnsOptions dns;
+    dns.name = "cart.example";
+    dns.port = 80;
+    options_.source = dns;
+  }
+  // Believed at the third time.
+  void ReportEmpty() {
+    for (int i = 0; i < 3; ++i) fake_.discovery.Report({});
+    Run();
+  }
+};
+
+TEST_F(NamedServiceTest, AnEmptyAnswerTakesAwayNoEndpointThatIsConnected) {
+  Begin();
+  fake_.discovery.Report({"a", "b"});
+  Run();
+  Set("a", GRPC_CHANNEL_CONNECTING);
+  Set("a", GRPC_CHANNEL_READY);
+  ReportEmpty();
+  EXPECT_EQ(Endpoints(), Addresses({"a"}));
+  EXPECT_EQ(Pick(), Kind::kUse);
+  fake_.loop.Advance(absl::Minutes(10));
+  EXPECT_EQ(Endpoints(), Addresses({"a"}));
+  Set("a", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  fake_.loop.Advance(absl::Seconds(8));
+  EXPECT_EQ(Endpoints(), Addresses({"a"})) << "it may come back";
+  fake_.loop.Advance(absl::Seconds(4));
+  EXPECT_EQ(Endpoints(), Addresses());
+  fake_.discovery.Report({"b", "c"});
+  Run();
+  EXPECT_EQ(Endpoints(), Addresses({"b", "c"}));
+  fake_.loop.Advance(absl::Minutes(1));
+  EXPECT_EQ(Endpoints(), Addresses({"b", "c"}));
+}
+
+TEST_F(NamedServiceTest, ACallWithoutAnyEndpointMakesItAskAgainEachSecond) {
+  Begin();
+  fake_.discovery.Report({});
+  Run();
+  for (int i = 0; i < 10; ++i) service_->OnNoEndpoint();
+  Run();
+  EXPECT_EQ(fake_.discovery.asked_again(), 1);
+  fake_.loop.Advance(absl::Seconds(1));
+  service_->OnNoEndpoint();
+  Run();
+  EXPECT_EQ(fake_.discovery.asked_again(), 2);
+  FakeWaiter waiter;
+  service_->Park(&waiter, service_->Snapshot().get(), absl::InfiniteFuture(),
+                 nullptr);
+  Run();
+  EXPECT_EQ(fake_.discovery.asked_again(), 3);
+  fake_.discovery.Report({"a"});
+  Run();
+  fake_.loop.Advance(absl::Seconds(1));
+  service_->OnNoEndpoint();
+  Run();
+  EXPECT_EQ(fake_.discovery.asked_again(), 3);
+}
+
+TEST_F(NamedServiceTest, ANameThatCannotBeResolvedIsAFailure) {
+  Begin();
+  EXPECT_EQ(State(), GRPC_CHANNEL_IDLE);
+  fake_.discovery.ReportError(absl::NotFoundError("no such name"));
+  Run();
+  EXPECT_EQ(State(), GRPC_CHANNEL_TRANSIENT_FAILURE);
+}
+
+TEST_F(ServiceTest, AnEmptyFileTakesAllEndpointsAway) {
+  options_.source = options::EndpointsFileOptions{"/endpoints.yaml"};
+  Begin();
+  fake_.discovery.Report({"a"});
+  Run();
+  Set("a", GRPC_CHANNEL_CONNECTING);
+  Set("a", GRPC_CHANNEL_READY);
+  for (int i = 0; i < 3; ++i) fake_.discovery.Report({});
+  Run();
+  EXPECT_EQ(Endpoints(), Addresses());
+}
+
 // --- Configuration
 
 TEST_F(ServiceTest, ACallMadeAtOnceHasItsPolicyAndWaits) {
