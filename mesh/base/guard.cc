@@ -12,6 +12,8 @@ absl::string_view NameOf(Guard guard) {
       return "max_waiting";
     case Guard::kMaxRetries:
       return "max_retries";
+    case Guard::kMaxStreams:
+      return "max_streams";
     case Guard::kBreaker:
       return "breaker";
     case Guard::kThrottle:

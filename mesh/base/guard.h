@@ -14,13 +14,14 @@ enum class Guard : uint8_t {
   kMaxCallsPerEndpoint,  // caps.max_calls_per_endpoint
   kMaxWaiting,           // caps.max_waiting
   kMaxRetries,           // caps.max_retries
+  kMaxStreams,           // caps.max_streams
   kBreaker,
   kThrottle,
   kAdaptiveConcurrency,
   kRateLimit,
   kFault,
 };
-inline constexpr int kGuards = 9;
+inline constexpr int kGuards = 10;
 // As in metrics: "max_calls", "breaker".
 absl::string_view NameOf(Guard guard);
 

@@ -231,7 +231,9 @@ Action CallMachine::Abort(absl::StatusCode code, absl::Time now) {
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Enter(
     const Moment& moment) {
-  if (plan_.admission != nullptr) {
+  // gRPC itself answers a call that is late already: no guard counts it.
+  if (plan_.admission != nullptr &&
+      ABSL_PREDICT_TRUE(moment.now < info_->deadline)) {
     Refusals refusals(this, moment.now, nullptr);
     ticket_.stream = !plan_.unary;
     const std::optional<resilience::Refusal> refusal =

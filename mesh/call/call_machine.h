@@ -149,6 +149,11 @@ class CallMachine {
   // Of the answer of `attempt` something is handed to the caller while it runs
   // (gRFC A6, "commit"): no other attempt will count.
   Action OnCommitted(int attempt, const Moment& moment);
+  // The answer of a call that is a stream has begun: it is no more than open
+  // from here on. Any thread, also beside another event.
+  void OnStreamAnswer() {
+    if (admitted_) plan_.admission->OnStreamAnswer(&ticket_);
+  }
   std::optional<Action> OnTimer(const Moment& moment);
   std::optional<Action> OnEndpointsChanged(const Moment& moment);
   // The caller cancelled. While an attempt runs nothing is to be done but to

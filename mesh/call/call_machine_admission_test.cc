@@ -98,6 +98,18 @@ TEST_F(AdmissionTest, AnAbandonedCallGivesItsPlaceBack) {
   EXPECT_EQ(State().calls, 0);
 }
 
+TEST_F(AdmissionTest, ACallWhoseDeadlineIsOverIsCountedNowhere) {
+  guards.breaker.mode = options::Mode::kEnforce;
+  Admit();
+  info.deadline = now;
+  EXPECT_EQ(Address(Start()), "a");
+  EXPECT_EQ(State().calls, 0);
+  EXPECT_EQ(Done(Ended(absl::StatusCode::kDeadlineExceeded)).kind,
+            Kind::kFinish);
+  EXPECT_EQ(State().calls, 0);
+  EXPECT_EQ(State().breaker_calls, 0);
+}
+
 TEST_F(AdmissionTest, ARefusedCallFailsBeforeItPicksAndSaysWhy) {
   guards.caps.max_calls = 1;
   Admit();

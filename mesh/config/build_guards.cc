@@ -157,7 +157,8 @@ void GuardsBuilder::BuildCaps(const v1::Caps& caps, const std::string& path,
       .Get("max_calls", &options->max_calls)
       .Get("max_calls_per_endpoint", &options->max_calls_per_endpoint)
       .Get("max_waiting", &options->max_waiting)
-      .Get("max_retries", &options->max_retries);
+      .Get("max_retries", &options->max_retries)
+      .Get("max_streams", &options->max_streams);
   if (options->max_calls > 0) {  // 0 is no bound.
     CheckOrder(options->max_calls_per_endpoint,
                FieldPath(path, "max_calls_per_endpoint"), options->max_calls,

@@ -156,6 +156,7 @@ class Dump {
     Add("max_calls_per_endpoint", caps.max_calls_per_endpoint);
     Add("max_waiting", caps.max_waiting);
     Add("max_retries", caps.max_retries);
+    Add("max_streams", caps.max_streams);
     const options::BreakerOptions& b = service.guards.breaker;
     Add("mode", b.mode);
     Add("failure_rate", b.failure_rate);

@@ -22,10 +22,11 @@ struct RateLimitOptions {
 
 struct CapsOptions {  // 0: no bound.
   Mode mode = Mode::kEnforce;
-  int max_calls = 10000;
+  int max_calls = 10000;  // Streams only until their answers begin.
   int max_calls_per_endpoint = 0;
   int max_waiting = 10000;
   int max_retries = 1000;
+  int max_streams = 0;
 };
 
 struct BreakerOptions {

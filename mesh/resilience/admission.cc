@@ -131,8 +131,15 @@ std::optional<Refusal> Admission::Ask(
 void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
                            int64_t now) {
   if (!ticket.held) return;
-  caps_.Give();
-  if (ticket.stream) concurrency_.EndStream();
+  if (ticket.stream) {
+    if (ticket.answered.First()) {
+      caps_.Give();
+      concurrency_.EndStream();
+    }
+    caps_.EndStream();
+  } else {
+    caps_.Give();
+  }
 
   now = Sane(now);
   const int64_t latency =

@@ -97,6 +97,16 @@ class Admission {
     }
   }
 
+  // The answer of a stream that was admitted has begun: it is open from here
+  // on, and counts as a call no more. Changes nothing the second time. Any
+  // thread, also beside OnCallEnd().
+  void OnStreamAnswer(const Ticket* ticket) {
+    if (ticket->held && ticket->stream && ticket->answered.First()) {
+      caps_.Give();
+      concurrency_.EndStream();
+    }
+  }
+
   // As CapsGuard has them.
   bool TryWait(Listener* listener) { return caps_.TryWait(listener); }
   void EndWait() { caps_.EndWait(); }

@@ -137,6 +137,59 @@ TEST_F(AdmissionTest, TheCapOfCallsNamesItselfAndItsValue) {
   EXPECT_TRUE(Begin().has_value());
 }
 
+TEST_F(AdmissionTest, AStreamWhoseAnswerHasBegunIsNoCallAnyMore) {
+  options::GuardOptions options = AllOff();
+  options.caps.mode = Mode::kEnforce;
+  options.caps.max_calls = 2;
+  options.adaptive_concurrency.mode = Mode::kEnforce;
+  Use(options);
+  std::vector<Admission::Ticket> open;
+  for (int i = 0; i < 100; ++i) {
+    open.push_back(*Begin(/*stream=*/true));
+    admission_->OnStreamAnswer(&open.back());
+    admission_->OnStreamAnswer(&open.back());
+  }
+  EXPECT_EQ(State().calls, 0);
+  EXPECT_EQ(State().streams, 100);
+  EXPECT_EQ(State().concurrency, 0);
+  EXPECT_EQ(Calls(100), 100);
+  const auto unanswered = Begin(/*stream=*/true);
+  EXPECT_EQ(State().calls, 1);
+  admission_->OnCallEnd(*unanswered, absl::StatusCode::kCancelled, now_);
+  admission_->OnStreamAnswer(&*unanswered);
+  for (const auto& ticket : open) {
+    admission_->OnCallEnd(ticket, absl::StatusCode::kOk, now_);
+  }
+  EXPECT_EQ(State().calls, 0);
+  EXPECT_EQ(State().streams, 0);
+  EXPECT_EQ(State().concurrency, 0);
+}
+
+TEST_F(AdmissionTest, OpenStreamsHaveACapOfTheirOwn) {
+  options::GuardOptions options = AllOff();
+  options.caps.mode = Mode::kEnforce;
+  options.caps.max_calls = 3;
+  options.caps.max_streams = 2;
+  Use(options);
+  const auto first = Begin(/*stream=*/true);
+  admission_->OnStreamAnswer(&*first);
+  const auto second = Begin(/*stream=*/true);
+  EXPECT_FALSE(Begin(/*stream=*/true).has_value());
+  EXPECT_EQ(code_, absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(recorder_.why, "too many streams are open: caps.max_streams is 2");
+  EXPECT_THAT(recorder_.enforced, ElementsAre(Guard::kMaxStreams));
+  EXPECT_EQ(State().streams, 2);
+  EXPECT_EQ(State().calls, 1);
+  EXPECT_TRUE(Begin().has_value()) << "no stream";
+  admission_->OnCallEnd(*second, absl::StatusCode::kOk, now_);
+  EXPECT_TRUE(Begin(/*stream=*/true).has_value());
+  // Nothing is kept of one that the cap of calls refuses.
+  admission_->OnCallEnd(*first, absl::StatusCode::kOk, now_);
+  EXPECT_TRUE(Begin().has_value());
+  EXPECT_FALSE(Begin(/*stream=*/true).has_value());
+  EXPECT_EQ(State().streams, 1);
+}
+
 TEST_F(AdmissionTest, CapsOfWaitingCallsAndOfRetriesGiveBack) {
   options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kEnforce;

@@ -20,6 +20,7 @@ void CapsGuard::SetOptions(const options::CapsOptions& options) {
   max_calls_.store(Most(options.max_calls), relaxed);
   max_waiting_.store(Most(options.max_waiting), relaxed);
   max_retries_.store(Most(options.max_retries), relaxed);
+  max_streams_.store(Most(options.max_streams), relaxed);
 }
 
 int64_t CapsGuard::bound() const {
@@ -28,18 +29,37 @@ int64_t CapsGuard::bound() const {
 }
 
 bool CapsGuard::Admit(Asking* asking) {
-  asking->calls = calls_.Take();
   const Mode mode = mode_.load(relaxed);
+  if (asking->ticket->stream && !AdmitStream(asking, mode)) return false;
+  asking->calls = calls_.Take();
   const int64_t most = max_calls_.load(relaxed);
   if (asking->calls <= most || mode == Mode::kOff) return true;
   if (mode == Mode::kObserve) {
     asking->Observe(Guard::kMaxCalls);
     return true;
   }
-  calls_.Give();
+  Undo(*asking);
   return asking->Refuse(
       Guard::kMaxCalls, absl::StatusCode::kResourceExhausted,
       absl::StrCat("too many calls are under way: caps.max_calls is ", most));
+}
+
+bool CapsGuard::AdmitStream(Asking* asking, Mode mode) {
+  const int64_t most = max_streams_.load(relaxed);
+  if (streams_.Take() <= most || mode == Mode::kOff) return true;
+  if (mode == Mode::kObserve) {
+    asking->Observe(Guard::kMaxStreams);
+    return true;
+  }
+  streams_.Give();
+  return asking->Refuse(
+      Guard::kMaxStreams, absl::StatusCode::kResourceExhausted,
+      absl::StrCat("too many streams are open: caps.max_streams is ", most));
+}
+
+void CapsGuard::Undo(const Asking& asking) {
+  calls_.Give();
+  if (asking.ticket->stream) streams_.Give();
 }
 
 bool CapsGuard::TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
@@ -74,6 +94,7 @@ bool CapsGuard::TryRetry(RefusalListener* listener) {
 
 void CapsGuard::Describe(AdmissionState* state) const {
   state->calls = calls_.count();
+  state->streams = streams_.count();
   state->waiting = waiting_.count();
   state->retries = retries_.count();
 }

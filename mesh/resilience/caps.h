@@ -43,13 +43,15 @@ class CapsGuard {
 
   // One call more, as far as `most`; nothing else is asked.
   bool TryTake(int64_t most) { return calls_.TryTake(most); }
-  // A call has ended.
+  // A call has ended, or the answer of a stream has begun.
   void Give() { calls_.Give(); }
+  // A stream has ended.
+  void EndStream() { streams_.Give(); }
   // So many calls may be under way.
   int64_t bound() const;
 
   bool Admit(Asking* asking);
-  void Undo(const Asking&) { calls_.Give(); }
+  void Undo(const Asking& asking);
 
   // A call is to wait for an endpoint; a retry or hedge is to begin. False:
   // there are too many. Each true is given back by the one below.
@@ -61,6 +63,7 @@ class CapsGuard {
   void Describe(AdmissionState* state) const;
 
  private:
+  bool AdmitStream(Asking* asking, options::Mode mode);
   bool TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
                      base::Guard guard, RefusalListener* listener);
 
@@ -71,8 +74,10 @@ class CapsGuard {
   std::atomic<int64_t> max_calls_{0};
   std::atomic<int64_t> max_waiting_{0};
   std::atomic<int64_t> max_retries_{0};
+  std::atomic<int64_t> max_streams_{0};
 
-  alignas(64) Cap waiting_;
+  alignas(64) Cap streams_;
+  Cap waiting_;
   Cap retries_;
 };
 

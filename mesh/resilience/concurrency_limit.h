@@ -178,7 +178,7 @@ class ConcurrencyGuard {
   bool Admit(Asking* asking);
   void Undo(const Asking& asking);
 
-  // A stream that was admitted has ended.
+  // A stream that was admitted has ended, or its answer has begun.
   void EndStream() { streams_.Give(); }
   // A sample has ended: after that; in a way that says nothing.
   // EndSample(): true when these were enough, and Update() is to come soon.

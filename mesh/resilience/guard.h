@@ -1,6 +1,7 @@
 #ifndef MESH_RESILIENCE_GUARD_H_
 #define MESH_RESILIENCE_GUARD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -40,6 +41,24 @@ class RefusalListener {
   virtual void OnRefusal(const Refusal& refusal) = 0;
 };
 
+// Something that happens once, though several threads may come to it.
+class OnlyOnce {
+ public:
+  OnlyOnce() = default;
+  OnlyOnce(const OnlyOnce& other) : done_(other.done_.load()) {}
+  OnlyOnce& operator=(const OnlyOnce& other) {
+    done_ = other.done_.load();
+    return *this;
+  }
+  // True for the first who asks.
+  bool First() const {
+    return !done_.exchange(true, std::memory_order_relaxed);
+  }
+
+ private:
+  mutable std::atomic<bool> done_{false};
+};
+
 // What an admitted call holds until it has ended.
 struct AdmissionTicket {
   // To be set before Admit(): the call is a stream. How long it lasts says
@@ -50,6 +69,9 @@ struct AdmissionTicket {
   bool sample = false;  // It measures the latency without queue.
   uint32_t probe = 0;   // Not 0: it probes for the breaker.
   int64_t start = 0;    // Nanoseconds of the monotonic clock.
+  // Of a stream: it counts as a call no more. Its answer may begin on one
+  // thread while it ends on another.
+  OnlyOnce answered;
 };
 
 // One call that asks the guards.
@@ -91,7 +113,8 @@ struct CallTotals {
 
 // For telemetry. Each guard describes its own part.
 struct AdmissionState {
-  int64_t calls = 0;
+  int64_t calls = 0;  // Streams whose answers have begun are not in it.
+  int64_t streams = 0;
   int64_t waiting = 0;
   int64_t retries = 0;
   // "closed", "open", "half_open". Empty: off.

@@ -87,6 +87,8 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   EXPECT_GT(suspicions, seeds.last / 10);
   EXPECT_GT(probes, seeds.last / 10);
   for (int guard = 0; guard < base::kGuards; ++guard) {
+    // The simulator makes unary calls only.
+    if (static_cast<base::Guard>(guard) == base::Guard::kMaxStreams) continue;
     EXPECT_GT(refused[guard], 0u)
         << base::NameOf(static_cast<base::Guard>(guard));
   }

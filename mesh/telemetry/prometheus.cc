@@ -317,8 +317,12 @@ const std::vector<Writer>& Writers() {  // Table.
         "injected (mode enforce); or that would have been (observe)."},
        PerService(AddRefusals)},
       {{"mesh_calls_in_flight", "gauge", "grpc_target",
-        "Calls that have been admitted and have not ended."},
+        "Calls that have been admitted and have not ended. Of streams those "
+        "whose answers have not begun."},
        OfAdmission(&AdmissionSnapshot::calls)},
+      {{"mesh_streams_open", "gauge", "grpc_target",
+        "Streams that have been admitted and have not ended."},
+       OfAdmission(&AdmissionSnapshot::streams)},
       {{"mesh_calls_waiting", "gauge", "grpc_target",
         "Of those, how many wait for an endpoint."},
        OfAdmission(&AdmissionSnapshot::waiting)},

@@ -69,7 +69,8 @@ struct HealthChangeSnapshot {
 
 // Of the guards in front of a service's calls.
 struct AdmissionSnapshot {
-  int64_t calls = 0;    // Under way.
+  int64_t calls = 0;    // Under way; streams until their answers begin.
+  int64_t streams = 0;  // Open, whether or not their answers have begun.
   int64_t waiting = 0;  // Of those, how many wait for an endpoint.
   int64_t retries = 0;  // Retries and hedges under way.
   std::string breaker;  // "closed", "open", "half_open". Empty: there is none.

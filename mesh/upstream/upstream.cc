@@ -63,6 +63,7 @@ void Upstream::Describe(absl::Time now, telemetry::ServiceSnapshot* snapshot) {
   const resilience::Admission::State state = admission_.Snapshot(now);
   auto& admission = snapshot->admission;
   admission.calls = state.calls;
+  admission.streams = state.streams;
   admission.waiting = state.waiting;
   admission.retries = state.retries;
   admission.breaker = std::string(state.breaker);
