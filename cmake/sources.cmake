@@ -90,6 +90,7 @@ set(MESH_SOURCES
   mesh/service/endpoint.cc
   mesh/service/grpc_connection.cc
   mesh/service/health_log.cc
+  mesh/service/lingering.cc
   mesh/service/live_streams.cc
   mesh/service/method_table.cc
   mesh/service/parking_lot.cc
@@ -180,6 +181,7 @@ set(MESH_call_nohook_test_SOURCES
   mesh/channel/channel.cc
   mesh/channel/early_batches.cc
   mesh/channel/fallback.cc
+  mesh/channel/global_interceptor_test.cc
   mesh/channel/hedge_race.cc
   mesh/channel/hedge_race_test.cc
   mesh/channel/logical_call.cc
@@ -199,6 +201,7 @@ set(MESH_call_nohook_test_DEFINITIONS
   MESH_CALL_HOOK=0)
 
 set(MESH_channel_call_test_SOURCES
+  mesh/channel/global_interceptor_test.cc
   mesh/channel/hedge_race_test.cc
   mesh/channel/stream_call_test.cc
   mesh/channel/unary_call_test.cc
@@ -309,6 +312,7 @@ set(MESH_service_test_SOURCES
   mesh/service/connectivity_test.cc
   mesh/service/endpoint_test.cc
   mesh/service/health_log_test.cc
+  mesh/service/lingering_test.cc
   mesh/service/live_streams_test.cc
   mesh/service/method_table_test.cc
   mesh/service/parking_lot_test.cc

@@ -121,6 +121,10 @@ constexpr Workload kWorkloads[] = {
      "stream, sync, a message there and back"},
     {"stream_callback", "stream_callback", 1, "mesh", 1, 1.02,
      "stream, callback, a message there and back"},
+    {"stream_callback_short", "stream_callback_short", 16, "mesh", 1, 1.12,
+     "stream of one message, callback, may be retried"},
+    {"stream_callback_short_once", "stream_callback_short", 16, "mesh_once", 1,
+     1.12, "stream of one message, callback, may not be retried"},
     {"unary_sync_3_endpoints", "unary_sync", 1, "mesh", 3, 0,
      "unary, sync, may be retried, 3 endpoints"},
     {"round_robin_3_endpoints", "unary_sync", 1, "round_robin", 3, 0,
@@ -228,7 +232,7 @@ std::map<Job, Cost> MeasureCosts() {
     work.push_back([&servers, job = &job, cost = &cost] {
       cost->allocations = CountAllocations(*job, servers);
     });
-    const bool callback = absl::EndsWith(job.style, "_callback");
+    const bool callback = absl::StrContains(job.style, "_callback");
     cost.instructions.resize(callback ? kCallbackRepetitions : kRepetitions);
   }
   // A repetition of everything before the next, so that what changes on the

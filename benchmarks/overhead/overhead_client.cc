@@ -4,10 +4,12 @@
 //   overhead_client ARM STYLE OUTSTANDING CALLS ADDRESS...
 //
 // ARM is one of MakeChannel()'s. STYLE is unary_sync, unary_async,
-// unary_callback, stream_sync or stream_callback; for a stream CALLS counts
-// messages there and back on one stream. OUTSTANDING is for unary_async and
-// unary_callback. When linked with the allocation counter it prints the
-// allocations a call, after as many calls to warm up.
+// unary_callback, stream_sync, stream_callback or stream_callback_short. For
+// stream_sync and stream_callback CALLS counts messages there and back on one
+// stream; for stream_callback_short it counts streams of one message each way.
+// OUTSTANDING is for unary_async, unary_callback and stream_callback_short.
+// When linked with the allocation counter it prints the allocations a call,
+// after as many calls to warm up.
 
 #include <atomic>
 #include <chrono>
@@ -221,15 +223,83 @@ void StreamCallback(Echo::Stub& stub, int, int64_t messages) {
   StreamCallbackRun run(stub, messages);
 }
 
+// Whole streams of one message each way: write, read, half-close, done.
+class ShortStreamsRun {
+ public:
+  ShortStreamsRun(Echo::Stub& stub, int outstanding, int64_t streams)
+      : stub_(stub), streams_(streams) {
+    for (int i = 0; i < outstanding; ++i) Start();
+    base::MutexLock lock(&mu_);
+    while (done_ < streams_) all_done_.Wait(&mu_);
+  }
+
+ private:
+  // One stream. Deletes itself.
+  class Stream final
+      : public grpc::ClientBidiReactor<EchoMessage, EchoMessage> {
+   public:
+    explicit Stream(ShortStreamsRun* run) : run_(run) {
+      SetDeadline(&context_);
+      run_->stub_.async()->Stream(&context_, this);
+      StartWrite(&run_->request_);
+      StartRead(&response_);
+      StartCall();
+    }
+
+    void OnReadDone(bool ok) override {
+      if (ok) StartWritesDone();
+    }
+
+    void OnDone(const grpc::Status& status) override {
+      Check(status);
+      ShortStreamsRun* const run = run_;
+      delete this;
+      run->Start();
+      base::MutexLock lock(&run->mu_);
+      if (++run->done_ == run->streams_) run->all_done_.Signal();
+    }
+
+   private:
+    ShortStreamsRun* const run_;
+    EchoMessage response_;
+    grpc::ClientContext context_;
+  };
+
+  void Start() {
+    {
+      base::MutexLock lock(&mu_);
+      if (started_ == streams_) return;
+      ++started_;
+    }
+    new Stream(this);
+  }
+
+  Echo::Stub& stub_;
+  const int64_t streams_;
+  const EchoMessage request_ = Request();
+
+  base::Mutex mu_;
+  base::CondVar all_done_;
+  int64_t started_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t done_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+void StreamCallbackShort(Echo::Stub& stub, int outstanding, int64_t streams) {
+  ShortStreamsRun run(stub, outstanding, streams);
+}
+
 struct Style {
   absl::string_view name;
   void (*run)(Echo::Stub& stub, int outstanding, int64_t calls);
 };
 
 constexpr Style kStyles[] = {
-    {"unary_sync", UnarySync},           {"unary_async", UnaryAsync},
-    {"unary_callback", UnaryCallback},   {"stream_sync", StreamSync},
+    {"unary_sync", UnarySync},
+    {"unary_async", UnaryAsync},
+    {"unary_callback", UnaryCallback},
+    {"stream_sync", StreamSync},
     {"stream_callback", StreamCallback},
+    {"stream_callback_short", StreamCallbackShort},
 };
 
 void Connect(Echo::Stub& stub) {

@@ -1,14 +1,11 @@
 #include "mesh/channel/channel.h"
 
-#include <functional>
 #include <utility>
 
-#include "mesh/base/random.h"
 #include "mesh/channel/stream_call.h"
 #include "mesh/channel/unary_call.h"
 #include "mesh/grpc/interceptors.h"
 #include "mesh/grpc/time.h"
-#include "mesh/service/endpoint.h"
 
 namespace mesh::channel {
 namespace {
@@ -54,9 +51,7 @@ class Notification final : public grpc::internal::CompletionQueueTag {
 
 Channel::Channel(std::shared_ptr<service::Service> service,
                  core::InterceptorFactories interceptors)
-    : service_(std::move(service)), factories_(std::move(interceptors)) {
-  factories_.push_back(std::make_unique<core::LastInterceptorFactory>());
-}
+    : service_(std::move(service)), factories_(std::move(interceptors)) {}
 
 grpc::internal::Call Channel::CreateCall(
     const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
@@ -64,58 +59,31 @@ grpc::internal::Call Channel::CreateCall(
   return CreateCallInternal(method, context, queue, 0);
 }
 
+// An interceptor may make calls that begin behind itself: the application's, or
+// gRPC's global one, which stands behind all of those.
 grpc::internal::Call Channel::CreateCallInternal(
     const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
     grpc::CompletionQueue* queue, size_t interceptor_position) {
-  if (interceptor_position >= factories_.size()) {
-    return CreateUnseenCall(method, context, queue);
-  }
   return method.method_type() == grpc::internal::RpcMethod::NORMAL_RPC
-             ? CreateSeenCall<UnaryCall>(method, context, queue,
-                                         interceptor_position)
-             : CreateSeenCall<StreamCall>(method, context, queue,
-                                          interceptor_position);
+             ? Create<UnaryCall>(method, context, queue, interceptor_position)
+             : Create<StreamCall>(method, context, queue, interceptor_position);
 }
 
 template <typename Shell>
-grpc::internal::Call Channel::CreateSeenCall(
-    const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
-    grpc::CompletionQueue* queue, size_t interceptor_position) {
+grpc::internal::Call Channel::Create(const grpc::internal::RpcMethod& method,
+                                     grpc::ClientContext* context,
+                                     grpc::CompletionQueue* queue,
+                                     size_t interceptor_position) {
   auto* const call = new Shell(
       shared_from_this(), static_cast<service::Method*>(method.channel_tag()),
       method, context, queue);
   grpc_call* const core = call->Begin();
-  const core::NextInterceptor next(call);
-  auto* const info = core::Access::SetRpcInfo(context, method, this, factories_,
-                                              interceptor_position);
+  // The call is its own last interceptor.
+  auto* const info = core::MakeInterceptors(context, method, this, factories_,
+                                            interceptor_position, call);
   call->set_info(info);
   core::Access::SetCall(context, core);
   return core::MakeCall(core, plain_hook_.Or(call), queue, info);
-}
-
-// An interceptor behind ours (gRPC's global one) makes calls that begin behind
-// itself. They are balanced, and that is all.
-grpc::internal::Call Channel::CreateUnseenCall(
-    const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
-    grpc::CompletionQueue* queue) {
-  auto* const info = core::Access::SetRpcInfo(context, method, this, factories_,
-                                              factories_.size());
-  balancing::PickArgs args;
-  args.random = &base::ThreadRandom();
-  const balancing::PickResult pick = service_->Snapshot()->picker->Pick(args);
-  grpc_channel* core = service_->runtime().placeholder();
-  if (pick.kind == balancing::PickResult::Kind::kUse) {
-    core = service::ConnectedEndpoint::Of(pick.endpoint)
-               ->CoreChannel(/*exact=*/true);
-  }
-  const grpc_slice path = grpc_slice_from_copied_string(method.name());
-  grpc_call* const call = grpc_channel_create_call(
-      core, core::Access::Parent(context), core::Access::Propagation(context),
-      queue->cq(), path, nullptr, context->raw_deadline(), nullptr);
-  grpc_slice_unref(path);
-  if (pick.endpoint != nullptr) pick.endpoint->Release();
-  core::Access::SetCall(context, call);
-  return core::MakeCall(call, plain_hook_.get(), queue, info);
 }
 
 void Channel::PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,

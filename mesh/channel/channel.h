@@ -20,22 +20,15 @@ class Channel final : public grpc::ChannelInterface,
           core::InterceptorFactories interceptors);
 
   service::Service* service() const { return service_.get(); }
-  // The application's interceptors and after them the call's own.
-  const core::InterceptorFactories& factories() const { return factories_; }
-
   grpc_connectivity_state GetState(bool try_to_connect) override;
 
  private:
   // A call of ours: a UnaryCall or a StreamCall.
   template <typename Shell>
-  grpc::internal::Call CreateSeenCall(const grpc::internal::RpcMethod& method,
-                                      grpc::ClientContext* context,
-                                      grpc::CompletionQueue* queue,
-                                      size_t interceptor_position);
-  // A call that no interceptor sees, and so none of ours either.
-  grpc::internal::Call CreateUnseenCall(const grpc::internal::RpcMethod& method,
-                                        grpc::ClientContext* context,
-                                        grpc::CompletionQueue* queue);
+  grpc::internal::Call Create(const grpc::internal::RpcMethod& method,
+                              grpc::ClientContext* context,
+                              grpc::CompletionQueue* queue,
+                              size_t interceptor_position);
 
   grpc::internal::Call CreateCall(const grpc::internal::RpcMethod& method,
                                   grpc::ClientContext* context,
@@ -56,7 +49,7 @@ class Channel final : public grpc::ChannelInterface,
   grpc::CompletionQueue* CallbackCQ() override;
 
   const std::shared_ptr<service::Service> service_;
-  core::InterceptorFactories factories_;
+  const core::InterceptorFactories factories_;  // The application's.
   core::PlainHook plain_hook_;
 };
 

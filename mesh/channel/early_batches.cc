@@ -8,6 +8,7 @@ namespace mesh::channel {
 
 void EarlyBatches::Begin(grpc_call* running, bool waiting) {
   born_waiting_ = waiting;
+  begun_on_ = running;
   // Nobody else has the call yet.
   running_.store(running, std::memory_order_relaxed);
   waiting_.store(waiting, std::memory_order_relaxed);

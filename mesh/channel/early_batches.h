@@ -42,6 +42,8 @@ class EarlyBatches {
   // With a reference for the caller, where another may come to run meanwhile.
   grpc_call* RefRunning();
 
+  // What the call began on. It is known to who was given the call.
+  grpc_call* begun_on() const { return begun_on_; }
   bool born_waiting() const { return born_waiting_; }
   bool waiting() const { return waiting_.load(std::memory_order_acquire); }
 
@@ -55,9 +57,11 @@ class EarlyBatches {
   Held EndWait();
 
  private:
-  bool born_waiting_ = false;  // Constant after Begin().
+  // Constant after Begin().
+  bool born_waiting_ = false;
+  grpc_call* begun_on_ = nullptr;
 
-  base::Mutex mu_;
+  base::LeafMutex mu_;
   // Both are written with mu_ held.
   std::atomic<grpc_call*> running_{nullptr};
   std::atomic<bool> waiting_{false};

@@ -31,7 +31,7 @@ LogicalCall::LogicalCall(std::shared_ptr<Channel> channel,
       context_(context),
       queue_(queue),
       snapshot_(service_->Snapshot()),
-      runner_(this, channel_.get(), &channel_->factories(), queue) {
+      runner_(this, channel_.get(), queue) {
   if (ABSL_PREDICT_FALSE(method_ == nullptr)) own_name_ = rpc.name();
 }
 
@@ -120,6 +120,7 @@ void LogicalCall::InheritDeadline(absl::Time now) {
 grpc_call* LogicalCall::BeginWithout(const Action& action) {
   const bool waits = action.kind == Action::Kind::kWait ||
                      action.kind == Action::Kind::kSetTimer;
+  if (!waits && seen_->endpoints.empty()) service_->OnNoEndpoint();
   // Nothing is chosen before the first batch starts.
   grpc_call* const call =
       waits ? NewCallOn(service_->runtime().placeholder(), nullptr,

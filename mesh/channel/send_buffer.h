@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "grpcpp/impl/call_op_set.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "mesh/base/byte_budget.h"
@@ -46,7 +46,8 @@ class SendBuffer {
   // that to send them again is up to whom they are kept for.
   void MarkDone() { done_ = messages_.size(); }
 
-  const std::vector<Message>& messages() const { return messages_; }
+  using Messages = absl::InlinedVector<Message, 1>;
+  const Messages& messages() const { return messages_; }
   size_t done() const { return done_; }
   uint64_t bytes() const { return bytes_; }
 
@@ -60,7 +61,7 @@ class SendBuffer {
  private:
   const uint64_t limit_;
   base::ByteBudget* const shared_;
-  std::vector<Message> messages_;
+  Messages messages_;
   size_t done_ = 0;
   uint64_t bytes_ = 0;
 };

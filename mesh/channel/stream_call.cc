@@ -5,14 +5,13 @@
 #include "absl/base/optimization.h"
 #include "mesh/channel/outcome.h"
 #include "mesh/grpc/access.h"
-#include "mesh/upstream/plan.h"
 
 namespace mesh::channel {
 
 using grpc::experimental::InterceptionHookPoints;
 
 StreamCall::~StreamCall() {
-  service_->streams().Remove(this);
+  Unlist();
   grpc_call* stream;
   {
     base::MutexLock lock(&mu_);
@@ -25,7 +24,7 @@ grpc_call* StreamCall::Begin() {
   const call::Moment moment = Now();
   const call::CallPlan plan = Plan(moment, /*unary=*/false);
   const options::MethodOptions& policy = *plan.policy;
-  const bool retries = upstream::KeepsStream(policy);
+  const bool retries = plan.replayable;
   const auto until = idempotent_ && policy.retry.max_attempts > 1
                          ? StreamRetry::Until::kCommitted
                          : StreamRetry::Until::kSent;
@@ -42,7 +41,7 @@ grpc_call* StreamCall::Begin() {
   }
   if (machine_->finished()) return early_.running();
   if (retries) {
-    retry_ = std::make_unique<StreamRetry>(
+    retry_.emplace(
         static_cast<StreamRetry::Host*>(this), context_, &runner_, &early_,
         StreamRetry::Traits{until,
                             type_ == grpc::internal::RpcMethod::BIDI_STREAMING,
@@ -53,6 +52,7 @@ grpc_call* StreamCall::Begin() {
     idle_timeout_ = policy.idle_timeout;
     active_ = absl::ToUnixNanos(moment.now);
   }
+  listed_ = true;
   service_->streams().Add(this);
   if (idle_timeout_ != absl::InfiniteDuration()) {
     service_->streams().WatchIdle(this, moment.now + idle_timeout_);
@@ -78,7 +78,7 @@ grpc_call* StreamCall::NewAttempt(cluster::LiveEndpoint* endpoint) {
 // --- Batches on their way down
 
 void StreamCall::StartBatch(Ops* ops) {
-  if (retry_ != nullptr && retry_->Perform(ops)) return;
+  if (retry_.has_value() && retry_->Perform(ops)) return;
   if (MayGoUnseen(ops)) return runner_.StartUnseen(ops, early_.running());
   runner_.Start(ops, early_.running());
 }
@@ -87,8 +87,12 @@ void StreamCall::StartBatch(Ops* ops) {
 // interception, at gRPC's own speed.
 bool StreamCall::MayGoUnseen(Ops* ops) {
   if (early_.waiting() || runner_.application_interceptors() > 0 ||
-      watches_idle() ||
-      grpc::internal::g_global_client_interceptor_factory != nullptr) {
+      watches_idle()) {
+    return false;
+  }
+  // Once a stream: that its answer begins is to be seen.
+  if (!answered_.load(std::memory_order_relaxed) &&
+      core::ReceivesHeaders(ops)) {
     return false;
   }
   if (statusless_.Includes(ops)) return true;
@@ -112,8 +116,8 @@ void StreamCall::InterceptRestarted(Methods* methods) {
 
 void StreamCall::OnDown(Methods* methods) {
   if (ABSL_PREDICT_FALSE(watches_idle())) NoteMessage(methods, /*up=*/false);
-  if (retry_ != nullptr && retry_->OnDown(methods)) return;
-  if (!core::kCallHook || early_.born_waiting() || retry_ != nullptr) {
+  if (retry_.has_value() && retry_->OnDown(methods)) return;
+  if (!core::kCallHook || early_.born_waiting() || retry_.has_value()) {
     switch (early_.OnDown(methods)) {
       case EarlyBatches::Down::kGoOn:
         break;
@@ -146,11 +150,37 @@ void StreamCall::NoteMessage(Methods* methods, bool up) {
 
 void StreamCall::OnUp(Methods* methods, bool restarted) {
   if (ABSL_PREDICT_FALSE(watches_idle())) NoteMessage(methods, /*up=*/true);
-  if (retry_ != nullptr && retry_->OnUp(methods, restarted)) return;
+  if (retry_.has_value() && retry_->OnUp(methods, restarted)) return;
+  if (core::IsAt(methods, InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+    if (IsAnswer(methods)) OnAnswer();
+    OnHeadersUp(methods);
+  }
   if (core::IsAt(methods, InterceptionHookPoints::POST_RECV_STATUS)) {
     OnStatus(*methods->GetRecvStatus());
   }
-  runner_.LetUp(methods, restarted);
+  runner_.LetUpHere(methods, restarted);
+}
+
+bool StreamCall::IsAnswer(Methods* methods) const {
+  return core::Succeeded(methods) && !core::TrailersOnly(early_.running());
+}
+
+// A reactor is told of headers with `ok`, less where the grpc_call that the
+// call began on has had its status in their place: gRPC asks that one, which it
+// holds by value. Where another one has run since, it is said here.
+void StreamCall::OnHeadersUp(Methods* methods) {
+  if (early_.running() == early_.begun_on()) return;
+  // The batches of a reactor come back under tags of their own.
+  Ops* const ops = core::OpsOf(methods);
+  if (ops->core_cq_tag() == ops) return;
+  if (machine_->attempts() == 0 || core::TrailersOnly(early_.running())) {
+    core::Succeeded(methods) = false;
+  }
+}
+
+void StreamCall::OnAnswer() {
+  if (answered_.exchange(true, std::memory_order_relaxed)) return;
+  machine_->OnStreamAnswer();
 }
 
 // A stream that can't be tried again has its status: learns from it.
@@ -161,13 +191,13 @@ void StreamCall::OnStatus(const grpc::Status& status) {
   outcome.committed = true;  // Also where it is OK.
   machine_->OnAttemptDone(machine_->attempts(), outcome, Now());
   TellParent();
-  service_->streams().Remove(this);
+  Unlist();
 }
 
 // --- What is to be done next
 
 void StreamCall::Act(const Action& action) {
-  if (retry_ != nullptr && retry_->Act(action)) return;
+  if (retry_.has_value() && retry_->Act(action)) return;
   switch (action.kind) {
     case Action::Kind::kStartAttempt:
       return StartHeld(NewAttempt(action.endpoint));
@@ -184,7 +214,7 @@ void StreamCall::Act(const Action& action) {
 }
 
 void StreamCall::EndParked() {
-  if (retry_ != nullptr && retry_->OnCancelled()) return;
+  if (retry_.has_value() && retry_->OnCancelled()) return;
   StartHeld(nullptr);
 }
 
@@ -230,7 +260,13 @@ void StreamCall::OnNoAttempt(const absl::Status& status) {
   SetDebugString(status);
 }
 
-void StreamCall::OnOver() { service_->streams().Remove(this); }
+void StreamCall::OnOver() { Unlist(); }
+
+// What is asked of streams is asked of this one no more.
+void StreamCall::Unlist() {
+  if (!listed_.load(std::memory_order_relaxed)) return;
+  if (listed_.exchange(false)) service_->streams().Remove(this);
+}
 
 // --- From the control thread
 

@@ -63,6 +63,8 @@ class StreamCall final : public LogicalCall,
   void OnUp(Methods* methods, bool restarted);
   void NoteMessage(Methods* methods, bool up);
   bool MayGoUnseen(Ops* ops);
+  bool IsAnswer(Methods* methods) const;
+  void Unlist();
   grpc_call* NewAttempt(cluster::LiveEndpoint* endpoint);
 
   void Act(const Action& action) override;
@@ -78,21 +80,25 @@ class StreamCall final : public LogicalCall,
   void StopWaiting() override;
   void Park(const Action& action) override { LogicalCall::Park(action); }
   void OnNoAttempt(const absl::Status& status) override;
+  void OnAnswer() override;
+  void OnHeadersUp(Methods* methods) override;
   void OnStatus(const grpc::Status& status) override;
   void OnOver() override;
   void OnUnknownType(Ops* ops) override { KnowsItsType(ops); }
 
   // Constant after Begin().
-  std::unique_ptr<StreamRetry> retry_;  // Null: it is not tried again.
+  std::optional<StreamRetry> retry_;  // Nothing: it is not tried again.
   absl::Duration idle_timeout_ = absl::InfiniteDuration();
 
   core::StatuslessBatches statusless_;
-  std::atomic<int64_t> active_{0};  // When a message came or went, Unix ns.
-  std::atomic<bool> idle_{false};   // It has ended so.
+  std::atomic<bool> answered_{false};  // The answer has begun.
+  std::atomic<int64_t> active_{0};     // When a message came or went, Unix ns.
+  std::atomic<bool> idle_{false};      // It has ended so.
+  std::atomic<bool> listed_{false};    // With the service\'s streams.
 
   // For what the control thread asks, which may come while the context goes
   // away: the grpc_call, which is ours too, and where it runs.
-  base::Mutex mu_;
+  base::LeafMutex mu_;
   grpc_call* stream_ ABSL_GUARDED_BY(mu_) = nullptr;
   const cluster::LiveEndpoint* stream_on_ ABSL_GUARDED_BY(mu_) = nullptr;
 };

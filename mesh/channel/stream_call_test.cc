@@ -417,6 +417,82 @@ TEST(StreamCallTest, BatchesGoUnseenOnceAStreamIsCommitted) {
   EXPECT_TRUE(call.status.ok());
 }
 
+// Whether its batches are seen anyway, or not.
+TEST(StreamCallTest, AStreamWhoseAnswerHasBegunIsNoCallAnyMore) {
+  for (const bool idempotent : {true, false}) {
+    for (const bool message : {true, false}) {
+      options::ServiceOptions options = FakeWorld::Idempotent();
+      options.policy.idempotent = idempotent;
+      options.guards.caps.max_calls = 1;
+      FakeWorld world(options);
+      Bidi call(&world);
+      world.Settle();
+      const auto admission = [&world] {
+        return world.service().Metrics().admission;
+      };
+      EXPECT_EQ(admission().calls, 1);
+      Bidi refused(&world);
+      refused.stream->Finish(&refused.status, T(kFinish));
+      world.Settle();
+      EXPECT_EQ(refused.status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+      if (message) {
+        call.stream->Read(&call.reply, T(kRead));
+        world.core().call(0).SendMessage(FakeWorld::Bytes("x"));
+      } else {
+        call.stream->ReadInitialMetadata(T(kHeaders));
+        world.core().call(0).SendHeaders({});
+      }
+      world.Settle();
+      EXPECT_EQ(admission().calls, 0);
+      EXPECT_EQ(admission().streams, 1);
+      FakeUnary unary(&world);
+      unary.Finish();
+      world.core().call(1).Answer(FakeWorld::Bytes("ok"));
+      world.Settle();
+      EXPECT_TRUE(unary.status.ok());
+      call.stream->Finish(&call.status, T(kFinish));
+      world.core().call(0).End(GRPC_STATUS_OK);
+      world.Settle();
+      EXPECT_TRUE(call.status.ok());
+      EXPECT_EQ(admission().calls, 0);
+      EXPECT_EQ(admission().streams, 0);
+    }
+  }
+}
+
+TEST(StreamCallTest, TheEndOfAStreamIsNoBeginOfItsAnswer) {
+  options::ServiceOptions options = FakeWorld::Idempotent();
+  options.policy.idempotent = false;
+  FakeWorld world(options);
+  Bidi call(&world);
+  call.stream->ReadInitialMetadata(T(kHeaders));
+  world.core().call(0).End(GRPC_STATUS_UNAVAILABLE, "no");
+  world.Settle();
+  EXPECT_EQ(world.service().Metrics().admission.calls, 1);
+  call.stream->Finish(&call.status, T(kFinish));
+  world.Settle();
+  EXPECT_EQ(world.service().Metrics().admission.calls, 0);
+}
+
+TEST(StreamCallTest, NothingIsKeptOfAStreamThatMayNotRunTwice) {
+  options::ServiceOptions options = FakeWorld::Idempotent();
+  options.policy.idempotent = false;
+  FakeWorld world(options);
+  Bidi call(&world);
+  world.Settle();
+  call.Write("one");
+  EXPECT_EQ(world.core().ready(), 1u);
+  world.core().Run();
+  EXPECT_EQ(world.core().ready(), 0u) << "no second round through the queue";
+  EXPECT_EQ(world.fake().runtime->stream_bytes().used(), 0u);
+  call.stream->Finish(&call.status, T(kFinish));
+  world.core().call(0).End(GRPC_STATUS_UNAVAILABLE, "no");
+  BackOff(&world);
+  EXPECT_EQ(world.core().calls(), 1u);
+  EXPECT_EQ(call.status.error_message(), "no");
+  EXPECT_EQ(world.InFlight(), 0);
+}
+
 TEST(StreamCallTest, AnIdleStreamEnds) {
   options::ServiceOptions options = FakeWorld::Idempotent();
   options.policy.idle_timeout = absl::Seconds(10);

@@ -128,7 +128,7 @@ void StreamRetry::Keep(Batch* batch, bool typed, Steps* steps) {
     batch->deserializer = core::KeepDeserializer(batch->ops);
   }
   if (!batch->send || committed_ || full_) return;
-  auto* const op = dynamic_cast<grpc::internal::CallOpSendMessage*>(batch->ops);
+  auto* const op = core::SendMessageOf(batch->ops);
   if (op == nullptr) return;
   batch->owes_post_send = runner_->application_interceptors() > 0 &&
                           batch->methods->GetSendMessage() != nullptr;
@@ -156,7 +156,7 @@ bool StreamRetry::OnUp(Methods* methods, bool restarted) {
     judge = Arrived(batch, &steps);
     starting = starting_;
   }
-  Run(&steps);
+  Run(&steps, methods);
   if (starting) {
     FinishStart();
     return true;
@@ -204,6 +204,7 @@ bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
   if (batch->owes_post_headers && !batch->read && batch->status == nullptr) {
     batch->ok = own_headers_ok_;  // In its place.
   }
+  if (IsAnswer(*batch)) host_->OnAnswer();
   if (committed_) {
     LetUp(batch, steps);
     return false;
@@ -269,6 +270,7 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
       if (ok && !core::TrailersOnly(early_->running())) {
+        host_->OnAnswer();
         Commit(steps);
       } else {
         Ask(batch, Errand::kStatus, steps);
@@ -283,12 +285,22 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
       header_ops_->FinalizeResult(&tag, &ok);
       own_headers_ok_ = ok;
       Start(batch, steps);
-      if (ok && !core::TrailersOnly(early_->running())) Commit(steps);
+      if (ok && !core::TrailersOnly(early_->running())) {
+        host_->OnAnswer();
+        Commit(steps);
+      }
       MaybeOver();
       return false;
     }
   }
   return false;
+}
+
+// Whether a batch that has come up brings something that a server has sent
+// before the end.
+bool StreamRetry::IsAnswer(const Batch& batch) const {
+  if (batch.read && batch.methods->GetRecvMessage() != nullptr) return true;
+  return batch.headers && batch.ok && !core::TrailersOnly(early_->running());
 }
 
 // Once the attempt has failed, and nothing of it is left below. True: Judge()
@@ -606,7 +618,7 @@ void StreamRetry::End(const grpc::Status* status) {
 
 // --- Small parts
 
-void StreamRetry::Run(Steps* steps) {
+void StreamRetry::Run(Steps* steps, Methods* here) {
   for (Step& step : *steps) {
     Batch& batch = step.batch;
     switch (step.kind) {
@@ -614,7 +626,7 @@ void StreamRetry::Run(Steps* steps) {
         batch.methods->Proceed();
         break;
       case Step::kLetUp:
-        LetUpNow(&batch);
+        LetUpNow(&batch, batch.methods == here);
         break;
       case Step::kRestart:
         runner_->Restart(batch.ops, early_->running(), batch.filled);
@@ -626,10 +638,11 @@ void StreamRetry::Run(Steps* steps) {
   }
 }
 
-void StreamRetry::LetUpNow(Batch* batch) {
+void StreamRetry::LetUpNow(Batch* batch, bool here) {
   if (batch->status != nullptr) host_->OnStatus(*batch->status);
   // Errands under its tag have left what became of them.
   core::Succeeded(batch->methods) = batch->ok;
+  if (batch->headers) host_->OnHeadersUp(batch->methods);
   if (batch->owes_post_send) {
     core::Impl(batch->methods)
         ->AddInterceptionHookPoint(InterceptionHookPoints::POST_SEND_MESSAGE);
@@ -641,6 +654,7 @@ void StreamRetry::LetUpNow(Batch* batch) {
     core::Impl(batch->methods)
         ->SetRecvInitialMetadata(&core::Access::InitialMetadata(context_));
   }
+  if (here) return runner_->LetUpHere(batch->methods, batch->restarted);
   runner_->LetUp(batch->methods, batch->restarted);
 }
 

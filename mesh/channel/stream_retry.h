@@ -85,6 +85,11 @@ class StreamRetry {
     virtual void Park(const call::Action& action) = 0;
     // The call ends with `status`, of the machine's.
     virtual void OnNoAttempt(const absl::Status& status) = 0;
+    // Something of the answer has come. Maybe more than once, and with this
+    // object's lock held: takes no lock.
+    virtual void OnAnswer() = 0;
+    // The application is about to be told that headers have come, or not.
+    virtual void OnHeadersUp(Methods* methods) = 0;
     // The application is about to be told of the stream's status.
     virtual void OnStatus(const grpc::Status& status) = 0;
     // The stream has its status.
@@ -135,8 +140,9 @@ class StreamRetry {
     Batch batch;
   };
   using Steps = absl::InlinedVector<Step, 4>;
-  void Run(Steps* steps);
-  void LetUpNow(Batch* batch);
+  // `here`: the batch whose event this is. Null: of none that may be let up.
+  void Run(Steps* steps, Methods* here = nullptr);
+  void LetUpNow(Batch* batch, bool here);
   void RunOwn(Errand errand);
 
   bool Admit(Ops* ops);
@@ -147,6 +153,7 @@ class StreamRetry {
   // What has come up. True: Judge() is to be called.
   bool CameUp(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool CameBack(Batch* batch, Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsAnswer(const Batch& batch) const;
   bool Settle(Steps* steps) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Ask(Batch* batch, Errand errand, Steps* steps)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -182,7 +189,7 @@ class StreamRetry {
   std::atomic<bool> over_{false};
   std::atomic<bool> special_{false};
 
-  base::Mutex mu_;
+  base::LeafMutex mu_;
   Phase phase_ ABSL_GUARDED_BY(mu_);
   bool used_ ABSL_GUARDED_BY(mu_) = false;       // Has seen a batch.
   bool engaged_ ABSL_GUARDED_BY(mu_) = false;    // Someone looks for endpoints.

@@ -17,11 +17,11 @@
 //  CompletionQueue  the count of batches that hold a shutdown back
 //  grpc_inproc_channel_create  as grpc::Server::InProcessChannel() uses it
 //  CallOpGenericRecvMessage, CallOpSendMessage, CallOpRecvInitialMetadata,
-//  CallOpSet, InterceptorBatchMethodsImpl, ServerBuilder  one private member
-//                   each, or two
+//  CallOpSet, InterceptorBatchMethodsImpl, ClientRpcInfo, ServerBuilder  one
+//                   private member each, or two
 //  internal::*      Call, CallHook, CallOpSetInterface and the op classes of
 //                   grpcpp/impl/call_op_set.h, InterceptorBatchMethodsImpl,
-//                   MetadataMap, g_global_client_interceptor_factory
+//                   MetadataMap
 
 #include <map>
 #include <memory>
@@ -163,6 +163,11 @@ MESH_EXPOSE(OpsMember, grpc::internal::CallOpSetInterface*,
             grpc::internal::InterceptorBatchMethodsImpl, ops_);
 MESH_EXPOSE(CallMember, grpc::internal::Call*,
             grpc::internal::InterceptorBatchMethodsImpl, call_);
+// The interceptors of a call, in the order in which they see it go down.
+using Interceptors =
+    std::vector<std::unique_ptr<grpc::experimental::Interceptor>>;
+MESH_EXPOSE(InterceptorsMember, Interceptors, grpc::experimental::ClientRpcInfo,
+            interceptors_);
 // Whether it is on its way up.
 MESH_EXPOSE(ReverseMember, bool, grpc::internal::InterceptorBatchMethodsImpl,
             reverse_);
@@ -171,6 +176,8 @@ MESH_EXPOSE(ReverseMember, bool, grpc::internal::InterceptorBatchMethodsImpl,
 using AnyCallOpSet =
     grpc::internal::CallOpSet<grpc::internal::CallOpRecvInitialMetadata>;
 MESH_EXPOSE(SavedStatusMember, bool, AnyCallOpSet, saved_status_);
+// Whether interceptors have seen what it brought; a neighbour, too.
+MESH_EXPOSE(DoneMember, bool, AnyCallOpSet, done_intercepting_);
 MESH_EXPOSE(BatchMethodsMember, grpc::internal::InterceptorBatchMethodsImpl,
             AnyCallOpSet, interceptor_methods_);
 

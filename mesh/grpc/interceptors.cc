@@ -11,8 +11,6 @@ namespace {
 using grpc::experimental::Interceptor;
 using grpc::experimental::InterceptorBatchMethods;
 
-thread_local Interceptor* next_interceptor = nullptr;
-
 // Set around FillOps(): the batch that goes down on this thread is one that is
 // started again.
 thread_local const BatchRunner* restarting = nullptr;
@@ -33,15 +31,15 @@ class RestartInterceptor final : public Interceptor {
 
 }  // namespace
 
-Interceptor* LastInterceptorFactory::CreateClientInterceptor(
-    grpc::experimental::ClientRpcInfo*) {
-  return std::exchange(next_interceptor, nullptr);
+grpc::experimental::ClientRpcInfo* MakeInterceptors(
+    grpc::ClientContext* context, const grpc::internal::RpcMethod& method,
+    grpc::ChannelInterface* channel, const InterceptorFactories& factories,
+    size_t position, Interceptor* last) {
+  grpc::experimental::ClientRpcInfo* const info =
+      Access::SetRpcInfo(context, method, channel, factories, position);
+  (info->*InterceptorsMember()).emplace_back(last);
+  return info;
 }
-
-NextInterceptor::NextInterceptor(Interceptor* interceptor)
-    : outer_(std::exchange(next_interceptor, interceptor)) {}
-
-NextInterceptor::~NextInterceptor() { next_interceptor = outer_; }
 
 void BatchRunner::Start(Ops* ops, grpc_call* on) {
   grpc::internal::Call call = MakeCall(on, nullptr, queue_, info_);
@@ -68,11 +66,12 @@ void BatchRunner::Restart(Ops* ops, grpc_call* on, grpc_call* was) {
 
 void BatchRunner::PrepareRestarts(grpc_call* on) {
   restart_context_ = std::make_unique<grpc::ClientContext>();
-  const NextInterceptor next(new RestartInterceptor(restarted_batches_));
   // Not info_->method(): that of a GenericStub is gone by now.
   const grpc::internal::RpcMethod rpc(method_, type_);
-  restart_info_ = Access::SetRpcInfo(restart_context_.get(), rpc, channel_,
-                                     *factories_, application_interceptors());
+  constexpr size_t kBehindAll = 1;
+  restart_info_ = MakeInterceptors(restart_context_.get(), rpc, channel_,
+                                   InterceptorFactories(), kBehindAll,
+                                   new RestartInterceptor(restarted_batches_));
   // Only its interceptors matter.
   full_call_ = MakeCall(on, nullptr, queue_, info_);
 }
@@ -91,6 +90,13 @@ bool BatchRunner::Passes(Methods* methods) {
     return true;
   }
   return false;
+}
+
+void BatchRunner::LetUpHere(Methods* methods, bool restarted) {
+  if (application_interceptors_ == 0 && ComesToFunction(OpsOf(methods))) {
+    return LetUpInPlace(methods);
+  }
+  LetUp(methods, restarted);
 }
 
 void BatchRunner::LetUp(Methods* methods, bool restarted) {

@@ -11,27 +11,14 @@
 
 namespace mesh::core {
 
-// The factory at the end of a list of interceptors: hands out the one that a
-// NextInterceptor names. Null when the list is made by someone else.
-class LastInterceptorFactory final
-    : public grpc::experimental::ClientInterceptorFactoryInterface {
- public:
-  grpc::experimental::Interceptor* CreateClientInterceptor(
-      grpc::experimental::ClientRpcInfo*) override;
-};
-
-// While it lives, that factory hands out `interceptor` on this thread, once.
-// They nest: an application's factory may make a call.
-class NextInterceptor {
- public:
-  explicit NextInterceptor(grpc::experimental::Interceptor* interceptor);
-  ~NextInterceptor();
-  NextInterceptor(const NextInterceptor&) = delete;
-  NextInterceptor& operator=(const NextInterceptor&) = delete;
-
- private:
-  grpc::experimental::Interceptor* const outer_;
-};
+// Makes the list of a call's interceptors: the application's, from number
+// `position` of `factories` on, then gRPC's global one if there is one, then
+// `last`, which it takes. gRPC itself puts the global one last. `position`
+// beyond all of `factories`: only `last`.
+grpc::experimental::ClientRpcInfo* MakeInterceptors(
+    grpc::ClientContext* context, const grpc::internal::RpcMethod& method,
+    grpc::ChannelInterface* channel, const InterceptorFactories& factories,
+    size_t position, grpc::experimental::Interceptor* last);
 
 // Who sees the batches of a call that were started again as they come back.
 class RestartedBatches {
@@ -51,27 +38,25 @@ class BatchRunner {
   using Ops = grpc::internal::CallOpSetInterface;
   using Methods = grpc::experimental::InterceptorBatchMethods;
 
-  // The call is on `channel`, whose interceptors are `factories` with
-  // LastInterceptorFactory at their end. All pointers outlive it.
+  // The call is on `channel`. All pointers outlive it.
   BatchRunner(RestartedBatches* restarted, grpc::ChannelInterface* channel,
-              const InterceptorFactories* factories,
               grpc::CompletionQueue* queue)
-      : restarted_batches_(restarted),
-        channel_(channel),
-        factories_(factories),
-        queue_(queue) {}
+      : restarted_batches_(restarted), channel_(channel), queue_(queue) {}
   BatchRunner(const BatchRunner&) = delete;
   BatchRunner& operator=(const BatchRunner&) = delete;
 
   // Once, before any batch: the interceptors of the call, which is of `method`.
+  // The last of them is mesh's own.
   void Begin(grpc::experimental::ClientRpcInfo* info, const char* method,
              grpc::internal::RpcMethod::RpcType type) {
     info_ = info;
+    application_interceptors_ = (info->*InterceptorsMember()).size() - 1;
     method_ = method;
     type_ = type;
   }
 
-  size_t application_interceptors() const { return factories_->size() - 1; }
+  // And gRPC's global one, if there is one.
+  size_t application_interceptors() const { return application_interceptors_; }
   grpc::CompletionQueue* queue() const { return queue_; }
 
   // Starts a batch on `on`, past all interceptors or past none.
@@ -95,6 +80,8 @@ class BatchRunner {
   // Lets a batch go on its way up: one that came to InterceptRestarted()
   // (`restarted`) through the application's interceptors.
   void LetUp(Methods* methods, bool restarted);
+  // The same inside the batch's own event. The call may be gone afterwards.
+  void LetUpHere(Methods* methods, bool restarted);
 
  private:
   void PrepareRestarts(grpc_call* on);
@@ -102,9 +89,9 @@ class BatchRunner {
   // Constant after Begin().
   RestartedBatches* const restarted_batches_;
   grpc::ChannelInterface* const channel_;
-  const InterceptorFactories* const factories_;
   grpc::CompletionQueue* const queue_;
   grpc::experimental::ClientRpcInfo* info_ = nullptr;
+  size_t application_interceptors_ = 0;
   const char* method_ = nullptr;
   grpc::internal::RpcMethod::RpcType type_ =
       grpc::internal::RpcMethod::NORMAL_RPC;

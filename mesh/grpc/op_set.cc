@@ -1,10 +1,12 @@
 #include "mesh/grpc/op_set.h"
 
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
 
+#include "absl/base/optimization.h"
 #include "grpcpp/impl/call_op_set.h"
 #include "grpcpp/support/client_callback.h"
 
@@ -49,6 +51,45 @@ grpc::Status Send(Op* op, const grpc::ByteBuffer& bytes,
   }
 }
 
+// The operation of `ops` that is an Op, or null: a dynamic_cast that remembers
+// where batches of a type have it. A process has few types of batches: one a
+// kind of stream and of message.
+template <typename Op>
+Op* FindOp(BatchOps* ops) {
+  // The distance of the operation from the batch, plus one. Both are written
+  // once: the distance first, by whom the table is written, too.
+  struct Known {
+    std::atomic<const void*> table{nullptr};
+    std::atomic<ptrdiff_t> distance{0};
+  };
+  constexpr ptrdiff_t kNone = -1;
+  constexpr uint64_t kKnown = 64;
+  static Known* const known = new Known[kKnown];
+
+  // Virtual tables lie closely together.
+  const void* const table = *reinterpret_cast<const void* const*>(ops);
+  const uint64_t hash =
+      reinterpret_cast<uintptr_t>(table) * uint64_t{0x9e3779b97f4a7c15};
+  Known& entry = known[hash >> 58];
+  ptrdiff_t distance;
+  if (ABSL_PREDICT_TRUE(entry.table.load(std::memory_order_acquire) == table)) {
+    distance = entry.distance.load(std::memory_order_relaxed);
+  } else {
+    if (!KnowsItsType(ops)) return nullptr;
+    Op* const op = dynamic_cast<Op*>(ops);
+    distance = op == nullptr ? kNone
+                             : reinterpret_cast<char*>(op) -
+                                   reinterpret_cast<char*>(ops) + 1;
+    ptrdiff_t unset = 0;
+    if (entry.distance.compare_exchange_strong(unset, distance,
+                                               std::memory_order_relaxed)) {
+      entry.table.store(table, std::memory_order_release);
+    }
+  }
+  if (distance == kNone) return nullptr;
+  return reinterpret_cast<Op*>(reinterpret_cast<char*>(ops) + distance - 1);
+}
+
 }  // namespace
 
 bool TrailersOnly(grpc_call* call) {
@@ -61,12 +102,16 @@ bool TrailersOnly(grpc_call* call) {
 }
 
 bool ReceivesStatus(BatchOps* ops) {
-  return dynamic_cast<CallOpClientRecvStatus*>(ops) != nullptr;
+  return FindOp<CallOpClientRecvStatus>(ops) != nullptr;
 }
 
 bool ReceivesHeaders(BatchOps* ops) {
-  auto* const op = dynamic_cast<CallOpRecvInitialMetadata*>(ops);
+  auto* const op = FindOp<CallOpRecvInitialMetadata>(ops);
   return op != nullptr && op->*MetadataMember() != nullptr;
+}
+
+CallOpSendMessage* SendMessageOf(BatchOps* ops) {
+  return FindOp<CallOpSendMessage>(ops);
 }
 
 bool StatuslessBatches::Includes(BatchOps* ops) {
@@ -84,7 +129,7 @@ bool StatuslessBatches::Includes(BatchOps* ops) {
 }
 
 void RearmStart(BatchOps* ops, grpc::ClientContext* context) {
-  if (auto* op = dynamic_cast<CallOpSendInitialMetadata*>(ops)) {
+  if (auto* op = FindOp<CallOpSendInitialMetadata>(ops)) {
     op->SendInitialMetadata(&Access::SentMetadata(context),
                             Access::InitialMetadataFlags(context));
   }
@@ -92,7 +137,7 @@ void RearmStart(BatchOps* ops, grpc::ClientContext* context) {
 
 bool RearmMessage(BatchOps* ops, const grpc::ByteBuffer& bytes,
                   const grpc::WriteOptions& options) {
-  auto* const op = dynamic_cast<CallOpSendMessage*>(ops);
+  auto* const op = FindOp<CallOpSendMessage>(ops);
   if (op == nullptr) return false;
   *op = CallOpSendMessage();  // It remembers that it failed.
   SendBytes(op, bytes, options);
@@ -100,26 +145,26 @@ bool RearmMessage(BatchOps* ops, const grpc::ByteBuffer& bytes,
 }
 
 void DropMessage(BatchOps* ops) {
-  if (auto* op = dynamic_cast<CallOpSendMessage*>(ops)) {
+  if (auto* op = FindOp<CallOpSendMessage>(ops)) {
     *op = CallOpSendMessage();
   }
 }
 
 void RearmClose(BatchOps* ops) {
-  if (auto* op = dynamic_cast<CallOpClientSendClose*>(ops)) {
+  if (auto* op = FindOp<CallOpClientSendClose>(ops)) {
     op->ClientSendClose();
   }
 }
 
 void RearmHeaders(BatchOps* ops, grpc::ClientContext* context) {
-  if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(ops)) {
+  if (auto* op = FindOp<CallOpRecvInitialMetadata>(ops)) {
     op->RecvInitialMetadata(context);
   }
 }
 
 void RearmStatus(BatchOps* ops, grpc::ClientContext* context,
                  grpc::Status* status) {
-  auto* const op = dynamic_cast<CallOpClientRecvStatus*>(ops);
+  auto* const op = FindOp<CallOpClientRecvStatus>(ops);
   new (op) CallOpClientRecvStatus();  // It keeps the old debug string.
   op->ClientRecvStatus(context, status);
 }
@@ -141,13 +186,13 @@ void ReceiveHeaders(CallOpRecvInitialMetadata* op,
 }
 
 void SkipHeaders(BatchOps* ops) {
-  if (auto* op = dynamic_cast<CallOpRecvInitialMetadata*>(ops)) {
+  if (auto* op = FindOp<CallOpRecvInitialMetadata>(ops)) {
     op->*MetadataMember() = nullptr;
   }
 }
 
 Deserializer KeepDeserializer(BatchOps* ops) {
-  auto* const op = dynamic_cast<CallOpGenericRecvMessage*>(ops);
+  auto* const op = FindOp<CallOpGenericRecvMessage>(ops);
   if (op == nullptr) return nullptr;
   Deserializer whole = std::move(op->*DeserializerMember());
   op->*DeserializerMember() = std::make_unique<Borrowed>(whole.get());
@@ -156,24 +201,24 @@ Deserializer KeepDeserializer(BatchOps* ops) {
 
 void LendDeserializer(BatchOps* ops,
                       grpc::internal::DeserializeFunc* deserializer) {
-  if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
+  if (auto* op = FindOp<CallOpGenericRecvMessage>(ops)) {
     op->*DeserializerMember() = std::make_unique<Borrowed>(deserializer);
   }
 }
 
 void Disarm(BatchOps* ops) {
   SkipHeaders(ops);
-  if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
+  if (auto* op = FindOp<CallOpGenericRecvMessage>(ops)) {
     (op->*DeserializerMember()).reset();
   }
-  if (auto* op = dynamic_cast<CallOpClientRecvStatus*>(ops)) {
+  if (auto* op = FindOp<CallOpClientRecvStatus>(ops)) {
     new (op) CallOpClientRecvStatus();
   }
 }
 
 void SkipReceiving(BatchOps* ops) {
   ops->SetHijackingState();
-  if (auto* op = dynamic_cast<CallOpGenericRecvMessage*>(ops)) {
+  if (auto* op = FindOp<CallOpGenericRecvMessage>(ops)) {
     op->got_message = false;
   }
 }

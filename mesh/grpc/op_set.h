@@ -51,12 +51,35 @@ inline bool& Succeeded(grpc::experimental::InterceptorBatchMethods* methods) {
                                   distance);
 }
 
+// Whether the batch's event comes to a function of gRPC's callback API, and not
+// to whoever looks into a queue for it.
+inline bool ComesToFunction(BatchOps* ops) { return ops->core_cq_tag() != ops; }
+
+// Lets go on its way up a batch whose event comes to a function: calls that, on
+// this thread. Only inside the batch's own event, by the last interceptor, and
+// where no other has to see it. It spares the empty batch by which gRPC comes
+// back to the queue after interceptors, and with that often another thread. The
+// batch, and the call, may be gone when this returns; gRPC's own frames below
+// do not touch them any more.
+inline void LetUpInPlace(grpc::experimental::InterceptorBatchMethods* methods) {
+  static const ptrdiff_t distance = [] {
+    AnyCallOpSet any;
+    return reinterpret_cast<char*>(&(any.*DoneMember())) -
+           reinterpret_cast<char*>(&(any.*BatchMethodsMember()));
+  }();
+  *reinterpret_cast<bool*>(reinterpret_cast<char*>(Impl(methods)) + distance) =
+      true;
+  auto* const function = static_cast<grpc_completion_queue_functor*>(
+      OpsOf(methods)->core_cq_tag());
+  function->functor_run(function, /*ok=*/1);
+}
+
 // Whether what came instead of response headers is the status. Known once
 // initial metadata has been received.
 bool TrailersOnly(grpc_call* call);
 
-// False: the stub was compiled without RTTI. Nothing below may be done with the
-// batch then.
+// False: the stub was compiled without RTTI. Nothing is found in the batch
+// then.
 inline bool KnowsItsType(BatchOps* ops) {
   // The slot before the first virtual function points to the type's
   // information (Itanium C++ ABI, 2.5.2).
@@ -66,6 +89,8 @@ inline bool KnowsItsType(BatchOps* ops) {
 
 bool ReceivesStatus(BatchOps* ops);
 bool ReceivesHeaders(BatchOps* ops);
+// Null: the batch sends no message.
+grpc::internal::CallOpSendMessage* SendMessageOf(BatchOps* ops);
 
 // Remembers which types of a call's batches bring no status. Thread-safe.
 class StatuslessBatches {

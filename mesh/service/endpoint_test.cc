@@ -201,6 +201,25 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA), 0);
 }
 
+std::string TextOf(const grpc::ChannelArguments& arguments,
+                   const std::string& key) {
+  const grpc_channel_args args = arguments.c_channel_args();
+  std::string all;
+  for (size_t i = 0; i < args.num_args; ++i) {
+    if (args.args[i].key == key) all += args.args[i].value.string;
+  }
+  return all;
+}
+
+TEST(GrpcConnectionTest, AUserAgentStandsBeforeGrpcsOwn) {
+  ConnectionSettings settings;
+  settings.channel_args["grpc.primary_user_agent"] = std::string("shop/1");
+  const std::string agent =
+      TextOf(ArgumentsOf(cluster::Endpoint(), settings, 0, true),
+             "grpc.primary_user_agent");
+  EXPECT_EQ(agent.rfind("shop/1 grpc-c++/", 0), 0u) << agent;
+}
+
 // Says from where it is called.
 class Mirror final : public test::TestService::Service {
  public:

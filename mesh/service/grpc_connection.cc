@@ -93,7 +93,11 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
                                    uint64_t generation, bool exact) {
   grpc::ChannelArguments args;
   for (const auto& [name, value] : settings.channel_args) {
-    if (const int* number = std::get_if<int>(&value)) {
+    if (name == GRPC_ARG_PRIMARY_USER_AGENT_STRING &&
+        std::holds_alternative<std::string>(value)) {
+      // gRPC's C++ library has set it already, to its own name.
+      args.SetUserAgentPrefix(std::get<std::string>(value));
+    } else if (const int* number = std::get_if<int>(&value)) {
       args.SetInt(name, *number);
     } else {
       args.SetString(name, std::get<std::string>(value));

@@ -28,9 +28,15 @@ inline bool WantsLatency(const options::MethodOptions& policy, bool unary) {
   return unary && policy.hedging.mode != options::Mode::kOff;
 }
 
-// Whether the request of a stream is kept, to be sent again.
-inline bool KeepsStream(const options::MethodOptions& policy) {
-  return policy.retry.stream_bytes > 0;
+// Whether what a stream sends is kept, to be sent again. Of one that may not be
+// executed twice that could only be what has not left this process, and that is
+// no more than a moment's worth: it is kept only where the stream is to wait
+// for an endpoint however long that takes.
+inline bool KeepsStream(const options::MethodOptions& policy,
+                        const call::CallPlan& plan) {
+  return policy.retry.stream_bytes > 0 &&
+         ((plan.idempotent && policy.retry.max_attempts > 1) ||
+          plan.wait_for_ready);
 }
 
 // The part of a plan that follows from the policy and the call. What it points
@@ -47,8 +53,9 @@ inline call::CallPlan PlanOf(const MethodPolicies& policies,
       shape.method != nullptr && shape.method->idempotent.value_or(false));
   plan.wait_for_ready =
       shape.wait_for_ready.value_or(policy.wait_for_ready.value_or(false));
-  plan.replayable = shape.keeps_request && (shape.unary || KeepsStream(policy));
   plan.unary = shape.unary;
+  plan.replayable =
+      shape.keeps_request && (shape.unary || KeepsStream(policy, plan));
   return plan;
 }
 

@@ -206,7 +206,15 @@ TEST_F(UpstreamTest, AStreamIsSentAgainOnlyWhereItsBytesAreKept) {
   EXPECT_FALSE(plan.replayable);
   EXPECT_FALSE(plan.unary);
   options_->policy.retry.stream_bytes = 1024;
+  EXPECT_FALSE(PlanOf(shape).replayable) << "it may not be executed twice";
+  shape.wait_for_ready = true;
   EXPECT_TRUE(PlanOf(shape).replayable);
+  shape.wait_for_ready = false;
+  options_->policy.idempotent = true;
+  EXPECT_TRUE(PlanOf(shape).replayable);
+  options_->policy.retry.max_attempts = 1;
+  EXPECT_FALSE(PlanOf(shape).replayable);
+  options_->policy.retry.max_attempts = 2;
   shape.keeps_request = false;
   EXPECT_FALSE(PlanOf(shape).replayable);
   shape.unary = true;
