@@ -169,6 +169,7 @@ set(MESH_base_test_SOURCES
 
 set(MESH_call_call_test_SOURCES
   mesh/call/call_machine_admission_test.cc
+  mesh/call/call_machine_dial_test.cc
   mesh/call/call_machine_fault_test.cc
   mesh/call/call_machine_health_test.cc
   mesh/call/call_machine_hedging_test.cc

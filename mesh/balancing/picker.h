@@ -65,6 +65,10 @@ struct PickResult {
   Kind kind = Kind::kWait;
   cluster::LiveEndpoint* endpoint = nullptr;
   const absl::Status* status = nullptr;  // Lives as long as the picker.
+  // kUse, kWait: nothing is connected and all dials have failed. The endpoint,
+  // if there is one, fails the call at once, with the reason. The call may ask
+  // for dials first.
+  bool unreachable = false;
 };
 
 // Chooses an endpoint for one call. Holds all that a pick needs, so any number

@@ -43,8 +43,10 @@ class FailedPicker final : public Picker {
       : tier_(std::move(failed), Tier::Eligible::kAny) {}
 
   PickResult Pick(const PickArgs& args) const override {
-    if (args.wait_for_ready) return {};
-    return tier_.PickByScan(args, Reach::kAll);
+    PickResult result;
+    if (!args.wait_for_ready) result = tier_.PickByScan(args, Reach::kAll);
+    result.unreachable = true;
+    return result;
   }
 
  private:

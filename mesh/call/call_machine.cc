@@ -353,6 +353,9 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::PickAndStart(
   const Choice choice = Choose(moment);
   switch (choice.result.kind) {
     case PickResult::Kind::kUse:
+      if (ABSL_PREDICT_FALSE(choice.result.unreachable) && !asked_) {
+        return WaitForDial(choice, moment);
+      }
       return Begin(choice, moment);
     case PickResult::Kind::kWait:
       return Wait(choice, moment);
@@ -454,7 +457,24 @@ Action CallMachine::Wait(const Choice& choice, const Moment& moment) {
   }
   state_ = State::kWaiting;
   if (moment.now >= info_->deadline) return FailAtDeadline(moment.now);
-  return Rest(Action::Kind::kWait, info_->deadline);
+  Action action = Rest(Action::Kind::kWait, info_->deadline);
+  // Once, and then it waits for whatever comes.
+  action.asks = choice.result.unreachable && !asked_;
+  asked_ |= action.asks;
+  return action;
+}
+
+ABSL_ATTRIBUTE_NOINLINE Action CallMachine::WaitForDial(const Choice& choice,
+                                                        const Moment& moment) {
+  Decline(choice, moment);
+  Choice none;
+  none.random_state = choice.random_state;
+  none.result.unreachable = true;
+  Action action = Wait(none, moment);
+  if (action.kind == Action::Kind::kWait) {
+    timer_at_ = action.at = std::min(action.at, moment.now + kAskWaits);
+  }
+  return action;
 }
 
 // ---- What is to be done ----

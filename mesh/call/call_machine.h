@@ -95,6 +95,11 @@ struct Action {
   };
   Kind kind = Kind::kFinish;
   bool hedge = false;
+  // kWait: nothing is connected and all dials have failed. Dial at once, as far
+  // as that is allowed, and call OnEndpointsChanged() when an endpoint is
+  // connected or a dial that has begun since has failed, or at once when there
+  // is none; not for other new pickers.
+  bool asks = false;
   // kGoOn: all attempts that run but `attempt` are to be cancelled likewise.
   bool cancel_others = false;
   int attempt = 0;
@@ -119,6 +124,9 @@ struct Moment {
 // Most transparent retries that a call makes at once. After them its failure
 // is one like any other.
 inline constexpr int kMaxTransparentRetries = 5;
+
+// A call waits so long, at most, for a dial that it has asked for.
+inline constexpr absl::Duration kAskWaits = absl::Seconds(1);
 
 // A server that asks for more patience than this is taken to say: do not
 // retry.
@@ -289,6 +297,8 @@ class CallMachine {
   Action Begin(const Choice& choice, const Moment& moment);
   Action BeginAnother(const Choice& choice, const Moment& moment);
   Action Wait(const Choice& choice, const Moment& moment);
+  // What was chosen has failed: for a dial that begins now.
+  Action WaitForDial(const Choice& choice, const Moment& moment);
   Action FailToPick(const Choice& choice, const absl::Status& status,
                     const Moment& moment);
 
@@ -361,6 +371,7 @@ class CallMachine {
   bool committed_ = false;    // To the one attempt that runs.
   bool pushed_back_ = false;  // A server said that nothing may follow.
   bool repeated_ = false;     // A transparent retry went to a tried endpoint.
+  bool asked_ = false;        // For a dial.
   bool wants_picks_ = false;
   bool admitted_ = false;
   bool holds_wait_ = false;   // Admission::EndWait() is owed.

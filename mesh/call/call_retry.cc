@@ -29,6 +29,10 @@ std::optional<Action> CallMachine::RetryTransparently(int attempt,
     const Choice choice = alone ? ChooseAnother(moment) : ChooseBeside(moment);
     switch (choice.result.kind) {
       case PickResult::Kind::kUse:
+        if (choice.result.unreachable && !asked_ && alone) {
+          Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
+          return WaitForDial(choice, moment);
+        }
         if (choice.again && (repeated_ || !alone)) break;
         repeated_ |= choice.again;
         Decided(Verdict::kTransparent, attempt, code, Pause(), moment);
@@ -82,7 +86,8 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
     // been: what failed says nothing of an endpoint elsewhere.
     if (retries_ == 0) {
       at_once = ChooseAnother(moment);
-      if (at_once->result.kind != PickResult::Kind::kUse || at_once->again) {
+      if (at_once->result.kind != PickResult::Kind::kUse || at_once->again ||
+          at_once->result.unreachable) {
         Decline(*at_once, moment);
         at_once.reset();
       }
@@ -106,6 +111,7 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
   }
 
   ++retries_;
+  asked_ = false;
   Decided(Verdict::kRetry, attempt, code, pause, moment);
   if (at_once.has_value()) return BeginAnother(*at_once, moment);
   return BackOff(pause.delay, moment.now);

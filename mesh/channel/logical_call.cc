@@ -142,20 +142,27 @@ std::optional<call::Action> LogicalCall::LookForEndpoint() {
 grpc_call* LogicalCall::NewCall(cluster::LiveEndpoint* endpoint,
                                 absl::Time deadline) {
   attempt_deadline_ = deadline;
-  return NewCallOn(
-      service::ConnectedEndpoint::Of(endpoint)->CoreChannel(exact_),
-      ParentOf(/*first=*/early_.running() == nullptr),
-      deadline == context_deadline_ ? context_->raw_deadline()
-                                    : core::ToGpr(deadline),
-      queue_->cq());
+  auto* const connected = service::ConnectedEndpoint::Of(endpoint);
+  grpc_channel* const channel = connected->CoreChannel(exact_);
+  if (ABSL_PREDICT_FALSE(channel == nullptr)) {
+    return NewFailedCall(connected->Failure());
+  }
+  return NewCallOn(channel, ParentOf(/*first=*/early_.running() == nullptr),
+                   deadline == context_deadline_ ? context_->raw_deadline()
+                                                 : core::ToGpr(deadline),
+                   queue_->cq());
 }
 
 grpc_call* LogicalCall::NewCallBeside(cluster::LiveEndpoint* endpoint,
                                       absl::Time deadline) {
-  grpc_call* const call =
-      NewCallOn(service::ConnectedEndpoint::Of(endpoint)->CoreChannel(exact_),
-                ParentOf(/*first=*/false), core::ToGpr(deadline),
-                service_->runtime().queue().queue());
+  auto* const connected = service::ConnectedEndpoint::Of(endpoint);
+  grpc_channel* const channel = connected->CoreChannel(exact_);
+  grpc_completion_queue* const queue = service_->runtime().queue().queue();
+  if (ABSL_PREDICT_FALSE(channel == nullptr)) {
+    return NewFailedCall(connected->Failure(), queue);
+  }
+  grpc_call* const call = NewCallOn(channel, ParentOf(/*first=*/false),
+                                    core::ToGpr(deadline), queue);
   ApplyCredentials(call);
   return call;
 }
@@ -171,12 +178,13 @@ grpc_call* LogicalCall::ParentOf(bool first) const {
   return orphan ? nullptr : parent_;
 }
 
-grpc_call* LogicalCall::NewFailedCall(const absl::Status& status) {
+grpc_call* LogicalCall::NewFailedCall(const absl::Status& status,
+                                      grpc_completion_queue* queue) {
   grpc_channel* const channel = grpc_lame_client_channel_create(
       "mesh", static_cast<grpc_status_code>(status.code()),
       std::string(status.message()).c_str());
-  grpc_call* const call = NewCallOn(
-      channel, nullptr, gpr_inf_future(GPR_CLOCK_REALTIME), queue_->cq());
+  grpc_call* const call =
+      NewCallOn(channel, nullptr, gpr_inf_future(GPR_CLOCK_REALTIME), queue);
   grpc_channel_destroy(channel);
   return call;
 }
@@ -323,7 +331,8 @@ void LogicalCall::Park(const Action& action) {
     grpc::internal::MutexLock lock(core::Access::Mu(context_));
     if (!IsCancelled()) {
       parked_ = service_->Park(
-          this, action.kind == Action::Kind::kWait ? seen_ : nullptr, action.at,
+          this, action.kind == Action::Kind::kWait ? seen_ : nullptr,
+          action.asks, action.at,
           parent_ != nullptr && (core::Access::Propagation(context_) &
                                  GRPC_PROPAGATE_CANCELLATION) != 0
               ? parent_

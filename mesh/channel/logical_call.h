@@ -103,7 +103,11 @@ class LogicalCall : public grpc::experimental::Interceptor,
   grpc_call* NewCallBeside(cluster::LiveEndpoint* endpoint,
                            absl::Time deadline);
   // One that fails with `status`.
-  grpc_call* NewFailedCall(const absl::Status& status);
+  grpc_call* NewFailedCall(const absl::Status& status,
+                           grpc_completion_queue* queue);
+  grpc_call* NewFailedCall(const absl::Status& status) {
+    return NewFailedCall(status, queue_->cq());
+  }
   void ApplyCredentials(grpc_call* call);
   // Makes `next` the context's call, so that TryCancel(), peer() and the like
   // are about the attempt that runs. False when the call has been cancelled.

@@ -99,6 +99,12 @@ class alignas(64) LiveEndpoint {
     return in_flight_.load(std::memory_order_relaxed);
   }
 
+  // The same, for whoever has just taken something away that attempts use: one
+  // that is not counted here does not find it any more.
+  int64_t CountedInFlight() const {
+    return in_flight_.load(std::memory_order_seq_cst);
+  }
+
   // Lets no new attempt in. Control thread only.
   void Close() { closed_.store(true, std::memory_order_seq_cst); }
   // A closed endpoint stays closed.

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <functional>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "grpc/grpc.h"
-#include "mesh/cluster/live_endpoint.h"
 
 namespace mesh::service {
 
@@ -28,6 +28,14 @@ class Connection {
   virtual grpc_channel* Core(bool exact) = 0;
   // Begins to connect if it is idle and `connect` says so.
   virtual grpc_connectivity_state GetState(bool connect) = 0;
+  // Dials at once what waits for its backoff. It may be dialling already.
+  virtual void ResetBackoff() = 0;
+  // Calls `done` with why it could not be made, while that is its state; maybe
+  // in here, or on a thread of gRPC's. The connection is kept until then.
+  virtual void AskWhy(std::function<void(absl::Status why)> done) = 0;
+  // Whether it may be closed: gRPC leaves the socket of a channel for ever that
+  // goes while it connects.
+  virtual bool MayClose() = 0;
   // Calls `changed` once when the state is not `last` any more, on a thread of
   // gRPC's or the caller's; it must be quick and call no gRPC. The end of the
   // connection is such a change.
@@ -35,10 +43,6 @@ class Connection {
                      std::function<void()> changed) = 0;
 
   uint64_t generation() const { return generation_; }
-
-  // As it was last seen; by its endpoint.
-  cluster::Readiness readiness() const { return readiness_; }
-  void set_readiness(cluster::Readiness readiness) { readiness_ = readiness; }
 
   // It begins to connect at `now`, when so many attempts had gone well.
   void Begin(absl::Time now, uint64_t succeeded) {
@@ -56,7 +60,6 @@ class Connection {
   static constexpr absl::Duration kAtOnce = absl::Milliseconds(100);
 
   const uint64_t generation_;
-  cluster::Readiness readiness_ = cluster::Readiness::kIdle;
   absl::Time begun_ = absl::InfinitePast();
   uint64_t succeeded_before_ = 0;
 };

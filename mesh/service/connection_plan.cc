@@ -3,27 +3,250 @@
 #include <algorithm>
 
 namespace mesh::service {
+namespace {
 
-using cluster::Readiness;
+// How often a connection that is not wanted is looked at: calls leave a count,
+// no time.
+constexpr absl::Duration kLookForCalls = absl::Seconds(10);
 
-ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
-                               absl::Span<const RetiredState> retired,
-                               const options::ConnectionOptions& options,
-                               bool wanted, absl::Time now) {
-  ConnectionPlan plan;
-  const int target = std::max(options.ahead, wanted ? 1 : 0);
+// The endpoints of one priority.
+struct Group {
+  size_t begin = 0;
+  size_t end = 0;
+  int ready = 0;
   int usable = 0;
-  for (const EndpointState& endpoint : endpoints) {
-    if (endpoint.readiness == Readiness::kReady ||
-        endpoint.readiness == Readiness::kConnecting) {
-      ++usable;
+  int trusted = 0;  // Not connected, but dialled for the first time just now.
+  int pending = 0;  // First dials that hold a place.
+  int held = 0;     // Places of endpoints that failed before, or hang.
+  int idle = 0;
+  bool all_failed = true;
+  absl::Time first_dial = absl::InfiniteFuture();
+
+  int size() const { return static_cast<int>(end - begin); }
+};
+
+class Planner {
+ public:
+  Planner(absl::Span<const EndpointState> endpoints,
+          const options::ConnectionOptions& options,
+          const ConnectionWishes& wishes, absl::Time now)
+      : endpoints_(endpoints), options_(options), wishes_(wishes), now_(now) {
+    for (const EndpointState& endpoint : endpoints_) {
+      connected_ |= endpoint.ready;
+    }
+    hangs_ = wishes_.wanted && !connected_ ? kDialHangsForCalls : kDialHangs;
+    ahead_ = std::max(options_.ahead, wishes_.wanted && !connected_ ? 1 : 0);
+  }
+
+  ConnectionPlan Plan() {
+    for (size_t begin = 0; begin < endpoints_.size();) {
+      const Group group = Take(begin);
+      PlanGroup(group);
+      begin = group.end;
+    }
+    if (wishes_.asked && !connected_) Ask();
+    return std::move(plan_);
+  }
+
+ private:
+  bool IsIdle(const EndpointState& endpoint) const {
+    return !endpoint.ready && !endpoint.dialling && endpoint.failures == 0;
+  }
+  bool HasFailed(const EndpointState& endpoint) const {
+    return !endpoint.ready && !endpoint.dialling && endpoint.failures > 0;
+  }
+  void NotAfter(absl::Time at) {
+    if (at > now_) plan_.next = std::min(plan_.next, at);
+  }
+
+  Group Take(size_t begin) {
+    Group group;
+    group.begin = group.end = begin;
+    while (group.end < endpoints_.size() &&
+           endpoints_[group.end].priority == endpoints_[begin].priority) {
+      Count(endpoints_[group.end++], &group);
+    }
+    return group;
+  }
+
+  void Count(const EndpointState& endpoint, Group* group) {
+    if (endpoint.ready) {
+      ++group->ready;
+      if (!endpoint.out) ++group->usable;
+      group->all_failed = false;
+      return;
+    }
+    if (endpoint.first_dial != absl::InfinitePast()) {
+      group->first_dial = std::min(group->first_dial, endpoint.first_dial);
+    }
+    if (endpoint.failures > 0) {
+      const bool waits = endpoint.redial_at > now_;
+      if (endpoint.dialling || waits) ++group->held;
+      if (waits) NotAfter(endpoint.redial_at);
+      return;
+    }
+    group->all_failed = false;
+    if (!endpoint.dialling) {
+      ++group->idle;
+      return;
+    }
+    if (endpoint.first_dial + kTrusted > now_) {
+      ++group->trusted;
+      NotAfter(endpoint.first_dial + kTrusted);
+    }
+    if (endpoint.dialled + hangs_ > now_) {
+      ++group->pending;
+      NotAfter(endpoint.dialled + hangs_);
+    } else {
+      ++group->held;
     }
   }
-  for (size_t i = 0; i < endpoints.size() && usable < target; ++i) {
-    if (endpoints[i].readiness != Readiness::kIdle) continue;
-    plan.dial.push_back(i);
-    ++usable;
+
+  void PlanGroup(const Group& group) {
+    int target = 0;
+    if (left_ > 0) {
+      target = ahead_;
+    } else if (!reserved_) {
+      target = std::min(options_.ahead, options_.ahead == 1 ? 1 : 2);
+      reserved_ = true;
+    }
+    // Where nothing better is connected one is tried, whatever is hoped of the
+    // dials of those before.
+    if (!connected_before_) target = std::max(target, std::min(ahead_, 1));
+    target = std::min(target, group.size());
+    const size_t begun = plan_.dial.size();
+    if (open_ && target > 0) Dial(group, target - group.usable);
+    const bool begins = plan_.dial.size() > begun;
+    DropWhatLingers(group);
+    // One connection in use is enough where none is to be had ahead.
+    LeaveSurplus(group, connected_before_ ? target : std::max(target, 1));
+
+    const int wanted = std::min(std::max(options_.ahead, 1), group.size());
+    left_ -= kOverprovisioning * (group.usable + group.trusted) / wanted;
+    connected_before_ |= group.ready > 0;
+    if (!open_ || group.ready > 0 || group.all_failed) return;
+    const absl::Time first =
+        std::min(group.first_dial, begins ? now_ : absl::InfiniteFuture());
+    open_ = first + kDialHangs <= now_;
+    if (!open_ && first != absl::InfiniteFuture()) NotAfter(first + kDialHangs);
   }
+
+  void Dial(const Group& group, int places) {
+    int pending = group.pending;
+    for (size_t i = group.begin; i < group.end && pending < places; ++i) {
+      if (!IsIdle(endpoints_[i])) continue;
+      plan_.dial.push_back(i);
+      ++pending;
+      NotAfter(now_ + hangs_);
+    }
+    int free = places - pending - group.held;
+    if (free <= 0) return;
+    std::vector<size_t> due;
+    for (size_t i = group.begin; i < group.end; ++i) {
+      if (HasFailed(endpoints_[i]) && endpoints_[i].redial_at <= now_) {
+        due.push_back(i);
+      }
+    }
+    std::stable_sort(due.begin(), due.end(), [this](size_t a, size_t b) {
+      return endpoints_[a].dialled < endpoints_[b].dialled;
+    });
+    for (size_t i : due) {
+      if (free-- <= 0) break;
+      plan_.dial.push_back(i);
+    }
+  }
+
+  void DropWhatLingers(const Group& group) {
+    for (size_t i = group.begin; i < group.end; ++i) {
+      const EndpointState& endpoint = endpoints_[i];
+      if (endpoint.dialling || endpoint.ready || !endpoint.connection) continue;
+      if (std::find(plan_.dial.begin(), plan_.dial.end(), i) !=
+          plan_.dial.end()) {
+        continue;
+      }
+      if (endpoint.lingers) {
+        if (endpoint.redial_at <= now_) plan_.drop.push_back(i);
+      } else if (!endpoint.busy) {
+        const absl::Time until = endpoint.used + kIdleLasts;
+        if (until <= now_) plan_.drop.push_back(i);
+        NotAfter(until);
+      }
+    }
+  }
+
+  void LeaveSurplus(const Group& group, int target) {
+    int surplus = group.usable - target;
+    for (size_t i = group.end; i-- > group.begin && surplus > 0;) {
+      const EndpointState& endpoint = endpoints_[i];
+      if (!endpoint.ready || endpoint.out) continue;
+      const absl::Time until = endpoint.busy ? absl::InfiniteFuture()
+                                             : endpoint.used + kSurplusLasts;
+      if (until <= now_) {
+        plan_.leave.push_back(i);
+        --surplus;
+      } else {
+        NotAfter(std::min(until, now_ + kLookForCalls));
+      }
+    }
+  }
+
+  // One after the other, the better priorities first: whoever asks waits until
+  // all that may be dialled has been.
+  void Ask() {
+    bool dialling = !plan_.dial.empty();
+    bool pending = dialling;
+    int asked = 0;
+    const EndpointState* best = nullptr;
+    for (const EndpointState& endpoint : endpoints_) {
+      if (endpoint.asked + kAskAgain > now_) ++asked;
+      if (endpoint.dialling) {
+        dialling = true;
+        if (endpoint.dialled + kDialHangsForCalls > now_) {
+          pending = true;
+          NotAfter(endpoint.dialled + kDialHangsForCalls);
+        }
+      }
+      if (!HasFailed(endpoint) || endpoint.asked + kAskAgain > now_) continue;
+      if (best == nullptr || (endpoint.priority == best->priority &&
+                              endpoint.dialled < best->dialled)) {
+        best = &endpoint;
+      }
+    }
+    if (!pending && best != nullptr && asked < kMostAsked) {
+      plan_.ask.push_back(best - endpoints_.data());
+      NotAfter(now_ + kDialHangsForCalls);
+      return;
+    }
+    plan_.in_vain = !dialling;
+  }
+
+  const absl::Span<const EndpointState> endpoints_;
+  const options::ConnectionOptions& options_;
+  const ConnectionWishes wishes_;
+  const absl::Time now_;
+  bool connected_ = false;  // To anybody.
+  absl::Duration hangs_;
+  int ahead_ = 0;
+
+  // As the priorities are gone through.
+  double left_ = 1;        // Of the load.
+  bool reserved_ = false;  // The reserve is planned.
+  bool open_ = true;       // The priority may be dialled.
+  bool connected_before_ = false;
+  ConnectionPlan plan_;
+};
+
+}  // namespace
+
+ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
+                               const options::ConnectionOptions& options,
+                               const ConnectionWishes& wishes, absl::Time now) {
+  return Planner(endpoints, options, wishes, now).Plan();
+}
+
+RetirementPlan PlanRetirement(absl::Span<const RetiredState> retired,
+                              absl::Time now) {
+  RetirementPlan plan;
   for (size_t i = 0; i < retired.size(); ++i) {
     if (retired[i].drained) {
       plan.close.push_back(i);

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mesh/cluster/health.h"
@@ -16,46 +15,95 @@
 
 namespace mesh::service {
 
-// One connection of an endpoint.
-struct ConnectionState {
-  uint64_t generation = 0;
-  cluster::Readiness readiness = cluster::Readiness::kIdle;
-  int64_t in_flight = 0;  // Attempts.
-  // Evidence of silence: unary attempts that have begun since the last answer,
-  // and when the second of them began (nanoseconds of the monotonic clock).
-  uint32_t unanswered = 0;
-  int64_t quiet_since = 0;
-};
+// A priority is dialled so long after the first dial of the one before it, and
+// a dial that has run for so long does not hold up the next (gRFC A56's timer,
+// and RFC 8305's, made short).
+inline constexpr absl::Duration kDialHangs = absl::Milliseconds(250);
+// The latter while somebody waits and nothing is connected.
+inline constexpr absl::Duration kDialHangsForCalls = absl::Milliseconds(100);
+// An endpoint counts as one that will carry load for so long from its first
+// dial.
+inline constexpr absl::Duration kTrusted = absl::Seconds(1);
+// A priority whose usable endpoints are this share of those that it wants
+// carries all the load. The number is Envoy's overprovisioning factor.
+inline constexpr double kOverprovisioning = 1.4;
+// A connection that is not wanted is closed when it has had no call for so
+// long; one that is lost and not wanted is given back.
+inline constexpr absl::Duration kSurplusLasts = absl::Seconds(30);
+inline constexpr absl::Duration kIdleLasts = absl::Minutes(1);
+// Dials that calls ask for: one per endpoint in so long, so many per service.
+inline constexpr absl::Duration kAskAgain = absl::Seconds(1);
+inline constexpr int kMostAsked = 10;
 
 // An endpoint that discovery names.
 struct EndpointState {
-  cluster::Readiness readiness = cluster::Readiness::kIdle;
-  cluster::Health health = cluster::Health::kHealthy;
-  absl::InlinedVector<ConnectionState, 1> connections;  // Empty: not dialled.
+  uint32_t priority = 0;
+  bool ready = false;       // It is connected.
+  bool out = false;         // It is ejected or silent.
+  bool dialling = false;    // A dial is under way.
+  bool connection = false;  // It has a channel.
+  bool busy = false;        // It has attempts in flight.
+  // The last dial failed, and gRPC dials again by itself. Only closing the
+  // channel ends that.
+  bool lingers = false;
+  int failures = 0;  // Dials in a row that failed.
+  // Of the first dial since it was found or was last ready. Else InfinitePast.
+  absl::Time first_dial = absl::InfinitePast();
+  absl::Time dialled = absl::InfinitePast();    // The last time.
+  absl::Time redial_at = absl::InfinitePast();  // Not before, if it failed.
+  absl::Time asked = absl::InfinitePast();  // Last dialled since a call asked.
+  absl::Time used = absl::InfinitePast();   // It had a call, or was connected.
 };
 
-// One that it does not name any more.
+// What others want of the plan.
+struct ConnectionWishes {
+  bool wanted = false;  // Somebody waits for a connection.
+  bool asked = false;   // Calls wait that found nothing but failures.
+};
+
+// Endpoints by their index.
+struct ConnectionPlan {
+  std::vector<size_t> dial;
+  std::vector<size_t> ask;    // Dial them, since calls ask.
+  std::vector<size_t> leave;  // They are connected and not wanted any more.
+  std::vector<size_t> drop;   // Their channel is of no use: close it.
+  // Calls that ask need not wait: no dial is under way, and none may begin.
+  bool in_vain = false;
+  // When to plan again, should nothing happen before.
+  absl::Time next = absl::InfiniteFuture();
+};
+
+// `endpoints` come by priority, those of one priority in the order in which
+// this process prefers them.
+//
+// The rule: a priority that carries load gets `ahead` usable connections, and
+// the next one a reserve of two (of one where `ahead` is 1, of none where it is
+// 0). A priority is dialled when the one before it has a connection, or when
+// all of its dials have failed, or kDialHangs after its first dial. Where
+// `ahead` is 0 one connection is made if one is wanted.
+//
+// A dial that hangs holds no place, nor does one of an endpoint that failed
+// before. Those are dialled as far as places are free, the one first that was
+// dialled least recently; until its backoff is over each holds a place among
+// them. So dead endpoints, however many, cost no more dials than `ahead` do.
+ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
+                               const options::ConnectionOptions& options,
+                               const ConnectionWishes& wishes, absl::Time now);
+
+// An endpoint that discovery does not name any more.
 struct RetiredState {
   bool drained = false;  // No attempt runs, and none begins.
   absl::Time cut_off_at;
 };
 
 // By their index.
-struct ConnectionPlan {
-  std::vector<size_t> dial;     // Of the endpoints. They are idle.
-  std::vector<size_t> close;    // Of the retired ones. They are drained.
-  std::vector<size_t> cut_off;  // Of the retired ones: end their streams.
+struct RetirementPlan {
+  std::vector<size_t> close;    // They are drained.
+  std::vector<size_t> cut_off;  // End their streams: their time is over.
 };
 
-// `endpoints` come in the order in which this process prefers them; `wanted`:
-// somebody waits for a connection. The rule: connections to the first `ahead`
-// endpoints that do not fail, in their order, and to one at least where one is
-// wanted. A retired endpoint is closed when it is drained; until then its
-// streams are ended again and again once its time is over.
-ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
-                               absl::Span<const RetiredState> retired,
-                               const options::ConnectionOptions& options,
-                               bool wanted, absl::Time now);
+RetirementPlan PlanRetirement(absl::Span<const RetiredState> retired,
+                              absl::Time now);
 
 }  // namespace mesh::service
 

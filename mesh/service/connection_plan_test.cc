@@ -1,5 +1,6 @@
 #include "mesh/service/connection_plan.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -8,89 +9,398 @@
 namespace mesh::service {
 namespace {
 
-using cluster::Health;
-using cluster::Readiness;
 using Indices = std::vector<size_t>;
-
-constexpr Readiness kIdle = Readiness::kIdle;
-constexpr Readiness kConnecting = Readiness::kConnecting;
-constexpr Readiness kReady = Readiness::kReady;
-constexpr Readiness kFailed = Readiness::kFailed;
 
 const absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
 
-Indices Dial(std::vector<Readiness> all, int ahead, bool wanted = false) {
-  std::vector<EndpointState> endpoints;
-  for (Readiness readiness : all) {
-    EndpointState endpoint;
-    endpoint.readiness = readiness;
-    endpoints.push_back(std::move(endpoint));
-  }
-  options::ConnectionOptions options;
-  options.ahead = ahead;
-  const ConnectionPlan plan =
-      PlanConnections(endpoints, {}, options, wanted, kNow);
-  EXPECT_TRUE(plan.close.empty());
-  EXPECT_TRUE(plan.cut_off.empty());
-  return plan.dial;
+absl::Time Ago(int milliseconds) {
+  return kNow - absl::Milliseconds(milliseconds);
+}
+absl::Time In(int milliseconds) { return Ago(-milliseconds); }
+
+// --- One endpoint as it may be
+
+EndpointState Idle(uint32_t priority = 0) {
+  EndpointState state;
+  state.priority = priority;
+  return state;
+}
+EndpointState Ready(uint32_t priority = 0, int used_ago = 0) {
+  EndpointState state = Idle(priority);
+  state.ready = state.connection = true;
+  state.used = Ago(used_ago);
+  return state;
+}
+EndpointState Out(uint32_t priority = 0) {
+  EndpointState state = Ready(priority);
+  state.out = true;
+  return state;
+}
+// Its first dial began so many milliseconds ago.
+EndpointState Dialling(int ago, uint32_t priority = 0) {
+  EndpointState state = Idle(priority);
+  state.dialling = state.connection = true;
+  state.first_dial = state.dialled = Ago(ago);
+  return state;
+}
+// Its dial failed so long ago, and its backoff ends in `wait`.
+EndpointState Failed(int ago, int wait, uint32_t priority = 0) {
+  EndpointState state = Idle(priority);
+  state.failures = 1;
+  state.first_dial = state.dialled = Ago(ago);
+  state.redial_at = In(wait);
+  return state;
+}
+EndpointState Redialling(int ago, uint32_t priority = 0) {
+  EndpointState state = Failed(ago, -1, priority);
+  state.dialling = state.connection = true;
+  return state;
+}
+// It failed by the time it took, so gRPC dials it still.
+EndpointState Lingering(int wait) {
+  EndpointState state = Failed(5000, wait);
+  state.connection = state.lingers = true;
+  return state;
+}
+EndpointState Asked(EndpointState state, int ago) {
+  state.asked = Ago(ago);
+  return state;
 }
 
+using States = std::vector<EndpointState>;
+
+States operator*(size_t count, const EndpointState& state) {
+  return States(count, state);
+}
+States operator+(States all, const States& more) {
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+constexpr ConnectionWishes kNothing = {false, false};
+constexpr ConnectionWishes kWanted = {true, false};
+constexpr ConnectionWishes kAsked = {true, true};
+
+ConnectionPlan Plan(const States& endpoints, int ahead,
+                    ConnectionWishes wishes = kNothing) {
+  options::ConnectionOptions options;
+  options.ahead = ahead;
+  return PlanConnections(endpoints, options, wishes, kNow);
+}
+Indices Dial(const States& endpoints, int ahead,
+             ConnectionWishes wishes = kNothing) {
+  return Plan(endpoints, ahead, wishes).dial;
+}
+
+// --- Within one priority
+
 TEST(ConnectionPlanTest, DialsTheFirstOnesInTheirOrder) {
-  EXPECT_EQ(Dial({kIdle, kIdle, kIdle}, 2), (Indices{0, 1}));
-  EXPECT_EQ(Dial({kIdle, kIdle}, 32), (Indices{0, 1}));
+  EXPECT_EQ(Dial({Idle(), Idle(), Idle()}, 2), (Indices{0, 1}));
+  EXPECT_EQ(Dial({Idle(), Idle()}, 32), (Indices{0, 1}));
   EXPECT_EQ(Dial({}, 32), Indices{});
 }
 
-TEST(ConnectionPlanTest, CountsWhatIsConnectedOrConnecting) {
-  EXPECT_EQ(Dial({kIdle, kReady, kConnecting, kIdle}, 3), (Indices{0}));
-  EXPECT_EQ(Dial({kIdle, kReady, kConnecting, kIdle}, 2), Indices{});
+TEST(ConnectionPlanTest, CountsWhatIsConnectedOrJustDialled) {
+  EXPECT_EQ(Dial({Idle(), Ready(), Dialling(1), Idle()}, 3), (Indices{0}));
+  EXPECT_EQ(Dial({Idle(), Ready(), Dialling(1), Idle()}, 2), Indices{});
 }
 
 TEST(ConnectionPlanTest, AnotherTakesThePlaceOfOneThatFails) {
-  EXPECT_EQ(Dial({kFailed, kReady, kIdle, kIdle}, 2), (Indices{2}));
-  EXPECT_EQ(Dial({kFailed, kFailed}, 2), Indices{});
+  EXPECT_EQ(Dial({Failed(1, 250), Ready(), Idle(), Idle()}, 2), (Indices{2}));
+  EXPECT_EQ(Dial({Failed(1, 250), Failed(1, 250)}, 2), Indices{});
+}
+
+TEST(ConnectionPlanTest, AnotherTakesThePlaceOfOneThatIsOut) {
+  EXPECT_EQ(Dial({Out(), Out(), Idle(), Idle(), Idle()}, 2), (Indices{2, 3}));
 }
 
 TEST(ConnectionPlanTest, NoneAheadUnlessOneIsWanted) {
-  EXPECT_EQ(Dial({kIdle, kIdle}, 0), Indices{});
-  EXPECT_EQ(Dial({kIdle, kIdle}, 0, /*wanted=*/true), (Indices{0}));
-  EXPECT_EQ(Dial({kReady, kIdle}, 0, /*wanted=*/true), Indices{});
-  EXPECT_EQ(Dial({kFailed, kIdle}, 0, /*wanted=*/true), (Indices{1}));
+  EXPECT_EQ(Dial({Idle(), Idle()}, 0), Indices{});
+  EXPECT_EQ(Dial({Idle(), Idle()}, 0, kWanted), (Indices{0}));
+  EXPECT_EQ(Dial({Ready(), Idle()}, 0, kWanted), Indices{});
+  EXPECT_EQ(Dial({Failed(1, 250), Idle()}, 0, kWanted), (Indices{1}));
 }
 
 TEST(ConnectionPlanTest, ThatOneIsWantedAddsNothingToWhatIsAhead) {
-  EXPECT_EQ(Dial({kIdle, kIdle, kIdle}, 2, /*wanted=*/true), (Indices{0, 1}));
+  EXPECT_EQ(Dial({Idle(), Idle(), Idle()}, 2, kWanted), (Indices{0, 1}));
 }
 
-TEST(ConnectionPlanTest, HealthAndCallsChangeNothingYet) {
-  EndpointState endpoint;
-  endpoint.health = Health::kEjected;
-  endpoint.connections.push_back({0, kIdle, 7, 7, 1});
-  const ConnectionPlan plan = PlanConnections(
-      {endpoint}, {}, options::ConnectionOptions(), false, kNow);
+// --- A dial that hangs
+
+TEST(ConnectionPlanTest, ADialThatHangsHoldsNoPlace) {
+  const ConnectionPlan before = Plan({Dialling(249), Idle()}, 1);
+  EXPECT_EQ(before.dial, Indices{});
+  EXPECT_EQ(before.next, In(1));
+  EXPECT_EQ(Dial({Dialling(250), Idle()}, 1), (Indices{1}));
+}
+
+TEST(ConnectionPlanTest, WhileACallWaitsTheNextIsDialledSooner) {
+  const ConnectionPlan before = Plan({Dialling(99), Idle()}, 1, kWanted);
+  EXPECT_EQ(before.dial, Indices{});
+  EXPECT_EQ(before.next, In(1));
+  EXPECT_EQ(Dial({Dialling(100), Idle()}, 1, kWanted), (Indices{1}));
+  EXPECT_EQ(Dial({Ready(), Dialling(100), Idle()}, 2, kWanted), Indices{})
+      << "it need not wait";
+}
+
+TEST(ConnectionPlanTest, ThreeHundredThatHangAreGoneThroughInTime) {
+  // Three live ones are behind them all.
+  States all = 303 * Idle();
+  absl::Duration passed;
+  int rounds = 0;
+  for (; rounds < 20; ++rounds) {
+    const Indices dial = Dial(all, 32, kWanted);
+    if (dial.empty()) break;
+    for (size_t i : dial) all[i] = Dialling(0);
+    for (EndpointState& one : all) {
+      one.dialled -= kDialHangsForCalls;
+      one.first_dial -= kDialHangsForCalls;
+    }
+    passed += kDialHangsForCalls;
+  }
+  EXPECT_EQ(rounds, 10);
+  EXPECT_EQ(passed, absl::Seconds(1));
+}
+
+// --- Backoff
+
+TEST(ConnectionPlanTest, OneThatFailedIsDialledAgainAfterItsBackoff) {
+  const ConnectionPlan before = Plan({Failed(249, 1)}, 1);
+  EXPECT_EQ(before.dial, Indices{});
+  EXPECT_EQ(before.next, In(1));
+  EXPECT_EQ(Dial({Failed(250, 0)}, 1), (Indices{0}));
+}
+
+TEST(ConnectionPlanTest, OneThatFailedIsNotDialledWhereNoPlaceIsFree) {
+  EXPECT_EQ(Dial({Failed(250, 0), Ready()}, 1), Indices{});
+  EXPECT_EQ(Plan({Failed(250, 0), Ready()}, 1).next, absl::InfiniteFuture());
+  EXPECT_EQ(Dial({Failed(250, 0), Ready()}, 2), (Indices{0}));
+}
+
+TEST(ConnectionPlanTest, ARedialHoldsUpNoOther) {
+  EXPECT_EQ(Dial({Redialling(10), Idle()}, 1), (Indices{1}));
+}
+
+TEST(ConnectionPlanTest, TheOneThatWasDialledLeastRecentlyComesFirst) {
+  EXPECT_EQ(Dial({Failed(300, 0), Failed(900, 0), Failed(500, 0)}, 2),
+            (Indices{1, 2}));
+}
+
+TEST(ConnectionPlanTest, DeadEndpointsCostNoMoreThanThePlaces) {
+  EXPECT_EQ(Dial(1000 * Failed(300, 0), 32).size(), 32);
+  EXPECT_EQ(Dial(30 * Failed(1, 250) + 970 * Failed(300, 0), 32).size(), 2)
+      << "places are held until a backoff is over";
+  EXPECT_EQ(Dial(30 * Redialling(1) + 970 * Failed(300, 0), 32).size(), 2);
+  EXPECT_EQ(Dial(30 * Ready() + 970 * Failed(300, 0), 32).size(), 2);
+  EXPECT_EQ(Dial(300 * Dialling(300) + 700 * Failed(300, 0), 32).size(), 0)
+      << "what hangs holds such a place, too";
+}
+
+TEST(ConnectionPlanTest, AllThatAreDeadHaveTheirTurn) {
+  States all = 100 * Failed(300, 0);
+  std::vector<int> dials(all.size());
+  for (int i = 0; i < 100; ++i) {
+    for (size_t k : Dial(all, 4)) {
+      ++dials[k];
+      all[k] = Failed(0, 100);
+    }
+    for (EndpointState& one : all) {
+      one.dialled -= absl::Milliseconds(100);
+      one.redial_at -= absl::Milliseconds(100);
+    }
+  }
+  EXPECT_EQ(dials, std::vector<int>(100, 4));
+}
+
+TEST(ConnectionPlanTest, WhatLingersKeepsItsChannelWhileAPlaceIsFree) {
+  EXPECT_EQ(Plan({Lingering(0)}, 1).dial, (Indices{0}));
+  EXPECT_EQ(Plan({Lingering(0)}, 1).drop, Indices{});
+  EXPECT_EQ(Plan({Lingering(1), Ready()}, 1).drop, Indices{});
+  EXPECT_EQ(Plan({Lingering(0), Ready()}, 1).drop, (Indices{0}));
+}
+
+// --- Priorities
+
+TEST(ConnectionPlanTest, ALaterPriorityIsNotDialledAtFirst) {
+  const ConnectionPlan plan = Plan({Idle(0), Idle(1), Idle(1)}, 32);
   EXPECT_EQ(plan.dial, (Indices{0}));
+  EXPECT_EQ(plan.next, In(250));
 }
 
-TEST(ConnectionPlanTest, ClosesWhatIsDrained) {
+TEST(ConnectionPlanTest, TheNextOneIsDialledAfterAWhile) {
+  const ConnectionPlan before = Plan({Dialling(249), Idle(1)}, 1);
+  EXPECT_EQ(before.dial, Indices{});
+  EXPECT_EQ(before.next, In(1));
+  EXPECT_EQ(Dial({Dialling(250), Idle(1), Idle(1)}, 1), (Indices{1}));
+  EXPECT_EQ(Dial({Dialling(250), Idle(1), Idle(1), Idle(1)}, 4),
+            (Indices{1, 2}))
+      << "the reserve, as long as the first dials may yet do";
+  EXPECT_EQ(Dial({Dialling(1000), Idle(1), Idle(1), Idle(1)}, 4),
+            (Indices{1, 2, 3}));
+}
+
+TEST(ConnectionPlanTest, TheNextOneIsDialledAtOnceWhenAllDialsHaveFailed) {
+  EXPECT_EQ(Dial({Failed(1, 249), Idle(1)}, 1), (Indices{1}));
+  EXPECT_EQ(Dial({Failed(1, 249), Dialling(1), Idle(1)}, 2), Indices{});
+  EXPECT_EQ(Dial({Failed(1, 249), Idle(0), Idle(1)}, 1), (Indices{1}))
+      << "another of its own first";
+}
+
+TEST(ConnectionPlanTest, TheThirdOneFollowsTheSecond) {
+  EXPECT_EQ(Dial({Failed(1, 249), Failed(1, 249, 1), Idle(2)}, 1),
+            (Indices{2}));
+  const ConnectionPlan plan =
+      Plan({Failed(1, 249), Dialling(10, 1), Idle(2)}, 1);
+  EXPECT_EQ(plan.dial, Indices{});
+  EXPECT_EQ(plan.next, In(240));
+}
+
+TEST(ConnectionPlanTest, TheNextOneHasAReserve) {
+  const States backups = 3 * Idle(1);
+  EXPECT_EQ(Dial(States{Ready()} + backups, 32), (Indices{1, 2}));
+  EXPECT_EQ(Dial(States{Ready()} + backups, 1), (Indices{1}));
+  EXPECT_EQ(Dial(States{Ready()} + backups, 0), Indices{});
+  EXPECT_EQ(Dial(States{Ready()} + backups + 2 * Idle(2), 32), (Indices{1, 2}))
+      << "the one behind it has none";
+}
+
+TEST(ConnectionPlanTest, APriorityThatCarriesLoadGetsAllItsConnections) {
+  // Seven of ten carry 98% of the load, eight carry all of it.
+  const States backups = 10 * Idle(1);
+  EXPECT_EQ(Dial(7 * Ready() + 3 * Failed(1, 250) + backups, 32).size(), 10);
+  EXPECT_EQ(Dial(8 * Ready() + 2 * Failed(1, 250) + backups, 32).size(), 2);
+  EXPECT_EQ(Dial(7 * Ready() + 3 * Out() + backups, 32).size(), 10);
+  // What is wanted is no more than `ahead`.
+  EXPECT_EQ(Dial(3 * Ready() + 7 * Failed(1, 250) + backups, 4).size(), 2);
+  EXPECT_EQ(Dial(2 * Ready() + 8 * Failed(1, 250) + backups, 4).size(), 4);
+}
+
+TEST(ConnectionPlanTest, WithNothingAheadALaterPriorityIsForWhoWaits) {
+  EXPECT_EQ(Dial({Dialling(249), Idle(1)}, 0, kWanted), Indices{});
+  EXPECT_EQ(Dial({Dialling(250), Idle(1)}, 0, kWanted), (Indices{1}));
+  EXPECT_EQ(Dial({Dialling(250), Idle(1)}, 0), Indices{});
+  EXPECT_EQ(Dial({Failed(1, 250), Idle(1)}, 0, kWanted), (Indices{1}));
+}
+
+// --- What is not wanted any more
+
+TEST(ConnectionPlanTest, SurplusIsLeftWhenItHasHadNoCall) {
+  const int last = 30'000;
+  EXPECT_EQ(Plan(6 * Ready(0, last), 4).leave, (Indices{5, 4}));
+  EXPECT_EQ(Plan(4 * Ready(0, last), 4).leave, Indices{});
+  const ConnectionPlan plan = Plan(5 * Ready(0, last - 5), 4);
+  EXPECT_EQ(plan.leave, Indices{});
+  EXPECT_EQ(plan.next, In(5));
+  States busy = 5 * Ready(0, last);
+  for (EndpointState& endpoint : busy) endpoint.busy = true;
+  EXPECT_EQ(Plan(busy, 4).leave, Indices{});
+}
+
+TEST(ConnectionPlanTest, AfterAFailoverTheReserveIsKept) {
+  EXPECT_EQ(Plan(4 * Ready() + 4 * Ready(1, 30'000), 4).leave, (Indices{7, 6}));
+}
+
+TEST(ConnectionPlanTest, WithNothingAheadTheOneInUseIsKept) {
+  EXPECT_EQ(Plan({Ready(0, 90'000)}, 0).leave, Indices{});
+  EXPECT_EQ(Plan({Ready(0, 90'000), Ready(1, 90'000)}, 0).leave, (Indices{1}));
+}
+
+TEST(ConnectionPlanTest, AChannelWithoutUseIsGivenBack) {
+  EndpointState lost = Idle();
+  lost.connection = true;
+  lost.used = Ago(59'999);
+  EXPECT_EQ(Plan({lost}, 0).drop, Indices{});
+  EXPECT_EQ(Plan({lost}, 0).next, In(1));
+  lost.used = Ago(60'000);
+  EXPECT_EQ(Plan({lost}, 0).drop, (Indices{0}));
+  EXPECT_EQ(Plan({lost}, 0, kWanted).drop, Indices{}) << "it is dialled";
+  lost.busy = true;
+  EXPECT_EQ(Plan({lost}, 0).drop, Indices{});
+}
+
+// --- Dials that calls ask for
+
+TEST(ConnectionPlanTest, ACallThatAsksHasOneDialledWhoseBackoffIsNotOver) {
+  const ConnectionPlan plan = Plan({Failed(1, 249)}, 1, kAsked);
+  EXPECT_EQ(plan.ask, (Indices{0}));
+  EXPECT_FALSE(plan.in_vain);
+  EXPECT_EQ(Plan({Failed(1, 249)}, 1, kWanted).ask, Indices{});
+}
+
+TEST(ConnectionPlanTest, OnePerSecondForAnEndpoint) {
+  const ConnectionPlan soon = Plan({Asked(Failed(999, 2000), 999)}, 1, kAsked);
+  EXPECT_EQ(soon.ask, Indices{});
+  EXPECT_TRUE(soon.in_vain);
+  EXPECT_EQ(Plan({Asked(Failed(1000, 2000), 1000)}, 1, kAsked).ask,
+            (Indices{0}));
+}
+
+TEST(ConnectionPlanTest, TenPerSecondForAService) {
+  const States nine = 9 * Asked(Failed(1, 900), 500);
+  EXPECT_EQ(Plan(nine + States{Failed(1, 900)}, 32, kAsked).ask, (Indices{9}));
+  const ConnectionPlan plan =
+      Plan(nine + States{Asked(Failed(1, 900), 1), Failed(1, 900)}, 32, kAsked);
+  EXPECT_EQ(plan.ask, Indices{});
+  EXPECT_TRUE(plan.in_vain);
+}
+
+TEST(ConnectionPlanTest, BetterPrioritiesAreAskedFirst) {
+  EXPECT_EQ(Plan({Asked(Failed(1, 900), 1), Failed(5, 900), Failed(9, 900),
+                  Failed(90, 900, 1)},
+                 1, kAsked)
+                .ask,
+            (Indices{2}));
+}
+
+TEST(ConnectionPlanTest, OneAfterTheOther) {
+  const ConnectionPlan plan =
+      Plan({Asked(Redialling(99), 99), Failed(200, 900)}, 1, kAsked);
+  EXPECT_EQ(plan.ask, Indices{});
+  EXPECT_FALSE(plan.in_vain) << "one is under way";
+  EXPECT_EQ(plan.next, In(1));
+  EXPECT_EQ(
+      Plan({Asked(Redialling(100), 100), Failed(200, 900)}, 1, kAsked).ask,
+      (Indices{1}));
+}
+
+TEST(ConnectionPlanTest, ADialWhoseTimeHasComeServesWhoAsks) {
+  const ConnectionPlan plan =
+      Plan({Failed(300, 0), Failed(200, 900)}, 2, kAsked);
+  EXPECT_EQ(plan.dial, (Indices{0}));
+  EXPECT_EQ(plan.ask, Indices{});
+  EXPECT_FALSE(plan.in_vain);
+}
+
+TEST(ConnectionPlanTest, WhileOneIsConnectedNobodyNeedsToAsk) {
+  const ConnectionPlan plan = Plan({Failed(1, 249), Ready()}, 1, kAsked);
+  EXPECT_EQ(plan.ask, Indices{});
+  EXPECT_FALSE(plan.in_vain);
+}
+
+TEST(ConnectionPlanTest, WithoutEndpointsItIsInVain) {
+  EXPECT_TRUE(Plan({}, 1, kAsked).in_vain);
+}
+
+// --- Retirement
+
+TEST(RetirementPlanTest, ClosesWhatIsDrained) {
   const std::vector<RetiredState> retired = {
       {false, kNow + absl::Seconds(1)},
       {true, kNow + absl::Seconds(1)},
       {true, kNow - absl::Seconds(1)},
   };
-  const ConnectionPlan plan =
-      PlanConnections({}, retired, options::ConnectionOptions(), false, kNow);
+  const RetirementPlan plan = PlanRetirement(retired, kNow);
   EXPECT_EQ(plan.close, (Indices{1, 2}));
   EXPECT_TRUE(plan.cut_off.empty());
 }
 
-TEST(ConnectionPlanTest, CutsOffWhatHasHadItsTime) {
+TEST(RetirementPlanTest, CutsOffWhatHasHadItsTime) {
   const std::vector<RetiredState> retired = {
       {false, kNow},
       {false, kNow + absl::Nanoseconds(1)},
       {false, absl::InfiniteFuture()},
   };
-  const ConnectionPlan plan =
-      PlanConnections({}, retired, options::ConnectionOptions(), false, kNow);
+  const RetirementPlan plan = PlanRetirement(retired, kNow);
   EXPECT_EQ(plan.cut_off, (Indices{0}));
   EXPECT_TRUE(plan.close.empty());
 }

@@ -1,8 +1,11 @@
 #include "mesh/service/connections.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "mesh/base/random.h"
 
 namespace mesh::service {
@@ -10,23 +13,12 @@ namespace {
 
 using cluster::Readiness;
 
-// How often retired endpoints are looked at.
+// How often what is to be closed is looked at.
 constexpr absl::Duration kSweepEvery = absl::Milliseconds(100);
-
-Readiness ToReadiness(grpc_connectivity_state state) {
-  switch (state) {
-    case GRPC_CHANNEL_IDLE:
-      return Readiness::kIdle;
-    case GRPC_CHANNEL_CONNECTING:
-      return Readiness::kConnecting;
-    case GRPC_CHANNEL_READY:
-      return Readiness::kReady;
-    case GRPC_CHANNEL_TRANSIENT_FAILURE:
-    case GRPC_CHANNEL_SHUTDOWN:
-      return Readiness::kFailed;
-  }
-  return Readiness::kFailed;
-}
+// A call that goes by an old picker has begun by then.
+constexpr absl::Duration kPickersLast = absl::Milliseconds(200);
+// Each dial that fails makes the next wait for so much longer, as gRPC has it.
+constexpr double kBackoffGrows = 1.6;
 
 }  // namespace
 
@@ -36,12 +28,19 @@ Connections::Connections(Seams seams, Listener* listener)
       settings_(std::make_shared<ConnectionSettings>()) {}
 
 Connections::~Connections() {
-  if (sweep_timer_ != 0) seams_.control->Cancel(sweep_timer_);
+  CancelTimer(&plan_timer_);
+  CancelTimer(&sweep_timer_);
   for (const cluster::Member& member : members_) {
     member.live->Close();
-    ConnectedEndpoint::Of(member.live.get())->Disconnect();
+    Close(ConnectedEndpoint::Of(member.live.get()));
   }
-  for (const Retired& retired : retired_) retired.endpoint->Disconnect();
+  for (const Retired& retired : retired_) Close(retired.endpoint.get());
+  for (Dropped& dropped : dropped_) seams_.close(std::move(dropped.connection));
+}
+
+void Connections::CancelTimer(base::Scheduler::TimerId* timer) {
+  if (*timer != 0) seams_.control->Cancel(*timer);
+  *timer = 0;
 }
 
 bool Connections::Configure(const ConnectionSettings& settings) {
@@ -54,17 +53,23 @@ cluster::Membership::Change Connections::Update(
     const cluster::EndpointSet& set) {
   cluster::Membership::Change change =
       membership_.Update(set, [this](const cluster::Endpoint& endpoint) {
+        // In an order of this process's own, so that not all connect to the
+        // same.
         return std::make_shared<ConnectedEndpoint>(
-            endpoint, /*main_is_exact=*/!settings_->all_idempotent);
+            endpoint, /*main_is_exact=*/!settings_->all_idempotent,
+            base::ThreadRandom().Below(~uint32_t{0}));
       });
   members_ = membership_.members();
   if (!change.changed) return change;
   order_.clear();
   for (const cluster::Member& member : members_) {
-    order_.push_back(ConnectedEndpoint::Of(member.live.get()));
+    order_.push_back(
+        {ConnectedEndpoint::Of(member.live.get()), member.priority});
   }
-  // In an order of this process's own, so that not all connect to the same.
-  std::shuffle(order_.begin(), order_.end(), base::ThreadRandom());
+  std::sort(order_.begin(), order_.end(), [](const Placed& a, const Placed& b) {
+    return a.priority != b.priority ? a.priority < b.priority
+                                    : a.endpoint->rank() < b.endpoint->rank();
+  });
   Ensure();
   return change;
 }
@@ -85,6 +90,8 @@ cluster::EndpointSet Connections::Forget(
   return set;
 }
 
+// --- Closing
+
 void Connections::Retire(
     const std::vector<cluster::LiveEndpointPtr>& endpoints) {
   if (endpoints.empty()) return;
@@ -99,18 +106,73 @@ void Connections::Retire(
   Sweep();
 }
 
+void Connections::Close(ConnectedEndpoint* endpoint) {
+  auto connection = endpoint->Detach();
+  if (connection != nullptr) seams_.close(std::move(connection));
+}
+
+void Connections::Leave(ConnectedEndpoint* endpoint) {
+  endpoint->dial().leaving = true;
+  endpoint->set_readiness(Readiness::kIdle);
+  leaving_.push_back(
+      {endpoint->shared_from_this(), seams_.clock->Now() + kPickersLast});
+  listener_->OnReadinessChange();
+  Sweep();
+}
+
+void Connections::Drop(ConnectedEndpoint* endpoint) {
+  DialRecord& dial = endpoint->dial();
+  dial.lingers = dial.blind = dial.leaving = false;
+  dropped_.push_back({endpoint->shared_from_this(), endpoint->Detach()});
+  Sweep();
+}
+
 void Connections::Sweep() {
   const absl::Time now = seams_.clock->Now();
+  SweepLeaving(now);
+  SweepRetired(now);
+  std::vector<Dropped> still;
+  for (Dropped& dropped : dropped_) {
+    if (dropped.endpoint->Unused()) {
+      seams_.close(std::move(dropped.connection));
+    } else {
+      still.push_back(std::move(dropped));
+    }
+  }
+  dropped_ = std::move(still);
+  CancelTimer(&sweep_timer_);
+  if (retired_.empty() && dropped_.empty() && leaving_.empty()) return;
+  sweep_timer_ = seams_.control->RunAt(now + kSweepEvery, [this] {
+    sweep_timer_ = 0;
+    Sweep();
+  });
+}
+
+void Connections::SweepLeaving(absl::Time now) {
+  std::vector<Leaving> still;
+  for (Leaving& leaving : leaving_) {
+    ConnectedEndpoint* const endpoint = leaving.endpoint.get();
+    if (endpoint->closed() || !endpoint->dial().leaving) continue;
+    if (now < leaving.at || !endpoint->Unused()) {
+      still.push_back(std::move(leaving));
+      continue;
+    }
+    endpoint->dial().leaving = false;
+    dropped_.push_back({std::move(leaving.endpoint), endpoint->Detach()});
+  }
+  leaving_ = std::move(still);
+}
+
+void Connections::SweepRetired(absl::Time now) {
   std::vector<RetiredState> states;
   states.reserve(retired_.size());
   for (const Retired& retired : retired_) {
     states.push_back({retired.endpoint->Drained(), retired.cut_off_at});
   }
-  const ConnectionPlan plan =
-      PlanConnections({}, states, settings_->options, wanted_, now);
+  const RetirementPlan plan = PlanRetirement(states, now);
   for (size_t i : plan.cut_off) seams_.cut_off(retired_[i].endpoint.get());
   for (size_t i : plan.close) {
-    retired_[i].endpoint->Disconnect();
+    Close(retired_[i].endpoint.get());
     retired_[i].endpoint = nullptr;
   }
   retired_.erase(std::remove_if(retired_.begin(), retired_.end(),
@@ -118,52 +180,136 @@ void Connections::Sweep() {
                                   return retired.endpoint == nullptr;
                                 }),
                  retired_.end());
-  if (sweep_timer_ != 0) seams_.control->Cancel(sweep_timer_);
-  sweep_timer_ = 0;
-  if (retired_.empty()) return;
-  sweep_timer_ = seams_.control->RunAt(now + kSweepEvery, [this] {
-    sweep_timer_ = 0;
-    Sweep();
-  });
 }
 
+// --- Dialling
+
 void Connections::Want() {
-  // Once it is known, each change of connectivity sees to it.
   if (!std::exchange(wanted_, true)) Ensure();
 }
 
-void Connections::RedialLost() {
-  if (std::exchange(lost_, false)) Ensure();
+void Connections::Ask() {
+  wanted_ = asked_ = true;
+  Ensure();
+}
+
+void Connections::Replan() {
+  if (changed_) Ensure();
 }
 
 void Connections::Ensure() {
+  const absl::Time now = seams_.clock->Now();
+  EndBlindDials(now);
+  changed_ = false;
   std::vector<EndpointState> states;
   states.reserve(order_.size());
-  for (const ConnectedEndpoint* endpoint : order_) {
-    states.push_back(endpoint->State());
+  bool connected = false;
+  for (const Placed& placed : order_) {
+    states.push_back(placed.endpoint->State(placed.priority, now));
+    connected |= states.back().ready;
   }
-  const ConnectionPlan plan = PlanConnections(states, {}, settings_->options,
-                                              wanted_, seams_.clock->Now());
-  for (size_t i : plan.dial) Dial(order_[i]);
+  const bool asked = asked_;
+  if (connected) wanted_ = asked_ = false;
+  const ConnectionPlan plan =
+      PlanConnections(states, settings_->options, {wanted_, asked_}, now);
+  for (size_t i : plan.drop) Drop(order_[i].endpoint);
+  for (size_t i : plan.leave) Leave(order_[i].endpoint);
+  for (size_t i : plan.dial) Dial(order_[i].endpoint, /*asked=*/false);
+  for (size_t i : plan.ask) Dial(order_[i].endpoint, /*asked=*/true);
+  // Who asked is told with the next picker.
+  if (asked && !asked_) listener_->OnReadinessChange();
+  if (plan.in_vain) {
+    asked_ = false;
+    listener_->OnAskedInVain();
+  }
+  PlanAt(plan.next);
 }
 
-void Connections::Dial(ConnectedEndpoint* endpoint) {
-  Connection* connection = endpoint->newest();
+void Connections::PlanAt(absl::Time at) {
+  CancelTimer(&plan_timer_);
+  for (const Placed& placed : order_) {
+    if (!placed.endpoint->DialsBlindly()) continue;
+    at = std::min(at, placed.endpoint->dial().dialled +
+                          settings_->options.connect_timeout);
+  }
+  if (at == absl::InfiniteFuture()) return;
+  plan_timer_ = seams_.control->RunAt(at, [this] {
+    plan_timer_ = 0;
+    Ensure();
+  });
+}
+
+void Connections::EndBlindDials(absl::Time now) {
+  for (const Placed& placed : order_) {
+    ConnectedEndpoint* const endpoint = placed.endpoint;
+    if (endpoint->DialsBlindly() &&
+        now >= endpoint->dial().dialled + settings_->options.connect_timeout) {
+      FailDial(endpoint, endpoint->Failure(), /*lingers=*/true);
+    }
+  }
+}
+
+void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
+  const absl::Time now = seams_.clock->Now();
+  DialRecord& dial = endpoint->dial();
+  Connection* connection = endpoint->connection();
   const bool first = connection == nullptr;
   if (first) {
     // Members have been made with the settings of now.
     connection = endpoint->Open(seams_.make(endpoint->endpoint(), settings_,
                                             endpoint->next_generation()));
   }
-  const absl::Time now = seams_.clock->Now();
-  connection->Begin(now, endpoint->succeeded());
-  endpoint->NoteDial(absl::ToUnixNanos(now));
-  connection->GetState(/*connect=*/true);
-  endpoint->SetReadiness(connection, Readiness::kConnecting);
+  BeginDial(endpoint, now);
+  if (asked) dial.asked = now;
+  if (dial.lingers) {
+    // gRPC dials it already, or waits for a backoff of its own.
+    dial.lingers = false;
+    dial.blind = true;
+    connection->ResetBackoff();
+  } else if (connection->GetState(/*connect=*/true) == GRPC_CHANNEL_READY) {
+    return OnReady(endpoint);  // It was about to leave.
+  }
+  if (dial.failures == 0) endpoint->set_readiness(Readiness::kConnecting);
   listener_->OnReadinessChange();
   seams_.poll();
   if (first) Watch(endpoint, connection, GRPC_CHANNEL_IDLE);
 }
+
+void Connections::BeginDial(ConnectedEndpoint* endpoint, absl::Time now) {
+  DialRecord& dial = endpoint->dial();
+  dial.dialling = true;
+  dial.leaving = false;
+  dial.dialled = dial.used = now;
+  endpoint->NoteDial(absl::ToUnixNanos(now));
+  endpoint->connection()->Begin(now, endpoint->succeeded());
+}
+
+void Connections::FailDial(ConnectedEndpoint* endpoint, absl::Status why,
+                           bool lingers) {
+  DialRecord& dial = endpoint->dial();
+  dial.dialling = dial.blind = false;
+  dial.redial_at = dial.dialled + Backoff(++dial.failures);
+  endpoint->SetFailure(std::move(why));
+  endpoint->set_readiness(Readiness::kFailed);
+  if (lingers) {
+    dial.lingers = true;
+  } else {
+    Drop(endpoint);
+  }
+  changed_ = true;
+  listener_->OnConnectionLost();
+  listener_->OnReadinessChange();
+}
+
+absl::Duration Connections::Backoff(int failures) const {
+  const options::ConnectionOptions& options = settings_->options;
+  const absl::Duration backoff =
+      options.initial_backoff * std::pow(kBackoffGrows, failures - 1);
+  return std::min(backoff, options.max_backoff) *
+         (0.8 + 0.4 * base::ThreadRandom().Unit());
+}
+
+// --- What becomes of connections
 
 void Connections::Watch(ConnectedEndpoint* endpoint, Connection* connection,
                         grpc_connectivity_state last) {
@@ -181,50 +327,90 @@ void Connections::Watch(ConnectedEndpoint* endpoint, Connection* connection,
 
 void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation) {
   Connection* const connection = endpoint->Find(generation);
-  if (connection == nullptr) return;  // Disconnected.
+  if (connection == nullptr) return;  // It is closed.
   const grpc_connectivity_state state = connection->GetState(/*connect=*/false);
-  const bool was_ready = connection->readiness() == Readiness::kReady;
-  endpoint->SetReadiness(connection, ToReadiness(state));
   Watch(endpoint, connection, state);
   if (endpoint->closed()) return;
-  if (state == GRPC_CHANNEL_READY && !was_ready) {
-    listener_->OnConnected(endpoint);
+  DialRecord& dial = endpoint->dial();
+  switch (state) {
+    case GRPC_CHANNEL_READY:
+      if (!dial.leaving && endpoint->readiness() != Readiness::kReady) {
+        OnReady(endpoint);
+      }
+      break;
+    case GRPC_CHANNEL_CONNECTING:
+      // By a call that came while it was idle, perhaps.
+      if (!dial.dialling) BeginDial(endpoint, seams_.clock->Now());
+      if (dial.failures == 0) endpoint->set_readiness(Readiness::kConnecting);
+      seams_.poll();
+      break;
+    case GRPC_CHANNEL_IDLE:
+      OnLost(endpoint, connection);
+      break;
+    case GRPC_CHANNEL_TRANSIENT_FAILURE:
+    case GRPC_CHANNEL_SHUTDOWN:
+      OnFailure(endpoint, connection);
+      break;
   }
-  if (state == GRPC_CHANNEL_CONNECTING) seams_.poll();
-  if (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_TRANSIENT_FAILURE) {
-    lost_ = true;
-    listener_->OnConnectionLost();
-  }
-  if (state == GRPC_CHANNEL_IDLE &&
-      connection->LostAtOnce(seams_.clock->Now(), endpoint->succeeded())) {
-    DialLater(endpoint, connection);
-  }
+  changed_ = true;
   listener_->OnReadinessChange();
 }
 
-void Connections::DialLater(ConnectedEndpoint* endpoint,
+void Connections::OnReady(ConnectedEndpoint* endpoint) {
+  DialRecord& dial = endpoint->dial();
+  dial.dialling = dial.blind = dial.lingers = false;
+  dial.used = seams_.clock->Now();
+  endpoint->set_readiness(Readiness::kReady);
+  changed_ = true;
+  listener_->OnConnected(endpoint);
+  listener_->OnReadinessChange();
+}
+
+// It was connected.
+void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
+  DialRecord& dial = endpoint->dial();
+  const absl::Time now = seams_.clock->Now();
+  dial.dialling = dial.blind = dial.lingers = false;
+  dial.used = now;
+  listener_->OnConnectionLost();
+  if (!connection->LostAtOnce(now, endpoint->succeeded())) {
+    dial.failures = 0;
+    endpoint->set_readiness(Readiness::kIdle);
+    return;
+  }
+  // A server that closes what it has just accepted would be connected to
+  // without end. Neither idle, which would be connected at once, nor failed: a
+  // call that has no other endpoint waits for it.
+  dial.redial_at = now + Backoff(++dial.failures);
+  endpoint->set_readiness(Readiness::kConnecting);
+}
+
+void Connections::OnFailure(ConnectedEndpoint* endpoint,
                             Connection* connection) {
-  // Not idle, which would be connected at once; nor failed: a call that has no
-  // other endpoint waits for it.
-  endpoint->SetReadiness(connection, Readiness::kConnecting);
-  const absl::Duration wait = settings_->options.initial_backoff *
-                              (0.8 + 0.4 * base::ThreadRandom().Unit());
-  seams_.control->RunAt(seams_.clock->Now() + wait,
-                        [this, weak = endpoint->weak_from_this(),
-                         generation = connection->generation()] {
-                          const auto endpoint = weak.lock();
-                          if (endpoint == nullptr) return;
-                          DialIfIdle(endpoint.get(), generation);
-                        });
-}
-
-void Connections::DialIfIdle(ConnectedEndpoint* endpoint, uint64_t generation) {
-  Connection* const connection = endpoint->Find(generation);
-  if (connection == nullptr || endpoint->closed()) return;
-  if (connection->GetState(/*connect=*/false) != GRPC_CHANNEL_IDLE) return;
-  endpoint->SetReadiness(connection, Readiness::kIdle);
-  Ensure();
-  listener_->OnReadinessChange();
+  const absl::Time now = seams_.clock->Now();
+  DialRecord& dial = endpoint->dial();
+  if (dial.lingers || dial.blind) return;  // It is known.
+  if (!dial.dialling) BeginDial(endpoint, now);
+  const absl::Duration timeout = settings_->options.connect_timeout;
+  if (now - dial.dialled >= 0.9 * timeout) {
+    // gRPC has begun anew already.
+    const std::string why =
+        absl::StrCat("failed to connect to all addresses; last error: ",
+                     endpoint->endpoint().address, ": no connection within ",
+                     absl::FormatDuration(timeout));
+    return FailDial(endpoint, absl::UnavailableError(why), /*lingers=*/true);
+  }
+  connection->AskWhy([this, control = seams_.control,
+                      weak = endpoint->weak_from_this(),
+                      generation = connection->generation()](absl::Status why) {
+    control->Post([this, weak, generation, why = std::move(why)]() mutable {
+      const auto endpoint = weak.lock();
+      if (endpoint == nullptr || endpoint->closed()) return;
+      if (endpoint->Find(generation) == nullptr) return;
+      if (!endpoint->dial().dialling) return;
+      FailDial(endpoint.get(), std::move(why), /*lingers=*/false);
+    });
+  });
 }
 
 }  // namespace mesh::service

@@ -16,10 +16,14 @@
 
 namespace mesh::service {
 
-// The endpoints of one service and their connections: opens those that
-// PlanConnections() says, notices what becomes of them, and drains and closes
-// those of endpoints that discovery does not name any more. All members on the
-// control thread.
+// The endpoints of one service and their connections: opens and closes those
+// that PlanConnections() says, notices what becomes of them, and drains and
+// closes those of endpoints that discovery does not name any more. All members
+// on the control thread.
+//
+// A dial is a channel: gRPC says of a channel once that it cannot connect, and
+// then dials again as often as it likes. So mesh closes a channel whose dial
+// has failed, keeps the reason, and dials with another when it wants to.
 class Connections {
  public:
   // What its service does about it. On the control thread.
@@ -27,10 +31,12 @@ class Connections {
    public:
     // A connection of `endpoint` is ready that was not.
     virtual void OnConnected(cluster::LiveEndpoint* endpoint) = 0;
-    // A connection was lost, or could not be made. RedialLost() is due soon.
+    // A connection was lost, or could not be made.
     virtual void OnConnectionLost() = 0;
-    // The readiness of an endpoint may have changed.
+    // The readiness of an endpoint may have changed. Replan() is due soon.
     virtual void OnReadinessChange() = 0;
+    // Calls that ask for a connection get none: no dial is under way any more.
+    virtual void OnAskedInVain() = 0;
 
    protected:
     ~Listener() = default;
@@ -47,8 +53,10 @@ class Connections {
     std::shared_ptr<base::Scheduler> control;
     const base::Clock* clock = nullptr;
     Make make;
-    // Connections are being made: gRPC is to do its I/O.
+    // Connections are being made or closed: gRPC is to do its I/O.
     std::function<void()> poll;
+    // Closes a connection that no call uses, once it may be closed.
+    std::function<void(std::unique_ptr<Connection> connection)> close;
     // The endpoint is closed: ends what mesh itself does on it.
     std::function<void(const ConnectedEndpoint* endpoint)> closed;
     // Ends the streams on an endpoint.
@@ -79,26 +87,59 @@ class Connections {
   void Retire(const std::vector<cluster::LiveEndpointPtr>& endpoints);
 
   // Somebody waits: connect to one endpoint at least, whatever `ahead` says.
+  // Forgotten when one is connected.
   void Want();
-  // Once for all connections that were lost since the last time.
-  void RedialLost();
+  // A call waits that has found nothing but failures: dials those again that
+  // may be. OnAskedInVain() follows unless one of them is connected.
+  void Ask();
+  bool asking() const { return asked_; }
+  // Once for all that has changed since the last time.
+  void Replan();
 
  private:
+  struct Placed {
+    ConnectedEndpoint* endpoint;
+    uint32_t priority;
+  };
   struct Retired {
     std::shared_ptr<ConnectedEndpoint> endpoint;
     absl::Time cut_off_at;
   };
+  // The connection of an endpoint that lives on.
+  struct Dropped {
+    std::shared_ptr<ConnectedEndpoint> endpoint;
+    std::unique_ptr<Connection> connection;
+  };
+  // One that calls are not to use any more. Some may know it still.
+  struct Leaving {
+    std::shared_ptr<ConnectedEndpoint> endpoint;
+    absl::Time at;
+  };
 
+  void CancelTimer(base::Scheduler::TimerId* timer);
+
+  // Does what PlanConnections() says, now.
   void Ensure();
+  void EndBlindDials(absl::Time now);
+  void PlanAt(absl::Time at);
+  void Dial(ConnectedEndpoint* endpoint, bool asked);
+  void BeginDial(ConnectedEndpoint* endpoint, absl::Time now);
+  void FailDial(ConnectedEndpoint* endpoint, absl::Status why, bool lingers);
+  absl::Duration Backoff(int failures) const;
+  void Close(ConnectedEndpoint* endpoint);
+  void Leave(ConnectedEndpoint* endpoint);
+  void Drop(ConnectedEndpoint* endpoint);
+
   void Sweep();
-  void Dial(ConnectedEndpoint* endpoint);
-  // After a while: a server that closes what it has just accepted would be
-  // connected to without end.
-  void DialLater(ConnectedEndpoint* endpoint, Connection* connection);
-  void DialIfIdle(ConnectedEndpoint* endpoint, uint64_t generation);
+  void SweepLeaving(absl::Time now);
+  void SweepRetired(absl::Time now);
+
   void Watch(ConnectedEndpoint* endpoint, Connection* connection,
              grpc_connectivity_state last);
   void OnChange(ConnectedEndpoint* endpoint, uint64_t generation);
+  void OnReady(ConnectedEndpoint* endpoint);
+  void OnLost(ConnectedEndpoint* endpoint, Connection* connection);
+  void OnFailure(ConnectedEndpoint* endpoint, Connection* connection);
 
   // Constant.
   const Seams seams_;
@@ -108,9 +149,13 @@ class Connections {
   std::shared_ptr<const ConnectionSettings> settings_;  // Never null.
   cluster::Membership membership_;
   std::vector<cluster::Member> members_;
-  std::vector<ConnectedEndpoint*> order_;  // In which they are connected to.
+  std::vector<Placed> order_;  // As PlanConnections() wants them.
   bool wanted_ = false;
-  bool lost_ = false;  // A connection, since the last RedialLost().
+  bool asked_ = false;
+  bool changed_ = false;  // Since the last plan.
+  base::Scheduler::TimerId plan_timer_ = 0;
+  std::vector<Leaving> leaving_;
+  std::vector<Dropped> dropped_;
   std::vector<Retired> retired_;
   base::Scheduler::TimerId sweep_timer_ = 0;
 };

@@ -33,6 +33,7 @@ class ConnectionsTest : public ::testing::Test,
     seams.clock = &control_.clock;
     seams.make = network_.Maker();
     seams.poll = [this] { ++polls_; };
+    seams.close = [this](std::unique_ptr<Connection>) { ++closes_; };
     seams.closed = [this](const ConnectedEndpoint* endpoint) {
       closed_.push_back(endpoint->endpoint().address);
       EXPECT_TRUE(endpoint->closed());
@@ -52,6 +53,7 @@ class ConnectionsTest : public ::testing::Test,
   }
   void OnConnectionLost() override { ++lost_; }
   void OnReadinessChange() override { ++changes_; }
+  void OnAskedInVain() override { ++in_vain_; }
 
   void Begin(const Addresses& addresses) {
     connections_->Configure(settings_);
@@ -80,6 +82,8 @@ class ConnectionsTest : public ::testing::Test,
   FakeControl control_;
   FakeNetwork network_;
   int polls_ = 0;
+  int closes_ = 0;
+  int in_vain_ = 0;
   int lost_ = 0;
   int changes_ = 0;
   Addresses connected_;
@@ -120,7 +124,7 @@ TEST_F(ConnectionsTest, TellsOfEachNewConnectionOnce) {
   EXPECT_EQ(connected_, (Addresses{"a:1"}));
   Advance(absl::Seconds(1));
   Set("a:1", GRPC_CHANNEL_IDLE);
-  connections_->RedialLost();
+  connections_->Replan();
   control_.loop.Run();
   Set("a:1", GRPC_CHANNEL_READY);
   EXPECT_EQ(connected_, (Addresses{"a:1", "a:1"}));
@@ -152,10 +156,10 @@ TEST_F(ConnectionsTest, AConnectionThatIsLostIsMadeAgain) {
   Set("a:1", GRPC_CHANNEL_IDLE);
   EXPECT_EQ(lost_, 1);
   EXPECT_EQ(network_.dials("a:1"), 1) << "when it is due";
-  connections_->RedialLost();
+  connections_->Replan();
   EXPECT_EQ(network_.dials("a:1"), 2);
   EXPECT_EQ(ReadinessOf("a:1"), Readiness::kConnecting);
-  connections_->RedialLost();
+  connections_->Replan();
   EXPECT_EQ(network_.dials("a:1"), 2) << "once";
 }
 
@@ -167,9 +171,234 @@ TEST_F(ConnectionsTest, AnotherEndpointTakesThePlaceOfOneThatFails) {
   Set(first, GRPC_CHANNEL_TRANSIENT_FAILURE);
   EXPECT_EQ(ReadinessOf(first), Readiness::kFailed);
   EXPECT_EQ(lost_, 1);
-  connections_->RedialLost();
+  connections_->Replan();
   EXPECT_EQ(network_.live(second), 1);
-  EXPECT_EQ(network_.dials(first), 1) << "gRPC tries that one again itself";
+  EXPECT_EQ(network_.dials(first), 1);
+}
+
+TEST_F(ConnectionsTest, OneThatFailsIsClosedAndSaysWhy) {
+  Begin({"a:1"});
+  const auto endpoint = ConnectedEndpoint::Of(Endpoint("a:1").get());
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kFailed);
+  EXPECT_EQ(endpoint->connection(), nullptr);
+  EXPECT_EQ(network_.live("a:1"), 0);
+  EXPECT_EQ(endpoint->Failure().message(),
+            "failed to connect to all addresses");
+}
+
+TEST_F(ConnectionsTest, OneThatFailsIsKeptWhileACallMayKnowIt) {
+  Begin({"a:1"});
+  const auto endpoint = Endpoint("a:1");
+  ASSERT_TRUE(endpoint->Acquire());
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  EXPECT_EQ(network_.live("a:1"), 1);
+  endpoint->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.live("a:1"), 0);
+}
+
+TEST_F(ConnectionsTest, OneThatFailsIsDialledAgainAfterABackoffThatGrows) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  Advance(absl::Milliseconds(799));
+  EXPECT_EQ(network_.made("a:1"), 1);
+  Advance(absl::Milliseconds(402));
+  EXPECT_EQ(network_.made("a:1"), 2) << "another channel";
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kFailed)
+      << "calls need not wait for it";
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  Advance(absl::Milliseconds(1279));
+  EXPECT_EQ(network_.made("a:1"), 2);
+  Advance(absl::Milliseconds(642));
+  EXPECT_EQ(network_.made("a:1"), 3);
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+}
+
+TEST_F(ConnectionsTest, WhileADialHangsTheNextOneIsDialled) {
+  settings_.options.ahead = 1;
+  Begin({"a:1", "b:1"});
+  EXPECT_EQ(network_.all_live(), 1);
+  Advance(absl::Milliseconds(249));
+  EXPECT_EQ(network_.all_live(), 1);
+  Advance(absl::Milliseconds(1));
+  EXPECT_EQ(network_.all_live(), 2);
+}
+
+TEST_F(ConnectionsTest, BackupsAreDialledWhenThePrimaryHangsOrFails) {
+  settings_.options.ahead = 1;
+  cluster::EndpointSet set = SetOf({"a:1", "b:1", "c:1"});
+  set.endpoints[1].priority = 1;
+  set.endpoints[2].priority = 2;
+  connections_->Configure(settings_);
+  connections_->Update(set);
+  Advance(absl::Milliseconds(249));
+  EXPECT_EQ(network_.live("b:1"), 0);
+  Advance(absl::Milliseconds(1));
+  EXPECT_EQ(network_.live("b:1"), 1);
+  EXPECT_EQ(network_.live("c:1"), 0);
+  Set("b:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  EXPECT_EQ(network_.live("c:1"), 1);
+}
+
+TEST_F(ConnectionsTest, WithNothingAheadOneThatIsLostIsNotDialledUnasked) {
+  settings_.options.ahead = 0;
+  Begin({"a:1"});
+  connections_->Want();
+  Set("a:1", GRPC_CHANNEL_READY);
+  connections_->Replan();
+  Advance(absl::Minutes(5));
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady) << "the one in use is kept";
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  connections_->Replan();
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(network_.dials("a:1"), 1);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kIdle);
+  connections_->Want();
+  EXPECT_EQ(network_.dials("a:1"), 2);
+}
+
+TEST_F(ConnectionsTest, WithNothingAheadOneThatFailsIsWantedUntilItIsReady) {
+  settings_.options.ahead = 0;
+  Begin({"a:1"});
+  connections_->Want();
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  Advance(absl::Milliseconds(1200));
+  EXPECT_EQ(network_.made("a:1"), 2);
+}
+
+// --- One whose time to connect is over
+
+TEST_F(ConnectionsTest, OneThatDoesNotAnswerIsKeptWhereAPlaceIsFree) {
+  Begin({"a:1"});
+  Advance(absl::Seconds(5));
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kFailed);
+  EXPECT_EQ(network_.live("a:1"), 1);
+  EXPECT_EQ(network_.resets("a:1"), 1) << "gRPC dials it again";
+  Advance(absl::Seconds(5));
+  EXPECT_EQ(network_.resets("a:1"), 2) << "again after that time";
+  EXPECT_EQ(network_.made("a:1"), 1);
+  EXPECT_EQ(lost_, 2);
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+}
+
+TEST_F(ConnectionsTest, OneThatDoesNotAnswerIsClosedWhereNoPlaceIsFree) {
+  settings_.options.ahead = 1;
+  Begin({"a:1", "b:1"});
+  Advance(absl::Milliseconds(250));
+  Set("a:1", GRPC_CHANNEL_READY);
+  connections_->Replan();
+  Advance(absl::Milliseconds(4750));
+  Set("b:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  EXPECT_EQ(network_.live("b:1"), 0);
+  EXPECT_EQ(ReadinessOf("b:1"), Readiness::kFailed);
+}
+
+// --- Dials that calls ask for
+
+TEST_F(ConnectionsTest, WhoAsksHasTheEndpointDialledAtOnce) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Ask();
+  EXPECT_EQ(network_.made("a:1"), 2);
+  EXPECT_TRUE(connections_->asking());
+  EXPECT_EQ(in_vain_, 0);
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  EXPECT_EQ(in_vain_, 1);
+  EXPECT_FALSE(connections_->asking());
+  EXPECT_EQ(network_.made("a:1"), 2);
+}
+
+TEST_F(ConnectionsTest, WhoAsksWhenOneIsConnectedIsTold) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  const int changes = changes_;
+  connections_->Ask();
+  EXPECT_FALSE(connections_->asking());
+  EXPECT_GT(changes_, changes);
+  EXPECT_EQ(in_vain_, 0);
+}
+
+TEST_F(ConnectionsTest, AllAreDialledOneAfterTheOtherBeforeItIsInVain) {
+  Begin({"a:1", "b:1", "c:1"});
+  for (const char* one : {"a:1", "b:1", "c:1"}) {
+    Set(one, GRPC_CHANNEL_TRANSIENT_FAILURE);
+  }
+  connections_->Ask();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(network_.all_live(), 1);
+    EXPECT_EQ(in_vain_, 0);
+    for (const char* one : {"a:1", "b:1", "c:1"}) {
+      Set(one, GRPC_CHANNEL_TRANSIENT_FAILURE);
+    }
+    connections_->Replan();
+  }
+  EXPECT_EQ(in_vain_, 1);
+}
+
+// --- What is not wanted any more
+
+TEST_F(ConnectionsTest, SurplusIsClosedHalfAMinuteAfterItsLastCall) {
+  settings_.options.ahead = 2;
+  Begin({"a:1", "b:1", "c:1"});
+  Advance(absl::Milliseconds(250));  // The third is dialled, too.
+  for (const char* one : {"a:1", "b:1", "c:1"}) Set(one, GRPC_CHANNEL_READY);
+  connections_->Replan();
+  EXPECT_EQ(network_.all_live(), 3);
+  Advance(absl::Seconds(29));
+  EXPECT_EQ(network_.all_live(), 3);
+  Advance(absl::Seconds(2));
+  EXPECT_EQ(network_.all_live(), 2);
+  Advance(absl::Minutes(5));
+  EXPECT_EQ(network_.all_live(), 2);
+}
+
+TEST_F(ConnectionsTest, SurplusIsNotClosedUnderACallThatHasJustPickedIt) {
+  settings_.options.ahead = 1;
+  Begin({"a:1", "b:1"});
+  Advance(absl::Milliseconds(250));
+  Set("a:1", GRPC_CHANNEL_READY);
+  Set("b:1", GRPC_CHANNEL_READY);
+  connections_->Replan();
+  Advance(absl::Seconds(30));
+  const bool a_leaves = ReadinessOf("a:1") == Readiness::kIdle;
+  const auto leaving =
+      ConnectedEndpoint::Of(Endpoint(a_leaves ? "a:1" : "b:1").get());
+  EXPECT_EQ(leaving->readiness(), Readiness::kIdle) << "no new picker has it";
+  ASSERT_TRUE(leaving->Acquire());  // By an old one.
+  Advance(absl::Seconds(10));
+  EXPECT_NE(leaving->connection(), nullptr);
+  leaving->Release();
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(leaving->connection(), nullptr);
+  EXPECT_EQ(network_.all_live(), 1);
+}
+
+TEST_F(ConnectionsTest, OneThatIsWantedAgainAsItLeavesStays) {
+  settings_.options.ahead = 1;
+  Begin({"a:1", "b:1"});
+  Advance(absl::Milliseconds(250));
+  Set("a:1", GRPC_CHANNEL_READY);
+  Set("b:1", GRPC_CHANNEL_READY);
+  connections_->Replan();
+  Advance(absl::Seconds(30));
+  const bool a_leaves = ReadinessOf("a:1") == Readiness::kIdle;
+  const std::string leaves = a_leaves ? "a:1" : "b:1";
+  Set(a_leaves ? "b:1" : "a:1", GRPC_CHANNEL_IDLE);
+  Keep({leaves});
+  EXPECT_EQ(ReadinessOf(leaves), Readiness::kReady);
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(network_.live(leaves), 1);
 }
 
 // --- A connection that is lost at once
@@ -178,7 +407,7 @@ TEST_F(ConnectionsTest, OneThatIsLostAtOnceWaitsForABackoff) {
   Begin({"a:1"});
   Set("a:1", GRPC_CHANNEL_READY);
   Set("a:1", GRPC_CHANNEL_IDLE);
-  connections_->RedialLost();
+  connections_->Replan();
   EXPECT_EQ(network_.dials("a:1"), 1);
   EXPECT_EQ(ReadinessOf("a:1"), Readiness::kConnecting) << "calls wait for it";
   Advance(absl::Milliseconds(799));
@@ -193,7 +422,7 @@ TEST_F(ConnectionsTest, OneOverWhichACallWentWellIsNotLostAtOnce) {
   ++Endpoint("a:1")->counters().ended[0];
   Set("a:1", GRPC_CHANNEL_IDLE);
   EXPECT_EQ(ReadinessOf("a:1"), Readiness::kIdle);
-  connections_->RedialLost();
+  connections_->Replan();
   EXPECT_EQ(network_.dials("a:1"), 2);
 }
 

@@ -4,43 +4,73 @@
 
 namespace mesh::service {
 
+using cluster::Health;
+
 Connection* ConnectedEndpoint::Open(std::unique_ptr<Connection> connection) {
-  Connection* const opened = connection.get();
-  connections_.push_back(std::move(connection));
+  assert(connection_ == nullptr);
+  connection_ = std::move(connection);
   ++next_generation_;
-  newest_.store(opened, std::memory_order_release);
-  main_core_.store(opened->Core(/*exact=*/false), std::memory_order_release);
-  return opened;
+  for_calls_.store(connection_.get(), std::memory_order_seq_cst);
+  main_core_.store(connection_->Core(/*exact=*/false),
+                   std::memory_order_seq_cst);
+  return connection_.get();
 }
 
 Connection* ConnectedEndpoint::Find(uint64_t generation) const {
-  for (const auto& connection : connections_) {
-    if (connection->generation() == generation) return connection.get();
-  }
-  return nullptr;
+  return connection_ != nullptr && connection_->generation() == generation
+             ? connection_.get()
+             : nullptr;
 }
 
-void ConnectedEndpoint::SetReadiness(Connection* connection,
-                                     cluster::Readiness readiness) {
-  connection->set_readiness(readiness);
-  if (connection == newest()) set_readiness(readiness);
+std::unique_ptr<Connection> ConnectedEndpoint::Detach() {
+  // A call counts itself before it reads these, and whoever closes the
+  // connection looks at the count afterwards.
+  main_core_.store(nullptr, std::memory_order_seq_cst);
+  for_calls_.store(nullptr, std::memory_order_seq_cst);
+  return std::move(connection_);
 }
 
-EndpointState ConnectedEndpoint::State() const {
+void ConnectedEndpoint::SetFailure(absl::Status why) {
+  base::MutexLock lock(&mu_);
+  std::swap(failure_, why);
+}
+
+absl::Status ConnectedEndpoint::Failure() const {
+  base::MutexLock lock(&mu_);
+  if (!failure_.ok()) return failure_;
+  return absl::UnavailableError(
+      "failed to connect to all addresses; last error: the connection was "
+      "closed just now");
+}
+
+DialRecord& ConnectedEndpoint::dial() {
+  if (dial_ == nullptr) dial_ = std::make_unique<DialRecord>();
+  return *dial_;
+}
+
+EndpointState ConnectedEndpoint::State(uint32_t priority, absl::Time now) {
   EndpointState state;
-  state.readiness = readiness();
-  state.health = health();
-  for (const auto& connection : connections_) {
-    state.connections.push_back(
-        {connection->generation(), connection->readiness()});
+  state.priority = priority;
+  state.ready = readiness() == cluster::Readiness::kReady;
+  const Health is = health();
+  state.out = is == Health::kSuspect || is == Health::kEjected ||
+              is == Health::kProbing;
+  state.connection = connection_ != nullptr;
+  if (dial_ == nullptr) return state;
+  state.busy = in_flight() > 0;
+  const uint64_t attempts = counters().attempts.load(std::memory_order_relaxed);
+  if (state.busy || attempts != dial_->attempts) {
+    dial_->attempts = attempts;
+    dial_->used = now;
   }
-  if (state.connections.empty()) return state;
-  ConnectionState& newest = state.connections.back();
-  const cluster::SilenceEvidence& silence = observations().silence;
-  newest.in_flight = in_flight();
-  const int32_t unanswered = silence.unanswered();
-  newest.unanswered = unanswered > 0 ? unanswered : 0;
-  newest.quiet_since = silence.quiet_since.load(std::memory_order_relaxed);
+  state.dialling = dial_->dialling;
+  state.lingers = dial_->lingers;
+  state.failures = dial_->failures;
+  if (first_dial() != 0) state.first_dial = absl::FromUnixNanos(first_dial());
+  state.dialled = dial_->dialled;
+  state.redial_at = dial_->redial_at;
+  state.asked = dial_->asked;
+  state.used = dial_->used;
   return state;
 }
 

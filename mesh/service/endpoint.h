@@ -6,27 +6,44 @@
 #include <cstdint>
 #include <memory>
 
-#include "absl/container/inlined_vector.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "grpc/grpc.h"
+#include "mesh/base/mutex.h"
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/service/connection.h"
 #include "mesh/service/connection_plan.h"
 
 namespace mesh::service {
 
-// An endpoint with its connections. There is none before it is first dialled,
-// and one from then on; a later generation takes the place of the one before
-// for calls that begin, which then ends with the endpoint. (Nothing opens a
-// second one yet.) The control thread opens and closes connections; calls only
-// read which is the newest, while they hold the endpoint acquired.
+// What is known of the dials of an endpoint. Control thread only.
+struct DialRecord {
+  bool dialling = false;
+  bool lingers = false;  // As EndpointState.
+  // gRPC will not say that the dial has failed: its time says it.
+  bool blind = false;
+  bool leaving = false;  // Connected, not wanted, and to be closed.
+  int failures = 0;
+  absl::Time dialled = absl::InfinitePast();
+  absl::Time redial_at = absl::InfinitePast();
+  absl::Time asked = absl::InfinitePast();
+  absl::Time used = absl::InfinitePast();
+  uint64_t attempts = 0;  // That had ended at `used`.
+};
+
+// An endpoint with its connection. There is none before it is first dialled,
+// nor after a dial that failed. The control thread opens and closes it; calls
+// only read it, while they hold the endpoint acquired.
 class ConnectedEndpoint final
     : public cluster::LiveEndpoint,
       public std::enable_shared_from_this<ConnectedEndpoint> {
  public:
   // `main_is_exact`: Core(false) of its connections has gRPC's transparent
   // retries, too.
-  ConnectedEndpoint(const cluster::Endpoint& endpoint, bool main_is_exact)
-      : LiveEndpoint(endpoint), main_is_exact_(main_is_exact) {}
+  ConnectedEndpoint(const cluster::Endpoint& endpoint, bool main_is_exact,
+                    uint32_t rank = 0)
+      : LiveEndpoint(endpoint), main_is_exact_(main_is_exact), rank_(rank) {}
 
   // The one way from what pickers and the monitor know. All endpoints of a
   // service are made by its Connections, so all are of this type.
@@ -35,55 +52,69 @@ class ConnectedEndpoint final
     return static_cast<ConnectedEndpoint*>(endpoint);
   }
 
-  // The newest connection's channel for a call; see Connection::Core(). Any
-  // thread, once a picker that uses the endpoint is published.
+  // The connection's channel for a call; see Connection::Core(). Null: there is
+  // none, and the call fails with Failure(). Any thread that holds the endpoint
+  // acquired, which keeps the channel, too.
   grpc_channel* CoreChannel(bool exact) {
-    return !exact || main_is_exact_
-               ? main_core_.load(std::memory_order_acquire)
-               : newest_.load(std::memory_order_acquire)->Core(exact);
+    if (!exact || main_is_exact_) {
+      return main_core_.load(std::memory_order_seq_cst);
+    }
+    Connection* const connection = for_calls_.load(std::memory_order_seq_cst);
+    return connection != nullptr ? connection->Core(exact) : nullptr;
   }
+  // Why it could not be connected to the last time. Any thread.
+  absl::Status Failure() const;
 
-  // Takes a connection of the next generation, which is the newest from now
-  // on. Control thread only, as all that follows.
+  // The smaller one of two is preferred by this process.
+  uint32_t rank() const { return rank_; }
+
+  // --- Control thread only.
+  // Takes a connection of the next generation. It has none.
   uint64_t next_generation() const { return next_generation_; }
   Connection* Open(std::unique_ptr<Connection> connection);
-  // The connection of that generation. Null once it has ended.
+  // Null: there is none.
+  Connection* connection() const { return connection_.get(); }
+  // The connection of that generation. Null: it is not the endpoint's any more.
   Connection* Find(uint64_t generation) const;
-  // Null: there is none, before the first Open() and after Disconnect().
-  Connection* newest() const {
-    return connections_.empty() ? nullptr : connections_.back().get();
-  }
+  // Takes the connection away: calls that begin do not find it. It is to be
+  // kept until Unused(), since calls that are beginning may have found it.
+  std::unique_ptr<Connection> Detach();
+  // No attempt runs now.
+  bool Unused() const { return CountedInFlight() == 0; }
 
-  // Notes how far `connection` is. That of the newest is the endpoint's.
-  void SetReadiness(Connection* connection, cluster::Readiness readiness);
+  void SetFailure(absl::Status why);
 
   // Attempts that went well.
   uint64_t succeeded() const {
     return counters().ended[0].load(std::memory_order_relaxed);
   }
 
-  // What is known of it, for whoever decides on connections. Calls are counted
-  // once, by the endpoint, and all begin on the newest connection. So that one
-  // has the endpoint's calls in flight and its evidence of silence; older ones
-  // have none. Counters of their own would cost each call, and wait for who
-  // needs them.
-  EndpointState State() const;
-
-  // Ends its connections. Control thread only, once Drained() or when its calls
-  // are to be cut off.
-  void Disconnect() { connections_.clear(); }
+  // Made with the first dial.
+  DialRecord& dial();
+  // A dial is under way whose failure gRPC does not tell.
+  bool DialsBlindly() const {
+    return dial_ != nullptr && dial_->dialling && dial_->blind;
+  }
+  // What is known of it, for whoever decides on connections. Notes whether it
+  // had a call since this was last asked.
+  EndpointState State(uint32_t priority, absl::Time now);
 
  private:
   // Constant.
   const bool main_is_exact_;
+  const uint32_t rank_;
 
-  // Of the newest connection; read by calls.
+  // Of the connection; read by calls.
   std::atomic<grpc_channel*> main_core_{nullptr};
-  std::atomic<Connection*> newest_{nullptr};
+  std::atomic<Connection*> for_calls_{nullptr};
 
-  // Control thread only. By generation.
+  mutable base::Mutex mu_;
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+
+  // Control thread only.
   uint64_t next_generation_ = 0;
-  absl::InlinedVector<std::unique_ptr<Connection>, 1> connections_;
+  std::unique_ptr<Connection> connection_;
+  std::unique_ptr<DialRecord> dial_;  // Null: never dialled.
 };
 
 }  // namespace mesh::service

@@ -17,6 +17,8 @@ namespace {
 
 using cluster::Readiness;
 
+const absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
+
 class EndpointTest : public ::testing::Test {
  protected:
   // What stands for channels: they are only compared.
@@ -51,31 +53,35 @@ TEST_F(EndpointTest, IsFoundAgainFromWhatPickersKnow) {
 
 TEST_F(EndpointTest, HasNoConnectionAtFirst) {
   const auto endpoint = Make(true);
-  EXPECT_EQ(endpoint->newest(), nullptr);
+  EXPECT_EQ(endpoint->connection(), nullptr);
+  EXPECT_EQ(endpoint->CoreChannel(false), nullptr);
+  EXPECT_EQ(endpoint->CoreChannel(true), nullptr);
   EXPECT_EQ(endpoint->Find(0), nullptr);
   EXPECT_EQ(endpoint->next_generation(), 0);
-  EXPECT_TRUE(endpoint->State().connections.empty());
-  EXPECT_EQ(endpoint->State().readiness, Readiness::kIdle);
+  EXPECT_FALSE(endpoint->State(0, kNow).connection);
 }
 
 TEST_F(EndpointTest, ItsFirstConnectionIsOfGenerationZero) {
   const auto endpoint = Make(true);
   Connection* const first = Open(endpoint.get());
   EXPECT_EQ(first->generation(), 0);
-  EXPECT_EQ(endpoint->newest(), first);
+  EXPECT_EQ(endpoint->connection(), first);
   EXPECT_EQ(endpoint->Find(0), first);
   EXPECT_EQ(endpoint->Find(1), nullptr);
 }
 
-TEST_F(EndpointTest, CallsAreMadeOnTheNewestConnection) {
+TEST_F(EndpointTest, CallsAreMadeOnTheConnectionThatItHas) {
   const auto endpoint = Make(false);
   Open(endpoint.get());
   EXPECT_EQ(endpoint->CoreChannel(false), Channel(0, false));
   EXPECT_EQ(endpoint->CoreChannel(true), Channel(0, true));
+  const auto first = endpoint->Detach();
+  EXPECT_EQ(endpoint->CoreChannel(false), nullptr);
+  EXPECT_EQ(endpoint->CoreChannel(true), nullptr);
   Open(endpoint.get());
   EXPECT_EQ(endpoint->CoreChannel(false), Channel(1, false));
   EXPECT_EQ(endpoint->CoreChannel(true), Channel(1, true));
-  EXPECT_EQ(network_.live("a:1"), 2) << "calls may run on the first one still";
+  EXPECT_EQ(network_.live("a:1"), 2) << "calls may know the first one still";
 }
 
 TEST_F(EndpointTest, WhereTheMainChannelIsExactItIsTheOnlyOne) {
@@ -85,62 +91,58 @@ TEST_F(EndpointTest, WhereTheMainChannelIsExactItIsTheOnlyOne) {
   EXPECT_EQ(endpoint->CoreChannel(false), Channel(0, false));
 }
 
-TEST_F(EndpointTest, IsAsReadyAsItsNewestConnection) {
-  const auto endpoint = Make(true);
-  Connection* const first = Open(endpoint.get());
-  endpoint->SetReadiness(first, Readiness::kReady);
-  EXPECT_EQ(endpoint->readiness(), Readiness::kReady);
-  Connection* const second = Open(endpoint.get());
-  endpoint->SetReadiness(second, Readiness::kConnecting);
-  EXPECT_EQ(endpoint->readiness(), Readiness::kConnecting);
-  endpoint->SetReadiness(first, Readiness::kFailed);
-  EXPECT_EQ(endpoint->readiness(), Readiness::kConnecting);
-  EXPECT_EQ(first->readiness(), Readiness::kFailed);
-  EXPECT_EQ(second->readiness(), Readiness::kConnecting);
-}
-
-TEST_F(EndpointTest, DisconnectEndsAllConnections) {
+TEST_F(EndpointTest, AConnectionThatIsTakenAwayIsNotFound) {
   const auto endpoint = Make(true);
   Open(endpoint.get());
-  Open(endpoint.get());
-  endpoint->Disconnect();
+  EXPECT_NE(endpoint->Detach(), nullptr);
   EXPECT_EQ(network_.live("a:1"), 0);
-  EXPECT_EQ(endpoint->newest(), nullptr);
-  EXPECT_EQ(endpoint->Find(1), nullptr);
-  EXPECT_EQ(endpoint->next_generation(), 2) << "no generation comes twice";
-  endpoint->Disconnect();
+  EXPECT_EQ(endpoint->connection(), nullptr);
+  EXPECT_EQ(endpoint->Find(0), nullptr);
+  EXPECT_EQ(endpoint->next_generation(), 1) << "no generation comes twice";
+  EXPECT_EQ(endpoint->Detach(), nullptr);
 }
 
-TEST_F(EndpointTest, ItsStateIsThatOfEachConnection) {
+TEST_F(EndpointTest, SaysWhyItCannotBeConnectedTo) {
   const auto endpoint = Make(true);
-  endpoint->set_health(cluster::Health::kRamping, 128);
-  endpoint->SetReadiness(Open(endpoint.get()), Readiness::kFailed);
-  endpoint->SetReadiness(Open(endpoint.get()), Readiness::kReady);
-  ASSERT_TRUE(endpoint->Acquire());
-  endpoint->observations().silence.begun = 5;
-  endpoint->observations().silence.accounted = 2;
-  endpoint->observations().silence.quiet_since = 77;
-
-  const EndpointState state = endpoint->State();
-  EXPECT_EQ(state.readiness, Readiness::kReady);
-  EXPECT_EQ(state.health, cluster::Health::kRamping);
-  ASSERT_EQ(state.connections.size(), 2);
-  EXPECT_EQ(state.connections[0].generation, 0);
-  EXPECT_EQ(state.connections[0].readiness, Readiness::kFailed);
-  EXPECT_EQ(state.connections[0].in_flight, 0);
-  EXPECT_EQ(state.connections[1].generation, 1);
-  EXPECT_EQ(state.connections[1].in_flight, 1);
-  EXPECT_EQ(state.connections[1].unanswered, 3);
-  EXPECT_EQ(state.connections[1].quiet_since, 77);
-  endpoint->Release();
+  EXPECT_EQ(endpoint->Failure().code(), absl::StatusCode::kUnavailable);
+  endpoint->SetFailure(absl::UnavailableError("refused"));
+  EXPECT_EQ(endpoint->Failure(), absl::UnavailableError("refused"));
 }
 
-TEST_F(EndpointTest, MoreAnswersThanAttemptsAreNoSilence) {
+TEST_F(EndpointTest, ItsStateIsThatOfItsDials) {
   const auto endpoint = Make(true);
+  endpoint->set_health(cluster::Health::kEjected, 0);
+  endpoint->set_readiness(Readiness::kReady);
   Open(endpoint.get());
-  endpoint->observations().silence.begun = 2;
-  endpoint->observations().silence.accounted = 3;
-  EXPECT_EQ(endpoint->State().connections[0].unanswered, 0);
+  endpoint->dial().dialling = true;
+  endpoint->dial().failures = 3;
+  endpoint->dial().asked = kNow;
+  const EndpointState state = endpoint->State(7, kNow);
+  EXPECT_EQ(state.priority, 7);
+  EXPECT_TRUE(state.ready);
+  EXPECT_TRUE(state.out);
+  EXPECT_TRUE(state.connection);
+  EXPECT_TRUE(state.dialling);
+  EXPECT_FALSE(state.busy);
+  EXPECT_EQ(state.failures, 3);
+  EXPECT_EQ(state.asked, kNow);
+}
+
+TEST_F(EndpointTest, IsUsedWhenACallHasBegunOrEndedSinceItWasLookedAt) {
+  const auto endpoint = Make(true);
+  endpoint->dial().used = kNow;
+  const absl::Time later = kNow + absl::Seconds(1);
+  EXPECT_EQ(endpoint->State(0, later).used, kNow);
+  ASSERT_TRUE(endpoint->Acquire());
+  EXPECT_FALSE(endpoint->Unused());
+  EXPECT_TRUE(endpoint->State(0, later).busy);
+  EXPECT_EQ(endpoint->State(0, later).used, later);
+  endpoint->counters().CountEnd(absl::StatusCode::kOk, false);
+  endpoint->Release();
+  EXPECT_TRUE(endpoint->Unused());
+  const absl::Time last = later + absl::Seconds(1);
+  EXPECT_EQ(endpoint->State(0, last).used, last);
+  EXPECT_EQ(endpoint->State(0, last + absl::Seconds(1)).used, last);
 }
 
 // --- Connection
@@ -190,6 +192,8 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
       ArgumentsOf(endpoint, settings, 0, /*exact=*/false);
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH), 77);
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS), 3000);
+  EXPECT_EQ(IntegerOf(without, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS), 250)
+      << "nobody watches the second channel";
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_ENABLE_RETRIES), 0);
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_KEEPALIVE_TIME_MS), -1);
 
@@ -197,6 +201,8 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
   const grpc::ChannelArguments with =
       ArgumentsOf(endpoint, settings, 0, /*exact=*/true);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_ENABLE_RETRIES), 1);
+  EXPECT_EQ(IntegerOf(with, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS), 3000)
+      << "gRPC is not to dial again by itself";
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_KEEPALIVE_TIME_MS), 30000);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA), 0);
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "mesh/base/mutex.h"
 #include "mesh/grpc/access.h"
+#include "mesh/grpc/raw_call.h"
 
 namespace mesh::service {
 namespace {
@@ -56,6 +57,39 @@ class GrpcConnection final : public Connection {
 
   grpc_connectivity_state GetState(bool connect) override {
     return main_->GetState(connect);
+  }
+
+  void ResetBackoff() override {
+    grpc_channel_reset_connect_backoff(core::Access::CoreChannel(main_.get()));
+  }
+
+  void AskWhy(std::function<void(absl::Status)> done) override {
+    // gRPC tells it to a call, and to nobody else. No server sees the call.
+    const grpc_slice path = grpc_slice_from_static_string("/mesh/why");
+    auto call = std::make_shared<core::RawCall>(grpc_channel_create_call(
+        core::Access::CoreChannel(main_.get()), nullptr,
+        GRPC_PROPAGATE_DEFAULTS, watches_->queue(), path, nullptr,
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                     gpr_time_from_seconds(1, GPR_TIMESPAN)),
+        nullptr));
+    core::RawCall::Start(
+        call, {}, /*metadata_flags=*/0, grpc::ByteBuffer(),
+        [call = call.get(), done = std::move(done)] {
+          const grpc::Status& status = call->answer().status;
+          done(absl::Status(
+              status.ok() ? absl::StatusCode::kUnavailable
+                          : static_cast<absl::StatusCode>(status.error_code()),
+              status.error_message()));
+        });
+  }
+
+  bool MayClose() override {
+    if (main_->GetState(/*connect=*/false) == GRPC_CHANNEL_CONNECTING) {
+      return false;
+    }
+    base::MutexLock lock(&mu_);
+    return exact_ == nullptr ||
+           exact_->GetState(/*connect=*/false) != GRPC_CHANNEL_CONNECTING;
   }
 
   void Watch(grpc_connectivity_state last,
@@ -108,10 +142,17 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
                                                  : endpoint.authority);
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);
   const options::ConnectionOptions& options = settings.options;
-  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
-              Milliseconds(options.initial_backoff));
+  // The backoff is mesh's, which gives up the channel of a dial that failed. So
+  // gRPC is not to dial again before that has been done. A second channel is
+  // nobody's but gRPC's.
+  const bool second = exact == settings.all_idempotent;
+  args.SetInt(
+      GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
+      Milliseconds(second ? options.initial_backoff : options.connect_timeout));
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
-              Milliseconds(options.max_backoff));
+              Milliseconds(second ? options.max_backoff
+                                  : std::max(options.max_backoff,
+                                             options.connect_timeout)));
   // gRPC's name for the time that an attempt to connect may take.
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
               Milliseconds(options.connect_timeout));

@@ -11,15 +11,15 @@ ParkingLot::ParkingLot(std::shared_ptr<base::Scheduler> control,
                        WatchParent watch_parent)
     : control_(std::move(control)), watch_parent_(std::move(watch_parent)) {}
 
-uint64_t ParkingLot::Park(Waiter* call, bool until_endpoints_change,
-                          absl::Time at, grpc_call* parent) {
+uint64_t ParkingLot::Park(Waiter* call, Until until, absl::Time at,
+                          grpc_call* parent) {
   uint64_t id;
   {
     base::MutexLock lock(&mu_);
     id = ++last_;
     Parked& parked = parked_[id];
     parked.call = call;
-    parked.until_endpoints_change = until_endpoints_change;
+    parked.until = until;
   }
   // From here on it may be woken, by any of the three.
   base::Scheduler::TimerId timer = 0;
@@ -53,12 +53,21 @@ void ParkingLot::Cancel(uint64_t id) {
   control_->Post([this, id] { WakeUp(id, Wake::kCancelled); });
 }
 
-void ParkingLot::WakeForEndpoints() {
+void ParkingLot::WakeForEndpoints(bool also_asking) {
+  WakeAll(/*endpoints=*/true, also_asking);
+}
+
+void ParkingLot::WakeAsking() { WakeAll(/*endpoints=*/false, /*asking=*/true); }
+
+void ParkingLot::WakeAll(bool endpoints, bool asking) {
   std::vector<uint64_t> waiting;
   {
     base::MutexLock lock(&mu_);
     for (const auto& [id, parked] : parked_) {
-      if (parked.until_endpoints_change) waiting.push_back(id);
+      if ((endpoints && parked.until == Until::kEndpoints) ||
+          (asking && parked.until == Until::kAsking)) {
+        waiting.push_back(id);
+      }
     }
   }
   for (uint64_t id : waiting) WakeUp(id, Wake::kEndpoints);

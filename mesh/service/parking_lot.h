@@ -33,30 +33,43 @@ class ParkingLot {
   ParkingLot(const ParkingLot&) = delete;
   ParkingLot& operator=(const ParkingLot&) = delete;
 
-  // Keeps `call` until `at`, or, where `until_endpoints_change`, until
-  // WakeForEndpoints(). When `parent`, if not null, is cancelled or over, it is
-  // woken as cancelled. Returns its id, never 0.
+  // What a call waits for, beside its time.
+  enum class Until {
+    kTime,       // Nothing.
+    kEndpoints,  // Another snapshot: WakeForEndpoints().
+    // A connection, that it has asked for: WakeForEndpoints() of those that
+    // ask, too, or WakeAsking().
+    kAsking,
+  };
+
+  // Keeps `call` until `at`, or until what `until` says. When `parent`, if not
+  // null, is cancelled or over, it is woken as cancelled. Returns its id, never
+  // 0.
   //
   // It may be woken before this returns. So the caller holds a lock that the
   // waiter takes first when it is woken.
-  uint64_t Park(Waiter* call, bool until_endpoints_change, absl::Time at,
-                grpc_call* parent);
+  uint64_t Park(Waiter* call, Until until, absl::Time at, grpc_call* parent);
   // Wakes a call as cancelled, on the control thread, if it is parked still.
   // Only posts.
   void Cancel(uint64_t id);
   // The snapshot is another one. Wakes all that wait for that and were parked
-  // before, the oldest first. Control thread only.
-  void WakeForEndpoints();
+  // before, the oldest first; those that ask only where `also_asking`. Control
+  // thread only.
+  void WakeForEndpoints(bool also_asking);
+  // What they have asked for does not come. Control thread only.
+  void WakeAsking();
 
  private:
   enum class Wake { kTimer, kEndpoints, kCancelled };
   struct Parked {
     Waiter* call = nullptr;
-    bool until_endpoints_change = false;
+    Until until = Until::kTime;
     base::Scheduler::TimerId timer = 0;
     std::shared_ptr<void> parent;  // Null: it has none.
   };
 
+  // Those for which `until` says so.
+  void WakeAll(bool endpoints, bool asking);
   void WakeUp(uint64_t id, Wake why);
 
   // Constant.

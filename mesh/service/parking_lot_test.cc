@@ -64,7 +64,7 @@ class ParkingLotTest : public ::testing::Test {
 };
 
 TEST_F(ParkingLotTest, WakesAtItsTime) {
-  EXPECT_NE(lot_.Park(&waiter_, false, In(2), nullptr), 0);
+  EXPECT_NE(lot_.Park(&waiter_, ParkingLot::Until::kTime, In(2), nullptr), 0);
   control_.loop.Advance(absl::Seconds(1));
   EXPECT_TRUE(waiter_.wakes.empty());
   control_.loop.Advance(absl::Seconds(1));
@@ -72,7 +72,7 @@ TEST_F(ParkingLotTest, WakesAtItsTime) {
 }
 
 TEST_F(ParkingLotTest, ATimeThatIsPastIsSoonAndNotNow) {
-  lot_.Park(&waiter_, false, In(-1), nullptr);
+  lot_.Park(&waiter_, ParkingLot::Until::kTime, In(-1), nullptr);
   EXPECT_TRUE(waiter_.wakes.empty());
   control_.loop.Run();
   EXPECT_EQ(waiter_.wakes, (Wakes{"timer"}));
@@ -80,9 +80,9 @@ TEST_F(ParkingLotTest, ATimeThatIsPastIsSoonAndNotNow) {
 
 TEST_F(ParkingLotTest, WakesForEndpointsWhoWaitsForThem) {
   FakeWaiter backoff;
-  lot_.Park(&waiter_, true, Never(), nullptr);
-  lot_.Park(&backoff, false, In(1), nullptr);
-  lot_.WakeForEndpoints();
+  lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, Never(), nullptr);
+  lot_.Park(&backoff, ParkingLot::Until::kTime, In(1), nullptr);
+  lot_.WakeForEndpoints(false);
   EXPECT_EQ(waiter_.wakes, (Wakes{"endpoints"}));
   EXPECT_TRUE(backoff.wakes.empty());
 }
@@ -92,14 +92,15 @@ TEST_F(ParkingLotTest, WakesForEndpointsTheOldestFirst) {
   FakeWaiter waiters[3];
   for (int i = 0; i < 3; ++i) {
     waiters[i].then = [&order, i] { order.push_back(i); };
-    lot_.Park(&waiters[i], true, Never(), nullptr);
+    lot_.Park(&waiters[i], ParkingLot::Until::kEndpoints, Never(), nullptr);
   }
-  lot_.WakeForEndpoints();
+  lot_.WakeForEndpoints(false);
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2}));
 }
 
 TEST_F(ParkingLotTest, CancelOnlyPosts) {
-  const uint64_t id = lot_.Park(&waiter_, true, In(1), nullptr);
+  const uint64_t id =
+      lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, In(1), nullptr);
   lot_.Cancel(id);
   EXPECT_TRUE(waiter_.wakes.empty());
   control_.loop.Run();
@@ -108,8 +109,9 @@ TEST_F(ParkingLotTest, CancelOnlyPosts) {
 }
 
 TEST_F(ParkingLotTest, CancellingOneThatWasWokenDoesNothing) {
-  const uint64_t id = lot_.Park(&waiter_, true, Never(), nullptr);
-  lot_.WakeForEndpoints();
+  const uint64_t id =
+      lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, Never(), nullptr);
+  lot_.WakeForEndpoints(false);
   lot_.Cancel(id);
   lot_.Cancel(id + 1);  // Never parked.
   control_.loop.Run();
@@ -123,10 +125,11 @@ TEST_F(ParkingLotTest, InAnyOrderTheFirstWakesAndTheOthersDoNot) {
   Wakes order = all;
   do {
     FakeWaiter waiter;
-    const uint64_t id = lot_.Park(&waiter, true, In(1), Parent(0));
+    const uint64_t id =
+        lot_.Park(&waiter, ParkingLot::Until::kEndpoints, In(1), Parent(0));
     for (const std::string& what : order) {
       if (what == "cancelled") lot_.Cancel(id);
-      if (what == "endpoints") lot_.WakeForEndpoints();
+      if (what == "endpoints") lot_.WakeForEndpoints(false);
       if (what == "parent") cancels_[Parent(0)]();
       if (what == "timer") control_.loop.Advance(absl::Seconds(1));
       control_.loop.Run();
@@ -140,18 +143,19 @@ TEST_F(ParkingLotTest, InAnyOrderTheFirstWakesAndTheOthersDoNot) {
 
 // The same at one moment: all are due when the loop comes to it.
 TEST_F(ParkingLotTest, OfWhatIsDueAtOnceOneWakes) {
-  const uint64_t id = lot_.Park(&waiter_, true, In(0), Parent(0));
+  const uint64_t id =
+      lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, In(0), Parent(0));
   cancels_[Parent(0)]();
   lot_.Cancel(id);
-  control_.loop.Post([this] { lot_.WakeForEndpoints(); });
+  control_.loop.Post([this] { lot_.WakeForEndpoints(false); });
   control_.loop.Run();
   EXPECT_EQ(waiter_.wakes, (Wakes{"cancelled"}));
 }
 
 TEST_F(ParkingLotTest, WakesWithItsParent) {
   FakeWaiter other;
-  lot_.Park(&waiter_, false, In(9), Parent(0));
-  lot_.Park(&other, false, In(9), Parent(1));
+  lot_.Park(&waiter_, ParkingLot::Until::kTime, In(9), Parent(0));
+  lot_.Park(&other, ParkingLot::Until::kTime, In(9), Parent(1));
   EXPECT_EQ(watches_, 2);
   cancels_[Parent(0)]();
   EXPECT_TRUE(waiter_.wakes.empty()) << "not on whatever thread tells";
@@ -163,7 +167,7 @@ TEST_F(ParkingLotTest, WakesWithItsParent) {
 
 TEST_F(ParkingLotTest, AParentThatIsOverAlreadyWakes) {
   cancelled_already_ = true;
-  lot_.Park(&waiter_, false, In(9), Parent(0));
+  lot_.Park(&waiter_, ParkingLot::Until::kTime, In(9), Parent(0));
   control_.loop.Run();
   EXPECT_EQ(waiter_.wakes, (Wakes{"cancelled"}));
   EXPECT_EQ(watches_, 0);
@@ -171,9 +175,9 @@ TEST_F(ParkingLotTest, AParentThatIsOverAlreadyWakes) {
 }
 
 TEST_F(ParkingLotTest, TheWatchOfAParentEndsWithAnyWake) {
-  lot_.Park(&waiter_, true, In(1), Parent(0));
+  lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, In(1), Parent(0));
   EXPECT_EQ(watches_, 1);
-  lot_.WakeForEndpoints();
+  lot_.WakeForEndpoints(false);
   EXPECT_EQ(watches_, 0);
   // A thread that had begun to tell.
   cancels_[Parent(0)]();
@@ -184,13 +188,13 @@ TEST_F(ParkingLotTest, TheWatchOfAParentEndsWithAnyWake) {
 TEST_F(ParkingLotTest, OneThatParksAgainWaitsForTheNextChange) {
   waiter_.then = [this] {
     if (waiter_.wakes.size() < 3) {
-      lot_.Park(&waiter_, true, Never(), nullptr);
+      lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, Never(), nullptr);
     }
   };
-  lot_.Park(&waiter_, true, Never(), nullptr);
-  lot_.WakeForEndpoints();
+  lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, Never(), nullptr);
+  lot_.WakeForEndpoints(false);
   EXPECT_EQ(waiter_.wakes.size(), 1);
-  lot_.WakeForEndpoints();
+  lot_.WakeForEndpoints(false);
   EXPECT_EQ(waiter_.wakes.size(), 2);
 }
 
@@ -199,19 +203,19 @@ TEST_F(ParkingLotTest, OneThatIsWokenMayCancelAnother) {
   FakeWaiter other;
   uint64_t id = 0;
   waiter_.then = [&] { lot_.Cancel(id); };
-  lot_.Park(&waiter_, true, Never(), nullptr);
-  id = lot_.Park(&other, false, In(9), nullptr);
-  lot_.WakeForEndpoints();
+  lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, Never(), nullptr);
+  id = lot_.Park(&other, ParkingLot::Until::kTime, In(9), nullptr);
+  lot_.WakeForEndpoints(false);
   control_.loop.Run();
   EXPECT_EQ(other.wakes, (Wakes{"cancelled"}));
 }
 
 TEST_F(ParkingLotTest, OneThatWakesAnotherOfTheSameRoundWakesItOnce) {
   FakeWaiter other;
-  waiter_.then = [this] { lot_.WakeForEndpoints(); };
-  lot_.Park(&waiter_, true, Never(), nullptr);
-  lot_.Park(&other, true, Never(), nullptr);
-  lot_.WakeForEndpoints();
+  waiter_.then = [this] { lot_.WakeForEndpoints(false); };
+  lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, Never(), nullptr);
+  lot_.Park(&other, ParkingLot::Until::kEndpoints, Never(), nullptr);
+  lot_.WakeForEndpoints(false);
   EXPECT_EQ(other.wakes, (Wakes{"endpoints"}));
 }
 
@@ -220,7 +224,7 @@ TEST_F(ParkingLotTest, MayBeWokenByItsTimerBeforeItKnowsTheTimer) {
       std::make_shared<InterruptedScheduler>(control_.scheduler.get());
   ParkingLot lot(interrupted, Watcher());
   interrupted->between = [this] { control_.loop.Run(); };
-  lot.Park(&waiter_, true, In(0), Parent(0));
+  lot.Park(&waiter_, ParkingLot::Until::kEndpoints, In(0), Parent(0));
   EXPECT_EQ(waiter_.wakes, (Wakes{"timer"}));
   EXPECT_EQ(watches_, 0) << "the watch came too late";
 }
@@ -229,22 +233,23 @@ TEST_F(ParkingLotTest, MayBeWokenByEndpointsBeforeItKnowsTheTimer) {
   const auto interrupted =
       std::make_shared<InterruptedScheduler>(control_.scheduler.get());
   ParkingLot lot(interrupted, Watcher());
-  interrupted->between = [&lot] { lot.WakeForEndpoints(); };
-  lot.Park(&waiter_, true, In(1), nullptr);
+  interrupted->between = [&lot] { lot.WakeForEndpoints(false); };
+  lot.Park(&waiter_, ParkingLot::Until::kEndpoints, In(1), nullptr);
   EXPECT_EQ(waiter_.wakes, (Wakes{"endpoints"}));
   EXPECT_EQ(control_.loop.timers(), 0) << "the timer came too late";
 }
 
 TEST_F(ParkingLotTest, MayBeWokenWhileItsParentIsAskedFor) {
-  on_watch_ = [this] { lot_.WakeForEndpoints(); };
-  lot_.Park(&waiter_, true, In(1), Parent(0));
+  on_watch_ = [this] { lot_.WakeForEndpoints(false); };
+  lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, In(1), Parent(0));
   EXPECT_EQ(waiter_.wakes, (Wakes{"endpoints"}));
   EXPECT_EQ(watches_, 0);
   EXPECT_EQ(control_.loop.timers(), 0);
 }
 
 TEST_F(ParkingLotTest, NothingIsWokenWhenTheServiceIsGone) {
-  const uint64_t id = lot_.Park(&waiter_, true, In(1), Parent(0));
+  const uint64_t id =
+      lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, In(1), Parent(0));
   lot_.Cancel(id);
   control_.owner.reset();
   cancels_[Parent(0)]();
@@ -254,7 +259,7 @@ TEST_F(ParkingLotTest, NothingIsWokenWhenTheServiceIsGone) {
 
 TEST_F(ParkingLotTest, AParentMayTellWhenTheLotItselfIsGone) {
   std::optional<ParkingLot> lot(std::in_place, control_.scheduler, Watcher());
-  lot->Park(&waiter_, false, Never(), Parent(0));
+  lot->Park(&waiter_, ParkingLot::Until::kTime, Never(), Parent(0));
   control_.owner.reset();
   lot.reset();
   EXPECT_EQ(watches_, 0);

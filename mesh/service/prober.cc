@@ -19,12 +19,13 @@ Prober::~Prober() {
 void Prober::Probe(std::shared_ptr<ConnectedEndpoint> endpoint,
                    const std::string& method,
                    std::function<void(bool answered)> done) {
+  grpc_channel* const channel = endpoint->CoreChannel(/*exact=*/false);
+  if (channel == nullptr) return done(false);
   const grpc_slice path =
       grpc_slice_from_copied_buffer(method.data(), method.size());
   auto probe = std::make_shared<core::RawCall>(grpc_channel_create_call(
-      endpoint->CoreChannel(/*exact=*/false), nullptr, GRPC_PROPAGATE_DEFAULTS,
-      queue_->queue(), path, nullptr, gpr_inf_future(GPR_CLOCK_MONOTONIC),
-      nullptr));
+      channel, nullptr, GRPC_PROPAGATE_DEFAULTS, queue_->queue(), path, nullptr,
+      gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr));
   grpc_slice_unref(path);
   {
     base::MutexLock lock(&running_->mu);

@@ -73,7 +73,7 @@ class ProberTest : public ::testing::Test {
     endpoint_ = std::make_shared<ConnectedEndpoint>(cluster::Endpoint(), true);
     network_.core = [this](const std::string&, bool) { return core_; };
   }
-  ~ProberTest() override { endpoint_->Disconnect(); }
+  ~ProberTest() override { endpoint_->Detach().reset(); }
 
   void Open(grpc_channel* core) {
     core_ = core;
@@ -113,6 +113,10 @@ TEST_F(ProberTest, AFailureOnThisSideIsNone) {
   Open(nowhere);
   EXPECT_FALSE(Probe().get());
   grpc_channel_destroy(nowhere);
+}
+
+TEST_F(ProberTest, WithoutAConnectionThereIsNoAnswer) {
+  EXPECT_FALSE(Probe().get());
 }
 
 TEST_F(ProberTest, AProbeHasNoDeadlineButMayBeCancelled) {

@@ -15,6 +15,8 @@ namespace {
 // time, so that what is ready waits a quarter longer than it took, at most.
 constexpr absl::Duration kPollFirst = absl::Milliseconds(2);
 constexpr absl::Duration kPollLast = absl::Milliseconds(200);
+// How often a connection is looked at that is to be closed.
+constexpr absl::Duration kCloseAgain = absl::Milliseconds(50);
 
 void LogToStderr(LogSeverity severity, absl::string_view line) {
   if (severity == LogSeverity::kInfo) return;
@@ -96,6 +98,23 @@ core::InProcessServer& Runtime::in_process() {
     in_process_ = std::make_unique<core::InProcessServer>();
   }
   return *in_process_;
+}
+
+void Runtime::CloseConnection(std::unique_ptr<Connection> connection) {
+  closing_.push_back(std::move(connection));
+  if (closing_.size() == 1) SweepClosing();
+}
+
+void Runtime::SweepClosing() {
+  closing_.erase(std::remove_if(closing_.begin(), closing_.end(),
+                                [](const std::unique_ptr<Connection>& closing) {
+                                  return closing->MayClose();
+                                }),
+                 closing_.end());
+  // gRPC closes what it may when it does I/O.
+  PollWhileConnecting();
+  if (closing_.empty()) return;
+  loop_->RunAt(clock_.Now() + kCloseAgain, [this] { SweepClosing(); });
 }
 
 void Runtime::PollWhileConnecting() {

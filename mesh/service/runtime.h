@@ -67,6 +67,9 @@ class Runtime {
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
       std::shared_ptr<const ConnectionSettings> settings, uint64_t generation);
+  // Closes a connection that no call uses: later, while it connects. Control
+  // thread only.
+  void CloseConnection(std::unique_ptr<Connection> connection);
   // Of calls that mesh makes itself.
   core::CoreQueue& queue() { return queue_; }
   const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
@@ -96,6 +99,7 @@ class Runtime {
  private:
   void Poll();
   void SchedulePoll();
+  void SweepClosing();
 
   // gRPC is up as long as this is: the channel below is made without the C++
   // classes that would see to it.
@@ -125,6 +129,7 @@ class Runtime {
   // Control thread only.
   absl::Duration poll_interval_ = absl::Milliseconds(200);
   base::Scheduler::TimerId poll_timer_ = 0;
+  std::vector<std::unique_ptr<Connection>> closing_;
 
   core::CoreQueue watches_;  // Of what tells that connections change.
   core::CoreQueue queue_;

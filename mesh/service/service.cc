@@ -117,6 +117,9 @@ Connections::Seams Service::ConnectionSeams() {
     return runtime_->MakeConnection(endpoint, std::move(settings), generation);
   };
   seams.poll = [this] { runtime_->PollWhileConnecting(); };
+  seams.close = [this](std::unique_ptr<Connection> connection) {
+    runtime_->CloseConnection(std::move(connection));
+  };
   seams.closed = [this](const ConnectedEndpoint* endpoint) {
     prober_.Cancel(endpoint);
   };
@@ -145,15 +148,23 @@ Method* Service::RegisterMethod(absl::string_view name) {
   return method;
 }
 
-uint64_t Service::Park(Waiter* call, const ServiceView* seen, absl::Time at,
-                       grpc_call* parent) {
-  const uint64_t id = parking_.Park(call, seen != nullptr, at, parent);
+uint64_t Service::Park(Waiter* call, const ServiceView* seen, bool asks,
+                       absl::Time at, grpc_call* parent) {
+  using Until = ParkingLot::Until;
+  const Until until = seen == nullptr ? Until::kTime
+                      : asks          ? Until::kAsking
+                                      : Until::kEndpoints;
+  const uint64_t id = parking_.Park(call, until, at, parent);
   if (seen != nullptr) {
     // A snapshot that was published before the call was in the lot has not
     // woken it. Publish() sets the snapshot first and then looks into the lot.
     const bool missed = snapshot_.Get().get() != seen;
-    control_->Post([this, missed] {
-      connections_.Want();
+    control_->Post([this, asks, missed] {
+      if (asks) {
+        connections_.Ask();
+      } else {
+        connections_.Want();
+      }
       AskAgainIfEmpty();
       if (missed) PublishSoon();
     });
@@ -334,11 +345,19 @@ void Service::OnConnected(cluster::LiveEndpoint* endpoint) {
   upstream_.health().OnConnected(endpoint, clock_.Now());
 }
 
+void Service::OnAskedInVain() {
+  // They look at the picker again, which is to know of what has failed.
+  control_->Post([this] {
+    if (dirty_) Publish();
+    parking_.WakeAsking();
+  });
+}
+
 void Service::PublishSoon() {
   if (dirty_) return;
   dirty_ = true;
   control_->Post([this] {
-    connections_.RedialLost();
+    connections_.Replan();
     if (dirty_) Publish();
   });
 }
@@ -361,7 +380,9 @@ void Service::Publish() {
   const grpc_connectivity_state state = next->state;
   snapshot_.Set(std::move(next));
   connectivity_.Set(state);
-  parking_.WakeForEndpoints();
+  // While those are dialled that calls have asked for, news of others is none.
+  parking_.WakeForEndpoints(/*also_asking=*/!connections_.asking() ||
+                            members.empty());
 }
 
 }  // namespace mesh::service

@@ -78,9 +78,10 @@ class Service final : public std::enable_shared_from_this<Service>,
   telemetry::MethodMetrics* other_methods() { return other_methods_; }
 
   // Keeps `call` until `at`, or, where `seen` is not null, until the snapshot
-  // is another one than `seen`; then a connection is wanted. ParkingLot::Park()
-  // says the rest.
-  uint64_t Park(Waiter* call, const ServiceView* seen, absl::Time at,
+  // is another one than `seen`; then a connection is wanted. Where it `asks`,
+  // endpoints that failed are dialled as soon as may be, and it is woken when
+  // one of them is connected, or none can be. ParkingLot::Park() says the rest.
+  uint64_t Park(Waiter* call, const ServiceView* seen, bool asks, absl::Time at,
                 grpc_call* parent);
   // A call has failed because there is no endpoint at all. At most once per
   // second discovery is asked again.
@@ -124,6 +125,7 @@ class Service final : public std::enable_shared_from_this<Service>,
   void OnConnected(cluster::LiveEndpoint* endpoint) override;
   void OnConnectionLost() override { feed_.Refresh(); }
   void OnReadinessChange() override { PublishSoon(); }
+  void OnAskedInVain() override;
 
   void ApplyConfig(std::shared_ptr<const options::ServiceOptions> options,
                    std::shared_ptr<grpc::ChannelCredentials> credentials,

@@ -55,6 +55,20 @@ class ServiceTest : public ::testing::Test {
     service_->Start();
     Run();
   }
+  // Its one endpoint has refused, and waits for its backoff.
+  void BeginWithAFailure() {
+    Begin();
+    fake_.discovery.Report({"a:1"});
+    Run();
+    Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+    EXPECT_EQ(State(), GRPC_CHANNEL_TRANSIENT_FAILURE);
+    EXPECT_EQ(fake_.network.made("a:1"), 1);
+  }
+  void Ask(Waiter* waiter) {
+    service_->Park(waiter, service_->Snapshot().get(), /*asks=*/true,
+                   absl::InfiniteFuture(), nullptr);
+    Run();
+  }
   void Run() { fake_.loop.Run(); }
   void Set(const std::string& address, grpc_connectivity_state state) {
     fake_.network.Set(address, state);
@@ -406,8 +420,8 @@ TEST_F(ServiceTest, AParkedCallIsWokenByTheNextSnapshot) {
   Run();
   EXPECT_EQ(fake_.network.all_live(), 0);
   FakeWaiter waiter;
-  service_->Park(&waiter, service_->Snapshot().get(), absl::InfiniteFuture(),
-                 nullptr);
+  service_->Park(&waiter, service_->Snapshot().get(), /*asks=*/false,
+                 absl::InfiniteFuture(), nullptr);
   EXPECT_TRUE(waiter.wakes.empty());
   Run();
   EXPECT_EQ(fake_.network.live("a:1"), 1) << "it wants a connection";
@@ -420,7 +434,8 @@ TEST_F(ServiceTest, AParkedCallThatMissedASnapshotIsWokenAllTheSame) {
   fake_.discovery.Report({"a:1"});
   Run();
   FakeWaiter waiter;
-  service_->Park(&waiter, seen.get(), absl::InfiniteFuture(), nullptr);
+  service_->Park(&waiter, seen.get(), /*asks=*/false, absl::InfiniteFuture(),
+                 nullptr);
   Run();
   EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
 }
@@ -430,8 +445,9 @@ TEST_F(ServiceTest, AParkedCallThatMissedNothingIsNotWoken) {
   fake_.discovery.Report({"a:1"});
   Run();
   FakeWaiter waiter;
-  const uint64_t id = service_->Park(&waiter, service_->Snapshot().get(),
-                                     absl::InfiniteFuture(), nullptr);
+  const uint64_t id =
+      service_->Park(&waiter, service_->Snapshot().get(), /*asks=*/false,
+                     absl::InfiniteFuture(), nullptr);
   Run();
   EXPECT_TRUE(waiter.wakes.empty());
   service_->parking().Cancel(id);
@@ -444,11 +460,56 @@ TEST_F(ServiceTest, ACallThatBacksOffWantsNoConnection) {
   Begin();
   fake_.discovery.Report({"a:1"});
   FakeWaiter waiter;
-  service_->Park(&waiter, nullptr, fake_.clock.Now() + absl::Seconds(1),
-                 nullptr);
+  service_->Park(&waiter, nullptr, /*asks=*/false,
+                 fake_.clock.Now() + absl::Seconds(1), nullptr);
   fake_.loop.Advance(absl::Seconds(1));
   EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"timer"}));
   EXPECT_EQ(fake_.network.all_live(), 0);
+}
+
+// --- Calls that ask for a dial
+
+TEST_F(ServiceTest, ACallThatAsksIsWokenWhenADialHasFailed) {
+  BeginWithAFailure();
+  FakeWaiter waiter;
+  Ask(&waiter);
+  EXPECT_EQ(fake_.network.made("a:1"), 2);
+  EXPECT_TRUE(waiter.wakes.empty());
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
+}
+
+TEST_F(ServiceTest, ACallThatAsksIsWokenWhenOneIsConnected) {
+  BeginWithAFailure();
+  FakeWaiter waiter;
+  Ask(&waiter);
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
+  EXPECT_EQ(Pick(), Kind::kUse);
+}
+
+TEST_F(ServiceTest, ACallThatAsksTooSoonIsWokenAtOnce) {
+  BeginWithAFailure();
+  FakeWaiter first;
+  Ask(&first);
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  FakeWaiter second;
+  Ask(&second);
+  EXPECT_EQ(fake_.network.made("a:1"), 2);
+  EXPECT_EQ(second.wakes, (std::vector<std::string>{"endpoints"}));
+}
+
+TEST_F(ServiceTest, ACallThatAsksIsNotWokenByOtherNews) {
+  BeginWithAFailure();
+  FakeWaiter waiter;
+  Ask(&waiter);
+  service_->RegisterMethod("/a.A/B");
+  Run();
+  EXPECT_TRUE(waiter.wakes.empty());
+  fake_.discovery.Report({});
+  fake_.loop.Advance(absl::Minutes(1));
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}))
+      << "there is nobody to dial";
 }
 
 // --- State
@@ -485,12 +546,27 @@ TEST_F(ServiceTest, WhoWatchesTheStateIsToldOfItAndOfTheEnd) {
 TEST_F(ServiceTest, EndsOnTheControlThread) {
   Begin();
   fake_.discovery.Report({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
   service_.reset();
   EXPECT_EQ(fake_.network.all_live(), 1);
   EXPECT_TRUE(fake_.discovery.running());
   Run();
   EXPECT_EQ(fake_.network.all_live(), 0);
   EXPECT_FALSE(fake_.discovery.running());
+  EXPECT_EQ(fake_.loop.timers(), 0);
+}
+
+// gRPC would leave its socket for ever.
+TEST_F(ServiceTest, AConnectionIsNotClosedWhileItConnects) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  service_.reset();
+  fake_.loop.Advance(absl::Seconds(4));
+  EXPECT_EQ(fake_.network.live("a:1"), 1);
+  Set("a:1", GRPC_CHANNEL_READY);
+  fake_.loop.Advance(absl::Milliseconds(50));
+  EXPECT_EQ(fake_.network.live("a:1"), 0);
   EXPECT_EQ(fake_.loop.timers(), 0);
 }
 

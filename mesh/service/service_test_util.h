@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "grpc/grpc.h"
@@ -81,8 +82,10 @@ class FakeNetwork {
   // All connections to it that were made, and those that are there still.
   int made(const std::string& address) { return made_[address]; }
   int live(const std::string& address) { return live_[address]; }
-  // How often the newest one was asked to connect.
+  // How often one was asked to connect.
   int dials(const std::string& address) { return dials_[address]; }
+  // How often one was told not to wait for its backoff.
+  int resets(const std::string& address) { return resets_[address]; }
   int all_live() const {
     int all = 0;
     for (const auto& [address, live] : live_) all += live;
@@ -120,6 +123,11 @@ class FakeNetwork {
       if (connect && state_ == GRPC_CHANNEL_IDLE) Set(GRPC_CHANNEL_CONNECTING);
       return state_;
     }
+    void ResetBackoff() override { ++network_->resets_[address_]; }
+    void AskWhy(std::function<void(absl::Status)> done) override {
+      done(absl::UnavailableError("failed to connect to all addresses"));
+    }
+    bool MayClose() override { return state_ != GRPC_CHANNEL_CONNECTING; }
     void Watch(grpc_connectivity_state last,
                std::function<void()> changed) override {
       if (state_ != last) return changed();
@@ -143,6 +151,7 @@ class FakeNetwork {
   std::map<std::string, int> made_;
   std::map<std::string, int> live_;
   std::map<std::string, int> dials_;
+  std::map<std::string, int> resets_;
   std::shared_ptr<const ConnectionSettings> last_settings_;
 };
 

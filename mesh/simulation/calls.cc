@@ -357,7 +357,7 @@ void Calls::Perform(CallState& call, std::optional<Action> action) {
       return SetTimer(call, NanosecondOf(action->timer));
     case Action::Kind::kWait:
       Reference(call);
-      clients_.Wait(call);
+      clients_.Wait(call, action->asks);
       return SetTimer(call, NanosecondOf(action->at));
     case Action::Kind::kFinish:
     case Action::Kind::kFail:

@@ -1,5 +1,7 @@
 #include "mesh/simulation/clients.h"
 
+#include <algorithm>
+
 #include "mesh/simulation/calls.h"
 #include "mesh/simulation/invariants.h"
 #include "mesh/simulation/servers.h"
@@ -7,6 +9,9 @@
 
 namespace mesh::simulation {
 namespace {
+
+// Dials that calls ask for, per client and second.
+constexpr int kMostAsked = 10;
 
 upstream::Upstream::Settings SettingsOf(const ServiceState& service,
                                         telemetry::Observer* observer,
@@ -159,11 +164,65 @@ void Clients::Rebuild(Client& client) {
       {/*resolved=*/true, absl::OkStatus(), &members}, time_.Now());
   std::vector<uint32_t> waiting;
   waiting.swap(client.waiting);
+  const bool connected = std::any_of(
+      members.begin(), members.end(), [](const balancing::Member& member) {
+        return member.live->readiness() == cluster::Readiness::kReady;
+      });
+  if (connected || members.empty()) {
+    waiting.insert(waiting.end(), client.asking.begin(), client.asking.end());
+    client.asking.clear();
+  }
   for (uint32_t call : waiting) parts_.calls.Wake(call);
 }
 
-void Clients::Wait(CallState& call) {
-  clients_[call.client]->waiting.push_back(call.slot);
+void Clients::Wait(CallState& call, bool asks) {
+  Client& client = *clients_[call.client];
+  if (!asks) return client.waiting.push_back(call.slot);
+  client.asking.push_back(call.slot);
+  if (!client.dialling) DialNext(client);
+}
+
+// The one of the best priority that was asked for least recently.
+void Clients::DialNext(Client& client) {
+  SimulatedEndpoint* best = nullptr;
+  int asked = 0;
+  for (const auto& live : client.live) {
+    if (live == nullptr) continue;
+    const int64_t again = live->asked + Nanoseconds(absl::Seconds(1));
+    if (again > time_.now()) {
+      ++asked;
+      continue;
+    }
+    if (live->readiness() != cluster::Readiness::kFailed) continue;
+    const uint32_t priority = live->endpoint().priority;
+    if (best == nullptr || priority < best->endpoint().priority ||
+        (priority == best->endpoint().priority && live->asked < best->asked)) {
+      best = live.get();
+    }
+  }
+  client.dialling = true;
+  if (best == nullptr || asked >= kMostAsked) {
+    time_.Push(time_.now(), EventKind::kDialled, kNoServer, client.index);
+    return;
+  }
+  best->asked = time_.now();
+  const Distribution& network =
+      parts_.servers.description(best->server).network;
+  time_.Push(time_.now() + network.Sample(time_.random()), EventKind::kDialled,
+             best->server, client.index);
+}
+
+void Clients::OnDialled(uint32_t server, uint32_t index) {
+  Client& client = *clients_[index];
+  client.dialling = false;
+  if (server != kNoServer) {
+    OnSense(server, index);  // It may be back.
+    if (!client.asking.empty()) DialNext(client);
+    return;
+  }
+  std::vector<uint32_t> in_vain;
+  in_vain.swap(client.asking);
+  for (uint32_t call : in_vain) parts_.calls.Wake(call);
 }
 
 // ---- Probes ----

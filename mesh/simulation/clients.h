@@ -26,7 +26,9 @@ class SimulatedEndpoint final : public cluster::LiveEndpoint {
   SimulatedEndpoint(cluster::Endpoint endpoint, uint32_t server)
       : LiveEndpoint(std::move(endpoint)), server(server) {}
   const uint32_t server;
-  int64_t probed = std::numeric_limits<int64_t>::min() / 2;  // The last time.
+  // The last time that it was probed, and dialled since a call asked.
+  int64_t probed = std::numeric_limits<int64_t>::min() / 2;
+  int64_t asked = std::numeric_limits<int64_t>::min() / 2;
 };
 
 inline uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
@@ -55,6 +57,8 @@ struct Client final : upstream::Upstream::Host {
   std::vector<cluster::LiveEndpointPtr> endpoints;  // As `live`, no null.
   balancing::PickerPtr picker;
   std::vector<uint32_t> waiting;  // Calls.
+  std::vector<uint32_t> asking;   // Calls that wait for a dial.
+  bool dialling = false;          // For those.
   int64_t rebuilt = 0;            // When `picker` was made.
 
  private:
@@ -85,11 +89,14 @@ class Clients {
 
   // A server has come or gone: its clients notice, each in its time.
   void SenseLater(uint32_t server, const Distribution& delay);
-  // Keeps `call` until there is another picker.
-  void Wait(CallState& call);
+  // Keeps `call` until there is another picker. Where it `asks`, servers that
+  // refused are dialled, and it is kept until one does not, or none is left
+  // that may be dialled: the bounds are those of mesh/service.
+  void Wait(CallState& call, bool asks);
 
   void OnListed(uint32_t server, bool listed);
   void OnSense(uint32_t server, uint32_t client);
+  void OnDialled(uint32_t server, uint32_t client);
   void SendProbe(Client& client, SimulatedEndpoint* endpoint);
   void OnProbeReach(uint32_t probe);
   void OnProbeDone(uint32_t probe, bool answered);
@@ -106,6 +113,7 @@ class Clients {
   std::shared_ptr<SimulatedEndpoint> NewEndpoint(uint32_t server);
   std::shared_ptr<SimulatedEndpoint>& LiveOf(Client& client, uint32_t server);
   void Rebuild(Client& client);
+  void DialNext(Client& client);
   void EndProbe(Probe& probe, bool answered);
 
   const Parts& parts_;

@@ -57,6 +57,7 @@ enum class EventKind : uint8_t {
   kFault,       // a: fault, b: whether it begins.
   kListed,      // a: server, b: whether it is.
   kSense,       // a: server, b: client. The client notices how the server is.
+  kDialled,     // a: server or kNoServer, b: client. A dial that was asked for.
   kProbeReach,  // a: probe. It reaches its server.
   kProbeDone,   // a: probe, b: whether it was answered.
 };
@@ -80,6 +81,9 @@ struct Answer {
         no_retry(false),
         local(false) {}
 };
+
+// Of kDialled: there was none to dial.
+inline constexpr uint32_t kNoServer = ~uint32_t{0};
 
 struct Event {
   int64_t time = 0;

@@ -101,6 +101,8 @@ class Simulation {
         return clients_.OnListed(event.a, event.b != 0);
       case EventKind::kSense:
         return clients_.OnSense(event.a, event.b);
+      case EventKind::kDialled:
+        return clients_.OnDialled(event.a, event.b);
       case EventKind::kProbeReach:
         return clients_.OnProbeReach(event.a);
       case EventKind::kProbeDone:
