@@ -61,6 +61,7 @@ set(MESH_SOURCES
   mesh/grpc/op_set.cc
   mesh/grpc/parent_watch.cc
   mesh/grpc/raw_call.cc
+  mesh/grpc/socket_watch.cc
   mesh/grpc/time.cc
   mesh/incoming/incoming_call.cc
   mesh/mesh.cc

@@ -37,6 +37,18 @@ struct EndpointCounters {
     ended[index].fetch_add(1, std::memory_order_relaxed);
     if (was_never_sent) never_sent.fetch_add(1, std::memory_order_relaxed);
   }
+
+  // What `before` has counted was the same endpoint's.
+  void Add(const EndpointCounters& before) {
+    const auto add = [](std::atomic<uint64_t>* to,
+                        const std::atomic<uint64_t>& from) {
+      to->fetch_add(from.load(std::memory_order_relaxed),
+                    std::memory_order_relaxed);
+    };
+    add(&attempts, before.attempts);
+    add(&never_sent, before.never_sent);
+    for (size_t i = 0; i < ended.size(); ++i) add(&ended[i], before.ended[i]);
+  }
 };
 
 // What a health monitor remembers of an endpoint. What that is, only the

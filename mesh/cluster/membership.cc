@@ -44,4 +44,13 @@ Membership::Change Membership::Update(const EndpointSet& set,
   return change;
 }
 
+void Membership::Replace(const LiveEndpoint* before, LiveEndpointPtr live) {
+  for (Member& member : members_) {
+    if (member.live.get() != before) continue;
+    live->set_priority(member.priority);
+    member.live.swap(live);
+    return;
+  }
+}
+
 }  // namespace mesh::cluster

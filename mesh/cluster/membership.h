@@ -52,6 +52,9 @@ class Membership {
 
   const std::vector<Member>& members() const { return members_; }
 
+  // `live` takes the place of `before`, a member, with its weight and priority.
+  void Replace(const LiveEndpoint* before, LiveEndpointPtr live);
+
  private:
   std::vector<Member> members_;
 };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -36,6 +37,10 @@ class Connection {
   // Whether it may be closed: gRPC leaves the socket of a channel for ever that
   // goes while it connects.
   virtual bool MayClose() = 0;
+  // What has come over it, in bytes. Empty: not known.
+  virtual std::optional<uint64_t> BytesReceived() = 0;
+  // Ends it under the calls that run on it. False: it cannot.
+  virtual bool Break() = 0;
   // Calls `changed` once when the state is not `last` any more, on a thread of
   // gRPC's or the caller's; it must be quick and call no gRPC. The end of the
   // connection is such a change.
@@ -43,6 +48,10 @@ class Connection {
                      std::function<void()> changed) = 0;
 
   uint64_t generation() const { return generation_; }
+
+  // It could not be made in time, and gRPC goes on with it unseen.
+  bool lingers() const { return lingers_; }
+  void set_lingers(bool lingers) { lingers_ = lingers; }
 
   // It begins to connect at `now`, when so many attempts had gone well.
   void Begin(absl::Time now, uint64_t succeeded) {
@@ -60,6 +69,7 @@ class Connection {
   static constexpr absl::Duration kAtOnce = absl::Milliseconds(100);
 
   const uint64_t generation_;
+  bool lingers_ = false;
   absl::Time begun_ = absl::InfinitePast();
   uint64_t succeeded_before_ = 0;
 };

@@ -44,6 +44,7 @@ class Planner {
       PlanGroup(group);
       begin = group.end;
     }
+    PlanSeconds();
     if (wishes_.asked && !connected_) Ask();
     return std::move(plan_);
   }
@@ -186,6 +187,32 @@ class Planner {
         --surplus;
       } else {
         NotAfter(std::min(until, now_ + kLookForCalls));
+      }
+    }
+  }
+
+  void PlanSeconds() {
+    int asked = 0;
+    for (const EndpointState& endpoint : endpoints_) {
+      if (endpoint.asked + kAskAgain > now_) ++asked;
+    }
+    for (size_t i = 0; i < endpoints_.size(); ++i) {
+      const EndpointState& endpoint = endpoints_[i];
+      const SecondState& second = endpoint.second;
+      if (!endpoint.ready || (!endpoint.silent && !endpoint.outdated)) {
+        if (second.made) plan_.single.push_back(i);
+        continue;
+      }
+      if (second.dialling) continue;
+      absl::Time at = second.redial_at;
+      if (!endpoint.outdated) {
+        at = std::max(at, endpoint.asked + kAskAgain);
+        if (at <= now_ && ++asked > kMostAsked) at = now_ + kAskAgain;
+      }
+      if (at <= now_) {
+        plan_.second.push_back(i);
+      } else {
+        NotAfter(at);
       }
     }
   }

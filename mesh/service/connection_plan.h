@@ -35,6 +35,14 @@ inline constexpr absl::Duration kIdleLasts = absl::Minutes(1);
 inline constexpr absl::Duration kAskAgain = absl::Seconds(1);
 inline constexpr int kMostAsked = 10;
 
+// The second connection of an endpoint, which takes the place of the first when
+// it is connected.
+struct SecondState {
+  bool made = false;
+  bool dialling = false;
+  absl::Time redial_at = absl::InfinitePast();  // Not before, if it failed.
+};
+
 // An endpoint that discovery names.
 struct EndpointState {
   uint32_t priority = 0;
@@ -53,6 +61,11 @@ struct EndpointState {
   absl::Time redial_at = absl::InfinitePast();  // Not before, if it failed.
   absl::Time asked = absl::InfinitePast();  // Last dialled since a call asked.
   absl::Time used = absl::InfinitePast();   // It had a call, or was connected.
+  // It is connected, and another connection is wanted: it says nothing, or was
+  // connected to with settings that are not those of now.
+  bool silent = false;
+  bool outdated = false;
+  SecondState second;
 };
 
 // What others want of the plan.
@@ -64,9 +77,11 @@ struct ConnectionWishes {
 // Endpoints by their index.
 struct ConnectionPlan {
   std::vector<size_t> dial;
-  std::vector<size_t> ask;    // Dial them, since calls ask.
-  std::vector<size_t> leave;  // They are connected and not wanted any more.
-  std::vector<size_t> drop;   // Their channel is of no use: close it.
+  std::vector<size_t> ask;     // Dial them, since calls ask.
+  std::vector<size_t> second;  // Dial a second connection to them.
+  std::vector<size_t> single;  // Give the second one up.
+  std::vector<size_t> leave;   // They are connected and not wanted any more.
+  std::vector<size_t> drop;    // Their channel is of no use: close it.
   // Calls that ask need not wait: no dial is under way, and none may begin.
   bool in_vain = false;
   // When to plan again, should nothing happen before.
@@ -86,6 +101,10 @@ struct ConnectionPlan {
 // before. Those are dialled as far as places are free, the one first that was
 // dialled least recently; until its backoff is over each holds a place among
 // them. So dead endpoints, however many, cost no more dials than `ahead` do.
+//
+// An endpoint whose connection is silent, or outdated, has a second one dialled
+// beside it. Of silent ones that is bounded as the dials are that calls ask
+// for.
 ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
                                const options::ConnectionOptions& options,
                                const ConnectionWishes& wishes, absl::Time now);

@@ -381,6 +381,59 @@ TEST(ConnectionPlanTest, WithoutEndpointsItIsInVain) {
   EXPECT_TRUE(Plan({}, 1, kAsked).in_vain);
 }
 
+// --- Second connections
+
+EndpointState Silent(bool made = false, bool dialling = false) {
+  EndpointState state = Out();
+  state.silent = true;
+  state.second.made = made;
+  state.second.dialling = dialling;
+  return state;
+}
+
+TEST(ConnectionPlanTest, ASilentOneHasASecondConnectionDialled) {
+  EXPECT_EQ(Plan({Silent()}, 1).second, (Indices{0}));
+  EXPECT_EQ(Plan({Silent(true, true)}, 1).second, Indices{});
+  EXPECT_EQ(Plan({Silent(true, true)}, 1).single, Indices{});
+  EXPECT_EQ(Plan({Out(), Ready()}, 1).second, Indices{}) << "it is ejected";
+}
+
+TEST(ConnectionPlanTest, IdleOnesAreDialledInPlaceOfSilentOnes) {
+  const ConnectionPlan plan = Plan({Silent(), Silent(), Idle(), Idle()}, 2);
+  EXPECT_EQ(plan.second, (Indices{0, 1}));
+  EXPECT_EQ(plan.dial, (Indices{2, 3}));
+}
+
+TEST(ConnectionPlanTest, ASecondDialIsRepeatedAfterItsBackoff) {
+  EndpointState silent = Silent(true);
+  silent.second.redial_at = In(1);
+  EXPECT_EQ(Plan({silent}, 1).second, Indices{});
+  EXPECT_EQ(Plan({silent}, 1).next, In(1));
+  silent.second.redial_at = kNow;
+  EXPECT_EQ(Plan({silent}, 1).second, (Indices{0}));
+}
+
+TEST(ConnectionPlanTest, SecondDialsAreBoundedAsThoseThatCallsAskFor) {
+  EXPECT_EQ(Plan({Asked(Silent(), 999)}, 1).second, Indices{});
+  EXPECT_EQ(Plan({Asked(Silent(), 999)}, 1).next, In(1));
+  EXPECT_EQ(Plan({Asked(Silent(), 1000)}, 1).second, (Indices{0}));
+  EXPECT_EQ(Plan(32 * Silent(), 32).second.size(), 10);
+}
+
+TEST(ConnectionPlanTest, ASecondOneIsGivenUpWhenTheFirstAnswers) {
+  EndpointState answers = Ready();
+  answers.second.made = true;
+  EXPECT_EQ(Plan({answers}, 1).single, (Indices{0}));
+}
+
+TEST(ConnectionPlanTest, AnOutdatedOneIsUsedWhileItsSecondIsDialled) {
+  EndpointState outdated = Ready();
+  outdated.outdated = true;
+  const ConnectionPlan plan = Plan(32 * outdated, 32);
+  EXPECT_EQ(plan.second.size(), 32) << "all of them at once";
+  EXPECT_EQ(plan.dial, Indices{});
+}
+
 // --- Retirement
 
 TEST(RetirementPlanTest, ClosesWhatIsDrained) {

@@ -19,6 +19,17 @@ constexpr absl::Duration kSweepEvery = absl::Milliseconds(100);
 constexpr absl::Duration kPickersLast = absl::Milliseconds(200);
 // Each dial that fails makes the next wait for so much longer, as gRPC has it.
 constexpr double kBackoffGrows = 1.6;
+// A silent connection is dead when another one to the same endpoint has
+// answered, and it has brought nothing for so long after that.
+constexpr absl::Duration kDeadAfter = absl::Seconds(1);
+
+// What has come from the endpoint, whatever it is: for comparison only.
+uint64_t Brought(const ConnectedEndpoint& endpoint) {
+  Connection* const connection = endpoint.connection();
+  const std::optional<uint64_t> bytes =
+      connection != nullptr ? connection->BytesReceived() : std::nullopt;
+  return endpoint.Answered() + bytes.value_or(0);
+}
 
 }  // namespace
 
@@ -32,8 +43,10 @@ Connections::~Connections() {
   CancelTimer(&sweep_timer_);
   for (const cluster::Member& member : members_) {
     member.live->Close();
+    GiveUpSecond(ConnectedEndpoint::Of(member.live.get()));
     Close(ConnectedEndpoint::Of(member.live.get()));
   }
+  for (const Retired& retired : replaced_) Close(retired.endpoint.get());
   for (const Retired& retired : retired_) Close(retired.endpoint.get());
   for (Dropped& dropped : dropped_) seams_.close(std::move(dropped.connection));
 }
@@ -59,6 +72,9 @@ cluster::Membership::Change Connections::Update(
             endpoint, /*main_is_exact=*/!settings_->all_idempotent,
             base::ThreadRandom().Below(~uint32_t{0}));
       });
+  for (const cluster::LiveEndpointPtr& removed : change.removed) {
+    GiveUpSecond(ConnectedEndpoint::Of(removed.get()));
+  }
   members_ = membership_.members();
   if (!change.changed) return change;
   order_.clear();
@@ -74,20 +90,104 @@ cluster::Membership::Change Connections::Update(
   return change;
 }
 
-cluster::EndpointSet Connections::Forget(
-    std::vector<cluster::LiveEndpointPtr>* forgotten) {
-  cluster::EndpointSet set;
+std::vector<cluster::LiveEndpointPtr> Connections::Forget() {
+  std::vector<cluster::LiveEndpointPtr> forgotten;
   for (const cluster::Member& member : members_) {
-    cluster::Endpoint endpoint = member.live->endpoint();
-    endpoint.weight = member.weight;
-    endpoint.priority = member.priority;
-    set.endpoints.push_back(std::move(endpoint));
-    forgotten->push_back(member.live);
+    GiveUpSecond(ConnectedEndpoint::Of(member.live.get()));
+    forgotten.push_back(member.live);
   }
   members_.clear();
   order_.clear();
   membership_ = cluster::Membership();
-  return set;
+  return forgotten;
+}
+
+// --- Second connections
+
+std::vector<cluster::LiveEndpointPtr> Connections::Renew() {
+  std::vector<cluster::LiveEndpointPtr> gone;
+  const std::vector<cluster::Member> members = members_;
+  for (const cluster::Member& member : members) {
+    auto* const endpoint = ConnectedEndpoint::Of(member.live.get());
+    GiveUpSecond(endpoint);
+    endpoint->outdated = true;
+    if (endpoint->readiness() == Readiness::kReady) continue;
+    Replace(endpoint, Remake(endpoint));
+    gone.push_back(member.live);
+  }
+  Ensure();
+  return gone;
+}
+
+std::shared_ptr<ConnectedEndpoint> Connections::Remake(
+    const ConnectedEndpoint* endpoint) {
+  return std::make_shared<ConnectedEndpoint>(
+      endpoint->endpoint(), /*main_is_exact=*/!settings_->all_idempotent,
+      endpoint->rank(), endpoint->next_generation());
+}
+
+void Connections::Replace(ConnectedEndpoint* before,
+                          std::shared_ptr<ConnectedEndpoint> now) {
+  for (Placed& placed : order_) {
+    if (placed.endpoint == before) placed.endpoint = now.get();
+  }
+  now->beside = nullptr;
+  before->second = nullptr;
+  membership_.Replace(before, std::move(now));
+  members_ = membership_.members();
+  changed_ = true;
+}
+
+void Connections::DialSecond(ConnectedEndpoint* endpoint) {
+  endpoint->dial().asked = seams_.clock->Now();
+  if (endpoint->second == nullptr) {
+    endpoint->second = Remake(endpoint);
+    endpoint->second->beside = endpoint;
+  }
+  Dial(endpoint->second.get(), /*asked=*/false);
+}
+
+void Connections::GiveUpSecond(ConnectedEndpoint* endpoint) {
+  const auto second = std::exchange(endpoint->second, nullptr);
+  if (second == nullptr) return;
+  second->beside = nullptr;
+  second->Close();
+  Close(second.get());
+}
+
+void Connections::RetireReplaced() {
+  if (replaced_.empty()) return;
+  for (Retired& retired : replaced_) {
+    retired.endpoint->Close();
+    // A silent one may yet answer its probe.
+    if (retired.successor == nullptr) seams_.closed(retired.endpoint.get());
+    retired_.push_back(std::move(retired));
+  }
+  replaced_.clear();
+  Sweep();
+}
+
+// Its calls end as those of a connection that was lost do.
+void Connections::BreakIfDead(Retired* retired, absl::Time now) {
+  const ConnectedEndpoint& successor = *retired->successor;
+  if (retired->quiet_since == absl::InfiniteFuture()) {
+    if (successor.Answered() == retired->answered) return;
+    retired->quiet_since = now;
+    retired->brought = Brought(*retired->endpoint);
+    return;
+  }
+  const uint64_t brought = Brought(*retired->endpoint);
+  if (brought != retired->brought) {
+    retired->quiet_since = now;
+    retired->brought = brought;
+    return;
+  }
+  if (now - retired->quiet_since < kDeadAfter) return;
+  retired->successor = nullptr;
+  ConnectedEndpoint* const dead = retired->endpoint.get();
+  Connection* const connection = dead->connection();
+  if (connection == nullptr || !connection->Break()) seams_.cut_off(dead);
+  seams_.closed(dead);
 }
 
 // --- Closing
@@ -101,7 +201,10 @@ void Connections::Retire(
     endpoint->Close();
     auto connected = ConnectedEndpoint::Of(endpoint.get())->shared_from_this();
     seams_.closed(connected.get());
-    retired_.push_back({std::move(connected), cut_off_at});
+    Retired retired;
+    retired.endpoint = std::move(connected);
+    retired.cut_off_at = cut_off_at;
+    retired_.push_back(std::move(retired));
   }
   Sweep();
 }
@@ -164,13 +267,19 @@ void Connections::SweepLeaving(absl::Time now) {
 }
 
 void Connections::SweepRetired(absl::Time now) {
+  for (Retired& retired : retired_) {
+    if (retired.successor != nullptr) BreakIfDead(&retired, now);
+  }
   std::vector<RetiredState> states;
   states.reserve(retired_.size());
   for (const Retired& retired : retired_) {
     states.push_back({retired.endpoint->Drained(), retired.cut_off_at});
   }
   const RetirementPlan plan = PlanRetirement(states, now);
-  for (size_t i : plan.cut_off) seams_.cut_off(retired_[i].endpoint.get());
+  for (size_t i : plan.cut_off) {
+    seams_.closed(retired_[i].endpoint.get());
+    seams_.cut_off(retired_[i].endpoint.get());
+  }
   for (size_t i : plan.close) {
     Close(retired_[i].endpoint.get());
     retired_[i].endpoint = nullptr;
@@ -216,6 +325,8 @@ void Connections::Ensure() {
   for (size_t i : plan.leave) Leave(order_[i].endpoint);
   for (size_t i : plan.dial) Dial(order_[i].endpoint, /*asked=*/false);
   for (size_t i : plan.ask) Dial(order_[i].endpoint, /*asked=*/true);
+  for (size_t i : plan.second) DialSecond(order_[i].endpoint);
+  for (size_t i : plan.single) GiveUpSecond(order_[i].endpoint);
   // Who asked is told with the next picker.
   if (asked && !asked_) listener_->OnReadinessChange();
   if (plan.in_vain) {
@@ -228,9 +339,12 @@ void Connections::Ensure() {
 void Connections::PlanAt(absl::Time at) {
   CancelTimer(&plan_timer_);
   for (const Placed& placed : order_) {
-    if (!placed.endpoint->DialsBlindly()) continue;
-    at = std::min(at, placed.endpoint->dial().dialled +
-                          settings_->options.connect_timeout);
+    for (ConnectedEndpoint* endpoint :
+         {placed.endpoint, placed.endpoint->second.get()}) {
+      if (endpoint == nullptr || !endpoint->DialsBlindly()) continue;
+      at = std::min(
+          at, endpoint->dial().dialled + settings_->options.connect_timeout);
+    }
   }
   if (at == absl::InfiniteFuture()) return;
   plan_timer_ = seams_.control->RunAt(at, [this] {
@@ -241,10 +355,13 @@ void Connections::PlanAt(absl::Time at) {
 
 void Connections::EndBlindDials(absl::Time now) {
   for (const Placed& placed : order_) {
-    ConnectedEndpoint* const endpoint = placed.endpoint;
-    if (endpoint->DialsBlindly() &&
-        now >= endpoint->dial().dialled + settings_->options.connect_timeout) {
-      FailDial(endpoint, endpoint->Failure(), /*lingers=*/true);
+    for (ConnectedEndpoint* endpoint :
+         {placed.endpoint, placed.endpoint->second.get()}) {
+      if (endpoint != nullptr && endpoint->DialsBlindly() &&
+          now >=
+              endpoint->dial().dialled + settings_->options.connect_timeout) {
+        FailDial(endpoint, endpoint->Failure(), /*lingers=*/true);
+      }
     }
   }
 }
@@ -255,7 +372,7 @@ void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
   Connection* connection = endpoint->connection();
   const bool first = connection == nullptr;
   if (first) {
-    // Members have been made with the settings of now.
+    // The endpoint has been made with the settings of now.
     connection = endpoint->Open(seams_.make(endpoint->endpoint(), settings_,
                                             endpoint->next_generation()));
   }
@@ -267,7 +384,9 @@ void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
     dial.blind = true;
     connection->ResetBackoff();
   } else if (connection->GetState(/*connect=*/true) == GRPC_CHANNEL_READY) {
-    return OnReady(endpoint);  // It was about to leave.
+    // It was about to leave, or is shared.
+    if (first) Watch(endpoint, connection, GRPC_CHANNEL_READY);
+    return OnReady(endpoint);
   }
   if (dial.failures == 0) endpoint->set_readiness(Readiness::kConnecting);
   listener_->OnReadinessChange();
@@ -293,6 +412,7 @@ void Connections::FailDial(ConnectedEndpoint* endpoint, absl::Status why,
   endpoint->set_readiness(Readiness::kFailed);
   if (lingers) {
     dial.lingers = true;
+    endpoint->connection()->set_lingers(true);
   } else {
     Drop(endpoint);
   }
@@ -359,15 +479,35 @@ void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation) {
 void Connections::OnReady(ConnectedEndpoint* endpoint) {
   DialRecord& dial = endpoint->dial();
   dial.dialling = dial.blind = dial.lingers = false;
+  endpoint->connection()->set_lingers(false);
   dial.used = seams_.clock->Now();
   endpoint->set_readiness(Readiness::kReady);
   changed_ = true;
+  if (endpoint->beside != nullptr) TakePlace(endpoint);
   listener_->OnConnected(endpoint);
   listener_->OnReadinessChange();
 }
 
+// The second connection of an endpoint is ready: calls that begin use it.
+void Connections::TakePlace(ConnectedEndpoint* second) {
+  ConnectedEndpoint* const before = second->beside;
+  const bool silent = before->health() == cluster::Health::kSuspect;
+  Retired retired;
+  retired.endpoint = before->shared_from_this();
+  retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
+  const std::shared_ptr<ConnectedEndpoint> now = before->second;
+  Replace(before, now);
+  listener_->OnReplaced(before, now.get());
+  if (silent) {
+    retired.successor = now;
+    retired.answered = now->Answered();
+  }
+  replaced_.push_back(std::move(retired));
+}
+
 // It was connected.
 void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
+  if (endpoint->outdated) return Supersede(endpoint);
   DialRecord& dial = endpoint->dial();
   const absl::Time now = seams_.clock->Now();
   dial.dialling = dial.blind = dial.lingers = false;
@@ -379,10 +519,28 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
     return;
   }
   // A server that closes what it has just accepted would be connected to
-  // without end. Neither idle, which would be connected at once, nor failed: a
-  // call that has no other endpoint waits for it.
+  // without end. So it is not idle, which would be dialled at once. Nor has it
+  // failed at first: a call that has no other endpoint waits for it.
   dial.redial_at = now + Backoff(++dial.failures);
-  endpoint->set_readiness(Readiness::kConnecting);
+  if (dial.failures == 1) {
+    return endpoint->set_readiness(Readiness::kConnecting);
+  }
+  endpoint->SetFailure(absl::UnavailableError(absl::StrCat(
+      "failed to connect to all addresses; last error: ",
+      endpoint->endpoint().address, ": closed at once, again and again")));
+  endpoint->set_readiness(Readiness::kFailed);
+}
+
+// It is of no use any more, and its next generation need not wait for that.
+void Connections::Supersede(ConnectedEndpoint* endpoint) {
+  endpoint->set_readiness(Readiness::kIdle);
+  Retired retired;
+  retired.endpoint = endpoint->shared_from_this();
+  retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
+  Replace(endpoint,
+          endpoint->second != nullptr ? endpoint->second : Remake(endpoint));
+  replaced_.push_back(std::move(retired));
+  listener_->OnConnectionLost();
 }
 
 void Connections::OnFailure(ConnectedEndpoint* endpoint,

@@ -35,6 +35,10 @@ class Connections {
     virtual void OnConnectionLost() = 0;
     // The readiness of an endpoint may have changed. Replan() is due soon.
     virtual void OnReadinessChange() = 0;
+    // The second connection of an endpoint is connected: `now` takes the place
+    // of `before` among the members, which Retire() of it follows.
+    virtual void OnReplaced(cluster::LiveEndpoint* before,
+                            cluster::LiveEndpoint* now) = 0;
     // Calls that ask for a connection get none: no dial is under way any more.
     virtual void OnAskedInVain() = 0;
 
@@ -69,8 +73,8 @@ class Connections {
   Connections(const Connections&) = delete;
   Connections& operator=(const Connections&) = delete;
 
-  // Settings of endpoints that are made from now on. False: they are what they
-  // were.
+  // Settings of connections that are made from now on. False: they are what
+  // they were. Renew() is for those that there are.
   bool Configure(const ConnectionSettings& settings);
   const ConnectionSettings& settings() const { return *settings_; }
 
@@ -78,9 +82,14 @@ class Connections {
   // publishes what is left and then has what was removed retired.
   cluster::Membership::Change Update(const cluster::EndpointSet& set);
   const std::vector<cluster::Member>& members() const { return members_; }
-  // Forgets all members, which are to be retired. Update() with what is
-  // returned makes them anew.
-  cluster::EndpointSet Forget(std::vector<cluster::LiveEndpointPtr>* forgotten);
+  // Forgets all members, which are to be retired.
+  std::vector<cluster::LiveEndpointPtr> Forget();
+  // Connects to all members anew. Those that are connected are used until that
+  // has been done. The others are made anew at once: those that are returned
+  // are to be retired once what is left is published.
+  std::vector<cluster::LiveEndpointPtr> Renew();
+  // Retires what OnReplaced() told of. What is left is published.
+  void RetireReplaced();
 
   // Lets no new call on `endpoints`, waits for those that run (for as long as
   // drain_timeout says, then ends their streams), and disconnects.
@@ -93,6 +102,8 @@ class Connections {
   // may be. OnAskedInVain() follows unless one of them is connected.
   void Ask();
   bool asking() const { return asked_; }
+  // An endpoint has become silent, or is not silent any more.
+  void OnHealthChange() { Ensure(); }
   // Once for all that has changed since the last time.
   void Replan();
 
@@ -104,6 +115,13 @@ class Connections {
   struct Retired {
     std::shared_ptr<ConnectedEndpoint> endpoint;
     absl::Time cut_off_at;
+    // Of one that was silent when another connection took its place: what that
+    // one had answered then. It is dead when the other one has answered since,
+    // and this one has brought nothing for a while.
+    std::shared_ptr<ConnectedEndpoint> successor;  // Null: it was not silent.
+    uint64_t answered = 0;
+    uint64_t brought = 0;
+    absl::Time quiet_since = absl::InfiniteFuture();
   };
   // The connection of an endpoint that lives on.
   struct Dropped {
@@ -127,6 +145,13 @@ class Connections {
   void FailDial(ConnectedEndpoint* endpoint, absl::Status why, bool lingers);
   absl::Duration Backoff(int failures) const;
   void Close(ConnectedEndpoint* endpoint);
+  void DialSecond(ConnectedEndpoint* endpoint);
+  void GiveUpSecond(ConnectedEndpoint* endpoint);
+  // Puts `now` in the place of `before`.
+  void Replace(ConnectedEndpoint* before,
+               std::shared_ptr<ConnectedEndpoint> now);
+  std::shared_ptr<ConnectedEndpoint> Remake(const ConnectedEndpoint* endpoint);
+  void BreakIfDead(Retired* retired, absl::Time now);
   void Leave(ConnectedEndpoint* endpoint);
   void Drop(ConnectedEndpoint* endpoint);
 
@@ -138,6 +163,8 @@ class Connections {
              grpc_connectivity_state last);
   void OnChange(ConnectedEndpoint* endpoint, uint64_t generation);
   void OnReady(ConnectedEndpoint* endpoint);
+  void TakePlace(ConnectedEndpoint* second);
+  void Supersede(ConnectedEndpoint* endpoint);
   void OnLost(ConnectedEndpoint* endpoint, Connection* connection);
   void OnFailure(ConnectedEndpoint* endpoint, Connection* connection);
 
@@ -154,6 +181,7 @@ class Connections {
   bool asked_ = false;
   bool changed_ = false;  // Since the last plan.
   base::Scheduler::TimerId plan_timer_ = 0;
+  std::vector<Retired> replaced_;  // To be retired.
   std::vector<Leaving> leaving_;
   std::vector<Dropped> dropped_;
   std::vector<Retired> retired_;

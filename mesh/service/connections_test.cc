@@ -81,12 +81,19 @@ class ConnectionsTest : public ::testing::Test,
 
   FakeControl control_;
   FakeNetwork network_;
+  void OnReplaced(cluster::LiveEndpoint* before,
+                  cluster::LiveEndpoint* now) override {
+    EXPECT_EQ(before->endpoint().address, now->endpoint().address);
+    replaced_.push_back(now->endpoint().address);
+  }
+
   int polls_ = 0;
   int closes_ = 0;
   int in_vain_ = 0;
   int lost_ = 0;
   int changes_ = 0;
   Addresses connected_;
+  Addresses replaced_;
   Addresses closed_;
   Addresses cut_off_;
   ConnectionSettings settings_;
@@ -204,15 +211,17 @@ TEST_F(ConnectionsTest, OneThatFailsIsDialledAgainAfterABackoffThatGrows) {
   connections_->Replan();
   Advance(absl::Milliseconds(799));
   EXPECT_EQ(network_.made("a:1"), 1);
-  Advance(absl::Milliseconds(402));
+  for (int i = 0; i < 41 && network_.made("a:1") == 1; ++i) {
+    Advance(absl::Milliseconds(10));
+  }
   EXPECT_EQ(network_.made("a:1"), 2) << "another channel";
   EXPECT_EQ(ReadinessOf("a:1"), Readiness::kFailed)
       << "calls need not wait for it";
   Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
   connections_->Replan();
-  Advance(absl::Milliseconds(1279));
+  Advance(absl::Milliseconds(1269));
   EXPECT_EQ(network_.made("a:1"), 2);
-  Advance(absl::Milliseconds(642));
+  Advance(absl::Milliseconds(652));
   EXPECT_EQ(network_.made("a:1"), 3);
   Set("a:1", GRPC_CHANNEL_READY);
   EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
@@ -416,6 +425,21 @@ TEST_F(ConnectionsTest, OneThatIsLostAtOnceWaitsForABackoff) {
   EXPECT_EQ(network_.dials("a:1"), 2);
 }
 
+TEST_F(ConnectionsTest, OneThatIsLostAtOnceAgainHasFailed) {
+  Begin({"a:1"});
+  for (int i = 0; i < 2; ++i) {
+    Set("a:1", GRPC_CHANNEL_READY);
+    Set("a:1", GRPC_CHANNEL_IDLE);
+    connections_->Replan();
+    EXPECT_EQ(ReadinessOf("a:1"),
+              i == 0 ? Readiness::kConnecting : Readiness::kFailed);
+    while (network_.dials("a:1") < 2) Advance(absl::Milliseconds(50));
+  }
+  EXPECT_EQ(network_.dials("a:1"), 2);
+  Advance(absl::Milliseconds(1921));
+  EXPECT_EQ(network_.dials("a:1"), 3);
+}
+
 TEST_F(ConnectionsTest, OneOverWhichACallWentWellIsNotLostAtOnce) {
   Begin({"a:1"});
   Set("a:1", GRPC_CHANNEL_READY);
@@ -448,6 +472,173 @@ TEST_F(ConnectionsTest, OneThatIsLostAtOnceAndComesBackIsLeftAlone) {
   EXPECT_EQ(network_.dials("a:1"), 1);
 }
 
+// --- A connection that says nothing
+
+class SilentConnectionTest : public ConnectionsTest {
+ protected:
+  SilentConnectionTest() {
+    Begin({"a:1"});
+    Set("a:1", GRPC_CHANNEL_READY);
+    first_ = Endpoint("a:1");
+    EXPECT_TRUE(first_->Acquire());  // A call that hangs.
+    first_->set_health(cluster::Health::kSuspect, 255);
+    connections_->OnHealthChange();
+    EXPECT_EQ(network_.live("a:1"), 2);
+    EXPECT_EQ(Endpoint("a:1"), first_) << "until the second one is connected";
+    EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+  }
+
+  // The second one, once it is connected.
+  ConnectedEndpoint* Second() {
+    Set("a:1", GRPC_CHANNEL_READY);
+    connections_->RetireReplaced();
+    EXPECT_NE(Endpoint("a:1"), first_);
+    return ConnectedEndpoint::Of(Endpoint("a:1").get());
+  }
+  void Answer(cluster::LiveEndpoint* endpoint) {
+    endpoint->counters().CountEnd(absl::StatusCode::kOk, false);
+  }
+
+  cluster::LiveEndpointPtr first_;
+};
+
+TEST_F(SilentConnectionTest, TheSecondTakesItsPlaceWhenItIsConnected) {
+  ConnectedEndpoint* const second = Second();
+  EXPECT_EQ(replaced_, (Addresses{"a:1"}));
+  EXPECT_EQ(connected_, (Addresses{"a:1", "a:1"}));
+  EXPECT_EQ(second->readiness(), Readiness::kReady);
+  EXPECT_EQ(second->in_flight(), 0) << "calls are counted by connection";
+  EXPECT_TRUE(first_->closed());
+  EXPECT_TRUE(closed_.empty()) << "it may yet answer its probe";
+  first_->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.live("a:1"), 1) << "it is empty";
+}
+
+TEST_F(SilentConnectionTest, ItIsDeadWhenTheOtherOneAnswersAndItDoesNot) {
+  ConnectedEndpoint* const second = Second();
+  Advance(absl::Seconds(5));
+  EXPECT_EQ(network_.broken("a:1"), 0) << "nobody has answered";
+  Answer(second);
+  Advance(absl::Milliseconds(900));
+  EXPECT_EQ(network_.broken("a:1"), 0);
+  Advance(absl::Milliseconds(300));
+  EXPECT_EQ(network_.broken("a:1"), 1);
+  EXPECT_EQ(closed_, (Addresses{"a:1"}));
+  first_->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.live("a:1"), 1);
+}
+
+TEST_F(SilentConnectionTest, OneThatAnswersLaterIsNotDead) {
+  Answer(Second());
+  for (int i = 0; i < 10; ++i) {
+    Advance(absl::Milliseconds(900));
+    Answer(first_.get());
+  }
+  EXPECT_EQ(network_.broken("a:1"), 0);
+  first_->Release();
+}
+
+TEST_F(SilentConnectionTest, OneWhoseStreamsMoveIsNotDead) {
+  Answer(Second());
+  for (int i = 0; i < 10; ++i) {
+    Advance(absl::Milliseconds(900));
+    network_.received["a:1"] += 100;
+  }
+  EXPECT_EQ(network_.broken("a:1"), 0);
+  Advance(absl::Milliseconds(1200));
+  EXPECT_EQ(network_.broken("a:1"), 1);
+  first_->Release();
+}
+
+TEST_F(SilentConnectionTest, TheSecondIsGivenUpWhenTheFirstAnswers) {
+  first_->set_health(cluster::Health::kProbing, 1);
+  connections_->OnHealthChange();
+  EXPECT_EQ(network_.live("a:1"), 1);
+  Advance(absl::Seconds(10));
+  EXPECT_EQ(Endpoint("a:1"), first_);
+  first_->set_health(cluster::Health::kSuspect, 255);
+  connections_->OnHealthChange();
+  EXPECT_EQ(network_.live("a:1"), 2) << "and it may be silent again";
+  first_->Release();
+}
+
+TEST_F(SilentConnectionTest, ASecondDialThatFailsIsRepeated) {
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  EXPECT_EQ(network_.live("a:1"), 1);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+  Advance(absl::Milliseconds(1200));
+  EXPECT_EQ(network_.made("a:1"), 3);
+  Second();
+  first_->Release();
+}
+
+TEST_F(SilentConnectionTest, AnEndpointThatGoesTakesBothWithIt) {
+  Keep({});
+  first_->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.all_live(), 0);
+}
+
+// --- Other settings
+
+TEST_F(ConnectionsTest, OthersSettingsAreConnectedWithBeforeTheOldOnesGo) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  const auto old = Endpoint("a:1");
+  ASSERT_TRUE(old->Acquire());
+  settings_.authority = "other.example";
+  ASSERT_TRUE(connections_->Configure(settings_));
+  EXPECT_TRUE(connections_->Renew().empty());
+  EXPECT_EQ(Endpoint("a:1"), old);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+  EXPECT_EQ(network_.live("a:1"), 2);
+  EXPECT_EQ(network_.last_settings().authority, "other.example");
+  Set("a:1", GRPC_CHANNEL_READY);
+  connections_->RetireReplaced();
+  EXPECT_NE(Endpoint("a:1"), old);
+  EXPECT_TRUE(old->closed());
+  EXPECT_EQ(closed_, (Addresses{"a:1"}));
+  Advance(absl::Seconds(5));
+  EXPECT_EQ(network_.live("a:1"), 2) << "it drains";
+  EXPECT_EQ(network_.broken("a:1"), 0);
+  old->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.live("a:1"), 1);
+}
+
+TEST_F(ConnectionsTest, OneThatIsNotConnectedIsMadeAnewAtOnce) {
+  Begin({"a:1"});
+  const auto old = Endpoint("a:1");
+  settings_.authority = "other.example";
+  connections_->Configure(settings_);
+  const auto gone = connections_->Renew();
+  ASSERT_EQ(gone.size(), 1);
+  EXPECT_EQ(gone[0], old);
+  EXPECT_NE(Endpoint("a:1"), old);
+  connections_->Retire(gone);
+  EXPECT_EQ(network_.live("a:1"), 1);
+  EXPECT_EQ(network_.last_settings().authority, "other.example");
+}
+
+TEST_F(ConnectionsTest, AnOutdatedConnectionThatIsLostGivesItsPlaceUp) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  const auto old = Endpoint("a:1");
+  const auto first = network_.newest("a:1");
+  settings_.authority = "other.example";
+  connections_->Configure(settings_);
+  connections_->Renew();
+  first(GRPC_CHANNEL_IDLE);
+  control_.loop.Run();
+  EXPECT_NE(Endpoint("a:1"), old);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kConnecting);
+  connections_->RetireReplaced();
+  EXPECT_EQ(network_.live("a:1"), 1);
+}
+
 // --- Members
 
 TEST_F(ConnectionsTest, AnEndpointThatStaysKeepsItsConnection) {
@@ -468,24 +659,14 @@ TEST_F(ConnectionsTest, ASetThatChangesNothingDialsNothing) {
   EXPECT_EQ(network_.all_live(), 1);
 }
 
-TEST_F(ConnectionsTest, ForgottenMembersAreMadeAnewFromWhatIsReturned) {
-  connections_->Configure(settings_);
-  cluster::EndpointSet set = SetOf({"a:1"});
-  set.endpoints[0].weight = 3;
-  set.endpoints[0].priority = 2;
-  connections_->Update(set);
+TEST_F(ConnectionsTest, ForgottenMembersAreToBeRetired) {
+  Begin({"a:1"});
   const auto old = Endpoint("a:1");
-
-  std::vector<cluster::LiveEndpointPtr> gone;
-  const cluster::EndpointSet again = connections_->Forget(&gone);
+  const std::vector<cluster::LiveEndpointPtr> gone = connections_->Forget();
   EXPECT_TRUE(connections_->members().empty());
   ASSERT_EQ(gone.size(), 1);
   EXPECT_EQ(gone[0], old);
-  ASSERT_EQ(again.endpoints.size(), 1);
-  EXPECT_EQ(again.endpoints[0].weight, 3);
-  EXPECT_EQ(again.endpoints[0].priority, 2);
-
-  connections_->Update(again);
+  connections_->Update(SetOf({"a:1"}));
   EXPECT_NE(Endpoint("a:1"), old);
   EXPECT_EQ(network_.live("a:1"), 2) << "calls end on the old connection";
   connections_->Retire(gone);

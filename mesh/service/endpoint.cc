@@ -43,6 +43,22 @@ absl::Status ConnectedEndpoint::Failure() const {
       "closed just now");
 }
 
+uint64_t ConnectedEndpoint::Answered() const {
+  uint64_t answered = 0;
+  const auto& ended = counters().ended;
+  for (size_t code = 0; code < ended.size(); ++code) {
+    switch (static_cast<absl::StatusCode>(code)) {
+      case absl::StatusCode::kCancelled:
+      case absl::StatusCode::kDeadlineExceeded:
+      case absl::StatusCode::kUnavailable:
+        break;  // Nobody may have said so.
+      default:
+        answered += ended[code].load(std::memory_order_relaxed);
+    }
+  }
+  return answered;
+}
+
 DialRecord& ConnectedEndpoint::dial() {
   if (dial_ == nullptr) dial_ = std::make_unique<DialRecord>();
   return *dial_;
@@ -56,6 +72,12 @@ EndpointState ConnectedEndpoint::State(uint32_t priority, absl::Time now) {
   state.out = is == Health::kSuspect || is == Health::kEjected ||
               is == Health::kProbing;
   state.connection = connection_ != nullptr;
+  state.silent = state.ready && is == Health::kSuspect;
+  state.outdated = outdated;
+  if (second != nullptr) {
+    const DialRecord& dial = second->dial();
+    state.second = {true, dial.dialling, dial.redial_at};
+  }
   if (dial_ == nullptr) return state;
   state.busy = in_flight() > 0;
   const uint64_t attempts = counters().attempts.load(std::memory_order_relaxed);

@@ -40,10 +40,13 @@ class ConnectedEndpoint final
       public std::enable_shared_from_this<ConnectedEndpoint> {
  public:
   // `main_is_exact`: Core(false) of its connections has gRPC's transparent
-  // retries, too.
+  // retries, too. `generation`: of its first connection.
   ConnectedEndpoint(const cluster::Endpoint& endpoint, bool main_is_exact,
-                    uint32_t rank = 0)
-      : LiveEndpoint(endpoint), main_is_exact_(main_is_exact), rank_(rank) {}
+                    uint32_t rank = 0, uint64_t generation = 0)
+      : LiveEndpoint(endpoint),
+        main_is_exact_(main_is_exact),
+        rank_(rank),
+        next_generation_(generation) {}
 
   // The one way from what pickers and the monitor know. All endpoints of a
   // service are made by its Connections, so all are of this type.
@@ -89,6 +92,17 @@ class ConnectedEndpoint final
     return counters().ended[0].load(std::memory_order_relaxed);
   }
 
+  // Its second connection, while there is one: an endpoint of its own, so that
+  // calls in flight and silence are counted for each connection. It takes this
+  // one's place when it is connected. And whose second one it is, or null.
+  std::shared_ptr<ConnectedEndpoint> second;
+  ConnectedEndpoint* beside = nullptr;
+  // It is connected to with settings that are not those of now.
+  bool outdated = false;
+
+  // Attempts that a server answered, whatever it said.
+  uint64_t Answered() const;
+
   // Made with the first dial.
   DialRecord& dial();
   // A dial is under way whose failure gRPC does not tell.
@@ -112,7 +126,7 @@ class ConnectedEndpoint final
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
 
   // Control thread only.
-  uint64_t next_generation_ = 0;
+  uint64_t next_generation_;
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<DialRecord> dial_;  // Null: never dialled.
 };

@@ -8,6 +8,7 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "mesh/base/mutex.h"
+#include "mesh/grpc/socket_watch.h"
 #include "mesh/service/grpc_connection.h"
 #include "mesh/service/service_test_util.h"
 #include "tests/support/test_service.grpc.pb.h"
@@ -277,6 +278,56 @@ TEST(GrpcConnectionTest, OnlyAnotherGenerationIsAnotherConnection) {
   EXPECT_NE(second, first);
   EXPECT_EQ(peer_of(1), second);
   EXPECT_NE(peer_of(2), second);
+}
+
+// A socket is known without channels being different for it.
+TEST(GrpcConnectionTest, ASocketIsKnownAndCanBeEnded) {
+  Mirror mirror;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  builder.RegisterService(&mirror);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  const auto make = [&](const std::shared_ptr<core::SocketWatch>& watch) {
+    grpc::ChannelArguments args;
+    watch->AddTo(&args);
+    channels.push_back(
+        grpc::CreateCustomChannel("ipv4:127.0.0.1:" + std::to_string(port),
+                                  grpc::InsecureChannelCredentials(), args));
+  };
+  const auto peer_of = [&](size_t channel) {
+    const auto stub = test::TestService::NewStub(channels[channel]);
+    bool ok = false;
+    for (int i = 0; i < 100 && !ok; ++i) {  // One may meet the end.
+      grpc::ClientContext context;
+      context.set_wait_for_ready(true);
+      test::Reply reply;
+      ok = stub->Unary(&context, test::Request(), &reply).ok();
+    }
+    EXPECT_TRUE(ok);
+    return mirror.peer();
+  };
+  const auto watch = std::make_shared<core::SocketWatch>();
+  const auto other = std::make_shared<core::SocketWatch>();
+  make(watch);
+  EXPECT_FALSE(watch->BytesReceived().has_value());
+  EXPECT_FALSE(watch->Break());
+
+  const std::string first = peer_of(0);
+  make(other);
+  EXPECT_EQ(peer_of(1), first) << "they share it";
+  EXPECT_FALSE(other->Break()) << "it has not dialled";
+  ASSERT_TRUE(watch->BytesReceived().has_value());
+  const uint64_t before = *watch->BytesReceived();
+  EXPECT_GT(before, 0);
+  peer_of(0);
+  EXPECT_GT(*watch->BytesReceived(), before);
+
+  EXPECT_TRUE(watch->Break());
+  EXPECT_NE(peer_of(0), first);
 }
 
 class GrpcConnectionSettings : public ::testing::TestWithParam<bool> {};

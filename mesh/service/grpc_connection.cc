@@ -13,6 +13,7 @@
 #include "mesh/base/mutex.h"
 #include "mesh/grpc/access.h"
 #include "mesh/grpc/raw_call.h"
+#include "mesh/grpc/socket_watch.h"
 
 namespace mesh::service {
 namespace {
@@ -83,8 +84,16 @@ class GrpcConnection final : public Connection {
         });
   }
 
+  std::optional<uint64_t> BytesReceived() override {
+    return socket_->BytesReceived();
+  }
+
+  bool Break() override { return socket_->Break(); }
+
   bool MayClose() override {
-    if (main_->GetState(/*connect=*/false) == GRPC_CHANNEL_CONNECTING) {
+    const grpc_connectivity_state state = main_->GetState(/*connect=*/false);
+    if (state == GRPC_CHANNEL_CONNECTING ||
+        (lingers() && state == GRPC_CHANNEL_TRANSIENT_FAILURE)) {
       return false;
     }
     base::MutexLock lock(&mu_);
@@ -102,9 +111,11 @@ class GrpcConnection final : public Connection {
 
  private:
   std::shared_ptr<grpc::Channel> Make(bool exact) const {
-    return grpc::CreateCustomChannel(
-        Target(endpoint_.address), settings_->credentials,
-        ArgumentsOf(endpoint_, *settings_, generation(), exact));
+    grpc::ChannelArguments args =
+        ArgumentsOf(endpoint_, *settings_, generation(), exact);
+    if (exact == main_is_exact_) socket_->AddTo(&args);
+    return grpc::CreateCustomChannel(Target(endpoint_.address),
+                                     settings_->credentials, args);
   }
 
   // Constant.
@@ -112,6 +123,8 @@ class GrpcConnection final : public Connection {
   const std::shared_ptr<const ConnectionSettings> settings_;
   core::CoreQueue* const watches_;
   const bool main_is_exact_;
+  const std::shared_ptr<core::SocketWatch> socket_ =
+      std::make_shared<core::SocketWatch>();
   // Its state is the connection's.
   const std::shared_ptr<grpc::Channel> main_;
 

@@ -17,6 +17,9 @@ constexpr absl::Duration kPollFirst = absl::Milliseconds(2);
 constexpr absl::Duration kPollLast = absl::Milliseconds(200);
 // How often a connection is looked at that is to be closed.
 constexpr absl::Duration kCloseAgain = absl::Milliseconds(50);
+// gRPC goes on with a dial whose time was over, unseen. It ends again after 6.4
+// s at the soonest, with the default of connect_timeout.
+constexpr absl::Duration kLingers = absl::Seconds(6);
 
 void LogToStderr(LogSeverity severity, absl::string_view line) {
   if (severity == LogSeverity::kInfo) return;
@@ -101,18 +104,21 @@ core::InProcessServer& Runtime::in_process() {
 }
 
 void Runtime::CloseConnection(std::unique_ptr<Connection> connection) {
-  closing_.push_back(std::move(connection));
+  const absl::Time until =
+      connection->lingers() ? clock_.Now() + kLingers : absl::InfiniteFuture();
+  closing_.push_back({std::move(connection), until});
   if (closing_.size() == 1) SweepClosing();
 }
 
 void Runtime::SweepClosing() {
-  closing_.erase(std::remove_if(closing_.begin(), closing_.end(),
-                                [](const std::unique_ptr<Connection>& closing) {
-                                  return closing->MayClose();
-                                }),
-                 closing_.end());
+  const absl::Time now = clock_.Now();
+  const auto first = std::remove_if(
+      closing_.begin(), closing_.end(), [now](const Closing& closing) {
+        return closing.connection->MayClose() || now >= closing.until;
+      });
   // gRPC closes what it may when it does I/O.
-  PollWhileConnecting();
+  if (first != closing_.end()) PollWhileConnecting();
+  closing_.erase(first, closing_.end());
   if (closing_.empty()) return;
   loop_->RunAt(clock_.Now() + kCloseAgain, [this] { SweepClosing(); });
 }

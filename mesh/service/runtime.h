@@ -129,7 +129,11 @@ class Runtime {
   // Control thread only.
   absl::Duration poll_interval_ = absl::Milliseconds(200);
   base::Scheduler::TimerId poll_timer_ = 0;
-  std::vector<std::unique_ptr<Connection>> closing_;
+  struct Closing {
+    std::unique_ptr<Connection> connection;
+    absl::Time until;  // It is closed then, whether or not it may be.
+  };
+  std::vector<Closing> closing_;
 
   core::CoreQueue watches_;  // Of what tells that connections change.
   core::CoreQueue queue_;

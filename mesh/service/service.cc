@@ -219,6 +219,10 @@ void Service::SendProbe(cluster::LiveEndpoint* endpoint) {
 
 void Service::OnHealthChange(const resilience::HealthChange& change) {
   health_log_.Note(change);
+  using cluster::Health;
+  if (change.to != Health::kSuspect && change.from != Health::kSuspect) return;
+  // Another connection may be wanted, or not any more.
+  control_->Post([this] { connections_.OnHealthChange(); });
 }
 
 // --- Control plane
@@ -264,7 +268,7 @@ void Service::ApplyConfig(
   if (options_ == nullptr) {
     feed_.Stop();
     EndLingering();
-    connections_.Forget(&gone);
+    gone = connections_.Forget();
     Publish();
     connections_.Retire(gone);
     return;
@@ -272,9 +276,8 @@ void Service::ApplyConfig(
   const bool reconnect =
       connections_.Configure(SettingsOf(*options_, std::move(credentials)));
   if (reconnect && !connections_.members().empty()) {
-    // All endpoints anew; calls in flight end on the old connections.
-    Use(connections_.Forget(&gone));
-    connections_.Retire(gone);
+    // Calls in flight end on the old connections.
+    gone = connections_.Renew();
   }
   const bool rediscover = old == nullptr || !(old->source == options_->source);
   if (rediscover && running_) {
@@ -282,6 +285,7 @@ void Service::ApplyConfig(
     feed_.Start(options_->source);
   }
   Publish();
+  connections_.Retire(gone);
 }
 
 void Service::OnEndpoints(const cluster::EndpointSetPtr& set) {
@@ -353,6 +357,12 @@ void Service::OnAskedInVain() {
   });
 }
 
+void Service::OnReplaced(cluster::LiveEndpoint* before,
+                         cluster::LiveEndpoint* now) {
+  now->counters().Add(before->counters());
+  upstream_.health().Inherit(before, now);
+}
+
 void Service::PublishSoon() {
   if (dirty_) return;
   dirty_ = true;
@@ -383,6 +393,7 @@ void Service::Publish() {
   // While those are dialled that calls have asked for, news of others is none.
   parking_.WakeForEndpoints(/*also_asking=*/!connections_.asking() ||
                             members.empty());
+  connections_.RetireReplaced();
 }
 
 }  // namespace mesh::service

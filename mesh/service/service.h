@@ -126,6 +126,8 @@ class Service final : public std::enable_shared_from_this<Service>,
   void OnConnectionLost() override { feed_.Refresh(); }
   void OnReadinessChange() override { PublishSoon(); }
   void OnAskedInVain() override;
+  void OnReplaced(cluster::LiveEndpoint* before,
+                  cluster::LiveEndpoint* now) override;
 
   void ApplyConfig(std::shared_ptr<const options::ServiceOptions> options,
                    std::shared_ptr<grpc::ChannelCredentials> credentials,

@@ -154,8 +154,8 @@ TEST_F(NamedServiceTest, ACallWithoutAnyEndpointMakesItAskAgainEachSecond) {
   Run();
   EXPECT_EQ(fake_.discovery.asked_again(), 2);
   FakeWaiter waiter;
-  service_->Park(&waiter, service_->Snapshot().get(), absl::InfiniteFuture(),
-                 nullptr);
+  service_->Park(&waiter, service_->Snapshot().get(), /*asks=*/false,
+                 absl::InfiniteFuture(), nullptr);
   Run();
   EXPECT_EQ(fake_.discovery.asked_again(), 3);
   fake_.discovery.Report({"a"});
@@ -227,6 +227,7 @@ TEST_F(ServiceTest, AServiceThatBecomesUnknownLosesItsEndpoints) {
   Begin();
   fake_.discovery.Report({"a:1"});
   EXPECT_EQ(fake_.network.live("a:1"), 1);
+  Set("a:1", GRPC_CHANNEL_READY);
   Forget();
   Run();
   EXPECT_TRUE(Endpoints().empty());
@@ -279,6 +280,7 @@ TEST_F(ServiceTest, OtherSettingsOfConnectionsMakeAllAnew) {
   Begin();
   fake_.discovery.Report({"a:1"});
   const cluster::LiveEndpointPtr old = service_->Snapshot()->endpoints[0];
+  const auto first = fake_.network.newest("a:1");
   ASSERT_TRUE(old->Acquire());
   options_.authority = "other.example";
   Configure();
@@ -289,7 +291,25 @@ TEST_F(ServiceTest, OtherSettingsOfConnectionsMakeAllAnew) {
   EXPECT_EQ(fake_.network.live("a:1"), 2);
   EXPECT_EQ(fake_.network.last_settings().authority, "other.example");
   old->Release();
+  first(GRPC_CHANNEL_READY);  // Until then it is not closed.
   fake_.loop.Advance(absl::Seconds(1));
+  EXPECT_EQ(fake_.network.live("a:1"), 1);
+}
+
+TEST_F(ServiceTest, CallsGoOnWhileOtherSettingsAreConnectedWith) {
+  Begin();
+  fake_.discovery.Report({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  const cluster::LiveEndpointPtr old = service_->Snapshot()->endpoints[0];
+  options_.authority = "other.example";
+  Configure();
+  Run();
+  EXPECT_EQ(service_->Snapshot()->endpoints[0], old);
+  EXPECT_EQ(Pick(), Kind::kUse);
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_NE(service_->Snapshot()->endpoints[0], old);
+  EXPECT_EQ(Pick(), Kind::kUse);
+  EXPECT_TRUE(old->closed());
   EXPECT_EQ(fake_.network.live("a:1"), 1);
 }
 

@@ -79,6 +79,13 @@ class FakeNetwork {
     FakeConnection* const connection = newest_[address];
     if (connection != nullptr) connection->Set(state);
   }
+  // What changes the state of the connection that is the newest one now.
+  std::function<void(grpc_connectivity_state)> newest(
+      const std::string& address) {
+    return [connection = newest_[address]](grpc_connectivity_state state) {
+      connection->Set(state);
+    };
+  }
   // All connections to it that were made, and those that are there still.
   int made(const std::string& address) { return made_[address]; }
   int live(const std::string& address) { return live_[address]; }
@@ -86,6 +93,8 @@ class FakeNetwork {
   int dials(const std::string& address) { return dials_[address]; }
   // How often one was told not to wait for its backoff.
   int resets(const std::string& address) { return resets_[address]; }
+  // How often one was ended under its calls.
+  int broken(const std::string& address) { return broken_[address]; }
   int all_live() const {
     int all = 0;
     for (const auto& [address, live] : live_) all += live;
@@ -93,6 +102,8 @@ class FakeNetwork {
   }
   const ConnectionSettings& last_settings() const { return *last_settings_; }
 
+  // What has come over connections to an address, in bytes.
+  std::map<std::string, uint64_t> received;
   // What calls are made on. None by default.
   std::function<grpc_channel*(const std::string& address, bool exact)> core;
 
@@ -127,7 +138,17 @@ class FakeNetwork {
     void AskWhy(std::function<void(absl::Status)> done) override {
       done(absl::UnavailableError("failed to connect to all addresses"));
     }
-    bool MayClose() override { return state_ != GRPC_CHANNEL_CONNECTING; }
+    std::optional<uint64_t> BytesReceived() override {
+      return network_->received[address_];
+    }
+    bool Break() override {
+      ++network_->broken_[address_];
+      Set(GRPC_CHANNEL_IDLE);
+      return true;
+    }
+    bool MayClose() override {
+      return state_ != GRPC_CHANNEL_CONNECTING && !lingers();
+    }
     void Watch(grpc_connectivity_state last,
                std::function<void()> changed) override {
       if (state_ != last) return changed();
@@ -152,6 +173,7 @@ class FakeNetwork {
   std::map<std::string, int> live_;
   std::map<std::string, int> dials_;
   std::map<std::string, int> resets_;
+  std::map<std::string, int> broken_;
   std::shared_ptr<const ConnectionSettings> last_settings_;
 };
 

@@ -156,6 +156,18 @@ void HealthMonitor::OnMembers(absl::Span<const cluster::Member> members,
                   states_.population().dialled_until()));
 }
 
+void HealthMonitor::Inherit(LiveEndpoint* from, LiveEndpoint* to) {
+  base::MutexLock lock(&mu_);
+  if (from->health_memory() == nullptr) return;
+  to->health_memory() = std::move(from->health_memory());
+  HealthRecord& record = RecordOf(to);
+  // Those were counts of the other connection.
+  record.looked_at = LookedAt();
+  record.probe_sent = false;
+  record.claimed = 0;
+  to->set_health(record.health, from->share());
+}
+
 // ---- Looks ----
 
 void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
@@ -247,7 +259,6 @@ void HealthMonitor::LookForSilence(LiveEndpoint* endpoint, int64_t now,
   counts.quiet_since = seen.silence.quiet_since.load(std::memory_order_relaxed);
   SilencePeers peers;
   peers.stalled = look_.stalled;
-  peers.ready = states_.population().ready();
   peers.usual_p99 = usual_.p99();
   peers.usual_most = std::max(usual_.slowest_before(), ledger_.slowest());
   const std::optional<int64_t> silence = FindSilence(

@@ -107,6 +107,9 @@ class HealthMonitor {
   // The server behind it says that it is about to shut down. It is ejected, and
   // comes back with a new connection.
   void OnDraining(cluster::LiveEndpoint* endpoint, absl::Time now);
+  // `to` is the same endpoint as `from`, over another connection, and takes its
+  // place: it has what is known of it from now on.
+  void Inherit(cluster::LiveEndpoint* from, cluster::LiveEndpoint* to);
   // The endpoint has a new connection.
   void OnConnected(cluster::LiveEndpoint* endpoint, absl::Time now);
   // Before each new picker: the endpoints that it is made of, and the shares of

@@ -274,14 +274,16 @@ TEST(HealthMonitorTest, WhenAllAreSilentNothingChangesForCalls) {
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(service.live[i]->available()) << i;
 }
 
-TEST(HealthMonitorTest, ALoneEndpointIsNeverSuspect) {
+// Another connection to it may work. Calls go to it all the same.
+TEST(HealthMonitorTest, ALoneEndpointIsSuspectAndStaysInUse) {
   TestService service(1);
   service.Load(500, service.now + absl::Seconds(4));
   service.RunFor(absl::Seconds(2));
   service.servers[0].stopped = true;
   service.RunFor(absl::Seconds(2));
-  EXPECT_TRUE(service.live[0]->available());
-  EXPECT_EQ(service.probes, 0);
+  EXPECT_EQ(service.health(0), Health::kSuspect);
+  EXPECT_EQ(service.live[0]->share(), 255);
+  EXPECT_EQ(service.probes, 1);
 }
 
 TEST(HealthMonitorTest, ANewConnectionEndsSuspicion) {

@@ -35,7 +35,6 @@ std::optional<int64_t> FindSilence(const SilenceCounts& counts,
   }
   // One alone may be a call that takes long.
   if (counts.unanswered < 2) return std::nullopt;
-  if (peers.ready < 2) return std::nullopt;  // There is nowhere else to go.
   if (counts.unanswered < AttemptLedger::kManySilent && !counts.awaited) {
     return std::nullopt;
   }

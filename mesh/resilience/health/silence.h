@@ -24,7 +24,6 @@ struct SilenceCounts {
 struct SilencePeers {
   // This process did not run for a while: what seems silent may have answered.
   bool stalled = false;
-  uint32_t ready = 0;      // Endpoints that are connected.
   int64_t usual_p99 = 0;   // Latency; 0: unknown.
   int64_t usual_most = 0;  // The slowest of the last minute or two.
 };

@@ -1,0 +1,106 @@
+#include "mesh/grpc/socket_watch.h"
+
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstddef>
+
+#include "grpc/support/sync.h"
+
+// As gRPC's core has it in src/core/lib/iomgr/socket_mutator.h, which is not
+// installed: grpc::ChannelArguments::SetSocketMutator() takes it. The layout is
+// that of gRPC 1.0 to 1.51, where the last member is from 1.33.
+struct grpc_socket_mutator {
+  const void* vtable;
+  gpr_refcount refcount;
+};
+
+namespace mesh::core {
+namespace {
+
+struct Mutator {
+  grpc_socket_mutator base;  // First: gRPC has a pointer to it.
+  std::shared_ptr<SocketWatch> watch;
+};
+
+struct Vtable {
+  bool (*mutate_fd)(int fd, grpc_socket_mutator* mutator);
+  int (*compare)(grpc_socket_mutator* a, grpc_socket_mutator* b);
+  void (*destroy)(grpc_socket_mutator* mutator);
+  void* mutate_fd_2;  // Null: the first one is used.
+};
+
+Mutator* Of(grpc_socket_mutator* mutator) {
+  return reinterpret_cast<Mutator*>(mutator);
+}
+
+constexpr Vtable kVtable = {
+    [](int fd, grpc_socket_mutator* mutator) {
+      Of(mutator)->watch->OnSocket(fd);
+      return true;
+    },
+    // All are equal: channels that are equal otherwise share a connection.
+    [](grpc_socket_mutator*, grpc_socket_mutator*) { return 0; },
+    [](grpc_socket_mutator* mutator) { delete Of(mutator); },
+    nullptr,
+};
+
+// 0: not known.
+uint64_t CookieOf(int fd) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie
+                                                                    : 0;
+}
+
+}  // namespace
+
+void SocketWatch::AddTo(grpc::ChannelArguments* args) {
+  auto* const mutator = new Mutator;
+  mutator->base.vtable = &kVtable;
+  gpr_ref_init(&mutator->base.refcount, 1);
+  mutator->watch = shared_from_this();
+  args->SetSocketMutator(&mutator->base);  // It owns the reference.
+}
+
+void SocketWatch::OnSocket(int fd) {
+  const uint64_t cookie = CookieOf(fd);
+  base::MutexLock lock(&mu_);
+  fd_ = cookie != 0 ? fd : -1;
+  cookie_ = cookie;
+}
+
+int SocketWatch::Duplicate() const {
+  base::MutexLock lock(&mu_);
+  if (fd_ < 0) return -1;
+  const int copy = fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0 || CookieOf(copy) == cookie_) return copy;
+  close(copy);
+  return -1;
+}
+
+std::optional<uint64_t> SocketWatch::BytesReceived() const {
+  const int fd = Duplicate();
+  if (fd < 0) return std::nullopt;
+  tcp_info info = {};
+  socklen_t size = sizeof(info);
+  const bool known =
+      getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+      size >= offsetof(tcp_info, tcpi_bytes_received) + sizeof(uint64_t);
+  close(fd);
+  if (!known) return std::nullopt;  // A Unix socket.
+  return info.tcpi_bytes_received;
+}
+
+bool SocketWatch::Break() {
+  const int fd = Duplicate();
+  if (fd < 0) return false;
+  const bool broken = shutdown(fd, SHUT_RDWR) == 0;
+  close(fd);
+  return broken;
+}
+
+}  // namespace mesh::core

@@ -1,0 +1,48 @@
+#ifndef MESH_GRPC_SOCKET_WATCH_H_
+#define MESH_GRPC_SOCKET_WATCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "grpcpp/support/channel_arguments.h"
+#include "mesh/base/mutex.h"
+
+namespace mesh::core {
+
+// The socket of a channel's connection: whether anything comes over it, and an
+// end to it under the calls that run on it. gRPC has no other way to end those.
+// Where channels share a connection, the one that dialled knows its socket, the
+// others do not. Thread-safe.
+class SocketWatch : public std::enable_shared_from_this<SocketWatch> {
+ public:
+  SocketWatch() = default;
+  SocketWatch(const SocketWatch&) = delete;
+  SocketWatch& operator=(const SocketWatch&) = delete;
+
+  // A channel that is made with `args` tells this one of its sockets. It makes
+  // no channel differ from another.
+  void AddTo(grpc::ChannelArguments* args);
+
+  // What has come since the newest connection was made. Empty: not known.
+  std::optional<uint64_t> BytesReceived() const;
+  // Ends the newest connection, as if it had been lost. False: not known.
+  bool Break();
+
+  // A socket was made for a connection.
+  void OnSocket(int fd);
+
+ private:
+  // gRPC may have closed it, and the number be another socket's by now. So it
+  // is used through a duplicate that is still the same socket; or -1.
+  int Duplicate() const;
+
+  mutable base::Mutex mu_;
+  int fd_ ABSL_GUARDED_BY(mu_) = -1;
+  uint64_t cookie_ ABSL_GUARDED_BY(mu_) = 0;  // Of the socket, as Linux has it.
+};
+
+}  // namespace mesh::core
+
+#endif  // MESH_GRPC_SOCKET_WATCH_H_
