@@ -35,6 +35,7 @@ struct CallState : telemetry::CallInfo {
   uint32_t slot = 0;
   uint32_t client = 0;
   uint32_t load = 0;
+  uint32_t request = kNone;    // Of the load. kNone: it has no kinds of them.
   uint32_t execution = kNone;  // Under which it is made.
   // Whatever still refers to the slot: events, queues. It is used again when
   // the call has ended and this is 0, so late events find the right call.

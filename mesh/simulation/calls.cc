@@ -59,6 +59,8 @@ void Calls::SetUpLoad(const Load& load) {
   if (load.rate > 0) {
     state.gap = static_cast<int64_t>(1e9 * clients / load.rate);
   }
+  for (const Request& request : load.requests) state.weight += request.weight;
+  if (load.in_turn) state.turn.resize(clients);
   loads_.push_back(state);
   for (int client = 0; client < clients; ++client) {
     if (load.rate > 0) {
@@ -79,9 +81,23 @@ int64_t Calls::Gap(const LoadState& state) {
                               std::log(1 - time_.random().Unit()));
 }
 
+uint32_t Calls::NextRequest(LoadState& state, uint32_t client) {
+  if (state.load == nullptr || state.load->requests.empty()) return kNone;
+  const std::vector<Request>& requests = state.load->requests;
+  const auto count = static_cast<uint32_t>(requests.size());
+  if (state.load->in_turn) return state.turn[client]++ % count;
+  double drawn = time_.random().Unit() * state.weight;
+  for (uint32_t i = 0; i + 1 < count; ++i) {
+    drawn -= requests[i].weight;
+    if (drawn < 0) return i;
+  }
+  return count - 1;
+}
+
 void Calls::OnArrival(uint32_t load, uint32_t client) {
   const LoadState& state = loads_[load];
   if (time_.now() >= state.until) return;
+  if (parts_.options.enough != nullptr && *parts_.options.enough) return;
   if (state.load->rate > 0) {
     time_.Push(time_.now() + Gap(state), EventKind::kArrival, load, client);
   }
@@ -100,7 +116,7 @@ void Calls::CallBehind(uint32_t service, uint32_t client, int64_t deadline_cap,
 
 void Calls::Begin(uint32_t load_index, uint32_t client_index,
                   int64_t deadline_at, uint32_t execution) {
-  const LoadState& state = loads_[load_index];
+  LoadState& state = loads_[load_index];
   const uint32_t slot = calls_.Take();
   CallState& call = calls_[slot];
   Client& client = clients_[client_index];
@@ -109,6 +125,7 @@ void Calls::Begin(uint32_t load_index, uint32_t client_index,
   call.slot = slot;
   call.client = client_index;
   call.load = load_index;
+  call.request = NextRequest(state, client_index);
   call.execution = execution;
   call.ends = 0;
   call.references = 1;  // Until it has begun.

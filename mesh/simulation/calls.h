@@ -32,6 +32,12 @@ class Calls {
     const Load* const load = loads_[call.load].load;
     return load != nullptr && load->stream;
   }
+  // What it asks for. Null: what the server has.
+  const Request* request(const CallState& call) const {
+    return call.request == kNone
+               ? nullptr
+               : &loads_[call.load].load->requests[call.request];
+  }
   void Reference(CallState& call) { ++call.references; }
   void Unreference(CallState& call);
 
@@ -68,14 +74,17 @@ class Calls {
     size_t method = 0;           // In ServiceState::methods.
     int64_t from = 0;
     int64_t until = 0;
-    int64_t deadline = kNever;  // From the call's start.
-    int64_t gap = 0;            // Mean, between calls of one client.
+    int64_t deadline = kNever;   // From the call's start.
+    int64_t gap = 0;             // Mean, between calls of one client.
+    double weight = 0;           // Of all its requests.
+    std::vector<uint32_t> turn;  // By client: of its requests.
   };
 
   LoadState MakeLoad(const ServiceState& service, size_t method,
                      absl::Duration deadline) const;
   void SetUpLoad(const Load& load);
   int64_t Gap(const LoadState& state);
+  uint32_t NextRequest(LoadState& state, uint32_t client);
   void Begin(uint32_t load, uint32_t client, int64_t deadline_at,
              uint32_t execution);
   void PlanToLeave(const Load& load, CallState& call);

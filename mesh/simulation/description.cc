@@ -83,12 +83,47 @@ absl::Status CheckFault(const Fault& fault, size_t i,
   if (static_cast<int>(fault.code) < 1 || static_cast<int>(fault.code) > 16) {
     return Wrong("faults", i, "code", "must be an error");
   }
+  if (fault.after.has_value() && !(*fault.after >= absl::ZeroDuration() &&
+                                   *fault.after <= absl::Hours(24))) {
+    return Wrong("faults", i, "after",
+                 absl::StrCat("must be in 0s..24h, is ",
+                              absl::FormatDuration(*fault.after)));
+  }
   if (fault.period < absl::ZeroDuration() ||
       (fault.period > absl::ZeroDuration() &&
        fault.period < absl::Milliseconds(1))) {
     return Wrong("faults", i, "period",
                  absl::StrCat("must be 0s or at least 1ms, is ",
                               absl::FormatDuration(fault.period)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRequest(const Request& request, size_t load, size_t i) {
+  const auto wrong = [&](absl::string_view what, absl::string_view problem) {
+    return Wrong(absl::StrCat("loads[", load, "].requests"), i, what, problem);
+  };
+  if (!(request.weight > 0 && request.weight <= 1e9)) {
+    return wrong("weight", absl::StrCat("must be above 0 and at most 1e9, is ",
+                                        request.weight));
+  }
+  if (request.work.has_value()) {
+    if (absl::Status status = request.work->Check(); !status.ok()) {
+      return wrong("work", status.message());
+    }
+  }
+  if (!(request.fails >= 0 && request.fails <= 1)) {
+    return wrong("fails", absl::StrCat("must be in 0..1, is ", request.fails));
+  }
+  if (static_cast<int>(request.code) < 1 ||
+      static_cast<int>(request.code) > 16) {
+    return wrong("code", "must be an error");
+  }
+  if (!(request.fails_after >= absl::ZeroDuration() &&
+        request.fails_after <= absl::Hours(24))) {
+    return wrong("fails_after",
+                 absl::StrCat("must be in 0s..24h, is ",
+                              absl::FormatDuration(request.fails_after)));
   }
   return absl::OkStatus();
 }
@@ -120,6 +155,10 @@ absl::Status CheckLoad(const Load& load, size_t i) {
   if (!(load.cancel_share >= 0 && load.cancel_share <= 1)) {
     return Wrong("loads", i, "cancel_share",
                  absl::StrCat("must be in 0..1, is ", load.cancel_share));
+  }
+  for (size_t k = 0; k < load.requests.size(); ++k) {
+    absl::Status status = CheckRequest(load.requests[k], i, k);
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }

@@ -312,6 +312,27 @@ Load RandomLoad(Draw& draw, const char* method, absl::Duration duration) {
   return load;
 }
 
+// Requests of different cost in one method, and tenants that fail.
+void AddRequests(Draw& draw, Load* load) {
+  const int kinds = draw.Between(2, 3);
+  for (int i = 0; i < kinds; ++i) {
+    Request request;
+    request.weight = draw.Scale(0.1, 10);
+    if (draw.OneIn(2)) {
+      request.work = draw.Delay(absl::Microseconds(200), absl::Seconds(1));
+    }
+    if (draw.OneIn(4)) {
+      request.fails = draw.OneIn(2) ? 1 : draw.Unit();
+      request.code = draw.OneIn(2) ? absl::StatusCode::kInternal
+                                   : absl::StatusCode::kResourceExhausted;
+      request.fails_after =
+          draw.Time(absl::Microseconds(100), absl::Milliseconds(50));
+    }
+    load->requests.push_back(request);
+  }
+  load->in_turn = draw.OneIn(2);
+}
+
 }  // namespace
 
 Scenario RandomScenario(uint64_t seed) {
@@ -364,6 +385,15 @@ Scenario RandomScenario(uint64_t seed) {
   const int loads = draw.Between(1, 3);
   for (int i = 0; i < loads; ++i) {
     cluster.loads.push_back(RandomLoad(draw, kMethods[i], options.duration));
+  }
+  // Drawn last: the rest of a seed stays what it was.
+  for (Load& load : cluster.loads) {
+    if (draw.OneIn(3)) AddRequests(draw, &load);
+  }
+  for (Fault& fault : cluster.faults) {
+    if (draw.OneIn(3)) {
+      fault.after = draw.Time(absl::Microseconds(100), absl::Milliseconds(50));
+    }
   }
   AddPriorities(seed, &scenario);
   return scenario;

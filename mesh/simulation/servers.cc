@@ -75,15 +75,21 @@ void Servers::GiveUp(const Attempt& attempt) {
   }
 }
 
+// How long a call takes in the server, if it goes well.
+int64_t Servers::WorkTime(const State& state, const Request* request) {
+  const bool own = request == nullptr || !request->work.has_value();
+  const Distribution& work = own ? state.description->latency : *request->work;
+  const int64_t time = work.Sample(time_.random());
+  return state.factor == 1
+             ? time
+             : static_cast<int64_t>(
+                   std::min(static_cast<double>(time) * state.factor, 1e18));
+}
+
 // A slot is taken for a call. When it would be served, by this server alone.
-int64_t Servers::Occupy(uint32_t index) {
+int64_t Servers::Occupy(uint32_t index, int64_t time) {
   State& state = servers_[index];
   tally_.OnExecuted(index);
-  int64_t time = state.description->latency.Sample(time_.random());
-  if (state.factor != 1) {
-    time = static_cast<int64_t>(
-        std::min(static_cast<double>(time) * state.factor, 1e18));
-  }
   if (state.description->slots > 0) ++state.busy;
   return Later(time_.now(), time);
 }
@@ -97,9 +103,21 @@ void Servers::FreeSlotAt(uint32_t server, int64_t at) {
 void Servers::Serve(CallState& call, Attempt& attempt) {
   const uint32_t server = attempt.server;
   const State& state = servers_[server];
-  const int64_t served = Occupy(server);
-  const bool error =
+  const Request* const request = calls_.request(call);
+  int64_t time = WorkTime(state, request);
+  bool error =
       state.error_share > 0 && time_.random().Unit() < state.error_share;
+  absl::StatusCode code = state.error;
+  if (error && state.error_after.has_value()) {
+    time = Nanoseconds(*state.error_after);
+  }
+  if (!error && request != nullptr && request->fails > 0 &&
+      time_.random().Unit() < request->fails) {
+    error = true;
+    code = request->code;
+    time = Nanoseconds(request->fails_after);
+  }
+  const int64_t served = Occupy(server, time);
   if (state.has_behind() && !error) {
     Execute(server, served, call.slot, attempt.token);
     calls_.Reference(call);
@@ -112,14 +130,14 @@ void Servers::Serve(CallState& call, Attempt& attempt) {
     calls_.Tell(now + (served - now) / 2 + attempt.network / 2,
                 EventKind::kFirst, call, attempt);
   }
-  calls_.Send(Answer(error ? state.error : absl::StatusCode::kOk), call,
-              attempt, served);
+  calls_.Send(Answer(error ? code : absl::StatusCode::kOk), call, attempt,
+              served);
 }
 
 // What was given up while it queued is executed for nobody.
 void Servers::ServeNobody(uint32_t server) {
   tally_.OnWasted(server);
-  const int64_t served = Occupy(server);
+  const int64_t served = Occupy(server, WorkTime(servers_[server], nullptr));
   if (servers_[server].has_behind()) return Execute(server, served, kNone, 0);
   FreeSlotAt(server, served);
 }
@@ -221,6 +239,7 @@ void Servers::ApplyFaults(uint32_t server) {
       case Fault::Kind::kErrors:
         state.error_share = fault.share;
         state.error = fault.code;
+        state.error_after = fault.after;
         break;
     }
   }

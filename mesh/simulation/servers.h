@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,7 @@ class Servers {
     double factor = 1;
     double error_share = 0;
     absl::StatusCode error = absl::StatusCode::kUnavailable;
+    std::optional<absl::Duration> error_after;
 
     struct Queued {
       uint32_t call;
@@ -85,7 +87,8 @@ class Servers {
     uint16_t token = 0;
   };
 
-  int64_t Occupy(uint32_t server);
+  int64_t WorkTime(const State& state, const Request* request);
+  int64_t Occupy(uint32_t server, int64_t time);
   void FreeSlotAt(uint32_t server, int64_t at);
   void FreeSlot(uint32_t server);
   void Serve(CallState& call, Attempt& attempt);

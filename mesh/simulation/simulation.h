@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,9 @@ struct Fault {
   double factor = 1;
   double share = 1;
   absl::StatusCode code = absl::StatusCode::kUnavailable;
+  // kErrors: how long a call that is to fail takes in the server. Empty: as
+  // long as any other.
+  std::optional<absl::Duration> after;
   // Flapping: there for half of each period, gone for the other. Zero: there
   // all the time.
   absl::Duration period;
@@ -90,6 +94,19 @@ struct Fault {
                       absl::StatusCode code);
 };
 
+// One kind of request that a load makes: what it costs, and whether it can
+// succeed at all, whichever server has it. Load::requests.
+struct Request {
+  double weight = 1;  // How often it comes among the load's, but for in_turn.
+  // Time that it takes in a server. Empty: as the server has it.
+  std::optional<Distribution> work;
+  // A share of `fails` ends with `code`, when it was for so long in a server:
+  // the requests of a tenant that has no more quota, say.
+  double fails = 0;
+  absl::StatusCode code = absl::StatusCode::kInternal;
+  absl::Duration fails_after;
+};
+
 // A stream of calls of one method, of all clients together.
 struct Load {
   std::string method;
@@ -100,6 +117,10 @@ struct Load {
   bool evenly = false;
   int callers = 0;
   Distribution think;
+  // What it asks for, at random by weight, or in turn (for each client). Empty:
+  // all requests are as the servers have them.
+  std::vector<Request> requests;
+  bool in_turn = false;
   absl::Duration from;
   absl::Duration until = absl::InfiniteDuration();  // The simulation's end.
   // What the caller allows. The method's `timeout` counts too.
@@ -164,6 +185,9 @@ struct Options {
   double chaos = 0;
   // Sees every decision. May be null.
   telemetry::Observer* observer = nullptr;
+  // Once it is true no more calls begin: the observer has seen enough. May be
+  // null.
+  const bool* enough = nullptr;
 };
 
 // Durations, counted in buckets no wider than 3% of their value.

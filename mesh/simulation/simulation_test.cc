@@ -342,6 +342,78 @@ TEST(SimulationTest, InjectedFaultsFailAndDelayTheirShare) {
   EXPECT_GT(observed.refusals[fault].observed, 0.15 * observed.calls);
 }
 
+TEST(SimulationTest, RequestsOfOneMethodMayCostDifferently) {
+  Cluster cluster = Three();
+  cluster.loads = {Load::Closed("/shop.Cart/Get", 1)};
+  Request quick;
+  quick.work = Distribution::Constant(1 * kMs);
+  Request slow;
+  slow.work = Distribution::Constant(50 * kMs);
+  cluster.loads[0].requests = {quick, slow};
+  cluster.loads[0].in_turn = true;
+  for (Server& server : cluster.servers) server.network = Distribution();
+  const Result in_turn = RunOk(Idempotent(), cluster, For(absl::Seconds(51)));
+  EXPECT_NEAR(in_turn.calls, 2000, 2);
+  EXPECT_NEAR(in_turn.latency.Quantile(0.49) / kMs, 1, 0.1);
+  EXPECT_NEAR(in_turn.latency.Quantile(0.51) / kMs, 50, 2);
+
+  // At random, three quick ones to a slow one.
+  cluster.loads[0].in_turn = false;
+  cluster.loads[0].requests[0].weight = 3;
+  const Result drawn = RunOk(Idempotent(), cluster, For(absl::Seconds(53)));
+  EXPECT_NEAR(drawn.calls, 4000, 300);
+  EXPECT_NEAR(drawn.latency.Quantile(0.7) / kMs, 1, 0.1);
+}
+
+TEST(SimulationTest, ATenantFailsWhereverItCalls) {
+  Cluster cluster = Three();
+  cluster.loads = {Load::Closed("/shop.Cart/Get", 1)};
+  cluster.loads[0].in_turn = true;
+  Request failing;
+  failing.fails = 1;
+  failing.code = absl::StatusCode::kInternal;
+  failing.fails_after = absl::Microseconds(300);
+  cluster.loads[0].requests = {Request(), failing};
+  for (Server& server : cluster.servers) server.network = Distribution();
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(20)));
+  EXPECT_NEAR(result.ended[13], result.calls / 2.0, 1);
+  EXPECT_EQ(result.ended[13] + result.ok(), result.calls);
+  EXPECT_EQ(result.ejections().enforced, 0u);
+  EXPECT_NEAR(result.all.Quantile(0.25) / kMs, 0.3, 0.01);
+}
+
+TEST(SimulationTest, AFaultMaySayHowLongItsErrorsTake) {
+  Cluster cluster = Three();
+  for (Server& server : cluster.servers) {
+    server.network = Distribution();
+    Fault fault =
+        Fault::Errors(server.address, absl::ZeroDuration(),
+                      absl::InfiniteDuration(), 1, absl::StatusCode::kInternal);
+    fault.after = absl::Microseconds(300);
+    cluster.faults.push_back(fault);
+  }
+  const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(5)));
+  EXPECT_EQ(result.ok(), 0u);
+  EXPECT_EQ(result.all.Max(), absl::Microseconds(300));
+}
+
+TEST(SimulationTest, WhenAnObserverHasSeenEnoughNoMoreCallsBegin) {
+  struct Watch final : telemetry::Observer {
+    void OnCallEnd(const telemetry::CallInfo&,
+                   const telemetry::CallEvent&) override {
+      enough = ++calls >= 100;
+    }
+    int calls = 0;
+    bool enough = false;
+  } watch;
+  Options options = For(absl::Hours(1));
+  options.observer = &watch;
+  options.enough = &watch.enough;
+  const Result result = RunOk(Idempotent(), Three(), options);
+  EXPECT_GE(result.calls, 100u);
+  EXPECT_LE(result.calls, 110u);
+}
+
 TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
   const auto error = [](auto change) {
     Cluster cluster = Three();
@@ -376,6 +448,17 @@ TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
                 c.behind[0].deadline = absl::ZeroDuration();
               }),
               HasSubstr("behind[0].deadline must be above 0s"));
+  EXPECT_THAT(error([](Cluster& c, Options&) {
+                c.loads[0].requests.resize(2);
+                c.loads[0].requests[1].weight = 0;
+              }),
+              HasSubstr("loads[0].requests[1].weight must be above 0"));
+  EXPECT_THAT(
+      error([](Cluster& c, Options&) {
+        c.faults = {Fault::Down("a", absl::ZeroDuration(), absl::Seconds(1))};
+        c.faults[0].after = -kMs;
+      }),
+      HasSubstr("faults[0].after must be in"));
   EXPECT_THAT(error([](Cluster& c, Options&) { c.clients = 0; }),
               HasSubstr("clients must be in 1..10000, is 0"));
   EXPECT_THAT(error([](Cluster&, Options& o) { o.chaos = 2; }),
