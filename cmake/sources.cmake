@@ -71,12 +71,14 @@ set(MESH_SOURCES
   mesh/resilience/circuit_breaker.cc
   mesh/resilience/concurrency_limit.cc
   mesh/resilience/guard.cc
-  mesh/resilience/health/comparisons.cc
+  mesh/resilience/health/doubt.cc
   mesh/resilience/health/ledger.cc
   mesh/resilience/health/monitor.cc
+  mesh/resilience/health/pace.cc
   mesh/resilience/health/population.cc
   mesh/resilience/health/silence.cc
   mesh/resilience/health/state.cc
+  mesh/resilience/health/trial.cc
   mesh/resilience/health/usual.cc
   mesh/resilience/latency_tracker.cc
   mesh/resilience/rate_limiter.cc
@@ -155,6 +157,7 @@ set(MESH_balancing_test_SOURCES
   mesh/balancing/priority_test.cc
   mesh/balancing/round_robin_test.cc
   mesh/balancing/tier_test.cc
+  mesh/balancing/trial_pick_test.cc
   mesh/balancing/weight_table_test.cc)
 
 set(MESH_base_test_SOURCES
@@ -251,15 +254,18 @@ set(MESH_grpc_test_SOURCES
   mesh/grpc/in_process_answer_test.cc)
 
 set(MESH_health_test_SOURCES
-  mesh/resilience/health/comparisons_test.cc
+  mesh/resilience/health/doubt_test.cc
   mesh/resilience/health/ledger_test.cc
   mesh/resilience/health/monitor_failures_test.cc
   mesh/resilience/health/monitor_return_test.cc
   mesh/resilience/health/monitor_silence_test.cc
   mesh/resilience/health/monitor_test.cc
+  mesh/resilience/health/monitor_trial_test.cc
+  mesh/resilience/health/pace_test.cc
   mesh/resilience/health/priorities_test.cc
   mesh/resilience/health/silence_test.cc
-  mesh/resilience/health/state_test.cc)
+  mesh/resilience/health/state_test.cc
+  mesh/resilience/health/trial_test.cc)
 
 set(MESH_mutator_test_SOURCES
   mesh/testing/mutator.cc

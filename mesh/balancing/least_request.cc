@@ -141,7 +141,10 @@ class LeastRequestPicker final : public TierPicker {
                                                  Reach reach) const {
     if (chosen->readiness() == Readiness::kReady) {
       if (args.trace != nullptr) args.trace->by_health = true;
-      if (tier_.Accepts(args, chosen) && chosen->Acquire()) return Use(chosen);
+      if (tier_.Accepts(args, chosen) && tier_.Goes(args, chosen) &&
+          chosen->Acquire()) {
+        return Use(chosen);
+      }
     }
     return PickCarefully(args, reach, chosen);
   }
@@ -183,7 +186,7 @@ class LeastRequestPicker final : public TierPicker {
     if (args.trace != nullptr) args.trace->preferred_untried = passed_over;
     if (count == 2) {
       LiveEndpoint* const chosen = Lesser({found[0], found[1]}, args);
-      if (chosen->Acquire()) return Use(chosen);
+      if (tier_.Goes(args, chosen) && chosen->Acquire()) return Use(chosen);
     }
     return tier_.PickByScan(args, reach, passed);
   }

@@ -12,6 +12,7 @@
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/cluster/load_shares.h"
 #include "mesh/cluster/membership.h"
+#include "mesh/cluster/trial_ticket.h"
 
 namespace mesh::balancing {
 
@@ -35,6 +36,15 @@ struct PickTrace {
 // A call that has drawn no priority yet.
 inline constexpr uint32_t kNoPriority = ~uint32_t{0};
 
+// Where a call stands in the trial of an endpoint (resilience/health/trial.h).
+// Its coin is tossed once, when it is about to go to an endpoint on trial.
+struct Coin {
+  cluster::TrialTicket ticket;  // None: it has not been tossed.
+
+  // It is to go to endpoints that are not on trial, while there are any.
+  bool SendsElsewhere() const { return ticket && !ticket.here(); }
+};
+
 // What one pick may use.
 struct PickArgs {
   // Endpoints that this call has tried already: used again only when there is
@@ -51,6 +61,9 @@ struct PickArgs {
   // several, its first pick draws one, and its others keep to it. Null: each
   // pick draws.
   uint32_t* priority = nullptr;
+  // Of the first attempt of a call. Null: it is another one, and trials do not
+  // concern it.
+  Coin* coin = nullptr;
   base::Random* random = nullptr;  // Never null.
   PickTrace* trace = nullptr;      // Filled in when not null.
 };

@@ -40,7 +40,7 @@ class RoundRobinPicker final : public TierPicker {
         continue;
       }
       if (ABSL_PREDICT_FALSE(!endpoint->available()) &&
-          !tier_.Accepts(args, endpoint)) {
+          !(tier_.Accepts(args, endpoint) && tier_.Goes(args, endpoint))) {
         continue;
       }
       const int64_t in_flight = endpoint->in_flight();

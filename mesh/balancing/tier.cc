@@ -114,7 +114,10 @@ class PriorityPicker final : public Picker {
   ABSL_ATTRIBUTE_NOINLINE PickResult PickElsewhere(const TierPicker* drawn,
                                                    const PickArgs& args) const {
     for (Reach reach : {Reach::kUntried, Reach::kUsable, Reach::kAll}) {
-      if (reach == Reach::kUsable && args.tried.empty()) continue;
+      if (reach == Reach::kUsable && args.tried.empty() &&
+          (args.coin == nullptr || !args.coin->SendsElsewhere())) {
+        continue;
+      }
       if (reach != Reach::kUntried && drawn != nullptr) {
         const PickResult result = drawn->PickWithin(args, reach);
         if (result.kind == PickResult::Kind::kUse) return result;
@@ -199,9 +202,11 @@ Tier::Tier(std::vector<Member> members, Eligible eligible)
 }
 
 bool Tier::Accepts(const PickArgs& args, LiveEndpoint* endpoint) const {
-  const uint32_t share = endpoint->share();
-  if (ABSL_PREDICT_TRUE(share == 255)) return true;
+  if (ABSL_PREDICT_TRUE(endpoint->available())) return true;
   if (args.trace != nullptr) args.trace->by_health = true;
+  if (IsSentAway(args, endpoint)) return false;
+  const uint32_t share = endpoint->share();
+  if (share == 255) return true;
   if (share == 0) return false;
   if (endpoint->health() == cluster::Health::kProbing) {
     // What has failed once already is not to be the trial.
@@ -209,6 +214,20 @@ bool Tier::Accepts(const PickArgs& args, LiveEndpoint* endpoint) const {
            endpoint->ClaimProbe();
   }
   return args.random->Below(255) < share;
+}
+
+bool Tier::Goes(const PickArgs& args, LiveEndpoint* endpoint) const {
+  if (args.coin == nullptr || endpoint->health() != cluster::Health::kTrial) {
+    return true;
+  }
+  if (args.trace != nullptr) args.trace->by_health = true;
+  Coin& coin = *args.coin;
+  const uint32_t trial = endpoint->trial();
+  // 0: it has just ended. Or the call was tossed for another one, and nothing
+  // else is left.
+  if (trial == 0 || coin.ticket) return true;
+  coin.ticket = cluster::TrialTicket(trial, args.random->Below(2) == 0);
+  return coin.ticket.here();
 }
 
 PickResult Tier::PickByScan(const PickArgs& args, Reach reach,
@@ -242,7 +261,7 @@ PickResult Tier::PickByScan(const PickArgs& args, Reach reach,
                             endpoint->share() == LiveEndpoint::kProbeFree));
       if (is_out && args.trace != nullptr) args.trace->by_health = true;
       Kind kind;
-      if (WasTried(args, endpoint)) {
+      if (WasTried(args, endpoint) || IsSentAway(args, endpoint)) {
         some_tried = true;
         kind = is_out ? kOutAndTried : kTried;
       } else if (eligible_ == Eligible::kAny) {
@@ -276,6 +295,7 @@ PickResult Tier::PickByScan(const PickArgs& args, Reach reach,
     while (kind < end && bests[kind].endpoint == nullptr) ++kind;
     if (kind == end) return {};
     const Best& best = bests[kind];
+    if (!Goes(args, best.endpoint)) continue;
     if (best.endpoint->Acquire()) {
       if (args.trace != nullptr) {
         args.trace->candidates[0] = {best.endpoint, best.in_flight};

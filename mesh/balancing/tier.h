@@ -47,6 +47,11 @@ class Tier {
   // of one that is probed, so that it is to be used then.
   bool Accepts(const PickArgs& args, cluster::LiveEndpoint* endpoint) const;
 
+  // For one that is not available(), and that the call is about to go to: false
+  // when it is on trial and the coin sends the call elsewhere. From then on the
+  // call passes over what is on trial.
+  bool Goes(const PickArgs& args, cluster::LiveEndpoint* endpoint) const;
+
   // The endpoint with the fewest calls in flight for its weight, random among
   // equals, of the first kind of which there are any:
   //   not tried by this call, accepted, and elsewhere if that is wanted;
@@ -116,6 +121,13 @@ inline bool IsFull(const PickArgs& args,
     if (args.tried[i] == endpoint) return true;
   }
   return false;
+}
+
+// Whether the coin of the call has sent it away from endpoints like this one.
+inline bool IsSentAway(const PickArgs& args,
+                       const cluster::LiveEndpoint* endpoint) {
+  return args.coin != nullptr && args.coin->SendsElsewhere() &&
+         endpoint->health() == cluster::Health::kTrial;
 }
 
 // Whether the call would rather go to `endpoint` than to others: it stands in

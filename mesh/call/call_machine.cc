@@ -260,6 +260,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline CallMachine::Choice CallMachine::Pick(
   args.elsewhere_than = elsewhere_than;
   args.wait_for_ready = plan_.wait_for_ready;
   args.priority = &priority_;
+  if (attempts_ == 0) args.coin = &choice.coin;
   args.random = moment.random;
   if (wants_picks_) {
     choice.random_state = moment.random->state();
@@ -426,7 +427,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Begin(
     action.at = std::min(action.at, moment.now + timeout);
   }
   running_.push_back({endpoint, moment.now, attempts_, reason_,
-                      std::exchange(holds_retry_, false)});
+                      std::exchange(holds_retry_, false), choice.coin.ticket});
   if (plan_.health != nullptr) {
     plan_.health->OnAttemptStart(endpoint, plan_.unary, moment.now);
   }
@@ -566,6 +567,9 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::EndAttempt(
     result.code = outcome.code;
     result.local = outcome.local;
     result.never_sent = outcome.never_sent;
+    result.own = outcome.own;
+    result.ticket = attempt.ticket;
+    result.pace = plan_.pace;
     result.given_up =
         given_up ||
         (cancelled_ && outcome.code == absl::StatusCode::kCancelled);

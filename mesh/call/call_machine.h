@@ -40,6 +40,8 @@ struct CallPlan {
   // could end before the deadline. Null: no hedging, and the latter is asked of
   // `health`.
   resilience::LatencyTracker* latency = nullptr;
+  // Of the method, for `health`. Null: nobody knows it.
+  resilience::MethodPace* pace = nullptr;
   // For max_calls_per_endpoint; the others are `admission`'s. Null: no bound.
   const options::CapsOptions* caps = nullptr;
   bool idempotent = false;      // May be executed twice.
@@ -59,6 +61,9 @@ struct AttemptOutcome {
   // It came about on this side of the connection: it could not be made, or
   // broke, or a deadline of ours passed. Otherwise a server said so.
   bool local = false;
+  // This side made it, and would have made it of whatever endpoint: a limit on
+  // messages, credentials that could not be had.
+  bool own = false;
   // It ran into the deadline of the attempt, not of the call.
   bool attempt_timed_out = false;
   // Of its answer something has been handed to the caller.
@@ -209,6 +214,7 @@ class CallMachine {
     int number;
     telemetry::AttemptReason reason;
     bool holds_retry;  // Admission::EndRetry() is owed.
+    cluster::TrialTicket ticket;
   };
 
   // Those that run, in place: it costs nothing to make. In the order in which
@@ -260,6 +266,7 @@ class CallMachine {
     balancing::PickResult result;
     bool again = false;   // The call has tried all that there is.
     bool capped = false;  // Some endpoint was passed over at its cap.
+    balancing::Coin coin;
     std::unique_ptr<balancing::PickTrace> trace;  // Null: nobody wants it.
     uint64_t random_state = 0;
   };

@@ -42,16 +42,16 @@ TEST_F(HealthTest, IsToldOfEachAttemptAndHowItEnded) {
   Done(Unavailable());
   EXPECT_EQ(Seen(0).awaiting(), 0u);
   EXPECT_EQ(Seen(0).failures.load(), 1u);
-  EXPECT_EQ(Seen(0).local_failures.load(), 0u);
+  EXPECT_EQ(Seen(0).connection_failures.load(), 0u);
   EXPECT_EQ(Seen(1).awaiting(), 1u);
   AttemptOutcome reset = Unavailable();
   reset.local = true;
   const Action backoff = Done(reset);
-  EXPECT_EQ(Seen(1).local_failures.load(), 1u);
+  EXPECT_EQ(Seen(1).connection_failures.load(), 1u);
   Timer(backoff);
   Done(Ok());
   EXPECT_EQ(Seen(2).awaiting(), 0u);
-  EXPECT_EQ(Seen(2).failures.load() + Seen(2).local_failures.load(), 0u);
+  EXPECT_EQ(Seen(2).failures.load() + Seen(2).connection_failures.load(), 0u);
 }
 
 TEST_F(HealthTest, AnAttemptThatIsGivenUpIsNoFailure) {
@@ -61,7 +61,7 @@ TEST_F(HealthTest, AnAttemptThatIsGivenUpIsNoFailure) {
   Done(2, Ok());
   EXPECT_EQ(Seen(0).awaiting(), 0u);
   EXPECT_EQ(Seen(0).discounted.load(), 1u);
-  EXPECT_EQ(Seen(0).failures.load() + Seen(0).local_failures.load(), 0u);
+  EXPECT_EQ(Seen(0).failures.load() + Seen(0).connection_failures.load(), 0u);
 
   listener.events.clear();
   WithHealth();
@@ -71,7 +71,7 @@ TEST_F(HealthTest, AnAttemptThatIsGivenUpIsNoFailure) {
   cancelled.local = true;
   Done(cancelled);
   EXPECT_EQ(Seen(0).discounted.load(), 2u);
-  EXPECT_EQ(Seen(0).failures.load() + Seen(0).local_failures.load(), 0u);
+  EXPECT_EQ(Seen(0).failures.load() + Seen(0).connection_failures.load(), 0u);
 }
 
 // Without hedging nobody knows the method's latency.
@@ -102,6 +102,73 @@ TEST_F(HealthTest, ARetryThatTheServiceIsTooSlowForIsNotMade) {
   EXPECT_EQ(Done(Unavailable()).kind, Kind::kStartAttempt);
   EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kRetry));
   Done(Ok());
+}
+
+// Puts what it picks on one side of a trial, as a picker does for endpoints
+// that are on one.
+class Tosses : public FirstUntried {
+ public:
+  using FirstUntried::FirstUntried;
+  balancing::PickResult Pick(const balancing::PickArgs& args) const override {
+    coins.push_back(args.coin != nullptr);
+    if (args.coin != nullptr) {
+      args.coin->ticket = cluster::TrialTicket(trial, here);
+    }
+    return FirstUntried::Pick(args);
+  }
+  uint32_t trial = 0;
+  bool here = true;
+  mutable std::vector<bool> coins;
+};
+
+TEST_F(HealthTest, OnlyTheFirstAttemptIsPartOfATrialAndKeepsItsSide) {
+  plan.observer = nullptr;
+  std::vector<cluster::LiveEndpointPtr> live;
+  for (const char* address : {"a", "b", "c"}) {
+    live.push_back(
+        std::make_shared<cluster::LiveEndpoint>(cluster::Endpoint{address}));
+    live.back()->set_readiness(cluster::Readiness::kReady);
+  }
+  Tosses tosses({live[0].get(), live[1].get(), live[2].get()});
+  health->Tick(live, now);
+  resilience::AttemptResult failed;
+  failed.code = absl::StatusCode::kInternal;
+  for (int i = 0; i < 3; ++i) {
+    health->OnAttemptStart(live[0].get(), /*unary=*/true, now);
+    health->OnAttemptEnd(live[0].get(), failed, now);
+  }
+  tosses.trial = live[0]->trial();
+  ASSERT_NE(tosses.trial, 0u);
+
+  // Calls of one side fail, and those of the other go well.
+  for (int i = 0; i < 30; ++i) {
+    tosses.here = i % 2 == 0;
+    tosses.coins.clear();
+    CallMachine& call = WithHealth();
+    const Moment moment{now, &tosses, &random, live};
+    Action action = call.Start(moment);
+    ASSERT_EQ(action.kind, Kind::kStartAttempt);
+    action = call.OnAttemptDone(1, tosses.here ? Unavailable() : Ok(), moment);
+    if (!tosses.here) continue;
+    if (action.kind == Kind::kStartAttempt) {
+      call.OnAttemptDone(2, Ok(), moment);
+      EXPECT_THAT(tosses.coins, ElementsAre(true, false)) << "a retry";
+    } else {
+      call.Abandon(now);
+    }
+  }
+  health->Tick(live, now + absl::Milliseconds(1));
+  EXPECT_EQ(live[0]->health(), cluster::Health::kEjected);
+}
+
+TEST_F(HealthTest, WhatThisSideMadeIsNoFailureOfTheEndpoint) {
+  WithHealth();
+  Start();
+  AttemptOutcome own = Ended(absl::StatusCode::kResourceExhausted);
+  own.local = own.own = true;
+  Done(own);
+  EXPECT_EQ(Seen(0).failures.load() + Seen(0).connection_failures.load(), 0u);
+  EXPECT_EQ(Seen(0).discounted.load(), 1u);
 }
 
 TEST_F(HealthTest, WhoeverStartsACallLooksWhenALookIsDue) {

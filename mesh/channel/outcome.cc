@@ -39,6 +39,7 @@ call::AttemptOutcome Explain(const grpc::Status& status,
   }
   outcome.never_sent = core::NeverSent(status, debug);
   outcome.local = core::IsLocal(status, debug);
+  outcome.own = core::IsOwn(status, debug);
   if (bounds.idempotent && core::LooksDropped(status, debug)) {
     outcome.code = absl::StatusCode::kUnavailable;
   }

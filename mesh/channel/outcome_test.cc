@@ -95,6 +95,40 @@ TEST(OutcomeTest, ABrokenConnectionIsLocalWhateverTheCoreSays) {
   }
 }
 
+TEST(OutcomeTest, WhatThisSideMakesIsItsOwn) {
+  struct Case {
+    StatusCode code;
+    const char* words;
+    bool own;
+  };
+  for (const Case& c :
+       {Case{StatusCode::RESOURCE_EXHAUSTED,
+             "Received message larger than max (5000 vs. 1000)", true},
+        Case{StatusCode::RESOURCE_EXHAUSTED,
+             "Sent message larger than max (5000 vs. 1000)", true},
+        Case{StatusCode::UNAVAILABLE,
+             "Getting metadata from plugin failed with error: no token", true},
+        Case{StatusCode::UNAUTHENTICATED,
+             "Established channel does not have a sufficient security level to "
+             "transfer call credential.",
+             true},
+        Case{StatusCode::UNAVAILABLE, "Socket closed", false},
+        Case{StatusCode::UNAVAILABLE, kNoConnection, false},
+        Case{StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded", false},
+        Case{StatusCode::INTERNAL, "broken", false}}) {
+    EXPECT_EQ(
+        Explain(Status(c.code, c.words), c.words, At(absl::UnixEpoch())).own,
+        c.own)
+        << c.words;
+    EXPECT_FALSE(
+        Explain(Status(c.code, c.words),
+                std::string(kFromPeer) + " received from peer " + c.words,
+                At(absl::UnixEpoch()))
+            .own)
+        << "a peer that says so has failed: " << c.words;
+  }
+}
+
 TEST(OutcomeTest, ADroppedCallOfAnIdempotentMethodIsUnavailable) {
   const Status status(StatusCode::CANCELLED, "CANCELLED");
   AttemptBounds bounds = At(absl::UnixEpoch());

@@ -14,24 +14,28 @@ absl::string_view NameOf(Health health) {
       return "probing";
     case Health::kRamping:
       return "ramping";
+    case Health::kTrial:
+      return "trial";
   }
   return "unknown";
 }
 
 absl::string_view NameOf(HealthCause cause) {
   switch (cause) {
-    case HealthCause::kConsecutiveFailures:
-      return "consecutive_failures";
-    case HealthCause::kConsecutiveGatewayFailures:
-      return "consecutive_gateway_failures";
-    case HealthCause::kConsecutiveLocalFailures:
-      return "consecutive_local_failures";
-    case HealthCause::kSuccessRate:
-      return "success_rate";
-    case HealthCause::kFailurePercentage:
-      return "failure_percentage";
+    case HealthCause::kFailuresInARow:
+      return "failures_in_a_row";
+    case HealthCause::kFailureRate:
+      return "failure_rate";
+    case HealthCause::kSlowAnswers:
+      return "slow_answers";
+    case HealthCause::kFailures:
+      return "failures";
     case HealthCause::kLatency:
       return "latency";
+    case HealthCause::kAcquitted:
+      return "acquitted";
+    case HealthCause::kConsecutiveLocalFailures:
+      return "consecutive_local_failures";
     case HealthCause::kSilence:
       return "silence";
     case HealthCause::kEjectionOver:

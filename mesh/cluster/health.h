@@ -15,29 +15,35 @@ enum class Health : uint8_t {
   kEjected,  // Out of use until its ejection is over.
   kProbing,  // Its ejection is over: one call at a time (half-open).
   kRamping,  // Back, with a share that grows.
+  kTrial,    // In use; a coin decides who gets each first attempt that it would
+             // get.
 };
-inline constexpr int kHealths = 5;
+inline constexpr int kHealths = 6;
 // As in metrics: "healthy".
 absl::string_view NameOf(Health health);
 
 // Why it has changed.
 enum class HealthCause : uint8_t {
-  kConsecutiveFailures,
-  kConsecutiveGatewayFailures,
-  kConsecutiveLocalFailures,
-  kSuccessRate,
-  kFailurePercentage,
-  kLatency,
-  kSilence,        // -> kSuspect
-  kEjectionOver,   // -> kProbing
-  kProbeAnswered,  // -> kRamping
-  kProbeFailed,    // -> kEjected or kSuspect
-  kNewConnection,  // -> kRamping, or kProbing after one in vain.
-  kRamped,         // -> kHealthy
-  kDraining,       // -> kEjected: it said so itself.
+  // Doubts, -> kTrial.
+  kFailuresInARow,
+  kFailureRate,
+  kSlowAnswers,
+  // What a trial has shown.
+  kFailures,   // -> kEjected
+  kLatency,    // -> kEjected
+  kAcquitted,  // -> kHealthy or kRamping
+  // What needs no trial.
+  kConsecutiveLocalFailures,  // -> kEjected: its connections failed.
+  kSilence,                   // -> kSuspect
+  kEjectionOver,              // -> kProbing
+  kProbeAnswered,             // -> kRamping
+  kProbeFailed,               // -> kEjected or kSuspect
+  kNewConnection,             // -> kRamping, or kProbing after one in vain.
+  kRamped,                    // -> kHealthy
+  kDraining,                  // -> kEjected: it said so itself.
 };
-inline constexpr int kHealthCauses = 13;
-// As in metrics: "consecutive_failures".
+inline constexpr int kHealthCauses = 14;
+// As in metrics: "probe_failed".
 absl::string_view NameOf(HealthCause cause);
 
 }  // namespace mesh::cluster

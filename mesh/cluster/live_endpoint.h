@@ -194,6 +194,14 @@ class alignas(64) LiveEndpoint {
     return false;
   }
 
+  // The trial that it is on, or 0. Its health says kTrial meanwhile, so that a
+  // pick looks here only then.
+  uint32_t trial() const { return trial_.load(std::memory_order_relaxed); }
+  // By whoever judges it; one thread at a time. Before set_health(kTrial).
+  void set_trial(uint32_t trial) {
+    trial_.store(trial, std::memory_order_relaxed);
+  }
+
   EndpointObservations& observations() { return observations_; }
   const EndpointObservations& observations() const { return observations_; }
   // A slot of the health monitor of its service, which fills it when it first
@@ -224,6 +232,7 @@ class alignas(64) LiveEndpoint {
   // On that line, too, since it has room.
   std::atomic<uint32_t> priority_;
   std::atomic<int64_t> first_dial_{0};
+  std::atomic<uint32_t> trial_{0};
 
   // From here on what changes less often, or is read less often.
   alignas(64) EndpointObservations observations_;

@@ -36,36 +36,26 @@ struct SilenceEvidence {
 // no single moment. On one cache line.
 struct EndpointObservations {
   SilenceEvidence silence;
-  // Unary attempts that ended, in the low kEndedBits; above it the sum of
-  // 256 * log2(nanoseconds) of those whose latency counts. Written with
-  // release order, after `untimed`.
-  static constexpr int kEndedBits = 24;
-  static constexpr uint32_t kEndedMask = (1u << kEndedBits) - 1;
-  std::atomic<uint64_t> ended{0};
-  std::atomic<uint32_t> untimed{0};  // How many of those have no latency.
+  std::atomic<uint32_t> ended{0};  // Unary attempts.
   std::atomic<uint32_t> streams_ended{0};
-  // All that ended: failures that a server answered; that came about on
-  // this side; and attempts that say nothing (given up, never sent).
+  // All that ended: failures (but of a connection), failures of a connection,
+  // and attempts that say nothing (given up, never sent, made by this side).
   std::atomic<uint32_t> failures{0};
-  std::atomic<uint32_t> local_failures{0};
+  std::atomic<uint32_t> connection_failures{0};
   std::atomic<uint32_t> discounted{0};
   std::atomic<uint32_t> streams_begun{0};
-  // Failures in a row, up to now, 16 bits each: those that a server answered,
-  // those of them that say that it was not reached, and local ones. 0 while
-  // all is well.
-  static constexpr int kGatewayShift = 16;
-  static constexpr int kLocalShift = 32;
-  std::atomic<uint64_t> consecutive{0};
+  // Failures in a row, up to now, 16 bits each: all of them, and those of a
+  // connection. 0 while all is well.
+  static constexpr int kConnectionShift = 16;
+  std::atomic<uint32_t> consecutive{0};
 
   // Unary attempts that run.
   uint32_t awaiting() const {
-    const uint64_t ended_before = ended.load(std::memory_order_relaxed);
-    return static_cast<uint32_t>(silence.begun.load(std::memory_order_relaxed) -
-                                 ended_before) &
-           kEndedMask;
+    const uint32_t ended_before = ended.load(std::memory_order_relaxed);
+    return silence.begun.load(std::memory_order_relaxed) - ended_before;
   }
 };
-static_assert(sizeof(EndpointObservations) == 56,
+static_assert(sizeof(EndpointObservations) <= 64,
               "all that an attempt writes of it is on one cache line");
 
 }  // namespace mesh::cluster

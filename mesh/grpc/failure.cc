@@ -37,6 +37,19 @@ bool IsLocal(const grpc::Status& status, absl::string_view debug) {
          SaysConnectionBroke(status.error_message());
 }
 
+bool IsOwn(const grpc::Status& status, absl::string_view debug) {
+  if (absl::StrContains(debug, "received from peer")) return false;
+  // No connection says that: it is a limit, or a quota, of this process.
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
+  for (absl::string_view words :
+       {"Getting metadata from plugin failed", "Illegal metadata",
+        "does not have a sufficient security level to transfer call "
+        "credential"}) {
+    if (absl::StrContains(status.error_message(), words)) return true;
+  }
+  return false;
+}
+
 bool LooksDropped(const grpc::Status& status, absl::string_view debug) {
   return status.error_code() == grpc::StatusCode::CANCELLED &&
          status.error_message() == "CANCELLED" &&

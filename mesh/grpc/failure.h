@@ -20,6 +20,10 @@ bool NeverSent(const grpc::Status& status, absl::string_view debug);
 // said in the core's own words counts too: it says that it could not work.
 bool IsLocal(const grpc::Status& status, absl::string_view debug);
 
+// Whether this side made a failure, whatever the endpoint did: a message is
+// larger than this side allows, or credentials for the call could not be had.
+bool IsOwn(const grpc::Status& status, absl::string_view debug);
+
 // Whether a peer ended the call as a gRPC server does that is shutting down:
 // calls that reach it then it gives to no handler. A peer might say the same of
 // a call that it had begun, so this proves nothing.

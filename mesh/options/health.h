@@ -12,14 +12,27 @@ namespace mesh::options {
 
 struct OutlierEjectionOptions {
   Mode mode = Mode::kEnforce;
-  absl::Duration interval = absl::Seconds(1);
+  absl::Duration interval = absl::Seconds(1);  // That slowness must last.
   absl::Duration base_ejection_time = absl::Seconds(30);
   absl::Duration max_ejection_time = absl::Seconds(300);
   int max_ejection_percent = 30;
   int panic_threshold_percent = 50;
-  int consecutive_failures = 10;         // 0: never.
-  int consecutive_gateway_failures = 5;  // 0: never.
-  int consecutive_local_failures = 5;    // 0: never.
+  int consecutive_local_failures = 5;  // Of connections. 0: never.
+  struct Latency {
+    bool enabled = true;
+    double factor = 3;
+    absl::Duration min_difference = absl::Milliseconds(5);
+    // Without effect, as below.
+    int minimum_hosts = 2;
+    int request_volume = 5;
+  } latency;
+  // A trial ejects an endpoint that is like the others with this chance at
+  // most. Not in the configuration.
+  double trial_error = 1e-6;
+
+  // Without effect: the trial has replaced what these set.
+  int consecutive_failures = 10;
+  int consecutive_gateway_failures = 5;
   struct SuccessRate {
     bool enabled = true;
     int stdev_factor = 1900;  // Thousandths.
@@ -32,13 +45,6 @@ struct OutlierEjectionOptions {
     int minimum_hosts = 3;
     int request_volume = 50;
   } failure_percentage;
-  struct Latency {
-    bool enabled = true;
-    double factor = 3;
-    absl::Duration min_difference = absl::Milliseconds(5);
-    int minimum_hosts = 2;
-    int request_volume = 5;
-  } latency;
 };
 
 struct BlackHoleOptions {

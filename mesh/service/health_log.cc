@@ -16,6 +16,11 @@ HealthLog::HealthLog(std::string name, std::shared_ptr<base::Scheduler> control,
       log_(std::move(log)) {}
 
 void HealthLog::Note(const resilience::HealthChange& change) {
+  // Doubts come and go where all is well.
+  if (change.to == cluster::Health::kTrial ||
+      change.cause == cluster::HealthCause::kAcquitted) {
+    return;
+  }
   std::string line = absl::StrCat(
       name_, ": ", change.endpoint->endpoint().address, " was ",
       cluster::NameOf(change.from), " and is ", cluster::NameOf(change.to),

@@ -225,7 +225,8 @@ bool Invariants::MayPanic(const Client& client, uint32_t priority) const {
     ++tally.connected;
     const cluster::Health health = live->health();
     tally.usable += health == cluster::Health::kHealthy ||
-                    health == cluster::Health::kRamping;
+                    health == cluster::Health::kRamping ||
+                    health == cluster::Health::kTrial;
   }
   const options::ServiceOptions& options =
       *parts_.services[client.service].options;

@@ -63,7 +63,8 @@ TEST(ReplayTest, SoIsEveryRandomScenario) {
     ASSERT_TRUE(count.ok()) << "seed " << seed << ": " << count.status();
     picks += count->picks;
   }
-  EXPECT_GT(picks, 10'000u);
+  // Those beside an endpoint on trial are taken as they were.
+  EXPECT_GT(picks, 9'000u);
 }
 
 TEST(ReplayTest, HedgesAndFaultsAreDecidedTheSameAgain) {

@@ -204,12 +204,9 @@ void AddHealthChanges(const ServiceSnapshot& service, Samples& samples) {
   for (const auto& [to, cause] :
        {std::pair(Health::kSuspect, HealthCause::kSilence),
         std::pair(Health::kSuspect, HealthCause::kProbeFailed),
-        std::pair(Health::kEjected, HealthCause::kConsecutiveFailures),
-        std::pair(Health::kEjected, HealthCause::kConsecutiveGatewayFailures),
-        std::pair(Health::kEjected, HealthCause::kConsecutiveLocalFailures),
-        std::pair(Health::kEjected, HealthCause::kSuccessRate),
-        std::pair(Health::kEjected, HealthCause::kFailurePercentage),
+        std::pair(Health::kEjected, HealthCause::kFailures),
         std::pair(Health::kEjected, HealthCause::kLatency),
+        std::pair(Health::kEjected, HealthCause::kConsecutiveLocalFailures),
         std::pair(Health::kEjected, HealthCause::kProbeFailed),
         std::pair(Health::kEjected, HealthCause::kDraining)}) {
     HealthChangeSnapshot change;

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "mesh/options/service.h"
+#include "mesh/resilience/health/pace.h"
 #include "mesh/resilience/latency_tracker.h"
 
 namespace mesh::upstream {
@@ -25,6 +26,8 @@ struct Method {
   std::optional<bool> idempotent;  // As its .proto says, where that is known.
   // Made when a call of it may be hedged. The Upstream owns it.
   std::atomic<resilience::LatencyTracker*> latency{nullptr};
+  // How long calls of it take. For the health monitor of its service.
+  resilience::MethodPace pace;
 };
 
 // The policies of a service's methods, as one configuration has them. Immutable

@@ -86,6 +86,8 @@ class Upstream final : private resilience::HealthMonitor::Host {
     plan.observer = observer_;
     plan.health = &health_;
     plan.admission = &admission_;
+    plan.pace = shape.method != nullptr ? &shape.method->pace
+                                        : other_paces_.Of(shape.name);
     if (ABSL_PREDICT_FALSE(WantsLatency(*plan.policy, shape.unary))) {
       plan.latency = LatencyOf(shape.method, shape.name);
     }
@@ -140,6 +142,7 @@ class Upstream final : private resilience::HealthMonitor::Host {
   resilience::RetryBudget budget_;
   resilience::HealthMonitor health_;
   resilience::Admission admission_;
+  resilience::SharedPaces other_paces_;
 
   base::Mutex latencies_mu_;
   std::map<std::string, std::unique_ptr<resilience::LatencyTracker>,

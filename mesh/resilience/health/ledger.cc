@@ -9,13 +9,18 @@ using cluster::EndpointObservations;
 
 Finding::Kind KindOf(const AttemptResult& result, bool timed_out) {
   // A stream that lives until its deadline is as it should be.
-  if (result.given_up || result.never_sent || (timed_out && !result.unary) ||
+  if (result.given_up || result.never_sent || result.own ||
+      (timed_out && !result.unary) ||
       (result.local && result.code == absl::StatusCode::kCancelled)) {
     return Finding::Kind::kNothing;
   }
-  if (result.local) return Finding::Kind::kLocalFailure;
-  if (kFailures.Contains(result.code)) return Finding::Kind::kFailure;
-  return Finding::Kind::kSuccess;
+  if (result.local && result.code == absl::StatusCode::kUnavailable) {
+    return Finding::Kind::kConnectionFailure;
+  }
+  if (kEndpointFailures.Contains(result.code)) return Finding::Kind::kFailure;
+  return result.local && result.code != absl::StatusCode::kOk
+             ? Finding::Kind::kNothing
+             : Finding::Kind::kSuccess;
 }
 
 void CountKind(EndpointObservations* seen, Finding::Kind kind) {
@@ -25,8 +30,8 @@ void CountKind(EndpointObservations* seen, Finding::Kind kind) {
     case Finding::Kind::kFailure:
       seen->failures.fetch_add(1, std::memory_order_relaxed);
       break;
-    case Finding::Kind::kLocalFailure:
-      seen->local_failures.fetch_add(1, std::memory_order_relaxed);
+    case Finding::Kind::kConnectionFailure:
+      seen->connection_failures.fetch_add(1, std::memory_order_relaxed);
       break;
     case Finding::Kind::kNothing:
       seen->discounted.fetch_add(1, std::memory_order_relaxed);
@@ -43,34 +48,46 @@ Finding AttemptLedger::OnEnd(EndpointObservations* seen,
   finding.unary = result.unary;
   finding.timed_out =
       result.local && result.code == absl::StatusCode::kDeadlineExceeded;
-  finding.unavailable = result.code == absl::StatusCode::kUnavailable;
   finding.latency = std::max<int64_t>(0, Nanos(result.latency));
   finding.began = absl::ToUnixNanos(now) - finding.latency;
-  finding.capped_log = CappedLogOf(finding.latency);
   finding.kind = KindOf(result, finding.timed_out);
   CountKind(seen, finding.kind);
   if (!result.unary) {
     seen->streams_ended.fetch_add(1, std::memory_order_relaxed);
-  } else if (finding.kind == Finding::Kind::kSuccess && in_use) {
-    OnAnswer(seen, finding.latency, now);
-  } else {
-    finding.telling =
-        (finding.timed_out || result.given_up) && !result.never_sent &&
-        finding.latency >= telling_age_.load(std::memory_order_relaxed);
-    EndUnanswered(seen, in_use, finding);
+    return finding;
   }
+  const int64_t age = telling_age_.load(std::memory_order_relaxed);
+  if (finding.kind == Finding::Kind::kSuccess && in_use) {
+    finding.lags =
+        result.pace != nullptr && finding.latency > result.pace->limit();
+    OnAnswer(seen, result.pace, finding.latency, now);
+    return finding;
+  }
+  finding.telling = (finding.timed_out || result.given_up) &&
+                    !result.never_sent && finding.latency >= age;
+  finding.lags = finding.telling && result.given_up;
+  finding.hasty =
+      finding.timed_out && (finding.latency < kMillisecond ||
+                            finding.latency < (age == kNever ? 0 : age));
+  EndUnanswered(seen, finding);
   return finding;
 }
 
-void AttemptLedger::EndUnanswered(EndpointObservations* seen, bool in_use,
+void AttemptLedger::TakeSample(const EndpointObservations& seen,
+                               MethodPace* pace, int64_t nanoseconds,
+                               absl::Time now) {
+  latencies_.Record(absl::Nanoseconds(nanoseconds), now);
+  const auto log = static_cast<int64_t>(LogOf(nanoseconds)) << 8;
+  const int64_t recent = recent_log_.load(std::memory_order_relaxed);
+  recent_log_.store(
+      static_cast<uint32_t>(recent == 0 ? log : recent + (log - recent) / 64),
+      std::memory_order_relaxed);
+  if (pace != nullptr) pace->Note(&seen, nanoseconds, slowness());
+}
+
+void AttemptLedger::EndUnanswered(EndpointObservations* seen,
                                   const Finding& finding) {
-  uint64_t ended = 1;
-  if (finding.telling && in_use) {
-    ended |= uint64_t{finding.capped_log} << EndpointObservations::kEndedBits;
-  } else {
-    seen->untimed.fetch_add(1, std::memory_order_relaxed);
-  }
-  seen->ended.fetch_add(ended, std::memory_order_release);
+  seen->ended.fetch_add(1, std::memory_order_release);
   if (finding.kind == Finding::Kind::kNothing && !finding.telling) {
     cluster::SilenceEvidence& silence = seen->silence;
     if (silence.unanswered() > 0 &&
@@ -83,66 +100,41 @@ void AttemptLedger::EndUnanswered(EndpointObservations* seen, bool in_use,
   }
 }
 
-uint64_t AttemptLedger::CountRow(EndpointObservations* seen,
-                                 const Finding& finding, bool suspect) const {
-  uint64_t before = seen->consecutive.load(std::memory_order_relaxed);
-  switch (finding.kind) {
-    case Finding::Kind::kNothing:
-      return before;
-    case Finding::Kind::kSuccess:
-      if (before != 0) seen->consecutive.store(0, std::memory_order_relaxed);
-      return before;
-    case Finding::Kind::kFailure:
-    case Finding::Kind::kLocalFailure:
-      break;
-  }
-  if (finding.timed_out) {
-    // A deadline that is shorter than most calls take passes anywhere.
-    const int64_t age = telling_age_.load(std::memory_order_relaxed);
-    if (suspect || finding.latency < kMillisecond ||
-        finding.latency < (age == kNever ? 0 : age)) {
-      return before;
-    }
-  }
+void AttemptLedger::CountFailure(EndpointObservations* seen,
+                                 const Finding& finding) {
+  uint32_t before = seen->consecutive.load(std::memory_order_relaxed);
   FailureRow after(before);
   do {
     after = FailureRow(before);
-    if (finding.kind == Finding::Kind::kLocalFailure) {
-      ++after.local;
-    } else {
-      after.local = 0;
-      ++after.failures;
-      after.gateway = finding.unavailable ? after.gateway + 1 : 0;
+    ++after.failures;
+    if (finding.kind == Finding::Kind::kConnectionFailure) {
+      ++after.connection;
+    } else if (!finding.timed_out) {
+      after.connection = 0;  // It was there to answer.
     }
   } while (!seen->consecutive.compare_exchange_weak(before, after.Packed(),
                                                     std::memory_order_relaxed));
-  return before;
+}
+
+bool AttemptLedger::EndRow(EndpointObservations* seen) {
+  if (seen->consecutive.load(std::memory_order_relaxed) == 0) return false;
+  seen->consecutive.store(0, std::memory_order_relaxed);
+  return true;
 }
 
 Counted TakeCounts(const EndpointObservations& seen, LookedAt* last) {
   Counted counted;
-  const uint64_t ended = seen.ended.load(std::memory_order_acquire);
-  const uint32_t untimed = seen.untimed.load(std::memory_order_relaxed);
-  const uint64_t change = ended - last->ended;
-  const auto unary =
-      static_cast<uint32_t>(change) & EndpointObservations::kEndedMask;
-  const auto timed = static_cast<int32_t>(unary - (untimed - last->untimed));
+  const uint32_t ended = seen.ended.load(std::memory_order_acquire);
+  counted.ended = ended - last->ended;
   last->ended = ended;
-  last->untimed = untimed;
-  if (timed > 0) {
-    counted.timed = timed;
-    counted.log_latency =
-        static_cast<double>((change - unary) >>
-                            EndpointObservations::kEndedBits) /
-        256;
-  }
 
   const uint32_t streams = seen.streams_ended.load(std::memory_order_relaxed);
-  const uint32_t failures = seen.failures.load(std::memory_order_relaxed) +
-                            seen.local_failures.load(std::memory_order_relaxed);
+  const uint32_t failures =
+      seen.failures.load(std::memory_order_relaxed) +
+      seen.connection_failures.load(std::memory_order_relaxed);
   const uint32_t discounted = seen.discounted.load(std::memory_order_relaxed);
   const auto total =
-      static_cast<int32_t>(unary + (streams - last->streams_ended) -
+      static_cast<int32_t>(counted.ended + (streams - last->streams_ended) -
                            (discounted - last->discounted));
   if (total > 0) counted.total = total;
   counted.failed = failures - last->failures;

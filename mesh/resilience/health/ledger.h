@@ -10,6 +10,8 @@
 #include "absl/time/time.h"
 #include "mesh/base/clock.h"
 #include "mesh/cluster/observations.h"
+#include "mesh/cluster/trial_ticket.h"
+#include "mesh/resilience/health/pace.h"
 #include "mesh/resilience/health/record.h"
 #include "mesh/resilience/latency_tracker.h"
 
@@ -22,54 +24,70 @@ struct AttemptResult {
   bool local = false;
   // Proved that no server has seen it: says nothing of the server.
   bool never_sent = false;
+  // This side made the failure, and would have made it of any endpoint's
+  // answer: a limit on messages, credentials.
+  bool own = false;
   // Given up by the caller (cancelled, or another attempt won): it was not
   // answered, and that is no failure.
   bool given_up = false;
   bool unary = true;
+  // The side of a trial that the call was given, if it was.
+  cluster::TrialTicket ticket;
+  // Of the call's method. Null: it is not known.
+  MethodPace* pace = nullptr;
   absl::Duration latency;
 };
 
 // What an attempt says of its endpoint.
 struct Finding {
-  enum class Kind : uint8_t { kSuccess, kFailure, kLocalFailure, kNothing };
+  enum class Kind : uint8_t {
+    kSuccess,
+    kFailure,            // An answer that is one, or a deadline that passed.
+    kConnectionFailure,  // Its connection was refused, or broke.
+    kNothing,
+  };
+  bool Failed() const {
+    return kind == Kind::kFailure || kind == Kind::kConnectionFailure;
+  }
+
   Kind kind = Kind::kNothing;
   bool unary = true;
   bool timed_out = false;  // Here, by its own deadline.
   bool telling = false;    // Left unanswered for longer than the peers take, as
                            // a hedge's rival is.
-  bool unavailable = false;  // kFailure: the code says that nobody is there.
+  bool hasty = false;      // timed_out: a deadline that passes anywhere.
+  bool lags = false;       // It may be slow against others of its method.
   int64_t began = 0;
   int64_t latency = 0;
-  uint32_t capped_log = 0;  // LogOf(latency), no more than one counts as.
 };
 
 // Failures in a row, as EndpointObservations::consecutive has them.
 struct FailureRow {
-  explicit FailureRow(uint64_t packed)
+  explicit FailureRow(uint32_t packed)
       : failures(packed & 0xffff),
-        gateway(packed >> cluster::EndpointObservations::kGatewayShift &
-                0xffff),
-        local(packed >> cluster::EndpointObservations::kLocalShift & 0xffff) {}
-  uint64_t Packed() const {
-    return uint64_t{std::min(failures, 0xffffu)} |
-           uint64_t{std::min(gateway, 0xffffu)}
-               << cluster::EndpointObservations::kGatewayShift |
-           uint64_t{std::min(local, 0xffffu)}
-               << cluster::EndpointObservations::kLocalShift;
+        connection(packed >> cluster::EndpointObservations::kConnectionShift) {}
+  uint32_t Packed() const {
+    return std::min(failures, 0xffffu) |
+           std::min(connection, 0xffffu)
+               << cluster::EndpointObservations::kConnectionShift;
   }
-  uint32_t Most() const { return std::max({failures, gateway, local}); }
 
-  uint32_t failures;
-  uint32_t gateway;
-  uint32_t local;
+  uint32_t failures;    // All of them.
+  uint32_t connection;  // Those of a connection, up to now.
 };
+
+// Attempts on an endpoint that have ended and say something.
+inline uint32_t Told(const cluster::EndpointObservations& seen) {
+  return seen.ended.load(std::memory_order_relaxed) +
+         seen.streams_ended.load(std::memory_order_relaxed) -
+         seen.discounted.load(std::memory_order_relaxed);
+}
 
 // What was counted of an endpoint between two looks.
 struct Counted {
-  uint32_t timed = 0;      // Unary attempts with a latency that counts...
-  double log_latency = 0;  // ...and the sum of their log2(nanoseconds).
-  uint32_t total = 0;      // Attempts that say something, streams too.
-  uint32_t failed = 0;     // Failures among them.
+  uint32_t ended = 0;   // Unary attempts.
+  uint32_t total = 0;   // Attempts that say something, streams too.
+  uint32_t failed = 0;  // Failures among them.
 };
 // Makes `last` what the counts are now.
 Counted TakeCounts(const cluster::EndpointObservations& seen, LookedAt* last);
@@ -80,14 +98,6 @@ class AttemptLedger {
  public:
   // Unanswered attempts that are evidence of silence by their number alone.
   static constexpr int32_t kManySilent = 5;
-
-  // 256 * log2(nanoseconds), the fraction by linear interpolation.
-  static uint32_t LogOf(int64_t nanoseconds) {
-    if (ABSL_PREDICT_FALSE(nanoseconds < 256)) nanoseconds = 256;
-    const int exponent = 63 - __builtin_clzll(nanoseconds);
-    return static_cast<uint32_t>(exponent) << 8 |
-           (static_cast<uint32_t>(nanoseconds >> (exponent - 8)) & 0xff);
-  }
 
   // An attempt begins.
   static void OnStart(cluster::EndpointObservations* seen, bool unary,
@@ -103,23 +113,16 @@ class AttemptLedger {
         begun - silence.accounted.load(std::memory_order_relaxed));
     // The first or second since the last answer; or the first that runs now,
     // when there were but a few before it.
-    if (silent <= 1 ||
-        (silent < kManySilent &&
-         (static_cast<uint32_t>(begun -
-                                seen->ended.load(std::memory_order_relaxed)) &
-          cluster::EndpointObservations::kEndedMask) == 0)) {
+    if (silent <= 1 || (silent < kManySilent &&
+                        begun == seen->ended.load(std::memory_order_relaxed))) {
       silence.quiet_since.store(base::ToNanos(now), std::memory_order_relaxed);
     }
   }
 
   // A server has answered a unary attempt, and its latency counts.
-  void OnAnswer(cluster::EndpointObservations* seen, int64_t nanoseconds,
-                absl::Time now) {
-    // What is very slow counts as somewhat slow: a few such are no evidence.
-    const uint32_t log = CappedLogOf(nanoseconds);
-    seen->ended.fetch_add(
-        uint64_t{log} << cluster::EndpointObservations::kEndedBits | 1,
-        std::memory_order_release);
+  void OnAnswer(cluster::EndpointObservations* seen, MethodPace* pace,
+                int64_t nanoseconds, absl::Time now) {
+    seen->ended.fetch_add(1, std::memory_order_release);
     const uint32_t begun = seen->silence.begun.load(std::memory_order_relaxed);
     seen->silence.accounted.store(begun, std::memory_order_relaxed);
     if (ABSL_PREDICT_FALSE(nanoseconds >
@@ -128,7 +131,7 @@ class AttemptLedger {
     }
     if (((begun * 0x9e3779b1u >> 20) &
          sample_mask_.load(std::memory_order_relaxed)) == 0) {
-      latencies_.Record(absl::Nanoseconds(nanoseconds), now);
+      TakeSample(*seen, pace, nanoseconds, now);
     }
   }
 
@@ -136,10 +139,11 @@ class AttemptLedger {
   // endpoint, so that the latency counts.
   Finding OnEnd(cluster::EndpointObservations* seen,
                 const AttemptResult& result, bool in_use, absl::Time now);
-  // Goes on with the row of failures, or ends it. Returns what it was before.
-  // `suspect`: the endpoint is, so that its timeouts say nothing new.
-  uint64_t CountRow(cluster::EndpointObservations* seen, const Finding& finding,
-                    bool suspect) const;
+  // Goes on with the row of failures. Not of a finding that is hasty.
+  static void CountFailure(cluster::EndpointObservations* seen,
+                           const Finding& finding);
+  // Ends it. Whether there was one.
+  static bool EndRow(cluster::EndpointObservations* seen);
 
   // A tenth of the service's unary calls of the last ten seconds or so were
   // answered within this; zero while unknown.
@@ -166,22 +170,36 @@ class AttemptLedger {
   void set_telling_age(int64_t nanoseconds) {
     telling_age_.store(nanoseconds, std::memory_order_relaxed);
   }
-  // A latency counts as no more than this.
-  void set_most_latency(int64_t nanoseconds) {
-    most_log_.store(LogOf(nanoseconds), std::memory_order_relaxed);
+  // When an answer is slow against another one of its method.
+  void set_slowness(const Slowness& slowness) {
+    slow_factor_.store(slowness.factor, std::memory_order_relaxed);
+    slow_difference_.store(slowness.difference, std::memory_order_relaxed);
+  }
+  Slowness slowness() const {
+    return {slow_factor_.load(std::memory_order_relaxed),
+            slow_difference_.load(std::memory_order_relaxed)};
+  }
+  // An attempt was given up after so long by another that won: it is slow then,
+  // if it has taken so much more than others, too.
+  int64_t telling_age() const {
+    return telling_age_.load(std::memory_order_relaxed);
+  }
+  // Mean log2 of the last hundred answers or so that were sampled. 0: unknown.
+  double recent_log() const {
+    return recent_log_.load(std::memory_order_relaxed) / (256.0 * 256);
   }
 
  private:
-  uint32_t CappedLogOf(int64_t nanoseconds) const {
-    return std::min(LogOf(nanoseconds),
-                    most_log_.load(std::memory_order_relaxed));
-  }
+  void TakeSample(const cluster::EndpointObservations& seen, MethodPace* pace,
+                  int64_t nanoseconds, absl::Time now);
   // Counts the end of a unary attempt that is no answer of an endpoint in use.
-  void EndUnanswered(cluster::EndpointObservations* seen, bool in_use,
-                     const Finding& finding);
+  static void EndUnanswered(cluster::EndpointObservations* seen,
+                            const Finding& finding);
 
-  std::atomic<uint32_t> most_log_{~0u};
+  std::atomic<double> slow_factor_{0};
+  std::atomic<int64_t> slow_difference_{0};
   std::atomic<uint32_t> sample_mask_{0};
+  std::atomic<uint32_t> recent_log_{0};  // In 256ths of LogOf().
   std::atomic<int64_t> slowest_{0};
   std::atomic<int64_t> telling_age_{kNever};
   std::atomic<int64_t> p10_latency_{0};  // Read by retries.

@@ -1,6 +1,5 @@
 #include "mesh/resilience/health/ledger.h"
 
-#include <cmath>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -30,30 +29,16 @@ class AttemptLedgerTest : public testing::Test {
     return ledger_.OnEnd(&seen_, result, in_use, now_);
   }
   void Answer(absl::Duration latency) {
-    ledger_.OnAnswer(&seen_, absl::ToInt64Nanoseconds(latency), now_);
+    ledger_.OnAnswer(&seen_, &pace_, absl::ToInt64Nanoseconds(latency), now_);
   }
   int64_t quiet_since() const { return seen_.silence.quiet_since; }
-  uint32_t ended() const {
-    return static_cast<uint32_t>(seen_.ended) &
-           EndpointObservations::kEndedMask;
-  }
+  uint32_t ended() const { return seen_.ended; }
 
   absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
   EndpointObservations seen_;
+  MethodPace pace_;
   AttemptLedger ledger_;
 };
-
-TEST_F(AttemptLedgerTest, LogsAreTwoHundredFiftySixthsOfPowersOfTwo) {
-  EXPECT_EQ(AttemptLedger::LogOf(1), 8 * 256);
-  EXPECT_EQ(AttemptLedger::LogOf(-1), 8 * 256);
-  EXPECT_EQ(AttemptLedger::LogOf(256), 8 * 256);
-  EXPECT_EQ(AttemptLedger::LogOf(1 << 20), 20 * 256);
-  for (int64_t nanoseconds = 300; nanoseconds < int64_t{1} << 40;
-       nanoseconds = nanoseconds * 7 / 5) {
-    EXPECT_NEAR(AttemptLedger::LogOf(nanoseconds) / 256.0,
-                std::log2(static_cast<double>(nanoseconds)), 0.1);
-  }
-}
 
 TEST_F(AttemptLedgerTest, AnAnswerAccountsForAllThatWaits) {
   for (int i = 0; i < 5; ++i) Begin();
@@ -111,7 +96,16 @@ TEST_F(AttemptLedgerTest, WhatAnAttemptSaysFollowsFromItsResult) {
   EXPECT_EQ(End(absl::StatusCode::kUnavailable, absl::Milliseconds(1),
                 /*local=*/true)
                 .kind,
-            Kind::kLocalFailure);
+            Kind::kConnectionFailure);
+  EXPECT_EQ(End(absl::StatusCode::kDeadlineExceeded, absl::Milliseconds(1),
+                /*local=*/true)
+                .kind,
+            Kind::kFailure)
+      << "no failure of the connection";
+  EXPECT_EQ(
+      End(absl::StatusCode::kResourceExhausted, absl::Milliseconds(1)).kind,
+      Kind::kSuccess)
+      << "load is no illness";
   EXPECT_EQ(End(absl::StatusCode::kCancelled, absl::Milliseconds(1),
                 /*local=*/true)
                 .kind,
@@ -120,15 +114,23 @@ TEST_F(AttemptLedgerTest, WhatAnAttemptSaysFollowsFromItsResult) {
   result.code = absl::StatusCode::kUnavailable;
   result.never_sent = true;
   EXPECT_EQ(End(result, absl::Milliseconds(1)).kind, Kind::kNothing);
+  // A reply that was larger than this side takes; no credentials to be had.
+  for (absl::StatusCode code :
+       {absl::StatusCode::kResourceExhausted, absl::StatusCode::kUnavailable}) {
+    result = AttemptResult();
+    result.code = code;
+    result.local = result.own = true;
+    EXPECT_EQ(End(result, absl::Milliseconds(1)).kind, Kind::kNothing);
+  }
   // A stream that lives until its deadline.
   result = AttemptResult();
   result.code = absl::StatusCode::kDeadlineExceeded;
   result.local = true;
   result.unary = false;
   EXPECT_EQ(End(result, absl::Hours(1)).kind, Kind::kNothing);
-  EXPECT_EQ(seen_.failures, 1);
-  EXPECT_EQ(seen_.local_failures, 1);
-  EXPECT_EQ(seen_.discounted, 3);
+  EXPECT_EQ(seen_.failures, 2);
+  EXPECT_EQ(seen_.connection_failures, 1);
+  EXPECT_EQ(seen_.discounted, 5);
 }
 
 TEST_F(AttemptLedgerTest, ATimeoutIsNoAnswer) {
@@ -154,22 +156,39 @@ TEST_F(AttemptLedgerTest, WhoIsGivenUpSoonIsNoEvidence) {
   EXPECT_TRUE(late.telling);
   EXPECT_EQ(late.kind, Kind::kNothing);
   EXPECT_EQ(seen_.silence.unanswered(), 1);
-  EXPECT_EQ(seen_.untimed, 1) << "the latency of the late one counts";
+  EXPECT_TRUE(late.lags) << "another one was quicker";
 }
 
-TEST_F(AttemptLedgerTest, LatenciesCountAsNoMoreThanTheMost) {
-  ledger_.set_most_latency(1 << 20);
-  LookedAt last;
+TEST_F(AttemptLedgerTest, RemembersTheSlowestAnswerAndHowLongMostTake) {
   Begin();
   Answer(absl::Nanoseconds(1 << 18));
+  EXPECT_DOUBLE_EQ(ledger_.recent_log(), 18);
   Begin();
   Answer(absl::Hours(1));
-  const Counted counted = TakeCounts(seen_, &last);
-  EXPECT_EQ(counted.timed, 2);
-  EXPECT_DOUBLE_EQ(counted.log_latency, 18 + 20);
   EXPECT_EQ(ledger_.slowest(), absl::ToInt64Nanoseconds(absl::Hours(1)));
   EXPECT_EQ(ledger_.TakeSlowest(), absl::ToInt64Nanoseconds(absl::Hours(1)));
   EXPECT_EQ(ledger_.slowest(), 0);
+  for (int k = 0; k < 500; ++k) {
+    Begin();
+    Answer(absl::Nanoseconds(1 << 24));
+  }
+  EXPECT_NEAR(ledger_.recent_log(), 24, 0.5);
+}
+
+TEST_F(AttemptLedgerTest, AnAnswerThatIsSlowAgainstItsMethodLags) {
+  Slowness slowness;
+  slowness.factor = 3;
+  slowness.difference = 5 * kMillisecond;
+  ledger_.set_slowness(slowness);
+  Begin();
+  Answer(absl::Milliseconds(10));
+  AttemptResult result;
+  result.pace = &pace_;
+  EXPECT_TRUE(End(result, absl::Milliseconds(31)).lags);
+  EXPECT_FALSE(End(result, absl::Milliseconds(93)).lags)
+      << "the last one took 31";
+  result.pace = nullptr;
+  EXPECT_FALSE(End(result, absl::Milliseconds(31)).lags) << "of no method";
 }
 
 TEST_F(AttemptLedgerTest, CountsAreTakenOnce) {
@@ -180,74 +199,62 @@ TEST_F(AttemptLedgerTest, CountsAreTakenOnce) {
   End(absl::StatusCode::kUnavailable, absl::Milliseconds(1), /*local=*/true);
   End(absl::StatusCode::kCancelled, absl::Milliseconds(1), /*local=*/true);
   Counted counted = TakeCounts(seen_, &last);
-  EXPECT_EQ(counted.timed, 1);
-  EXPECT_DOUBLE_EQ(counted.log_latency, 20);
+  EXPECT_EQ(counted.ended, 4);
   EXPECT_EQ(counted.total, 3);
   EXPECT_EQ(counted.failed, 2);
+  EXPECT_EQ(Told(seen_), 3);
   counted = TakeCounts(seen_, &last);
-  EXPECT_EQ(counted.timed, 0);
+  EXPECT_EQ(counted.ended, 0);
   EXPECT_EQ(counted.total, 0);
   EXPECT_EQ(counted.failed, 0);
 }
 
-TEST_F(AttemptLedgerTest, RowsOfFailuresAreCountedByKind) {
+TEST_F(AttemptLedgerTest, RowsAreOfAllFailuresAndOfThoseOfTheConnection) {
   Finding finding;
-  finding.kind = Kind::kFailure;
-  finding.unavailable = true;
-  for (uint64_t i = 0; i < 3; ++i) ledger_.CountRow(&seen_, finding, false);
+  finding.kind = Kind::kConnectionFailure;
+  for (int i = 0; i < 3; ++i) AttemptLedger::CountFailure(&seen_, finding);
   FailureRow row(seen_.consecutive);
   EXPECT_EQ(row.failures, 3);
-  EXPECT_EQ(row.gateway, 3);
+  EXPECT_EQ(row.connection, 3);
 
-  finding.unavailable = false;
-  ledger_.CountRow(&seen_, finding, false);
+  finding.kind = Kind::kFailure;
+  finding.timed_out = true;
+  AttemptLedger::CountFailure(&seen_, finding);
   row = FailureRow(seen_.consecutive);
   EXPECT_EQ(row.failures, 4);
-  EXPECT_EQ(row.gateway, 0) << "somebody was there";
+  EXPECT_EQ(row.connection, 3) << "a deadline says nothing of it";
 
-  finding.kind = Kind::kLocalFailure;
-  ledger_.CountRow(&seen_, finding, false);
+  finding.timed_out = false;
+  AttemptLedger::CountFailure(&seen_, finding);
   row = FailureRow(seen_.consecutive);
-  EXPECT_EQ(row.failures, 4);
-  EXPECT_EQ(row.local, 1);
-  EXPECT_EQ(row.Most(), 4);
+  EXPECT_EQ(row.failures, 5);
+  EXPECT_EQ(row.connection, 0) << "somebody was there";
 
-  finding.kind = Kind::kNothing;
-  ledger_.CountRow(&seen_, finding, false);
-  EXPECT_EQ(seen_.consecutive, row.Packed());
-
-  finding.kind = Kind::kSuccess;
-  EXPECT_EQ(ledger_.CountRow(&seen_, finding, false), row.Packed());
+  EXPECT_TRUE(AttemptLedger::EndRow(&seen_));
+  EXPECT_FALSE(AttemptLedger::EndRow(&seen_));
   EXPECT_EQ(seen_.consecutive, 0);
 }
 
-TEST_F(AttemptLedgerTest, TimeoutsThatComeAnywhereAreInNoRow) {
-  Finding timeout;
-  timeout.kind = Kind::kLocalFailure;
-  timeout.timed_out = true;
-  timeout.latency = kMillisecond - 1;
-  ledger_.CountRow(&seen_, timeout, false);
-  EXPECT_EQ(seen_.consecutive, 0) << "too short for anybody";
-  timeout.latency = 10 * kMillisecond;
-  ledger_.CountRow(&seen_, timeout, /*suspect=*/true);
-  EXPECT_EQ(seen_.consecutive, 0) << "its silence is known";
+TEST_F(AttemptLedgerTest, ADeadlineThatIsShorterThanCallsTakeIsHasty) {
+  const auto timeout = [this](absl::Duration after) {
+    return End(absl::StatusCode::kDeadlineExceeded, after, /*local=*/true);
+  };
+  EXPECT_TRUE(timeout(absl::Microseconds(999)).hasty)
+      << "too short for anybody";
+  EXPECT_FALSE(timeout(absl::Milliseconds(10)).hasty);
   ledger_.set_telling_age(20 * kMillisecond);
-  ledger_.CountRow(&seen_, timeout, false);
-  EXPECT_EQ(seen_.consecutive, 0) << "most calls take longer";
-  ledger_.set_telling_age(10 * kMillisecond);
-  ledger_.CountRow(&seen_, timeout, false);
-  EXPECT_EQ(FailureRow(seen_.consecutive).local, 1);
+  EXPECT_TRUE(timeout(absl::Milliseconds(10)).hasty) << "most take longer";
+  EXPECT_FALSE(timeout(absl::Milliseconds(20)).hasty);
+  EXPECT_FALSE(End(absl::StatusCode::kInternal, absl::Microseconds(1)).hasty);
 }
 
 TEST_F(AttemptLedgerTest, ARowIsCountedUpToSixteenBits) {
   FailureRow row(0);
   row.failures = 70000;
-  row.gateway = 1;
-  row.local = 0x10000;
+  row.connection = 0x10000;
   const FailureRow packed(row.Packed());
   EXPECT_EQ(packed.failures, 0xffff);
-  EXPECT_EQ(packed.gateway, 1);
-  EXPECT_EQ(packed.local, 0xffff);
+  EXPECT_EQ(packed.connection, 0xffff);
 }
 
 }  // namespace

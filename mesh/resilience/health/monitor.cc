@@ -1,6 +1,7 @@
 #include "mesh/resilience/health/monitor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -28,6 +29,26 @@ constexpr size_t kMostLooks = 512;
 
 constexpr uint32_t kFullShare = 255;
 
+// A doubt that is observed only rests as if a trial of so many calls had come
+// to nothing.
+constexpr uint32_t kObservedTrial = 128;
+
+// How much quicker than an ejected endpoint the peers may be and still be as
+// slow: half of `latency.factor`'s logarithm.
+constexpr double kAsSlow = 0.5;
+
+HealthCause CauseOf(Doubt doubt) {
+  switch (doubt) {
+    case Doubt::kRow:
+      return HealthCause::kFailuresInARow;
+    case Doubt::kFailures:
+      return HealthCause::kFailureRate;
+    case Doubt::kSlowness:
+      return HealthCause::kSlowAnswers;
+  }
+  return HealthCause::kFailureRate;
+}
+
 }  // namespace
 
 struct HealthMonitor::Outbox {
@@ -53,7 +74,9 @@ void HealthMonitor::SetOptions(const options::GuardOptions& options) {
 
 void HealthMonitor::ApplyOptions(const options::GuardOptions& options) {
   states_.SetOptions(options.outlier_ejection, options.black_hole);
-  comparisons_.SetOptions(options.outlier_ejection);
+  ledger_.set_slowness(Slowness::Of(options.outlier_ejection));
+  rules_ = TrialRules::Of(options.outlier_ejection.trial_error,
+                          Nanos(options.outlier_ejection.interval));
   const bool enabled = options.outlier_ejection.mode != Mode::kOff ||
                        options.black_hole.mode != Mode::kOff;
   enabled_.store(enabled, std::memory_order_relaxed);
@@ -74,30 +97,44 @@ void HealthMonitor::LookAtOnceIfPanicChanged() {
 
 // ---- What happens to an endpoint ----
 
-// What is not a unary success on an endpoint of which nothing bad is known.
-// Counts first, and takes the lock only when something follows from it.
+// What is not a unary success, quick enough, on an endpoint of which nothing
+// bad is known. Counts first, and takes the lock only when something follows.
 void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
                                  const AttemptResult& result, absl::Time now) {
   cluster::EndpointObservations& seen = endpoint->observations();
   const Health health = endpoint->health();
-  const Finding finding = ledger_.OnEnd(&seen, result, !IsOut(health), now);
+  Finding finding = ledger_.OnEnd(&seen, result, !IsOut(health), now);
   if (!enabled_.load(std::memory_order_relaxed)) return;
-  const uint64_t row =
-      ledger_.CountRow(&seen, finding, health == Health::kSuspect);
+  const bool ended_row =
+      finding.kind == Finding::Kind::kSuccess && AttemptLedger::EndRow(&seen);
   const bool troubled =
       health != Health::kHealthy || endpoint->share() != kFullShare;
-  if (!troubled && (finding.kind == Finding::Kind::kNothing ||
-                    (finding.kind == Finding::Kind::kSuccess && row == 0))) {
+  if (!troubled && !ended_row && !finding.Failed() && !finding.lags &&
+      !result.ticket) {
     return;
   }
   const int64_t at = absl::ToUnixNanos(now);
   Outbox outbox;
   {
     base::MutexLock lock(&mu_);
-    const HealthRecord& record = RecordOf(endpoint);
-    const bool slow = record.health == Health::kProbing &&
-                      comparisons_.IsSlowProbe(record, finding);
-    states_.OnAttempt(endpoint, finding, slow, at, &outbox.changes);
+    HealthRecord& record = RecordOf(endpoint);
+    if (finding.kind == Finding::Kind::kConnectionFailure) {
+      // Of all calls that a connection takes with it one counts.
+      if (finding.began < record.connection_failed) {
+        finding.kind = Finding::Kind::kNothing;
+      } else {
+        record.connection_failed = at;
+      }
+    }
+    // The timeouts of a suspect say nothing new.
+    if (finding.timed_out && health == Health::kSuspect) finding.hasty = true;
+    if (finding.Failed() && !finding.hasty) {
+      AttemptLedger::CountFailure(&seen, finding);
+    }
+    if (result.ticket) CountInTrial(endpoint, result, finding, at, &outbox);
+    states_.OnAttempt(endpoint, finding, IsSlowProbe(record, result, finding),
+                      at, &outbox.changes);
+    Weigh(endpoint, result, finding, at, &outbox);
     LookAtOnceIfPanicChanged();
   }
   Send(outbox);
@@ -163,9 +200,191 @@ void HealthMonitor::Inherit(LiveEndpoint* from, LiveEndpoint* to) {
   HealthRecord& record = RecordOf(to);
   // Those were counts of the other connection.
   record.looked_at = LookedAt();
+  record.doubts = DoubtMemory();
+  if (record.health == Health::kTrial) {
+    trials_.End(from->trial());
+    from->set_trial(0);
+    record.health =
+        record.ramp_began != 0 ? Health::kRamping : Health::kHealthy;
+  }
   record.probe_sent = false;
   record.claimed = 0;
   to->set_health(record.health, from->share());
+}
+
+// ---- Doubt and trial ----
+
+void HealthMonitor::Weigh(LiveEndpoint* endpoint, const AttemptResult& result,
+                          const Finding& finding, int64_t now, Outbox* outbox) {
+  HealthRecord& record = RecordOf(endpoint);
+  if (states_.ejection().mode == Mode::kOff ||
+      (record.health != Health::kHealthy &&
+       record.health != Health::kRamping)) {
+    return;
+  }
+  const cluster::EndpointObservations& seen = endpoint->observations();
+  std::optional<Doubt> doubt;
+  if (finding.Failed()) {
+    if (finding.hasty) return;
+    const FailureRow row(seen.consecutive.load(std::memory_order_relaxed));
+    doubt = doubts_.OnFailure(row.failures, Told(seen), &record.doubts);
+  } else if (finding.lags && result.pace != nullptr) {
+    const Slowness slowness = ledger_.slowness();
+    const int64_t elsewhere = result.pace->Elsewhere(&seen);
+    // What was given up would have taken longer still.
+    const int64_t limit = finding.telling ? elsewhere + slowness.difference
+                                          : slowness.Limit(elsewhere);
+    if (slowness.factor == 0 || elsewhere == 0 || finding.latency <= limit) {
+      return;
+    }
+    doubt = Doubts::OnSlowAnswer(Told(seen), now, &record.doubts);
+  }
+  if (doubt.has_value()) Try(endpoint, *doubt, now, outbox);
+}
+
+void HealthMonitor::Try(LiveEndpoint* endpoint, Doubt doubt, int64_t now,
+                        Outbox* outbox) {
+  // A coin needs two places to send to.
+  if (states_.population().InUse() < 2) return;
+  // Nor may those that are not in doubt be flooded, or they get slow: half of a
+  // priority at most is on trial for slowness, and one always may be. The doubt
+  // stays, and comes again. (Where failures are the doubt, all may be on trial:
+  // then calls go to the next priority.)
+  const Population& population = states_.population();
+  const size_t place = population.PlaceOf(*endpoint);
+  const uint32_t on_trial = trials_.CountOf(endpoint->priority());
+  if (doubt == Doubt::kSlowness && on_trial > 0 &&
+      (place == population.size() ||
+       2 * (on_trial + 1) > population[place].InUse())) {
+    return;
+  }
+  HealthRecord& record = RecordOf(endpoint);
+  const uint32_t ended = Told(endpoint->observations());
+  if (states_.ejection().mode == Mode::kObserve) {
+    HealthStates::TellOfDoubt(endpoint, CauseOf(doubt), now, &outbox->changes);
+    Doubts::Acquit(doubt, kObservedTrial, ended, ended, &record.doubts);
+    return;
+  }
+  const int64_t slow_since =
+      doubt == Doubt::kSlowness ? record.doubts.slow_since : now;
+  const uint32_t number =
+      trials_.Begin(Trial(doubt, slow_since), endpoint, ended, now);
+  states_.BeginTrial(endpoint, number, CauseOf(doubt), now, &outbox->changes);
+}
+
+void HealthMonitor::CountInTrial(LiveEndpoint* endpoint,
+                                 const AttemptResult& result,
+                                 const Finding& finding, int64_t now,
+                                 Outbox* outbox) {
+  const uint32_t number = result.ticket.trial();
+  Trials::Running* const running = trials_.Find(number);
+  if (running == nullptr) return;
+  TrialCall call;
+  call.here = result.ticket.here();
+  call.failed = finding.Failed();
+  // Endpoints of another priority may be far away: there is something to
+  // compare with while some endpoint of its own is not in doubt. That has
+  // nothing to do with the side of the call.
+  const Population& population = states_.population();
+  const size_t place = population.PlaceOf(*endpoint);
+  const Slowness slowness = ledger_.slowness();
+  if (finding.unary && !call.failed && result.pace != nullptr &&
+      slowness.factor > 0 && endpoint->priority() == running->priority &&
+      place < population.size() &&
+      population[place].InUse() > trials_.CountOf(running->priority)) {
+    const int64_t usual = result.pace->UsualIn(running->epoch);
+    call.timed = usual > 0;
+    call.slow = call.timed && (finding.latency > slowness.Limit(usual) ||
+                               (finding.telling && finding.lags &&
+                                finding.latency > usual + slowness.difference));
+  }
+  if (call.here && call.timed) {
+    running->log_here += LogOf(finding.latency) / 256.0;
+    ++running->timed_here;
+  }
+  running->trial.Count(call);
+  if (running->endpoint == endpoint && endpoint->trial() == number) {
+    return Settle(endpoint, number, running, now, outbox);
+  }
+  // Whoever holds that endpoint does what follows: the next call that begins.
+  if (running->trial.Judge(rules_, now) == Ruling::kNone) {
+    return running->trial.Resume(rules_);
+  }
+  trials_.SetDue(number, running);
+  SetDue(0);
+}
+
+void HealthMonitor::Settle(LiveEndpoint* endpoint, uint32_t number,
+                           Trials::Running* running, int64_t now,
+                           Outbox* outbox) {
+  HealthRecord& record = RecordOf(endpoint);
+  const Trial& trial = running->trial;
+  bool over = false;
+  switch (trial.Judge(rules_, now)) {
+    case Ruling::kNone:
+      break;
+    case Ruling::kFails:
+      over = states_.Eject(endpoint, HealthCause::kFailures, now,
+                           &outbox->changes);
+      if (over) Doubts::Forget(&record.doubts);
+      break;
+    case Ruling::kSlow:
+      over = states_.EjectForLatency(
+          endpoint,
+          running->timed_here == 0 ? 0
+                                   : running->log_here / running->timed_here,
+          now, &outbox->changes);
+      if (over) Doubts::Forget(&record.doubts);
+      break;
+    case Ruling::kAcquitted:
+      over = true;
+      Doubts::Acquit(trial.doubt(), trial.calls(), running->began,
+                     Told(endpoint->observations()), &record.doubts);
+      states_.EndTrial(endpoint, now, &outbox->changes);
+      break;
+  }
+  if (over) {
+    trials_.End(number);
+  } else {
+    // It goes on while it may not be ejected.
+    running->trial.Resume(rules_);
+  }
+}
+
+void HealthMonitor::SettleDue(
+    absl::Span<const cluster::LiveEndpointPtr> endpoints, int64_t now,
+    Outbox* outbox) {
+  for (const uint32_t number : trials_.TakeDue()) {
+    const auto found = std::find_if(
+        endpoints.begin(), endpoints.end(),
+        [number](const auto& live) { return live->trial() == number; });
+    Trials::Running* const running = trials_.Find(number);
+    if (running == nullptr || found == endpoints.end()) continue;
+    Settle(found->get(), number, running, now, outbox);
+  }
+}
+
+// Who was silent may be slow now because all are, and who failed is judged by
+// failures.
+bool HealthMonitor::IsSlowProbe(const HealthRecord& record,
+                                const AttemptResult& result,
+                                const Finding& finding) const {
+  return record.health == Health::kProbing &&
+         record.cause == HealthCause::kLatency &&
+         finding.kind == Finding::Kind::kSuccess && finding.unary &&
+         result.pace != nullptr &&
+         finding.latency > ledger_.slowness().Limit(result.pace->usual());
+}
+
+// The peers have slowed since, perhaps because they carry its load. Out of use
+// it helps nobody then.
+bool HealthMonitor::PeersAreAsSlow(const HealthRecord& record,
+                                   int64_t now) const {
+  const double recent = ledger_.recent_log();
+  const double factor = ledger_.slowness().factor;
+  return record.cause == HealthCause::kLatency && recent > 0 && factor > 0 &&
+         recent >= record.ejected_log - kAsSlow * std::log2(factor) &&
+         now - record.since >= record.ejections * kSecond;
 }
 
 // ---- Looks ----
@@ -183,22 +402,14 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
   Outbox outbox;
   // Nobody else comes meanwhile.
   SetDue(kNever);
-  size_t left = kMostLooks;
-  bool done = false;
-  if (!look_.comparing) {
-    if (look_.cursor == 0) BeginLook(period, at);
-    for (; left > 0 && look_.cursor < endpoints.size();
-         --left, ++look_.cursor) {
-      Look(look_.cursor, endpoints[look_.cursor].get(), at, &outbox);
-    }
-    if (look_.cursor >= endpoints.size()) {
-      states_.FinishCount();
-      comparisons_.EndLook(states_.population().InUse(), at);
-      look_.comparing = true;
-      look_.cursor = 0;
-    }
+  if (trials_.some_due()) SettleDue(endpoints, at, &outbox);
+  if (look_.cursor == 0) BeginLook(period, at);
+  for (size_t left = kMostLooks; left > 0 && look_.cursor < endpoints.size();
+       --left, ++look_.cursor) {
+    Look(endpoints[look_.cursor].get(), at, &outbox);
   }
-  if (look_.comparing) done = Compare(endpoints, left, at, &outbox);
+  const bool done = look_.cursor >= endpoints.size();
+  if (done) EndLook();
   int64_t next = at;
   if (done) {
     next +=
@@ -220,26 +431,34 @@ void HealthMonitor::BeginLook(int64_t period, int64_t now) {
   look_.stalled = late && !look_.stalled;
   look_.began = now;
   states_.BeginCount();
-  comparisons_.BeginLook(now);
-  usual_.Refresh(states_.ejection().latency, now, &ledger_);
+  doubts_.BeginLook();
+  trials_.BeginLook();
+  usual_.Refresh(now, &ledger_);
 }
 
-void HealthMonitor::Look(size_t index, LiveEndpoint* endpoint, int64_t now,
-                         Outbox* outbox) {
+void HealthMonitor::EndLook() {
+  look_.cursor = 0;
+  states_.FinishCount();
+  doubts_.EndLook();
+  trials_.EndLook();
+}
+
+void HealthMonitor::Look(LiveEndpoint* endpoint, int64_t now, Outbox* outbox) {
   const bool ready = endpoint->readiness() == Readiness::kReady;
   if (endpoint->closed()) return;
   if (!ready && endpoint->health() == Health::kHealthy) {
     return states_.CountUnconnected(*endpoint, now);
   }
   HealthRecord& record = RecordOf(endpoint);
-  const bool peers_are_as_slow = record.health == Health::kEjected &&
-                                 comparisons_.PeersAreAsSlow(record, now);
+  const bool peers_are_as_slow =
+      record.health == Health::kEjected && PeersAreAsSlow(record, now);
   states_.Advance(endpoint, peers_are_as_slow, now, &outbox->changes);
 
   const Counted counted =
       TakeCounts(endpoint->observations(), &record.looked_at);
-  usual_.AddAnswers(counted.timed);
-  comparisons_.Count(counted, &record);
+  usual_.AddAnswers(counted.ended);
+  doubts_.Count(counted, Told(endpoint->observations()), &record.doubts);
+  if (endpoint->trial() != 0) trials_.Saw(endpoint->trial());
   if (ready && !IsOut(record.health)) LookForSilence(endpoint, now, outbox);
   if (ready && record.health == Health::kSuspect) {
     SendProbe(endpoint, now, outbox);
@@ -247,7 +466,6 @@ void HealthMonitor::Look(size_t index, LiveEndpoint* endpoint, int64_t now,
 
   states_.Publish(endpoint, now);
   states_.Count(*endpoint, record);
-  comparisons_.Take(index, endpoint, &record);
 }
 
 void HealthMonitor::LookForSilence(LiveEndpoint* endpoint, int64_t now,
@@ -265,51 +483,6 @@ void HealthMonitor::LookForSilence(LiveEndpoint* endpoint, int64_t now,
       counts, peers, states_.silence(), now, &RecordOf(endpoint).patience);
   if (silence.has_value()) {
     states_.OnSilence(endpoint, *silence, now, &outbox->changes);
-  }
-}
-
-bool HealthMonitor::Compare(
-    absl::Span<const cluster::LiveEndpointPtr> endpoints, size_t most,
-    int64_t now, Outbox* outbox) {
-  const size_t latencies = comparisons_.latencies();
-  const size_t all = latencies + comparisons_.successes();
-  for (; most > 0 && look_.cursor < all; --most, ++look_.cursor) {
-    const bool by_latency = look_.cursor < latencies;
-    const size_t place = by_latency ? look_.cursor : look_.cursor - latencies;
-    const HealthComparisons::Subject subject =
-        by_latency ? comparisons_.latency_subject(place)
-                   : comparisons_.success_subject(place);
-    // Endpoints may have come and gone since they were looked at.
-    if (subject.index >= endpoints.size()) continue;
-    LiveEndpoint* const endpoint = endpoints[subject.index].get();
-    if (endpoint != subject.endpoint) continue;
-    if (!by_latency) {
-      CompareSuccess(place, endpoint, now, outbox);
-      continue;
-    }
-    const std::optional<double> latency =
-        comparisons_.CompareLatency(place, now, &RecordOf(endpoint));
-    if (latency.has_value()) {
-      states_.EjectForLatency(endpoint, *latency, now, &outbox->changes);
-    }
-  }
-  if (look_.cursor < all) return false;
-  look_.comparing = false;
-  look_.cursor = 0;
-  return true;
-}
-
-void HealthMonitor::CompareSuccess(size_t place, LiveEndpoint* endpoint,
-                                   int64_t now, Outbox* outbox) {
-  const HealthRecord& record = RecordOf(endpoint);
-  if (IsOut(record.health)) return;
-  if (comparisons_.SuccessRateIsLow(place)) {
-    states_.Eject(endpoint, HealthCause::kSuccessRate, now, &outbox->changes);
-    if (IsOut(record.health)) return;
-  }
-  if (comparisons_.FailurePercentageIsHigh(place)) {
-    states_.Eject(endpoint, HealthCause::kFailurePercentage, now,
-                  &outbox->changes);
   }
 }
 

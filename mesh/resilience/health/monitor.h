@@ -17,29 +17,33 @@
 #include "mesh/cluster/load_shares.h"
 #include "mesh/cluster/membership.h"
 #include "mesh/options/guards.h"
-#include "mesh/resilience/health/comparisons.h"
+#include "mesh/resilience/health/doubt.h"
 #include "mesh/resilience/health/ledger.h"
+#include "mesh/resilience/health/pace.h"
 #include "mesh/resilience/health/state.h"
+#include "mesh/resilience/health/trial.h"
 #include "mesh/resilience/health/usual.h"
 #include "mesh/resilience/retry_budget.h"
 
 namespace mesh::resilience {
 
-// Passive health checking of one service's endpoints: outlier ejection (gRFC
-// A50, consecutive failures as Envoy has them, latency against the peers) and
-// suspicion of peers that are silent. docs/decisions/endpoint-health.md says
-// what follows whom, and why. Owns no thread and no timer: whoever starts a
-// call and finds Due() calls Tick(). Thread-safe.
+// Passive health checking of one service's endpoints: doubt and a trial by coin
+// for what fails or is slow, suspicion of peers that are silent, and ejection
+// for connections that fail. docs/decisions/endpoint-health.md and
+// trial-by-coin.md say why. Owns no thread and no timer: whoever starts a call
+// and finds Due() calls Tick(). Thread-safe.
 //
-// Its parts: the ledger counts attempts without a lock; a look takes what was
-// counted, asks the detectors (silence.h, comparisons.h), and moves the states
-// (state.h has the picture of them), all under one lock, which guards the
-// record of each endpoint, too.
+// Its parts: the ledger counts attempts without a lock. An attempt that is bad,
+// slow or part of a trial is weighed as it ends (doubt.h, trial.h). A look
+// takes what was counted, asks the detector of silence (silence.h), and moves
+// the states (state.h has the picture of them). All but the counting is under
+// one lock, which guards the record of each endpoint, too.
 //
-// Acts on picks through the share of each endpoint, and that of each priority,
-// only. While the priorities together cannot carry the load, those of which
-// less than panic_threshold_percent is in use give all their endpoints a full
-// share. (One priority alone does so whenever that little is in use.)
+// Acts on picks through the share of each endpoint, the trial that it is on,
+// and the share of each priority only. While the priorities together cannot
+// carry the load, those of which less than panic_threshold_percent is in use
+// give all their endpoints a full share. (One priority alone does so whenever
+// that little is in use.)
 class HealthMonitor {
  public:
   // What a shell does for it. Called on the thread that calls in, with no lock
@@ -77,13 +81,15 @@ class HealthMonitor {
   void OnAttemptEnd(cluster::LiveEndpoint* endpoint,
                     const AttemptResult& result, absl::Time now) {
     cluster::EndpointObservations& seen = endpoint->observations();
-    if (ABSL_PREDICT_FALSE(result.code != absl::StatusCode::kOk ||
-                           !result.unary || !endpoint->available() ||
-                           seen.consecutive.load(std::memory_order_relaxed) !=
-                               0)) {
+    const int64_t latency = base::ToNanos(result.latency);
+    if (ABSL_PREDICT_FALSE(
+            result.code != absl::StatusCode::kOk || !result.unary ||
+            result.ticket || !endpoint->available() ||
+            seen.consecutive.load(std::memory_order_relaxed) != 0 ||
+            result.pace == nullptr || latency > result.pace->limit())) {
       return EndCarefully(endpoint, result, now);
     }
-    ledger_.OnAnswer(&seen, base::ToNanos(result.latency), now);
+    ledger_.OnAnswer(&seen, result.pace, latency, now);
   }
 
   // Whether Tick() has something to do. A load and a comparison.
@@ -124,8 +130,7 @@ class HealthMonitor {
   struct Outbox;
   // Where the look that is under way stands.
   struct LookState {
-    bool comparing = false;  // All are counted; the next are compared.
-    size_t cursor = 0;       // Within what is counted or compared.
+    size_t cursor = 0;
     int64_t began = 0;
     bool stalled = false;
   };
@@ -139,16 +144,32 @@ class HealthMonitor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BeginLook(int64_t period, int64_t now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Look(size_t index, cluster::LiveEndpoint* endpoint, int64_t now,
-            Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Look(cluster::LiveEndpoint* endpoint, int64_t now, Outbox* outbox)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndLook() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LookForSilence(cluster::LiveEndpoint* endpoint, int64_t now,
                       Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Compares up to `most`. Whether the look is over.
-  bool Compare(absl::Span<const cluster::LiveEndpointPtr> endpoints,
-               size_t most, int64_t now, Outbox* outbox)
+  // An attempt has ended: what it says in a trial, and what doubt it raises.
+  void CountInTrial(cluster::LiveEndpoint* endpoint,
+                    const AttemptResult& result, const Finding& finding,
+                    int64_t now, Outbox* outbox)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void CompareSuccess(size_t place, cluster::LiveEndpoint* endpoint,
-                      int64_t now, Outbox* outbox)
+  void Weigh(cluster::LiveEndpoint* endpoint, const AttemptResult& result,
+             const Finding& finding, int64_t now, Outbox* outbox)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Try(cluster::LiveEndpoint* endpoint, Doubt doubt, int64_t now,
+           Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Does what a trial of `endpoint` has come to, if it has.
+  void Settle(cluster::LiveEndpoint* endpoint, uint32_t number,
+              Trials::Running* running, int64_t now, Outbox* outbox)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SettleDue(absl::Span<const cluster::LiveEndpointPtr> endpoints,
+                 int64_t now, Outbox* outbox)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsSlowProbe(const HealthRecord& record, const AttemptResult& result,
+                   const Finding& finding) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool PeersAreAsSlow(const HealthRecord& record, int64_t now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendProbe(cluster::LiveEndpoint* endpoint, int64_t now, Outbox* outbox)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -170,7 +191,9 @@ class HealthMonitor {
 
   base::Mutex mu_;
   HealthStates states_ ABSL_GUARDED_BY(mu_);
-  HealthComparisons comparisons_ ABSL_GUARDED_BY(mu_);
+  Doubts doubts_ ABSL_GUARDED_BY(mu_);
+  Trials trials_ ABSL_GUARDED_BY(mu_);
+  TrialRules rules_ ABSL_GUARDED_BY(mu_);
   UsualLatency usual_ ABSL_GUARDED_BY(mu_);
   LookState look_ ABSL_GUARDED_BY(mu_);
 };

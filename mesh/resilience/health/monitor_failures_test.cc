@@ -5,33 +5,83 @@
 namespace mesh::resilience {
 namespace {
 
-// ---- Consecutive failures ----
+// ---- Failures of connections ----
 
-TEST(HealthMonitorTest, FiveUnavailableInARowEject) {
+TEST(HealthMonitorTest, FiveFailuresOfItsConnectionInARowEject) {
   TestService service(4);
   service.Warm();
-  for (int i = 0; i < 4; ++i) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
-  EXPECT_EQ(service.health(0), Health::kHealthy);
-  service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
+  service.FailConnections(0, 4);
+  EXPECT_NE(service.health(0), Health::kEjected);
+  service.FailConnections(0, 1);
   EXPECT_EQ(service.health(0), Health::kEjected);
   EXPECT_EQ(service.live[0]->share(), 0);
-  ASSERT_EQ(service.changes.size(), 1);
-  EXPECT_EQ(service.changes[0].cause, HealthCause::kConsecutiveGatewayFailures);
-  EXPECT_FALSE(service.changes[0].observed);
+  EXPECT_EQ(service.changes.back().cause,
+            HealthCause::kConsecutiveLocalFailures);
+  EXPECT_FALSE(service.changes.back().observed);
 }
 
-TEST(HealthMonitorTest, TenFailuresOfOtherKindsInARowEject) {
+TEST(HealthMonitorTest, TheEndOfOneConnectionCountsOnce) {
   TestService service(4);
   service.Warm();
-  for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(service.health(0), Health::kHealthy);
-    service.Attempt(
-        0, Ms(1), TestService::Failure(i % 4 == 0 ? kUnavailable : kInternal));
+  for (int k = 0; k < 50; ++k) service.Begin(0);
+  service.now += Ms(5);
+  for (int k = 0; k < 50; ++k) {
+    service.End(0, Ms(5), TestService::Failure(kUnavailable, /*local=*/true));
   }
-  EXPECT_EQ(service.health(0), Health::kEjected);
-  EXPECT_EQ(service.changes.back().cause, HealthCause::kConsecutiveFailures);
+  EXPECT_TRUE(service.live[0]->available());
+  EXPECT_EQ(FailureRow(service.live[0]->observations().consecutive).failures,
+            1u);
+  EXPECT_TRUE(service.changes.empty());
+  // The next one is another.
+  service.FailConnections(0, 1);
+  EXPECT_EQ(FailureRow(service.live[0]->observations().consecutive).failures,
+            2u);
+}
+
+TEST(HealthMonitorTest, ADeadlineThatPassesIsNoFailureOfTheConnection) {
+  TestService service(4);
+  service.Warm();
+  for (int k = 0; k < 20; ++k) {
+    service.Attempt(0, Ms(100),
+                    TestService::Failure(absl::StatusCode::kDeadlineExceeded,
+                                         /*local=*/true));
+    EXPECT_NE(service.health(0), Health::kEjected);
+  }
+  EXPECT_EQ(service.health(0), Health::kTrial) << "but a reason for doubt";
+}
+
+// ---- Answers that are failures ----
+
+TEST(HealthMonitorTest, NoNumberOfAnswersEjectsByItself) {
+  for (absl::StatusCode code : {kUnavailable, kInternal}) {
+    TestService service(4);
+    service.Warm();
+    for (int k = 0; k < 1000; ++k) {
+      service.Attempt(0, Ms(1), TestService::Failure(code));
+      service.Tick();
+    }
+    EXPECT_EQ(service.Count(Health::kEjected), 0);
+    EXPECT_EQ(service.health(0), Health::kTrial);
+  }
+}
+
+TEST(HealthMonitorTest, WhatThisSideMakesAndWhatIsLoadIsNoFailure) {
+  TestService service(4);
+  service.Warm();
+  AttemptResult own =
+      TestService::Failure(absl::StatusCode::kResourceExhausted, true);
+  own.own = true;
+  AttemptResult credentials = TestService::Failure(kUnavailable, true);
+  credentials.own = true;
+  for (int k = 0; k < 100; ++k) {
+    service.Attempt(0, Ms(1), own);
+    service.Attempt(0, Ms(1), credentials);
+    service.Attempt(0, Ms(1),
+                    TestService::Failure(absl::StatusCode::kResourceExhausted));
+    service.Tick();
+  }
+  EXPECT_TRUE(service.live[0]->available());
+  EXPECT_TRUE(service.changes.empty());
 }
 
 TEST(HealthMonitorTest, AnAnswerEndsARowOfFailures) {
@@ -39,30 +89,23 @@ TEST(HealthMonitorTest, AnAnswerEndsARowOfFailures) {
   service.Warm();
   for (absl::StatusCode answer :
        {kOk, absl::StatusCode::kNotFound, absl::StatusCode::kInvalidArgument}) {
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 2; ++i) {
       service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
     }
     service.Attempt(0, Ms(1), TestService::Failure(answer));
-    EXPECT_TRUE(service.live[0]->available());
+    EXPECT_EQ(service.live[0]->observations().consecutive, 0u);
   }
-  EXPECT_TRUE(service.changes.empty());
 }
 
-TEST(HealthMonitorTest, LocalFailuresAreCountedByThemselves) {
+TEST(HealthMonitorTest, AnAnswerEndsARowOfFailedConnections) {
   TestService service(4);
   service.Warm();
-  // Four of each kind do not make five of either.
-  for (int i = 0; i < 4; ++i) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
-  for (int i = 0; i < 4; ++i) {
-    service.Attempt(0, Ms(1),
-                    TestService::Failure(kUnavailable, /*local=*/true));
-  }
-  EXPECT_EQ(service.health(0), Health::kHealthy);
-  service.Attempt(0, Ms(1), TestService::Failure(kUnavailable, /*local=*/true));
+  service.FailConnections(0, 4);
+  service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
+  service.FailConnections(0, 4);
+  EXPECT_NE(service.health(0), Health::kEjected);
+  service.FailConnections(0, 1);
   EXPECT_EQ(service.health(0), Health::kEjected);
-  EXPECT_EQ(service.changes[0].cause, HealthCause::kConsecutiveLocalFailures);
 }
 
 TEST(HealthMonitorTest, WhatIsNeverSentOrGivenUpIsNoFailure) {
@@ -81,11 +124,11 @@ TEST(HealthMonitorTest, WhatIsNeverSentOrGivenUpIsNoFailure) {
   EXPECT_TRUE(service.changes.empty());
 }
 
-TEST(HealthMonitorTest, ALoneEndpointIsNeverEjected) {
+TEST(HealthMonitorTest, ALoneEndpointIsNeverEjectedNorTried) {
   TestService service(1);
   service.Warm();
   for (int i = 0; i < 100; ++i) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
+    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable, i % 2 == 0));
     service.Tick();
   }
   EXPECT_TRUE(service.live[0]->available());
@@ -98,10 +141,12 @@ TEST(HealthMonitorTest, StreamsCountTheirFailuresAndAreNeverSilent) {
   service.Begin(1, /*unary=*/false);
   AttemptResult result = TestService::Failure(kUnavailable);
   result.unary = false;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 3; ++i) {
     service.Begin(0, /*unary=*/false);
     service.End(0, absl::Seconds(100), result);
   }
+  ASSERT_EQ(service.health(0), Health::kTrial);
+  EXPECT_LT(service.TryOut(0, 1, result, Ms(1)), 20);
   EXPECT_EQ(service.health(0), Health::kEjected);
   service.Pass(absl::Seconds(10));
   EXPECT_EQ(service.Count(Health::kSuspect), 0);
@@ -121,10 +166,8 @@ TEST(HealthMonitorTest, NoMoreThanTheConfiguredShareIsEjectedButOneAlwaysIs) {
     TestService service(c.servers, options);
     service.Warm();
     for (int i = 0; i < c.servers; ++i) {
-      for (int k = 0; k < 20; ++k) {
-        service.Attempt(i, Ms(0.1), TestService::Failure(kUnavailable));
-        service.Tick();
-      }
+      service.FailConnections(i, 20);
+      service.Tick();
     }
     EXPECT_EQ(service.Count(Health::kEjected), c.expected)
         << c.servers << " servers, " << c.percent << "%";
@@ -137,9 +180,11 @@ TEST(HealthMonitorTest, InPanicAllAreUsedAndTheirStatesRemembered) {
   TestService service(4, options);
   service.Warm();
   auto fail = [&service](int i) {
-    for (int k = 0; k < 5; ++k) {
+    for (int k = 0; k < 3; ++k) {
       service.Attempt(i, Ms(0.1), TestService::Failure(kUnavailable));
     }
+    ASSERT_EQ(service.health(i), Health::kTrial);
+    service.TryOut(i, 3, TestService::Failure(kUnavailable), Ms(0.1));
     service.Tick();
   };
   fail(0);
@@ -271,17 +316,14 @@ TEST(HealthMonitorTest, WhenAllAreDrainingAllAreUsed) {
   for (const auto& endpoint : service.live) EXPECT_EQ(endpoint->share(), 255u);
 }
 
-TEST(HealthMonitorTest, FailuresInARowBelowTheThresholdTakeAwayTraffic) {
+TEST(HealthMonitorTest, TwoFailuresInARowTakeAwayTraffic) {
   TestService service(4);
   service.Warm();
   service.Attempt(0, Ms(1), TestService::Failure(kInternal));
   EXPECT_TRUE(service.live[0]->available()) << "one may happen to anybody";
-  uint32_t share = 255;
-  for (int k = 0; k < 4; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kInternal));
-    EXPECT_LT(service.live[0]->share(), share);
-    share = service.live[0]->share();
-  }
+  AttemptResult answered = TestService::Failure(kInternal);
+  service.Attempt(0, Ms(1), answered);
+  EXPECT_EQ(service.live[0]->share(), 127u);
   EXPECT_EQ(service.health(0), Health::kHealthy);
   service.Attempt(0, Ms(1));
   EXPECT_TRUE(service.live[0]->available());
@@ -291,9 +333,7 @@ TEST(HealthMonitorTest, WhoFailsFastDoesNotAttractTraffic) {
   for (Mode mode : {Mode::kEnforce, Mode::kOff}) {
     options::GuardOptions options;
     options.outlier_ejection.mode = mode;
-    options.outlier_ejection.consecutive_failures = 0;  // Nothing ejects.
-    options.outlier_ejection.success_rate.enabled = false;
-    options.outlier_ejection.failure_percentage.enabled = false;
+    options.outlier_ejection.trial_error = 1e-12;  // Nothing ejects for long.
     TestService service(4, options);
     for (auto& server : service.servers) server.latency = [] { return Ms(20); };
     service.servers[0].latency = [] { return Ms(0.2); };

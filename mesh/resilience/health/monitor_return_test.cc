@@ -4,17 +4,23 @@
 namespace mesh::resilience {
 namespace {
 
+// Doubt and a trial in which the first endpoint fails all of its calls.
+void Convict(TestService* service) {
+  for (int k = 0; k < 3; ++k) {
+    service->Attempt(0, Ms(0.1), TestService::Failure(kUnavailable));
+  }
+  ASSERT_EQ(service->health(0), Health::kTrial);
+  service->TryOut(0, 1, TestService::Failure(kUnavailable), Ms(0.1));
+  ASSERT_EQ(service->health(0), Health::kEjected);
+  ASSERT_EQ(service->changes.back().cause, HealthCause::kFailures);
+}
+
 // ---- The time that an ejection takes, and the way back ----
 
 TEST(HealthMonitorTest, AnEjectionIsLongerEachTimeAndShortensAgain) {
   TestService service(4);
   service.Warm();
-  auto eject = [&service] {
-    for (int k = 0; k < 5; ++k) {
-      service.Attempt(0, Ms(0.1), TestService::Failure(kUnavailable));
-    }
-    ASSERT_EQ(service.health(0), Health::kEjected);
-  };
+  auto eject = [&service] { Convict(&service); };
   auto seconds_out = [&service] {
     const absl::Time start = service.now;
     while (service.health(0) == Health::kEjected) service.Pass(Ms(25));
@@ -49,9 +55,7 @@ TEST(HealthMonitorTest, AnEjectionIsLongerEachTimeAndShortensAgain) {
 TEST(HealthMonitorTest, OneCallAtATimeProbesWhatReturns) {
   TestService service(4);
   service.Warm();
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
   service.Pass(absl::Seconds(30.1));
   ASSERT_EQ(service.health(0), Health::kProbing);
   EXPECT_FALSE(service.live[0]->available());
@@ -79,9 +83,7 @@ TEST(HealthMonitorTest, OneCallAtATimeProbesWhatReturns) {
 TEST(HealthMonitorTest, AProbeThatFailsEjectsForLonger) {
   TestService service(4);
   service.Warm();
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
   service.Pass(absl::Seconds(30.1));
   service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
   EXPECT_EQ(service.health(0), Health::kEjected);
@@ -96,9 +98,7 @@ TEST(HealthMonitorTest, WhatBeganBeforeTheProbeSaysNothingOfIt) {
   TestService service(4);
   service.Warm();
   service.Begin(0);
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
   service.Pass(absl::Seconds(30.1));
   ASSERT_EQ(service.health(0), Health::kProbing);
   service.End(0, absl::Seconds(31), TestService::Failure(kUnavailable, true));
@@ -108,9 +108,7 @@ TEST(HealthMonitorTest, WhatBeganBeforeTheProbeSaysNothingOfIt) {
 TEST(HealthMonitorTest, APlaceThatIsTakenAndNotUsedIsFreeAgain) {
   TestService service(4);
   service.Warm();
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
   service.Pass(absl::Seconds(30.1));
   ASSERT_TRUE(service.live[0]->ClaimProbe());
   service.Pass(absl::Seconds(1.2));
@@ -122,9 +120,7 @@ TEST(HealthMonitorTest, APlaceThatIsTakenAndNotUsedIsNoGoodProbe) {
   TestService service(4);
   service.Warm();
   service.Begin(0, /*unary=*/false);  // A stream from before.
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
   service.Pass(absl::Seconds(30.1));
   for (int k = 0; k < 5; ++k) {
     ASSERT_TRUE(service.live[0]->ClaimProbe()) << k;
@@ -137,9 +133,7 @@ TEST(HealthMonitorTest, APlaceThatIsTakenAndNotUsedIsNoGoodProbe) {
 TEST(HealthMonitorTest, AStreamThatLastsIsAGoodProbe) {
   TestService service(4);
   service.Warm();
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
   service.Pass(absl::Seconds(30.1));
   for (int k = 0; k < 2; ++k) {
     ASSERT_EQ(service.health(0), Health::kProbing);
@@ -150,35 +144,45 @@ TEST(HealthMonitorTest, AStreamThatLastsIsAGoodProbe) {
   EXPECT_EQ(service.health(0), Health::kRamping);
 }
 
-TEST(HealthMonitorTest, FailuresDuringTheRampEjectAgain) {
+TEST(HealthMonitorTest, FailedConnectionsDuringTheRampEjectAgain) {
   TestService service(4);
   service.Warm();
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
   service.Pass(absl::Seconds(30.1));
   service.Attempt(0, Ms(1));
   service.Attempt(0, Ms(1));
   ASSERT_EQ(service.health(0), Health::kRamping);
-  for (int k = 0; k < 3; ++k) {
-    service.Attempt(0, Ms(1), TestService::Failure(kUnavailable));
-  }
+  service.FailConnections(0, 3);
   EXPECT_EQ(service.health(0), Health::kEjected);
 }
 
-TEST(HealthMonitorTest, ANewConnectionEndsAnEjectionForLocalFailuresOnly) {
+TEST(HealthMonitorTest, FailuresDuringTheRampAreTried) {
+  TestService service(4);
+  service.Warm();
+  Convict(&service);
+  service.Pass(absl::Seconds(30.1));
+  service.Attempt(0, Ms(1));
+  service.Attempt(0, Ms(1));
+  ASSERT_EQ(service.health(0), Health::kRamping);
+  const uint32_t share = service.live[0]->share();
+  for (int k = 0; k < 3; ++k) {
+    service.Attempt(0, Ms(1), TestService::Failure(kInternal));
+  }
+  EXPECT_EQ(service.health(0), Health::kTrial);
+  EXPECT_NEAR(service.live[0]->share(), share, 2) << "it ramps still";
+}
+
+TEST(HealthMonitorTest, ANewConnectionEndsAnEjectionForConnectionsOnly) {
   TestService service(8);
   service.Warm();
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(1),
-                    TestService::Failure(kUnavailable, /*local=*/true));
-    service.Attempt(1, Ms(1), TestService::Failure(kUnavailable));
-  }
+  Convict(&service);
+  service.FailConnections(2);
+  ASSERT_EQ(service.health(2), Health::kEjected);
   service.monitor.OnConnected(service.live[0].get(), service.now);
-  service.monitor.OnConnected(service.live[1].get(), service.now);
-  EXPECT_EQ(service.health(0), Health::kRamping);
+  service.monitor.OnConnected(service.live[2].get(), service.now);
+  EXPECT_EQ(service.health(2), Health::kRamping);
   EXPECT_EQ(service.changes.back().cause, HealthCause::kNewConnection);
-  EXPECT_EQ(service.health(1), Health::kEjected);
+  EXPECT_EQ(service.health(0), Health::kEjected);
 }
 
 // It accepts connections and resets them, one after the other.

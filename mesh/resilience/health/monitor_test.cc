@@ -22,7 +22,9 @@ TEST(HealthMonitorTest, ObservingReportsAndChangesNothing) {
   service.Warm();
   for (int k = 0; k < 20; ++k) {
     service.Attempt(0, Ms(0.1), TestService::Failure(kUnavailable));
+    service.FailConnections(2, 1);
     EXPECT_TRUE(service.live[0]->available());
+    EXPECT_TRUE(service.live[2]->available());
   }
   for (int k = 0; k < 10; ++k) service.Begin(1);
   for (int k = 0; k < 20; ++k) {
@@ -30,6 +32,8 @@ TEST(HealthMonitorTest, ObservingReportsAndChangesNothing) {
     EXPECT_TRUE(service.live[1]->available());
   }
   EXPECT_EQ(service.probes, 0);
+  EXPECT_GE(service.Count(Health::kTrial, /*observed=*/true), 2)
+      << "it cannot toss coins, and tells of doubts";
   EXPECT_EQ(service.Count(Health::kEjected, /*observed=*/true), 1);
   EXPECT_EQ(service.Count(Health::kSuspect, /*observed=*/true), 1);
   for (int k = 0; k < 10; ++k) service.End(1, Ms(500));
@@ -58,13 +62,15 @@ TEST(HealthMonitorTest, OffDoesNothing) {
 TEST(HealthMonitorTest, AReloadThatTurnsItOffGivesEverythingBack) {
   TestService service(8);
   service.Warm();
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(0, Ms(0.1), TestService::Failure(kUnavailable));
+  service.FailConnections(0);
+  for (int k = 0; k < 3; ++k) {
+    service.Attempt(2, Ms(0.1), TestService::Failure(kUnavailable));
   }
   for (int k = 0; k < 10; ++k) service.Begin(1);
   service.Pass(Ms(300));
   ASSERT_EQ(service.health(0), Health::kEjected);
   ASSERT_EQ(service.health(1), Health::kSuspect);
+  ASSERT_EQ(service.health(2), Health::kTrial);
   options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kOff;
   options.black_hole.mode = Mode::kObserve;
@@ -72,6 +78,8 @@ TEST(HealthMonitorTest, AReloadThatTurnsItOffGivesEverythingBack) {
   service.Tick();
   EXPECT_TRUE(service.live[0]->available());
   EXPECT_TRUE(service.live[1]->available());
+  EXPECT_TRUE(service.live[2]->available());
+  EXPECT_EQ(service.live[2]->trial(), 0u);
 }
 
 // ---- Scale and threads ----
@@ -86,9 +94,7 @@ TEST(HealthMonitorTest, ALookAtTenThousandEndpointsComesInParts) {
   EXPECT_GE(ticks, 10000 / 512);
   EXPECT_LE(ticks, 50);
   service.Warm(2, Ms(0.001));
-  for (int k = 0; k < 5; ++k) {
-    service.Attempt(7, Ms(0.1), TestService::Failure(kUnavailable));
-  }
+  service.FailConnections(7);
   EXPECT_EQ(service.health(7), Health::kEjected);
 }
 
@@ -145,6 +151,7 @@ TEST(HealthMonitorTest, ThreadsMayDoEverythingAtOnce) {
         std::make_shared<LiveEndpoint>(cluster::Endpoint{absl::StrCat(i)}));
     live.back()->set_readiness(Readiness::kReady);
   }
+  MethodPace pace;
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
@@ -161,6 +168,13 @@ TEST(HealthMonitorTest, ThreadsMayDoEverythingAtOnce) {
         monitor.OnAttemptStart(endpoint, unary, now);
         AttemptResult result;
         result.unary = unary;
+        result.pace = &pace;
+        if (endpoint->trial() != 0 || random.Below(20) == 0) {
+          const uint32_t trial = live[random.Below(6)]->trial();
+          if (trial != 0) {
+            result.ticket = cluster::TrialTicket(trial, random.Below(2) == 0);
+          }
+        }
         result.latency = absl::Microseconds(random.Below(2000));
         if (i < 2 && k / 500 % 2 == 0) result.code = kUnavailable;
         result.local = i == 1;

@@ -127,8 +127,31 @@ class TestService : public HealthMonitor::Host {
   }
   void End(int i, absl::Duration latency, AttemptResult result = {}) {
     result.latency = latency;
+    result.pace = &pace;
     monitor.OnAttemptEnd(live[i].get(), result, now);
     live[i]->Release();
+  }
+  // Failures of connections in a row until it is ejected for them.
+  void FailConnections(int i, int count = 5) {
+    for (int k = 0; k < count; ++k) {
+      Attempt(i, Ms(0.1), Failure(kUnavailable, /*local=*/true));
+    }
+  }
+  // Calls of which a coin sends half to `i` and half to `other`, until no trial
+  // of `i` runs. `i` fails and is slow as these say. Returns the calls on it.
+  int TryOut(int i, int other, const AttemptResult& its,
+             absl::Duration latency) {
+    int calls = 0;
+    for (int k = 0; k < 5000 && live[i]->trial() != 0; ++k) {
+      const cluster::TrialTicket ticket(live[i]->trial(), random.Below(2) == 0);
+      calls += ticket.here();
+      AttemptResult result = ticket.here() ? its : AttemptResult();
+      result.ticket = ticket;
+      Attempt(ticket.here() ? i : other, ticket.here() ? latency : Ms(1),
+              result);
+      Tick();
+    }
+    return calls;
   }
   static AttemptResult Failure(absl::StatusCode code, bool local = false) {
     AttemptResult result;
@@ -162,11 +185,22 @@ class TestService : public HealthMonitor::Host {
   }
   void RunFor(absl::Duration time) { RunUntil(now + time); }
 
-  // As least request, or in turn, with regard to health as pickers have it.
-  int Pick(bool in_turn) {
-    auto accepts = [this](int i) {
+  // As least request, or in turn, with regard to health and trials as pickers
+  // have it.
+  struct Choice {
+    int endpoint;
+    cluster::TrialTicket ticket;
+  };
+  Choice Pick(bool in_turn) {
+    cluster::TrialTicket ticket;
+    auto accepts = [&](int i) {
       LiveEndpoint& endpoint = *live[i];
       if (endpoint.available()) return true;
+      if (endpoint.trial() != 0 && random.Below(255) < endpoint.share()) {
+        if (ticket) return ticket.here();
+        ticket = cluster::TrialTicket(endpoint.trial(), random.Below(2) == 0);
+        return ticket.here();
+      }
       if (endpoint.health() == Health::kProbing && endpoint.share() < 255) {
         return endpoint.ClaimProbe();
       }
@@ -176,16 +210,16 @@ class TestService : public HealthMonitor::Host {
     for (int tries = 0; tries < 50; ++tries) {
       if (in_turn) {
         const auto i = static_cast<int>(turn_++ % size);
-        if (accepts(i)) return i;
+        if (accepts(i)) return {i, ticket};
         continue;
       }
       const auto a = static_cast<int>(random.Below(size));
       const auto b = static_cast<int>(
           size == 1 ? 0 : (a + 1 + random.Below(size - 1)) % size);
       const int i = live[b]->in_flight() < live[a]->in_flight() ? b : a;
-      if (accepts(i)) return i;
+      if (accepts(i)) return {i, ticket};
     }
-    return static_cast<int>(random.Below(size));
+    return {static_cast<int>(random.Below(size)), ticket};
   }
 
   // Calls at random, `rate` a second, until then. What is not answered within
@@ -201,13 +235,17 @@ class TestService : public HealthMonitor::Host {
       Load(rate, until, in_turn, deadline, hedge_after);
     });
   }
-  void Call(int i, absl::Duration deadline, absl::Duration hedge_after) {
+  void Call(const Choice& choice, absl::Duration deadline,
+            absl::Duration hedge_after) {
+    const int i = choice.endpoint;
     Tick();
     Begin(i);
     auto done = std::make_shared<bool>(false);
     const absl::Time start = now;
-    auto end = [this, i, start, done](AttemptResult result) {
+    auto end = [this, i, start, done,
+                ticket = choice.ticket](AttemptResult result) {
       if (*done) return;
+      result.ticket = ticket;
       *done = true;
       if (result.code != kOk && !result.given_up) ++failed;
       End(i, now - start, result);
@@ -261,6 +299,7 @@ class TestService : public HealthMonitor::Host {
 
  public:
   RetryBudget budget;
+  MethodPace pace;  // All its calls are of one method.
   HealthMonitor monitor;
   std::vector<Server> servers;
   std::vector<LiveEndpointPtr> live;

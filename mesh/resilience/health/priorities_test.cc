@@ -74,8 +74,8 @@ class PrioritiesTest : public testing::Test {
     return nullptr;
   }
   bool Eject(int priority, int i) {
-    return states_.Eject(At(priority, i), HealthCause::kConsecutiveFailures,
-                         now_, &changes_);
+    return states_.Eject(At(priority, i), HealthCause::kFailures, now_,
+                         &changes_);
   }
   void Lose(int priority, int i) {
     At(priority, i)->set_readiness(Readiness::kFailed);

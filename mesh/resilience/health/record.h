@@ -1,6 +1,8 @@
 #ifndef MESH_RESILIENCE_HEALTH_RECORD_H_
 #define MESH_RESILIENCE_HEALTH_RECORD_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -29,43 +31,40 @@ struct SilencePatience {
 
 // Counts of an endpoint at the last look.
 struct LookedAt {
-  uint64_t ended = 0;
-  uint32_t untimed = 0;
+  uint32_t ended = 0;
   uint32_t streams_ended = 0;
-  uint32_t failures = 0;  // Local ones too.
+  uint32_t failures = 0;  // Those of connections, too.
   uint32_t discounted = 0;
 };
 
-// What the comparisons with the peers remember of an endpoint (comparisons.h).
-struct Compared {
-  // Since the last comparison of latencies: how many and their sum, in log2 of
-  // nanoseconds.
-  uint32_t timed = 0;
-  double log_latency = 0;
-  // What they were at that comparison.
-  uint32_t last_timed = 0;
-  double last_latency = 0;
-  // Evidence that it is slower than its peers: since when, of how many
-  // attempts, what they add up to; their latency and that of the peers then.
-  int64_t slow_since = 0;
-  uint32_t slow_attempts = 0;
-  double slow_evidence = 0;
-  double slow_log = 0;
-  double slow_reference = 0;
-  // Since the last comparison of success rates.
-  uint32_t total = 0;
-  uint32_t failed = 0;
+// Why an endpoint is put on trial (doubt.h).
+enum class Doubt : uint8_t { kRow, kFailures, kSlowness };
+inline constexpr size_t kDoubts = 3;
 
-  // So many more, which together took so long.
-  void AddTimed(uint32_t answers, double log) {
-    timed += answers;
-    log_latency += log;
+// What is held against an endpoint.
+struct DoubtMemory {
+  // A doubt that came to nothing rests until so many attempts have ended.
+  struct Rest {
+    uint32_t until = 0;
+    uint32_t calls = 0;  // For so many. 0: it does not rest, and has not.
+    int doublings = 0;
+  };
+  Rest& rest(Doubt doubt) { return rests[static_cast<size_t>(doubt)]; }
+  const Rest& rest(Doubt doubt) const {
+    return rests[static_cast<size_t>(doubt)];
   }
-  void ForgetSlowness() {
-    timed = 0;
-    log_latency = 0;
-    slow_evidence = 0;
-  }
+
+  // Log-likelihoods, never negative, and the attempts that had ended when they
+  // last changed.
+  double failures = 0;
+  double slowness = 0;
+  uint32_t failures_at = 0;
+  uint32_t slowness_at = 0;
+  int64_t slow_since = 0;  // When `slowness` was last 0.
+  std::array<Rest, kDoubts> rests;
+  // Attempts lately, and failures among them.
+  double total = 0;
+  double failed = 0;
 };
 
 // What a health monitor remembers of an endpoint from one look to the next, in
@@ -77,10 +76,12 @@ struct HealthRecord final : cluster::HealthMemory {
   Health health = Health::kHealthy;          // The endpoint's own.
   HealthCause cause = HealthCause::kRamped;  // Why it left kHealthy.
   int64_t since = 0;                         // In this state.
+  int64_t ramp_began = 0;                    // 0: it does not ramp.
   int64_t until = 0;                         // kEjected: its end.
   int64_t returned = 0;                      // When it was last ejected till.
   int ejections = 0;                         // The next one is longer by them.
   double ejected_log = 0;  // kLatency: log2 of its latency when it was ejected.
+  int64_t connection_failed = 0;  // When a failure of one last counted; or 0.
   // When a new connection last ended an ejection for local failures; or 0.
   int64_t reconnected = 0;
 
@@ -103,7 +104,7 @@ struct HealthRecord final : cluster::HealthMemory {
   uint32_t streams_begun = 0;  // When the place was last free.
 
   LookedAt looked_at;
-  Compared compared;
+  DoubtMemory doubts;
 };
 
 // The record of an endpoint; the first to ask makes it. Under the lock of the

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "mesh/resilience/health/silence.h"
 
@@ -25,7 +26,7 @@ constexpr uint32_t kLeastShare = 26;
 // long is tried again.
 constexpr int64_t kDrainingFor = 10 * kSecond;
 
-// Failures in a row that end a ramp.
+// Failures of connections in a row that end a ramp.
 constexpr uint32_t kMostWhileRamping = 3;
 
 // It is of a connection, or what is behind it, and goes with it.
@@ -48,12 +49,9 @@ void ForgetFailures(LiveEndpoint* endpoint) {
 // it more than its part: each failure in a row after the first halves what it
 // gets.
 uint32_t WaryShare(const LiveEndpoint& endpoint) {
-  const uint64_t consecutive =
-      endpoint.observations().consecutive.load(std::memory_order_relaxed);
-  if (ABSL_PREDICT_TRUE(consecutive == 0)) return kFullShare;
-  const uint32_t most = FailureRow(consecutive).Most();
-  if (most < 2) return kFullShare;
-  return std::max(kFullShare >> std::min(most - 1, 4u), kLeastShare / 2);
+  const uint32_t failures = RowOf(endpoint).failures;
+  if (ABSL_PREDICT_TRUE(failures < 2)) return kFullShare;
+  return std::max(kFullShare >> std::min(failures - 1, 4u), kLeastShare / 2);
 }
 
 int64_t BaseTime(const options::OutlierEjectionOptions& options) {
@@ -107,13 +105,14 @@ void HealthStates::OnAttempt(LiveEndpoint* endpoint, const Finding& finding,
   switch (record.health) {
     case Health::kHealthy:
     case Health::kRamping:
+    case Health::kTrial:
       return JudgeInUse(endpoint, finding, now, changes);
     case Health::kProbing:
       return JudgeProbing(endpoint, finding, slow, now, changes);
     case Health::kSuspect:
       // It goes on: what waited is answered.
       if (finding.kind == Finding::Kind::kSuccess ||
-          finding.kind == Finding::Kind::kFailure) {
+          (finding.kind == Finding::Kind::kFailure && !finding.timed_out)) {
         LearnPatience(record.since, record.silence, now, &record.patience);
         BeginProbing(endpoint, HealthCause::kProbeAnswered, now, changes);
       }
@@ -127,21 +126,11 @@ void HealthStates::JudgeInUse(LiveEndpoint* endpoint, const Finding& finding,
                               int64_t now, HealthChanges* changes) {
   if (finding.kind == Finding::Kind::kNothing) return;
   const HealthRecord& record = RecordOf(endpoint);
-  auto reached = [&record](uint32_t count, int limit) {
-    if (limit <= 0) return false;
-    auto most = static_cast<uint32_t>(limit);
-    if (record.health == Health::kRamping) {
-      most = std::min(most, kMostWhileRamping);
-    }
-    return count >= most;
-  };
-  if (finding.kind != Finding::Kind::kSuccess && ejection_.mode != Mode::kOff) {
-    const FailureRow row = RowOf(*endpoint);
-    if (reached(row.gateway, ejection_.consecutive_gateway_failures)) {
-      Eject(endpoint, HealthCause::kConsecutiveGatewayFailures, now, changes);
-    } else if (reached(row.failures, ejection_.consecutive_failures)) {
-      Eject(endpoint, HealthCause::kConsecutiveFailures, now, changes);
-    } else if (reached(row.local, ejection_.consecutive_local_failures)) {
+  if (finding.kind == Finding::Kind::kConnectionFailure &&
+      ejection_.consecutive_local_failures > 0) {
+    auto most = static_cast<uint32_t>(ejection_.consecutive_local_failures);
+    if (record.ramp_began != 0) most = std::min(most, kMostWhileRamping);
+    if (RowOf(*endpoint).connection >= most) {
       Eject(endpoint, HealthCause::kConsecutiveLocalFailures, now, changes);
     }
   }
@@ -154,7 +143,7 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
   HealthRecord& record = RecordOf(endpoint);
   // Begun before, and late: it says nothing of how the endpoint does now.
   if (finding.began < record.since) return;
-  const double log_latency = AttemptLedger::LogOf(finding.latency) / 256.0;
+  const double log_latency = LogOf(finding.latency) / 256.0;
   switch (finding.kind) {
     case Finding::Kind::kNothing:
       // Another attempt was quicker, each time.
@@ -164,9 +153,6 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
       }
       break;
     case Finding::Kind::kSuccess:
-      if (IsSilence(record.cause) && finding.unary) {
-        record.compared.AddTimed(1, finding.capped_log / 256.0);
-      }
       if (slow) {
         if (++record.slow >= 2 &&
             EjectForLatency(endpoint, log_latency, now, changes)) {
@@ -177,10 +163,10 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
       }
       break;
     case Finding::Kind::kFailure:
-    case Finding::Kind::kLocalFailure:
+    case Finding::Kind::kConnectionFailure:
       if (Eject(endpoint, HealthCause::kProbeFailed, now, changes)) return;
       // It may not be ejected. Silent again? Otherwise it is at work.
-      if (finding.kind == Finding::Kind::kFailure) {
+      if (finding.kind == Finding::Kind::kFailure && !finding.timed_out) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
       }
       record.next_probe = now + kSecond;
@@ -229,7 +215,8 @@ void HealthStates::OnConnected(LiveEndpoint* endpoint, int64_t now,
   HealthRecord& record = RecordOf(endpoint);
   if (!IsOut(record.health)) {
     FailureRow row = RowOf(*endpoint);
-    row.local = 0;
+    row.failures -= std::min(row.failures, row.connection);
+    row.connection = 0;
     seen.consecutive.store(row.Packed(), std::memory_order_relaxed);
     if (record.health == Health::kHealthy) Publish(endpoint, now);
     return;
@@ -297,8 +284,13 @@ void HealthStates::Advance(LiveEndpoint* endpoint, bool peers_are_as_slow,
       AdvanceProbing(endpoint, now, changes);
       break;
     case Health::kRamping:
-      if (now - record.since >= Nanos(silence_.ramp)) {
+      if (now - record.ramp_began >= Nanos(silence_.ramp)) {
         Change(endpoint, Health::kHealthy, HealthCause::kRamped, now, changes);
+      }
+      break;
+    case Health::kTrial:
+      if (now - record.ramp_began >= Nanos(silence_.ramp)) {
+        record.ramp_began = 0;
       }
       break;
   }
@@ -325,7 +317,7 @@ void HealthStates::AdvanceProbing(LiveEndpoint* endpoint, int64_t now,
       finding.kind = Finding::Kind::kSuccess;
     }
   } else if (silent >= AttemptLedger::kManySilent) {
-    finding.kind = Finding::Kind::kLocalFailure;
+    finding.kind = Finding::Kind::kConnectionFailure;
   }  // Otherwise it may be a call that takes long: another one.
   JudgeProbing(endpoint, finding, /*slow=*/false, now, changes);
 }
@@ -344,6 +336,31 @@ void HealthStates::EndObserved(LiveEndpoint* endpoint, int64_t now,
     changes->push_back(Observed(endpoint, Health::kSuspect, Health::kHealthy,
                                 HealthCause::kProbeAnswered, now));
   }
+}
+
+// ---- Trials ----
+
+void HealthStates::BeginTrial(LiveEndpoint* endpoint, uint32_t trial,
+                              HealthCause cause, int64_t now,
+                              HealthChanges* changes) {
+  endpoint->set_trial(trial);
+  Change(endpoint, Health::kTrial, cause, now, changes);
+}
+
+void HealthStates::EndTrial(LiveEndpoint* endpoint, int64_t now,
+                            HealthChanges* changes) {
+  if (RecordOf(endpoint).health != Health::kTrial) return;
+  ForgetFailures(endpoint);
+  Change(
+      endpoint,
+      RecordOf(endpoint).ramp_began != 0 ? Health::kRamping : Health::kHealthy,
+      HealthCause::kAcquitted, now, changes);
+}
+
+void HealthStates::TellOfDoubt(LiveEndpoint* endpoint, HealthCause cause,
+                               int64_t now, HealthChanges* changes) {
+  changes->push_back(Observed(endpoint, RecordOf(endpoint).health,
+                              Health::kTrial, cause, now));
 }
 
 // ---- Changes ----
@@ -371,7 +388,6 @@ bool HealthStates::Eject(LiveEndpoint* endpoint, HealthCause cause, int64_t now,
     record.cause = cause;
   }
   ForgetFailures(endpoint);
-  record.compared.ForgetSlowness();
   Change(endpoint, Health::kEjected, cause, now, changes);
   return true;
 }
@@ -419,9 +435,8 @@ void HealthStates::BeginRamp(LiveEndpoint* endpoint, HealthCause cause,
                              int64_t now, HealthChanges* changes) {
   endpoint->observations().silence.Forget();
   ForgetFailures(endpoint);
-  HealthRecord& record = RecordOf(endpoint);
-  if (!IsSilence(record.cause)) record.compared.ForgetSlowness();
   const bool ramps = silence_.ramp > absl::ZeroDuration();
+  RecordOf(endpoint).ramp_began = ramps ? now : 0;
   Change(endpoint, ramps ? Health::kRamping : Health::kHealthy, cause, now,
          changes);
 }
@@ -433,6 +448,8 @@ void HealthStates::Change(LiveEndpoint* endpoint, Health to, HealthCause cause,
                       absl::FromUnixNanos(now)});
   const Health from = record.health;
   const bool was_ejected = CountsAsEjected(record);
+  if (record.health == Health::kTrial) endpoint->set_trial(0);
+  if (to != Health::kRamping && to != Health::kTrial) record.ramp_began = 0;
   record.health = to;
   record.since = now;
   population_.Move(*endpoint, from, was_ejected, record);
@@ -556,9 +573,12 @@ uint32_t HealthStates::ShareOf(const LiveEndpoint& endpoint,
       return endpoint.health() == Health::kProbing && endpoint.share() == 0
                  ? 0
                  : LiveEndpoint::kProbeFree;
+    case Health::kTrial:
+      if (record.ramp_began == 0) return kFullShare;
+      ABSL_FALLTHROUGH_INTENDED;
     case Health::kRamping: {
       const double part =
-          static_cast<double>(now - record.since) /
+          static_cast<double>(now - record.ramp_began) /
           static_cast<double>(std::max<int64_t>(1, Nanos(silence_.ramp)));
       return static_cast<uint32_t>(
           std::clamp(part * kFullShare, double{kLeastShare}, 254.0));

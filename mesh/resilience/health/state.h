@@ -46,7 +46,9 @@ int64_t EjectionTime(const HealthRecord& record,
 // Not thread-safe.
 //
 //   kHealthy -- silence --> kSuspect -- probe answered --> kProbing
-//   kHealthy -- failures, latency --> kEjected -- its time is over --> kProbing
+//   kHealthy, kRamping -- doubt --> kTrial -- acquitted --> as before
+//   kTrial -- it fails, or is slow --> kEjected -- its time is over -->
+//   kProbing kHealthy, kRamping, kTrial -- its connections fail --> kEjected
 //   kProbing -- real calls go well --> kRamping -- ramp --> kHealthy
 //   kProbing, kRamping -- they fail, or are slow --> kEjected, for longer
 //   kHealthy -- it says that it is draining --> kEjected
@@ -74,13 +76,26 @@ class HealthStates {
   // probed.
   void OnSilence(cluster::LiveEndpoint* endpoint, int64_t silence, int64_t now,
                  HealthChanges* changes);
+  // A coin decides who gets its calls from now on: the trial of that number. It
+  // is healthy or ramps.
+  void BeginTrial(cluster::LiveEndpoint* endpoint, uint32_t trial,
+                  cluster::HealthCause cause, int64_t now,
+                  HealthChanges* changes);
+  // It is acquitted.
+  void EndTrial(cluster::LiveEndpoint* endpoint, int64_t now,
+                HealthChanges* changes);
+  // Who observes only cannot toss coins: tells that it would have.
+  static void TellOfDoubt(cluster::LiveEndpoint* endpoint,
+                          cluster::HealthCause cause, int64_t now,
+                          HealthChanges* changes);
   // It fails, or is slow. False: it may not be ejected.
   bool Eject(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
              int64_t now, HealthChanges* changes);
   // Likewise, for a latency whose log2 is this.
   bool EjectForLatency(cluster::LiveEndpoint* endpoint, double log_latency,
                        int64_t now, HealthChanges* changes);
-  // What time brings. `peers_are_as_slow`: as HealthComparisons says.
+  // What time brings. `peers_are_as_slow`: it was ejected for its latency, and
+  // would be no worse than the others by now.
   void Advance(cluster::LiveEndpoint* endpoint, bool peers_are_as_slow,
                int64_t now, HealthChanges* changes);
   // Sets the share of the endpoint.

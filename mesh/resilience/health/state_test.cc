@@ -50,7 +50,7 @@ class HealthStatesTest : public testing::Test {
   Health health(int i = 0) const { return live_[i]->health(); }
   void Pass(absl::Duration time) { now_ += Nanos(time); }
 
-  bool Eject(int i = 0, HealthCause cause = HealthCause::kSuccessRate) {
+  bool Eject(int i = 0, HealthCause cause = HealthCause::kFailures) {
     return states_.Eject(endpoint(i), cause, now_, &changes_);
   }
   void Advance(int i = 0, bool peers_are_as_slow = false) {
@@ -65,15 +65,18 @@ class HealthStatesTest : public testing::Test {
     finding.began = now_;
     states_.OnAttempt(endpoint(), finding, slow, now_, &changes_);
   }
-  void FailInARow(uint32_t failures, uint32_t gateway, uint32_t local) {
+  void FailInARow(uint32_t failures, uint32_t connection) {
     FailureRow row(0);
     row.failures = failures;
-    row.gateway = gateway;
-    row.local = local;
+    row.connection = connection;
     endpoint()->observations().consecutive = row.Packed();
   }
+  void BeginTrial(int i = 0) {
+    states_.BeginTrial(endpoint(i), 7 + i, HealthCause::kFailuresInARow, now_,
+                       &changes_);
+  }
   // Ejected, and let in again for a probe.
-  void LetProbe(HealthCause cause = HealthCause::kSuccessRate) {
+  void LetProbe(HealthCause cause = HealthCause::kFailures) {
     ASSERT_TRUE(Eject(0, cause));
     Pass(absl::Seconds(30));
     Advance();
@@ -102,7 +105,7 @@ TEST_F(HealthStatesTest, AnEjectedEndpointHasNoShareUntilItsTimeIsOver) {
   EXPECT_EQ(changes_[0].endpoint, endpoint());
   EXPECT_EQ(changes_[0].from, Health::kHealthy);
   EXPECT_EQ(changes_[0].to, Health::kEjected);
-  EXPECT_EQ(changes_[0].cause, HealthCause::kSuccessRate);
+  EXPECT_EQ(changes_[0].cause, HealthCause::kFailures);
   EXPECT_FALSE(changes_[0].observed);
 
   Pass(absl::Seconds(29.9));
@@ -173,42 +176,90 @@ TEST_F(HealthStatesTest, ObservedEjectionsAreToldOnceAndChangeNothing) {
 
 // ---- Failures in a row ----
 
-TEST_F(HealthStatesTest, EachKindOfFailureInARowHasItsLimit) {
-  struct Case {
-    uint32_t failures, gateway, local;
-    HealthCause cause;
-  };
-  for (const Case& c :
-       {Case{5, 5, 0, HealthCause::kConsecutiveGatewayFailures},
-        Case{10, 0, 0, HealthCause::kConsecutiveFailures},
-        Case{0, 0, 5, HealthCause::kConsecutiveLocalFailures}}) {
-    live_.clear();
-    for (int i = 0; i < 4; ++i) AddEndpoint();
-    Count();
-    FailInARow(c.failures - (c.failures > 0), c.gateway - (c.gateway > 0),
-               c.local - (c.local > 0));
-    Attempt(Kind::kFailure);
-    EXPECT_EQ(health(), Health::kHealthy);
-    FailInARow(c.failures, c.gateway, c.local);
-    Attempt(Kind::kFailure);
-    EXPECT_EQ(health(), Health::kEjected);
-    EXPECT_EQ(record().cause, c.cause);
-    EXPECT_EQ(endpoint()->observations().consecutive, 0) << "begins anew";
-  }
+TEST_F(HealthStatesTest, ARowOfFailedConnectionsEjects) {
+  FailInARow(4, 4);
+  Attempt(Kind::kConnectionFailure);
+  EXPECT_EQ(health(), Health::kHealthy);
+  FailInARow(5, 5);
+  Attempt(Kind::kConnectionFailure);
+  EXPECT_EQ(health(), Health::kEjected);
+  EXPECT_EQ(record().cause, HealthCause::kConsecutiveLocalFailures);
+  EXPECT_EQ(endpoint()->observations().consecutive, 0) << "begins anew";
 }
 
-TEST_F(HealthStatesTest, FailuresBelowTheLimitHalveTheShare) {
-  FailInARow(1, 0, 0);
+TEST_F(HealthStatesTest, NoRowOfAnswersEjects) {
+  FailInARow(1000, 0);
+  Attempt(Kind::kFailure);
+  EXPECT_EQ(health(), Health::kHealthy);
+}
+
+TEST_F(HealthStatesTest, FailuresInARowHalveTheShare) {
+  FailInARow(1, 0);
   Attempt(Kind::kFailure);
   EXPECT_EQ(share(), 255);
   for (uint32_t expected : {127, 63, 31, 15, 15}) {
     FailInARow(FailureRow(endpoint()->observations().consecutive).failures + 1,
-               0, 0);
+               0);
     Attempt(Kind::kFailure);
     EXPECT_EQ(share(), expected);
   }
-  FailInARow(0, 0, 0);
+  FailInARow(0, 0);
   Attempt(Kind::kSuccess);
+  EXPECT_TRUE(endpoint()->available());
+}
+
+// ---- Trials ----
+
+TEST_F(HealthStatesTest, OnTrialItIsInUseButNotAvailable) {
+  FailInARow(3, 0);
+  Attempt(Kind::kFailure);
+  ASSERT_LT(share(), 255);
+  BeginTrial();
+  EXPECT_EQ(health(), Health::kTrial);
+  EXPECT_EQ(endpoint()->trial(), 7);
+  EXPECT_EQ(share(), 255) << "the coin takes the place of the share";
+  EXPECT_FALSE(endpoint()->available());
+  Count();
+  EXPECT_EQ(states_.population().InUse(), 4);
+  EXPECT_EQ(changes_.back().to, Health::kTrial);
+  EXPECT_EQ(changes_.back().cause, HealthCause::kFailuresInARow);
+
+  states_.EndTrial(endpoint(), now_, &changes_);
+  EXPECT_TRUE(endpoint()->available());
+  EXPECT_EQ(endpoint()->trial(), 0);
+  EXPECT_EQ(endpoint()->observations().consecutive, 0) << "it is explained";
+  EXPECT_EQ(changes_.back().cause, HealthCause::kAcquitted);
+}
+
+TEST_F(HealthStatesTest, ATrialEndsWithWhateverTakesItOutOfUse) {
+  BeginTrial(0);
+  ASSERT_TRUE(Eject(0));
+  EXPECT_EQ(endpoint(0)->trial(), 0);
+  BeginTrial(1);
+  states_.OnSilence(endpoint(1), 50 * kMillisecond, now_, &changes_);
+  EXPECT_EQ(endpoint(1)->trial(), 0);
+  BeginTrial(2);
+  states_.OnDraining(endpoint(2), now_, &changes_);
+  EXPECT_EQ(endpoint(2)->trial(), 0);
+  EXPECT_EQ(health(2), Health::kEjected);
+}
+
+TEST_F(HealthStatesTest, ARampGoesOnDuringATrialAndAfterIt) {
+  LetProbe();
+  Attempt(Kind::kSuccess);
+  Attempt(Kind::kSuccess);
+  ASSERT_EQ(health(), Health::kRamping);
+  Pass(absl::Milliseconds(500));
+  BeginTrial();
+  EXPECT_EQ(share(), 127);
+  states_.EndTrial(endpoint(), now_, &changes_);
+  EXPECT_EQ(health(), Health::kRamping);
+  BeginTrial();
+  Pass(absl::Milliseconds(500));
+  Advance();
+  states_.Publish(endpoint(), now_);
+  EXPECT_EQ(share(), 255) << "the ramp is over";
+  states_.EndTrial(endpoint(), now_, &changes_);
   EXPECT_TRUE(endpoint()->available());
 }
 
@@ -252,7 +303,7 @@ TEST_F(HealthStatesTest, AFailedProbeEjectsForLonger) {
   EXPECT_EQ(health(), Health::kEjected);
   EXPECT_EQ(record().ejections, 2);
   EXPECT_EQ(changes_.back().cause, HealthCause::kProbeFailed);
-  EXPECT_EQ(record().cause, HealthCause::kSuccessRate) << "as it was";
+  EXPECT_EQ(record().cause, HealthCause::kFailures) << "as it was";
 }
 
 TEST_F(HealthStatesTest, TheSecondSlowProbeEjectsForLatency) {
@@ -286,15 +337,15 @@ TEST_F(HealthStatesTest, APlaceThatNobodyUsesIsFreeAgainAfterASecond) {
   EXPECT_EQ(record().good, 0);
 }
 
-TEST_F(HealthStatesTest, ThreeFailuresDuringTheRampEject) {
+TEST_F(HealthStatesTest, ThreeFailedConnectionsDuringTheRampEject) {
   LetProbe();
   Attempt(Kind::kSuccess);
   Attempt(Kind::kSuccess);
-  FailInARow(2, 2, 0);
-  Attempt(Kind::kFailure);
+  FailInARow(2, 2);
+  Attempt(Kind::kConnectionFailure);
   EXPECT_EQ(health(), Health::kRamping);
-  FailInARow(3, 3, 0);
-  Attempt(Kind::kFailure);
+  FailInARow(3, 3);
+  Attempt(Kind::kConnectionFailure);
   EXPECT_EQ(health(), Health::kEjected);
 }
 
@@ -308,8 +359,13 @@ TEST_F(HealthStatesTest, ASuspectThatAnswersAnythingProbes) {
     BeSilent();
     EXPECT_EQ(health(), Health::kSuspect);
     EXPECT_EQ(share(), 0);
-    Attempt(Kind::kLocalFailure);
+    Attempt(Kind::kConnectionFailure);
     EXPECT_EQ(health(), Health::kSuspect);
+    Finding late;
+    late.kind = Kind::kFailure;
+    late.timed_out = true;
+    states_.OnAttempt(endpoint(), late, false, now_, &changes_);
+    EXPECT_EQ(health(), Health::kSuspect) << "no answer";
     Attempt(answer);
     EXPECT_EQ(health(), Health::kProbing);
     EXPECT_EQ(record().patience.doublings, 1) << "it was soon";
@@ -368,11 +424,11 @@ TEST_F(HealthStatesTest, ASecondConnectionInVainGetsSingleCalls) {
   }
 }
 
-TEST_F(HealthStatesTest, ANewConnectionForgetsLocalFailuresOnly) {
-  FailInARow(2, 0, 4);
+TEST_F(HealthStatesTest, ANewConnectionForgetsFailuresOfTheOldOne) {
+  FailInARow(6, 4);
   states_.OnConnected(endpoint(), now_, &changes_);
   const FailureRow row(endpoint()->observations().consecutive);
-  EXPECT_EQ(row.local, 0);
+  EXPECT_EQ(row.connection, 0);
   EXPECT_EQ(row.failures, 2);
 }
 

@@ -12,9 +12,7 @@ constexpr int64_t kSlowestFor = 60 * kSecond;
 
 }  // namespace
 
-void UsualLatency::Refresh(
-    const options::OutlierEjectionOptions::Latency& options, int64_t now,
-    AttemptLedger* ledger) {
+void UsualLatency::Refresh(int64_t now, AttemptLedger* ledger) {
   if (now - refreshed_ < 100 * kMillisecond) return;
   // Some hundred samples a second are enough.
   const double seconds =
@@ -26,17 +24,14 @@ void UsualLatency::Refresh(
   answers_ = 0;
   refreshed_ = now;
 
-  const auto [p10, median, p90, p99] = ledger->latencies().Quantiles<4>(
-      {0.1, 0.5, 0.9, 0.99}, absl::FromUnixNanos(now));
+  const auto [p10, p90, p99] = ledger->latencies().Quantiles<3>(
+      {0.1, 0.9, 0.99}, absl::FromUnixNanos(now));
   // This one keeps attempts from being made, so that it is to be fresh.
   ledger->set_p10_latency(p10 == absl::InfiniteDuration() ? 0 : Nanos(p10));
   // What else was known last is good until there is something new.
   if (p99 != absl::InfiniteDuration()) {
     p99_ = std::max<int64_t>(1, Nanos(p99));
     ledger->set_telling_age(Nanos(p90));
-    ledger->set_most_latency(
-        Nanos(std::max({16 * median, 4 * options.factor * median,
-                        2 * (median + options.min_difference)})));
   }
   if (now - slowest_since_ >= kSlowestFor) {
     slowest_since_ = now;

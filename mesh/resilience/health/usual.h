@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "mesh/options/health.h"
 #include "mesh/resilience/health/ledger.h"
 
 namespace mesh::resilience {
@@ -15,8 +14,7 @@ class UsualLatency {
   // Some endpoint has answered so many more.
   void AddAnswers(uint32_t answers) { answers_ += answers; }
   // Looks at the sample, at most ten times a second.
-  void Refresh(const options::OutlierEjectionOptions::Latency& options,
-               int64_t now, AttemptLedger* ledger);
+  void Refresh(int64_t now, AttemptLedger* ledger);
 
   // Nanoseconds. 0: not known yet. Otherwise what was known last.
   int64_t p99() const { return p99_; }

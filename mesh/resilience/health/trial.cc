@@ -1,0 +1,175 @@
+#include "mesh/resilience/health/trial.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace mesh::resilience {
+namespace {
+
+struct Rates {
+  double here;
+  double elsewhere;
+};
+// Shares of calls that are bad.
+constexpr Rates kRatePairs[] = {
+    {0.10, 0.01}, {0.30, 0.02}, {0.60, 0.04}, {0.97, 0.03}, {0.60, 0.25}};
+
+// log(2 * P(side | bad or not)) of each pair.
+struct Steps {
+  double of[std::size(kRatePairs)][2][2];  // [bad][here]
+};
+Steps MakeSteps() {
+  Steps steps;
+  for (size_t i = 0; i < std::size(kRatePairs); ++i) {
+    const Rates& rates = kRatePairs[i];
+    for (bool bad : {false, true}) {
+      const double here = bad ? rates.here : 1 - rates.here;
+      const double elsewhere = bad ? rates.elsewhere : 1 - rates.elsewhere;
+      steps.of[i][bad][true] = std::log(2 * here / (here + elsewhere));
+      steps.of[i][bad][false] = std::log(2 * elsewhere / (here + elsewhere));
+    }
+  }
+  return steps;
+}
+const Steps& TheSteps() {
+  static const Steps steps = MakeSteps();
+  return steps;
+}
+
+// An endpoint is acquitted after so many calls on it with evidence below that.
+constexpr struct {
+  uint32_t here;
+  double log;
+} kAcquittals[] = {{64, 1}, {256, 4}};
+constexpr uint32_t kMostHere = 1500;
+
+// What is usual is fixed for as long while a trial runs.
+constexpr int64_t kEpoch = 10 * kSecond;
+
+}  // namespace
+
+// ---- Evidence ----
+
+void Evidence::Count(bool here, bool bad) {
+  static_assert(std::size(kRatePairs) == std::tuple_size_v<decltype(logs_)>);
+  const Steps& steps = TheSteps();
+  for (size_t i = 0; i < logs_.size(); ++i) logs_[i] += steps.of[i][bad][here];
+}
+
+double Evidence::Log() const {
+  const double most = *std::max_element(logs_.begin(), logs_.end());
+  double sum = 0;
+  for (double log : logs_) sum += std::exp(log - most);
+  return most + std::log(sum / static_cast<double>(logs_.size()));
+}
+
+void Evidence::CapAt(double log) {
+  const double over = Log() - log;
+  if (over <= 0) return;
+  for (double& each : logs_) each -= over;
+}
+
+// ---- One trial ----
+
+TrialRules TrialRules::Of(double chance, int64_t slow_for) {
+  return {std::log(2 / std::clamp(chance, 1e-12, 1.0)), slow_for};
+}
+
+void Trial::Count(const TrialCall& call) {
+  ++calls_;
+  if (call.here) ++here_;
+  failures_.Count(call.here, call.failed);
+  if (call.timed) slowness_.Count(call.here, call.slow);
+}
+
+Ruling Trial::Judge(const TrialRules& rules, int64_t now) const {
+  const double failures = failures_.Log();
+  if (failures >= rules.bound) return Ruling::kFails;
+  const double slowness = slowness_.Log();
+  if (slowness >= rules.bound && now - slow_since_ >= rules.slow_for) {
+    return Ruling::kSlow;
+  }
+  if (here_ >= kMostHere) return Ruling::kAcquitted;
+  const double most = std::max(failures, slowness);
+  for (const auto& acquittal : kAcquittals) {
+    if (here_ >= acquittal.here && most < acquittal.log) {
+      return Ruling::kAcquitted;
+    }
+  }
+  return Ruling::kNone;
+}
+
+// What is beyond the bound now may be over when it may count: then it is to
+// show again.
+void Trial::Resume(const TrialRules& rules) {
+  failures_.CapAt(rules.bound);
+  slowness_.CapAt(rules.bound);
+}
+
+// ---- Those that run ----
+
+uint32_t Trials::Begin(const Trial& trial,
+                       const cluster::LiveEndpoint* endpoint, uint32_t began,
+                       int64_t now) {
+  last_ = last_ == cluster::TrialTicket::kMostTrials ? 1 : last_ + 1;
+  if (running_.empty() || now - epoch_since_ >= kEpoch) {
+    ++epoch_;
+    if (epoch_ == 0) ++epoch_;
+    epoch_since_ = now;
+  }
+  End(last_);  // Of long ago.
+  const uint32_t priority = endpoint->priority();
+  running_.emplace(last_,
+                   Running{trial, endpoint, priority, began, epoch_, look_});
+  ++by_priority_[priority];
+  return last_;
+}
+
+void Trials::End(uint32_t number) {
+  const auto found = running_.find(number);
+  if (found != running_.end()) Erase(found);
+}
+
+Trials::Map::iterator Trials::Erase(Map::iterator running) {
+  const auto count = by_priority_.find(running->second.priority);
+  if (--count->second == 0) by_priority_.erase(count);
+  return running_.erase(running);
+}
+
+uint32_t Trials::CountOf(uint32_t priority) const {
+  const auto found = by_priority_.find(priority);
+  return found == by_priority_.end() ? 0 : found->second;
+}
+
+Trials::Running* Trials::Find(uint32_t number) {
+  const auto found = running_.find(number);
+  return found == running_.end() ? nullptr : &found->second;
+}
+
+void Trials::SetDue(uint32_t number, Running* running) {
+  if (std::exchange(running->due, true)) return;
+  due_.push_back(number);
+}
+
+std::vector<uint32_t> Trials::TakeDue() {
+  std::vector<uint32_t> due;
+  due.swap(due_);
+  for (uint32_t number : due) {
+    if (Running* const running = Find(number)) running->due = false;
+  }
+  return due;
+}
+
+void Trials::Saw(uint32_t number) {
+  if (Running* const running = Find(number)) running->look = look_;
+}
+
+void Trials::EndLook() {
+  for (auto it = running_.begin(); it != running_.end();) {
+    // One that began during this look may not have been passed.
+    it = it->second.look == look_ ? std::next(it) : Erase(it);
+  }
+}
+
+}  // namespace mesh::resilience

@@ -1,0 +1,143 @@
+#ifndef MESH_RESILIENCE_HEALTH_TRIAL_H_
+#define MESH_RESILIENCE_HEALTH_TRIAL_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "mesh/cluster/live_endpoint.h"
+#include "mesh/cluster/trial_ticket.h"
+#include "mesh/resilience/health/record.h"
+
+namespace mesh::resilience {
+
+// The evidence of one trial by coin. Each call that the balancer would give to
+// the endpoint goes there or elsewhere by a fair coin. If the endpoint is like
+// the others, the side of a call is a fair coin whatever becomes of it, so the
+// product of 2 * P(side | bad or not) is a martingale that begins at 1. Where
+// it is above 1 / p an endpoint like the others comes with a chance of p at
+// most, at any time (Ville's inequality). The product is averaged over five
+// pairs of rates that an ill endpoint and the others may have.
+class Evidence {
+ public:
+  // A call of that side has ended.
+  void Count(bool here, bool bad);
+  // The natural logarithm of the product.
+  double Log() const;
+  // Takes it down to no more than that. (What is less than a martingale is
+  // still bounded as one.)
+  void CapAt(double log);
+
+ private:
+  static constexpr size_t kPairs = 5;
+  std::array<double, kPairs> logs_ = {};
+};
+
+// What a call on either side says. Every call that has a side counts, also one
+// that was given up: it did not fail. If calls were left out because of what
+// became of them, those of an endpoint that is a little slower would be, and
+// the others' successes would convict it.
+struct TrialCall {
+  bool here = false;
+  bool failed = false;
+  bool timed = false;  // It did not fail, and its time may be compared.
+  bool slow = false;
+};
+
+// When a trial ends.
+struct TrialRules {
+  double bound = 0;            // On the logarithm of the evidence.
+  int64_t slow_for = kSecond;  // Slowness lasts for so long at least.
+
+  // An endpoint like the others is ejected with this chance at most. There are
+  // two products, so that each may have half of it.
+  static TrialRules Of(double chance, int64_t slow_for);
+};
+
+enum class Ruling : uint8_t { kNone, kFails, kSlow, kAcquitted };
+
+// One trial. Pure but for what it is told.
+class Trial {
+ public:
+  // `slow_since`: when the slowness that it is doubted for began.
+  Trial(Doubt doubt, int64_t slow_since)
+      : doubt_(doubt), slow_since_(slow_since) {}
+
+  Doubt doubt() const { return doubt_; }
+  // Calls that have counted, on the endpoint and on both sides.
+  uint32_t here() const { return here_; }
+  uint32_t calls() const { return calls_; }
+
+  void Count(const TrialCall& call);
+  // How it would end now. After kFails and kSlow that are not followed the
+  // trial goes on: Resume().
+  Ruling Judge(const TrialRules& rules, int64_t now) const;
+  void Resume(const TrialRules& rules);
+
+  double failures_log() const { return failures_.Log(); }
+  double slowness_log() const { return slowness_.Log(); }
+
+ private:
+  Doubt doubt_;
+  int64_t slow_since_;
+  uint32_t here_ = 0;
+  uint32_t calls_ = 0;
+  Evidence failures_;
+  Evidence slowness_;  // Of calls that did not fail.
+};
+
+// The trials of one service that run. Not thread-safe.
+class Trials {
+ public:
+  struct Running {
+    Trial trial;
+    // On trial. It may be gone: compare it with one that is not.
+    const cluster::LiveEndpoint* endpoint;
+    uint32_t priority;
+    uint32_t began;           // As Doubts::Acquit() wants it.
+    uint32_t epoch;           // For MethodPace::UsualIn().
+    uint32_t look;            // When it was last seen.
+    bool due = false;         // In `due_`.
+    double log_here = 0;      // Sum of log2(nanoseconds) of calls on it...
+    uint32_t timed_here = 0;  // ...and how many there were.
+  };
+
+  // Begins a trial. Returns its number.
+  uint32_t Begin(const Trial& trial, const cluster::LiveEndpoint* endpoint,
+                 uint32_t began, int64_t now);
+  // Null: it runs no more.
+  Running* Find(uint32_t number);
+  void End(uint32_t number);
+
+  // A verdict waits for someone who holds the endpoint.
+  void SetDue(uint32_t number, Running* running);
+  bool some_due() const { return !due_.empty(); }
+  std::vector<uint32_t> TakeDue();
+
+  // A look at all endpoints: Saw() of each that is on trial between the two
+  // others. Ends the trials of endpoints that are gone.
+  void BeginLook() { ++look_; }
+  void Saw(uint32_t number);
+  void EndLook();
+
+  // How many endpoints of that priority are on trial.
+  uint32_t CountOf(uint32_t priority) const;
+
+ private:
+  using Map = std::unordered_map<uint32_t, Running>;
+  Map::iterator Erase(Map::iterator running);
+
+  Map running_;
+  std::unordered_map<uint32_t, uint32_t> by_priority_;
+  std::vector<uint32_t> due_;
+  uint32_t last_ = 0;  // The number of the last one.
+  uint32_t look_ = 1;
+  uint32_t epoch_ = 0;  // Of what is usual...
+  int64_t epoch_since_ = 0;
+};
+
+}  // namespace mesh::resilience
+
+#endif  // MESH_RESILIENCE_HEALTH_TRIAL_H_
