@@ -4,6 +4,7 @@
 //
 //   outages_bench [--json FILE] [--only=KEY,...]
 
+#include <cmath>
 #include <cstdio>
 #include <set>
 #include <string>
@@ -16,6 +17,7 @@
 #include "absl/time/time.h"
 #include "benchmarks/outages/figures.h"
 #include "benchmarks/outages/rows.h"
+#include "benchmarks/outages/trial_rows.h"
 #include "benchmarks/outages/world.h"
 #include "benchmarks/report.h"
 
@@ -26,6 +28,17 @@ struct Row {
   const char* key;
   void (*run)(Figures*);
 };
+
+// A row that the simulator plays.
+void Simulated(absl::string_view name, Figures* figures) {
+  RunTrialRows(name, [figures](const TrialRow& row) {
+    if (std::isinf(row.most)) {
+      figures->Tell(row.key, row.value);
+    } else {
+      figures->Judge(row.key, row.value, AtMost(row.most));
+    }
+  });
+}
 
 constexpr Row kRows[] = {
     {"priority_cold", PriorityCold},
@@ -40,7 +53,12 @@ constexpr Row kRows[] = {
     {"mixed", Mixed},
     {"own_failures", OwnFailures},
     {"tenant", Tenant},
+    {"partial_10", [](Figures* figures) { Simulated("partial_10", figures); }},
+    {"partial_40", [](Figures* figures) { Simulated("partial_40", figures); }},
+    {"partial_100",
+     [](Figures* figures) { Simulated("partial_100", figures); }},
     {"partial_40.real", Partial40Real},
+    {"trial", [](Figures* figures) { Simulated("trial", figures); }},
     {"hole", HoleRow},
     {"dns_empty", DnsEmpty},
     {"streams", Streams},
