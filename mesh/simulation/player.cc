@@ -42,6 +42,14 @@ cluster::LiveEndpointPtr Player::EndpointOf(absl::string_view escaped) {
   return live;
 }
 
+bool Player::Recorded::AllFailed() const {
+  return !readiness.empty() &&
+         std::all_of(readiness.begin(), readiness.end(),
+                     [](cluster::Readiness each) {
+                       return each == cluster::Readiness::kFailed;
+                     });
+}
+
 absl::Status Player::AddPicker(const Line& line) {
   Recorded recorded;
   recorded.balancer = balancing::MakeLoadBalancer(policy_);
@@ -190,6 +198,12 @@ class Player::Stage final : public telemetry::Observer,
     return {now, this, &random_};
   }
 
+  // Whom the pick of this line asked. Null: it is not in the trace.
+  const Recorded* PickerOf(const Line& line) const {
+    if (!line.Has("picker")) return nullptr;
+    const auto it = player_->pickers_.find(line.Number("picker"));
+    return it == player_->pickers_.end() ? nullptr : &it->second;
+  }
   // The one pick that was recorded, as it was.
   balancing::PickResult AsRecorded(const balancing::PickArgs& args,
                                    const Line& line) const;
@@ -228,16 +242,14 @@ balancing::PickResult Player::Stage::Pick(
     return {balancing::PickResult::Kind::kFail, nullptr, &none_};
   }
   const Line& line = lines_[at];
-  const auto picker = line.Has("picker")
-                          ? player_->pickers_.find(line.Number("picker"))
-                          : player_->pickers_.end();
+  const Recorded* const picker = PickerOf(line);
   if (player_->policy_ == options::BalancingPolicy::kRoundRobin ||
-      picker == player_->pickers_.end() || line.Text("by_health") == "1" ||
+      picker == nullptr || line.Text("by_health") == "1" ||
       (args.elsewhere_than != nullptr && line.Text("localities") == "1") ||
       absl::StrContains(line.Text("members"), "=closed")) {
     return AsRecorded(args, line);
   }
-  const Recorded& recorded = picker->second;
+  const Recorded& recorded = *picker;
   if (recorded.members.empty() == line.Has("members")) {
     return AsRecorded(args, line);
   }
@@ -359,6 +371,8 @@ balancing::PickResult Player::Stage::AsRecorded(const balancing::PickArgs& args,
                       : balancing::PickResult::Kind::kFail;
     result.status = &failed_;
   }
+  const Recorded* const picker = PickerOf(line);
+  result.unreachable = picker != nullptr && picker->AllFailed();
   return result;
 }
 

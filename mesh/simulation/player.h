@@ -33,6 +33,9 @@ class Player {
     std::unique_ptr<balancing::LoadBalancer> balancer;
     std::vector<balancing::Member> members;
     std::vector<cluster::Readiness> readiness;
+
+    // Every member's dial had failed: what it picks is unreachable.
+    bool AllFailed() const;
   };
 
   cluster::LiveEndpointPtr EndpointOf(absl::string_view escaped);
