@@ -437,24 +437,38 @@ void Connections::Watch(ConnectedEndpoint* endpoint, Connection* connection,
   // knows.
   connection->Watch(
       last, [this, control = seams_.control, weak = endpoint->weak_from_this(),
-             generation = connection->generation()] {
-        control->Post([this, weak, generation] {
+             generation = connection->generation(), last] {
+        control->Post([this, weak, generation, last] {
           const auto endpoint = weak.lock();
-          if (endpoint != nullptr) OnChange(endpoint.get(), generation);
+          if (endpoint != nullptr) OnChange(endpoint.get(), generation, last);
         });
       });
 }
 
-void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation) {
+void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
+                           grpc_connectivity_state last) {
   Connection* const connection = endpoint->Find(generation);
   if (connection == nullptr) return;  // It is closed.
   const grpc_connectivity_state state = connection->GetState(/*connect=*/false);
   Watch(endpoint, connection, state);
   if (endpoint->closed()) return;
+  // Whatever it is now: a call may have woken it already.
+  const bool lost = last == GRPC_CHANNEL_READY || state == GRPC_CHANNEL_IDLE;
+  if (lost) OnLost(endpoint, connection);
+  const bool over =
+      lost && (endpoint->outdated || endpoint->connection() != connection);
+  if (!over) OnState(endpoint, connection, state);
+  changed_ = true;
+  listener_->OnReadinessChange();
+}
+
+void Connections::OnState(ConnectedEndpoint* endpoint, Connection* connection,
+                          grpc_connectivity_state state) {
   DialRecord& dial = endpoint->dial();
   switch (state) {
     case GRPC_CHANNEL_READY:
       if (!dial.leaving && endpoint->readiness() != Readiness::kReady) {
+        if (!dial.dialling) BeginDial(endpoint, seams_.clock->Now());
         OnReady(endpoint);
       }
       break;
@@ -465,15 +479,12 @@ void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation) {
       seams_.poll();
       break;
     case GRPC_CHANNEL_IDLE:
-      OnLost(endpoint, connection);
       break;
     case GRPC_CHANNEL_TRANSIENT_FAILURE:
     case GRPC_CHANNEL_SHUTDOWN:
       OnFailure(endpoint, connection);
       break;
   }
-  changed_ = true;
-  listener_->OnReadinessChange();
 }
 
 void Connections::OnReady(ConnectedEndpoint* endpoint) {
@@ -521,7 +532,9 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   // A server that closes what it has just accepted would be connected to
   // without end. So it is not idle, which would be dialled at once. Nor has it
   // failed at first: a call that has no other endpoint waits for it.
+  // And calls that know it as connected yet would wake the channel: it goes.
   dial.redial_at = now + Backoff(++dial.failures);
+  Drop(endpoint);
   if (dial.failures == 1) {
     return endpoint->set_readiness(Readiness::kConnecting);
   }

@@ -161,7 +161,11 @@ class Connections {
 
   void Watch(ConnectedEndpoint* endpoint, Connection* connection,
              grpc_connectivity_state last);
-  void OnChange(ConnectedEndpoint* endpoint, uint64_t generation);
+  // It is not in the state `last` any more.
+  void OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
+                grpc_connectivity_state last);
+  void OnState(ConnectedEndpoint* endpoint, Connection* connection,
+               grpc_connectivity_state state);
   void OnReady(ConnectedEndpoint* endpoint);
   void TakePlace(ConnectedEndpoint* second);
   void Supersede(ConnectedEndpoint* endpoint);

@@ -462,14 +462,37 @@ TEST_F(ConnectionsTest, OneThatIsLostAtOnceAndThenRemovedIsNotDialled) {
   endpoint->Release();
 }
 
-TEST_F(ConnectionsTest, OneThatIsLostAtOnceAndComesBackIsLeftAlone) {
+TEST_F(ConnectionsTest, NoCallWakesOneThatIsLostAtOnce) {
   Begin({"a:1"});
   Set("a:1", GRPC_CHANNEL_READY);
+  const auto endpoint = Endpoint("a:1");
+  ASSERT_TRUE(endpoint->Acquire());  // A call runs on it.
   Set("a:1", GRPC_CHANNEL_IDLE);
-  Set("a:1", GRPC_CHANNEL_READY);  // A call has connected it.
-  Advance(absl::Seconds(2));
-  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kConnecting);
+  Advance(absl::Milliseconds(799));
   EXPECT_EQ(network_.dials("a:1"), 1);
+  EXPECT_EQ(closes_, 0);
+  Advance(absl::Milliseconds(402));
+  EXPECT_EQ(network_.made("a:1"), 2);
+  endpoint->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(closes_, 1);
+}
+
+TEST_F(ConnectionsTest, OneThatACallHasWokenAlreadyIsLostAllTheSame) {
+  for (const auto now : {GRPC_CHANNEL_CONNECTING, GRPC_CHANNEL_READY}) {
+    const std::string address = now == GRPC_CHANNEL_READY ? "a:1" : "b:1";
+    Begin({address});
+    Set(address, GRPC_CHANNEL_READY);
+    network_.Set(address, GRPC_CHANNEL_IDLE);
+    Set(address, now);
+    EXPECT_EQ(ReadinessOf(address), Readiness::kConnecting);
+    Advance(absl::Milliseconds(799));
+    EXPECT_EQ(network_.dials(address), 1);
+    Advance(absl::Milliseconds(402));
+    EXPECT_EQ(network_.made(address), 2);
+  }
 }
 
 // --- A connection that says nothing
