@@ -244,7 +244,8 @@ void Measure(const Policy& policy, int endpoints, int threads, Table* table,
   const auto balancer = balancing::MakeLoadBalancer(policy.policy);
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->picker = balancer->Update(MakeMembers(endpoints, policy.weighted),
-                                      absl::UnavailableError("none"));
+                                      absl::UnavailableError("none"),
+                                      /*shares=*/nullptr);
   const Slot slot(std::move(snapshot));
 
   const int picks_a_block = PicksABlock(endpoints);

@@ -399,7 +399,7 @@ const std::vector<Writer>& Writers() {  // Table.
        })},
       {{"mesh_endpoint_health", "gauge", "grpc_target address health",
         "1 for what passive health checking thinks of the endpoint: healthy, "
-        "suspect, ejected, probing or ramping."},
+        "trial, suspect, ejected, probing or ramping."},
        PerEndpoint([](const ServiceSnapshot& service,
                       const EndpointSnapshot& endpoint, Samples& samples) {
          samples.Add({{"grpc_target", service.service},

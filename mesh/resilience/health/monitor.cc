@@ -105,12 +105,12 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
   const Health health = endpoint->health();
   Finding finding = ledger_.OnEnd(&seen, result, !IsOut(health), now);
   if (!enabled_.load(std::memory_order_relaxed)) return;
-  const bool ended_row =
-      finding.kind == Finding::Kind::kSuccess && AttemptLedger::EndRow(&seen);
+  const bool ended_row = finding.kind == Finding::Kind::kSuccess &&
+                         !finding.overloaded && AttemptLedger::EndRow(&seen);
   const bool troubled =
       health != Health::kHealthy || endpoint->share() != kFullShare;
   if (!troubled && !ended_row && !finding.Failed() && !finding.lags &&
-      !result.ticket) {
+      !finding.overloaded && !result.ticket) {
     return;
   }
   const int64_t at = absl::ToUnixNanos(now);
@@ -128,7 +128,7 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
     }
     // The timeouts of a suspect say nothing new.
     if (finding.timed_out && health == Health::kSuspect) finding.hasty = true;
-    if (finding.Failed() && !finding.hasty) {
+    if ((finding.Failed() && !finding.hasty) || finding.overloaded) {
       AttemptLedger::CountFailure(&seen, finding);
     }
     if (result.ticket) CountInTrial(endpoint, result, finding, at, &outbox);

@@ -76,10 +76,17 @@ TEST(HealthMonitorTest, WhatThisSideMakesAndWhatIsLoadIsNoFailure) {
   for (int k = 0; k < 100; ++k) {
     service.Attempt(0, Ms(1), own);
     service.Attempt(0, Ms(1), credentials);
+    service.Tick();
+  }
+  EXPECT_TRUE(service.live[0]->available());
+  for (int k = 0; k < 100; ++k) {
     service.Attempt(0, Ms(1),
                     TestService::Failure(absl::StatusCode::kResourceExhausted));
     service.Tick();
   }
+  // It answers at once, and least request would send it nearly all.
+  EXPECT_LT(service.live[0]->share(), 32);
+  service.Attempt(0, Ms(1), TestService::Failure(kOk));
   EXPECT_TRUE(service.live[0]->available());
   EXPECT_TRUE(service.changes.empty());
 }
