@@ -533,7 +533,9 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   // without end. So it is not idle, which would be dialled at once. Nor has it
   // failed at first: a call that has no other endpoint waits for it.
   // And calls that know it as connected yet would wake the channel: it goes.
-  dial.redial_at = now + Backoff(++dial.failures);
+  // It was connected, so its backoff does not grow, as gRPC has it.
+  ++dial.failures;
+  dial.redial_at = now + Backoff(1);
   Drop(endpoint);
   if (dial.failures == 1) {
     return endpoint->set_readiness(Readiness::kConnecting);

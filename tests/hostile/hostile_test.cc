@@ -157,6 +157,9 @@ struct BadManners {
   // What a server says is OK is an answer to gRPC, and so to mesh, also when
   // the generated stub can't make a message of it.
   bool seems_well = false;
+  // Of the calls it gets less than this. Fast failures would attract far more
+  // than a third.
+  double may_take = 0.08;
 };
 
 void PrintTo(const BadManners& manners, std::ostream* out) {
@@ -254,7 +257,8 @@ void AddBadStatuses(std::vector<BadManners>& all) {
   all.push_back({"IsExhaustedAtOnce", Answering([](uint32_t stream) {
                    return TrailersOnly(stream, Status("8"));
                  }),
-                 /*may_fail=*/60});
+                 // That is load, for which nobody is ejected.
+                 /*may_fail=*/250, /*seems_well=*/false, /*may_take=*/0.25});
   all.push_back({"SaysAStatusThatIsNone", Answering([](uint32_t stream) {
                    return TrailersOnly(stream, Status("4711"));
                  }),
@@ -377,8 +381,7 @@ TEST_P(BadMannersTest, CallsGoToTheOthers) {
     EXPECT_LE(outcome.failed, GetParam().may_fail)
         << "of " << outcome.calls << ":\n"
         << outcome.failures;
-    // Fast failures would attract far more than a third.
-    EXPECT_LT(outcome.share_of_bad, 0.08);
+    EXPECT_LT(outcome.share_of_bad, GetParam().may_take);
   }
   EXPECT_LT(outcome.cpu, 0.8);
   EXPECT_LE(peer.connections(), 60) << "in about 3 s";
