@@ -249,7 +249,9 @@ void AddBadStatuses(std::vector<BadManners>& all) {
   all.push_back({"IsUnavailableAtOnce", Answering([](uint32_t stream) {
                    return TrailersOnly(stream, Status("14"));
                  }),
-                 /*may_fail=*/20});
+                 // A trial takes some 17 calls, more than the budget has
+                 // retries for.
+                 /*may_fail=*/40});
   all.push_back({"FailsAtOnce", Answering([](uint32_t stream) {
                    return TrailersOnly(stream, Status("13"));
                  }),
