@@ -57,7 +57,15 @@ Action CallMachine::Hedge(const Moment& moment) {
     return GoOn(unanswered);
   }
   std::optional<Verdict> refusal;
-  const Choice choice = ChooseBeside(moment);
+  Choice choice = ChooseBeside(moment, nullptr);
+  bool back = false;
+  if (choice.again && unseen_at_ != nullptr) {
+    // The call has been everywhere; but its connection was gone there, and may
+    // be back. That is better than to wait for who does not answer.
+    Decline(choice, moment);
+    choice = ChooseBeside(moment, unseen_at_);
+    back = choice.result.endpoint == unseen_at_;
+  }
   if (choice.result.kind != PickResult::Kind::kUse || choice.again) {
     refusal = Verdict::kGoOn;
   } else if (!TryRetry(moment)) {
@@ -68,6 +76,7 @@ Action CallMachine::Hedge(const Moment& moment) {
   }
   if (!refusal.has_value()) {
     Decided(Verdict::kHedge, unanswered, absl::StatusCode::kOk, pause, moment);
+    choice.again = back;
     return BeginAnother(choice, moment);
   }
   Decline(choice, moment);

@@ -107,6 +107,7 @@ Action CallMachine::OnAttemptDone(int attempt, const AttemptOutcome& outcome,
   tried_.push_back(endpoint);
   if (outcome.never_sent) {
     ++unseen_;
+    unseen_at_ = endpoint;
     std::optional<Action> again =
         RetryTransparently(attempt, outcome.code, moment);
     if (again.has_value()) return *std::move(again);
@@ -331,9 +332,12 @@ ABSL_ATTRIBUTE_NOINLINE CallMachine::Choice CallMachine::ChooseAnother(
   return Choose(moment);
 }
 
-CallMachine::Choice CallMachine::ChooseBeside(const Moment& moment) {
-  absl::InlinedVector<const cluster::LiveEndpoint*, 8> taken(tried_.begin(),
-                                                             tried_.end());
+CallMachine::Choice CallMachine::ChooseBeside(
+    const Moment& moment, const cluster::LiveEndpoint* but) {
+  absl::InlinedVector<const cluster::LiveEndpoint*, 8> taken;
+  for (const cluster::LiveEndpoint* tried : tried_) {
+    if (tried != but) taken.push_back(tried);
+  }
   for (const Attempt& attempt : running_) taken.push_back(attempt.endpoint);
   Choice choice = Pick(taken, running_[0].endpoint, moment);
   choice.again = choice.result.kind == PickResult::Kind::kUse &&

@@ -293,7 +293,8 @@ class CallMachine {
                     const Moment& moment);
   // Where the call goes next, while no attempt runs; beside those that do.
   Choice Choose(const Moment& moment);
-  Choice ChooseBeside(const Moment& moment);
+  // The latter where the call has not been. `but` (may be null) does not count.
+  Choice ChooseBeside(const Moment& moment, const cluster::LiveEndpoint* but);
   // Gives back what was chosen.
   void Decline(const Choice& choice, const Moment& moment);
 
@@ -387,7 +388,8 @@ class CallMachine {
   // Why the call went no further, once an attempt has failed for good.
   std::optional<Verdict> stopped_;
   int attempts_ = 0;
-  int unseen_ = 0;       // Of them ended, never sent.
+  int unseen_ = 0;  // Of them ended, never sent...
+  const cluster::LiveEndpoint* unseen_at_ = nullptr;  // ...the last one there.
   int transparent_ = 0;  // Transparent retries begun.
   int retries_ = 0;      // By policy.
   int backoffs_ = 0;     // Since the start, or the last pushback.

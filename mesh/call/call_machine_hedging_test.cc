@@ -308,6 +308,28 @@ TEST_F(CallMachineTest, ARetryIsHedgedToo) {
   Done(3, Ok());
 }
 
+// It was tried while its connection was gone, and the other one is silent.
+TEST_F(CallMachineTest, AHedgeGoesToATriedEndpointWhenAllOthersAreBusyWithIt) {
+  Endpoints(2);
+  HedgeAfter(absl::Milliseconds(50));
+  Start();
+  const Action second = Done(1, NeverSent());
+  EXPECT_EQ(Address(second), "b");
+  const Action hedge = HedgeTimer(second);
+  EXPECT_EQ(Address(hedge), "a");
+  EXPECT_TRUE(hedge.hedge);
+  EXPECT_EQ(Done(3, Ok()).kind, Kind::kFinish);
+}
+
+// Where the only other one runs there is no hedge to be had.
+TEST_F(CallMachineTest, NoTwoAttemptsOfACallRunOnOneEndpoint) {
+  Endpoints(1);
+  HedgeAfter(absl::Milliseconds(50));
+  EXPECT_EQ(HedgeTimer(Start()).kind, Kind::kGoOn);
+  EXPECT_EQ(endpoints[0]->in_flight(), 1);
+  Done(1, Ok());
+}
+
 TEST_F(CallMachineTest, AHedgeThatNoServerHasSeenIsMadeElsewhereAtOnce) {
   HedgeAfter(absl::Milliseconds(50));
   HedgeTimer(Start());

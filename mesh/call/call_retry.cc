@@ -26,7 +26,8 @@ std::optional<Action> CallMachine::RetryTransparently(int attempt,
   const AttemptReason reason_before = reason_;
   reason_ = AttemptReason::kTransparent;
   if (transparent_ < kMaxTransparentRetries) {
-    const Choice choice = alone ? ChooseAnother(moment) : ChooseBeside(moment);
+    const Choice choice =
+        alone ? ChooseAnother(moment) : ChooseBeside(moment, nullptr);
     switch (choice.result.kind) {
       case PickResult::Kind::kUse:
         if (choice.result.unreachable && !asked_ && alone) {

@@ -91,8 +91,16 @@ bool Invariants::Charge(uint32_t client) {
   return true;
 }
 
+static bool RunsOn(const CallState& call, uint32_t server) {
+  return std::any_of(
+      call.attempts.begin(), call.attempts.end(),
+      [server](const Attempt& attempt) { return attempt.server == server; });
+}
+
 // An endpoint that the call has tried is used again only when no other is
-// there for it in any priority, and never twice running while another is.
+// there for it in any priority, and never twice running while another is. (A
+// hedge may go back where no server has seen the call. What it is hedged
+// against is no other.)
 void Invariants::CheckChoice(CallState& call,
                              const telemetry::PickEvent& event) {
   const uint32_t chosen = parts_.clients.ServerOf(event.endpoint);
@@ -110,7 +118,8 @@ void Invariants::CheckChoice(CallState& call,
         Violation(absl::StrCat(event.endpoint.address(),
                                " was tried again though ",
                                live->endpoint().address, " is ready"));
-      } else if (chosen == last && live->server != last) {
+      } else if (chosen == last && live->server != last &&
+                 !(call.last_never_sent && RunsOn(call, live->server))) {
         Violation(absl::StrCat(event.endpoint.address(),
                                " was tried twice running though ",
                                live->endpoint().address, " is ready"));
@@ -118,6 +127,9 @@ void Invariants::CheckChoice(CallState& call,
     }
     call.round.clear();
     if (last != chosen) call.round.push_back(last);
+    for (const Attempt& attempt : call.attempts) {
+      call.round.push_back(attempt.server);  // It has not left there.
+    }
   }
   call.round.push_back(chosen);
 }

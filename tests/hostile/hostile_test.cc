@@ -481,15 +481,9 @@ class BadMetadataTest : public testing::TestWithParam<BadMetadata> {
     return end;
   }
 
-  // gRPC ends the connection with such an answer. Until the next one is made
-  // only the silent server is there, and all attempts of a call may be on it.
-  static bool EndsTheConnection() {
-    return absl::string_view(GetParam().name) == "BinaryValueThatIsNone";
-  }
-
   // Calls on mesh end as on a bare channel, whether their own attempt was
   // answered or a hedge, because another server says nothing at all.
-  static void ExpectEndsAsOnABareChannel(const Peer& bad) {
+  void ExpectEndsAsOnABareChannel(const Peer& bad) {
     const auto bare = TestService::NewStub(
         grpc::CreateChannel(bad.address(), grpc::InsecureChannelCredentials()));
     const End expected = CallOn(*bare);
@@ -521,17 +515,20 @@ class BadMetadataTest : public testing::TestWithParam<BadMetadata> {
       hedges += method.hedges;
     }
     EXPECT_GT(hedges, 0u);
+    // gRPC ends the connection with such an answer. Until there is another one
+    // calls begin on the silent server.
+    if (absl::string_view(GetParam().name) != "BinaryValueThatIsNone") {
+      EXPECT_LT(hedges, uint64_t{kCalls}) << "some need none";
+    }
   }
 };
 
 TEST_P(BadMetadataTest, AnAnswerIsDeliveredToAHedgedCall) {
-  if (EndsTheConnection()) GTEST_SKIP() << "calls may hang: an open defect";
   const Peer peer(With("0", std::string(5, '\0')));
   ExpectEndsAsOnABareChannel(peer);
 }
 
 TEST_P(BadMetadataTest, AStatusIsDeliveredToAHedgedCall) {
-  if (EndsTheConnection()) GTEST_SKIP() << "calls may hang: an open defect";
   const Peer peer(With("5", ""));
   ExpectEndsAsOnABareChannel(peer);
 }
