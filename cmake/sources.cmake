@@ -10,6 +10,7 @@ set(MESH_SOURCES
   mesh/base/event_loop.cc
   mesh/base/file.cc
   mesh/base/file_poller.cc
+  mesh/base/foreign_code.cc
   mesh/base/guard.cc
   mesh/base/random.cc
   mesh/call/call_hedge.cc
@@ -87,6 +88,7 @@ set(MESH_SOURCES
   mesh/security/credentials.cc
   mesh/security/identity.cc
   mesh/server/server.cc
+  mesh/service/application.cc
   mesh/service/connection_plan.cc
   mesh/service/connections.cc
   mesh/service/connectivity.cc
@@ -165,6 +167,7 @@ set(MESH_base_test_SOURCES
   mesh/base/clock_test.cc
   mesh/base/event_loop_test.cc
   mesh/base/file_poller_test.cc
+  mesh/base/foreign_code_test.cc
   mesh/base/on_demand_test.cc
   mesh/base/random_test.cc
   mesh/base/scheduler_test.cc
@@ -315,6 +318,7 @@ set(MESH_server_test_PROTOS
   tests/support/test_service.proto)
 
 set(MESH_service_test_SOURCES
+  mesh/service/application_test.cc
   mesh/service/connection_plan_test.cc
   mesh/service/connections_test.cc
   mesh/service/connectivity_test.cc
@@ -354,6 +358,7 @@ set(MESH_simulation_test_SOURCES
   mesh/simulation/trace_line.cc)
 
 set(MESH_telemetry_test_SOURCES
+  mesh/telemetry/caught_observer_test.cc
   mesh/telemetry/fan_out_test.cc
   mesh/telemetry/metrics_test.cc
   mesh/telemetry/prometheus_test.cc)

@@ -10,7 +10,8 @@ namespace mesh {
 enum class LogSeverity { kInfo, kWarning, kError };
 
 // Where log lines go. Called on any thread; must not block and must not call
-// into the mesh. Lines are rare: changes and troubles, never one a call.
+// into the mesh. Lines are rare: changes and troubles, never one a call. What
+// it throws is caught and counted, the line is lost, and stderr is told once.
 using LogSink = std::function<void(LogSeverity, absl::string_view line)>;
 
 }  // namespace mesh

@@ -5,9 +5,13 @@
 #include <fstream>
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -515,6 +519,64 @@ TEST_F(ChannelTest, AReloadThatChangesNoSecretKeepsTheConnections) {
   EXPECT_EQ(log->lines, (std::vector<std::string>{
                             "test: 1 endpoints (1 added, 0 removed)",
                             "test: 2 endpoints (1 added, 0 removed)"}));
+}
+
+// Throws on all that it is told.
+class ThrowingObserver final : public telemetry::Observer {
+ public:
+  void OnCallStart(const telemetry::CallInfo&,
+                   const telemetry::CallStartEvent&) override {
+    throw std::runtime_error("start");
+  }
+  void OnPick(const telemetry::CallInfo&,
+              const telemetry::PickEvent&) override {
+    throw std::runtime_error("pick");
+  }
+  void OnAttemptEnd(const telemetry::CallInfo&,
+                    const telemetry::AttemptEvent&) override {
+    throw std::runtime_error("attempt");
+  }
+  void OnCallEnd(const telemetry::CallInfo&,
+                 const telemetry::CallEvent&) override {
+    throw std::runtime_error("end");
+  }
+  bool WantsPicks() const override { return true; }
+};
+
+TEST_F(ChannelTest, CodeOfTheApplicationThatThrowsChangesNoCall) {
+  auto server_started = TestServer::Start();
+  ASSERT_TRUE(server_started.ok());
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["test"];
+  service.add_endpoints()->set_address((*server_started)->address());
+  Options options;
+  options.observers.push_back(std::make_shared<ThrowingObserver>());
+  options.log_sink = [](LogSeverity, absl::string_view) {
+    throw std::runtime_error("log");
+  };
+  options.fallbacks["test"] =
+      [](const FailedCall&) -> std::optional<grpc::ByteBuffer> {
+    throw std::runtime_error("fallback");
+  };
+  auto mesh = Mesh::Create(config, std::move(options));
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  auto stub = TestService::NewStub((*mesh)->Channel("test"));
+  test::Request request;
+  for (const bool fails : {false, true}) {
+    grpc::ClientContext context;
+    test::Reply reply;
+    request.mutable_directives()->set_code(fails ? grpc::StatusCode::NOT_FOUND
+                                                 : grpc::StatusCode::OK);
+    EXPECT_EQ(stub->Unary(&context, request, &reply).error_code(),
+              request.directives().code());
+  }
+  std::map<std::string, uint64_t> thrown;
+  for (const auto& one : (*mesh)->Metrics().exceptions) {
+    thrown[one.code] = one.count;
+  }
+  EXPECT_GE(thrown["observers[0]"], 8u) << "4 for each call";
+  EXPECT_EQ(thrown["fallbacks[test]"], 1u);
+  EXPECT_GE(thrown["log_sink"], 1u) << "that there is an endpoint";
 }
 
 TEST_F(ChannelTest, AMeshFromAFileMayGoBeforeItHasAChannel) {

@@ -1,6 +1,8 @@
 #include "mesh/channel/unary_call.h"
 
 #include <algorithm>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -433,6 +435,20 @@ TEST(UnaryCallTest, AFallbackAnswersWhatWouldFail) {
     EXPECT_EQ(call.reply.payload(), "instead");
     EXPECT_EQ(asked, 1);
   }
+}
+
+TEST(UnaryCallTest, AFallbackThatThrowsHasNoAnswer) {
+  FakeWorld world(
+      FakeWorld::Idempotent(), {"a"}, {},
+      {{"test", [](const FailedCall&) -> std::optional<grpc::ByteBuffer> {
+          throw std::runtime_error("no cache");
+        }}});
+  FakeUnary call(&world);
+  call.Finish();
+  world.core().call(0).End(GRPC_STATUS_INTERNAL, "broken");
+  world.Settle();
+  EXPECT_EQ(call.status.error_code(), StatusCode::INTERNAL);
+  EXPECT_EQ(call.status.error_message(), "broken");
 }
 
 TEST(UnaryCallTest, AFallbackIsNotAskedForWhatWasCancelled) {

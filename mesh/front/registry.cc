@@ -135,6 +135,7 @@ telemetry::Snapshot Registry::Metrics() const {
   for (const auto& service : services) {
     snapshot.services.push_back(service->Metrics());
   }
+  snapshot.exceptions = runtime_->application().Exceptions();
   return snapshot;
 }
 

@@ -1,7 +1,6 @@
 #include "mesh/service/runtime.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 
 #include "grpc/grpc.h"
@@ -21,13 +20,6 @@ constexpr absl::Duration kCloseAgain = absl::Milliseconds(50);
 // s at the soonest, with the default of connect_timeout.
 constexpr absl::Duration kLingers = absl::Seconds(6);
 
-void LogToStderr(LogSeverity severity, absl::string_view line) {
-  if (severity == LogSeverity::kInfo) return;
-  std::fprintf(stderr, "mesh %s: %.*s\n",
-               severity == LogSeverity::kError ? "error" : "warning",
-               static_cast<int>(line.size()), line.data());
-}
-
 }  // namespace
 
 Runtime::Runtime(LogSink log,
@@ -37,9 +29,12 @@ Runtime::Runtime(LogSink log,
                  const options::LimitsOptions& limits,
                  discovery::ParseEndpoints parse_endpoints,
                  const Control* control)
-    : log_(log ? std::move(log) : LogSink(LogToStderr)),
-      observers_(std::move(observers)),
-      fallbacks_(std::move(fallbacks)),
+    : application_(
+          std::move(log), std::move(observers), std::move(fallbacks),
+          // Later: whoever logs may take its time.
+          [this](const std::string& line) {
+            loop_->Post([this, line] { Log(LogSeverity::kError, line); });
+          }),
       telemetry_(telemetry),
       clock_(control != nullptr ? *control->clock : base::Clock::Real()),
       parse_endpoints_(std::move(parse_endpoints)),
@@ -64,15 +59,6 @@ Runtime::~Runtime() {
              .type != GRPC_QUEUE_SHUTDOWN) {
   }
   grpc_completion_queue_destroy(poll_queue_);
-}
-
-void Runtime::Log(LogSeverity severity, absl::string_view line) const {
-  log_(severity, line);
-}
-
-const Fallback* Runtime::FallbackOf(const std::string& service) const {
-  const auto found = fallbacks_.find(service);
-  return found != fallbacks_.end() && found->second ? &found->second : nullptr;
 }
 
 std::unique_ptr<discovery::Resolver> Runtime::MakeResolver(

@@ -23,6 +23,7 @@
 #include "mesh/grpc/in_process_answer.h"
 #include "mesh/log.h"
 #include "mesh/options/service.h"
+#include "mesh/service/application.h"
 #include "mesh/service/connections.h"
 #include "mesh/service/grpc_connection.h"
 #include "mesh/telemetry/observer.h"
@@ -55,7 +56,11 @@ class Runtime {
           const Control* control = nullptr);
   ~Runtime();
 
-  void Log(LogSeverity severity, absl::string_view line) const;
+  // The application's code.
+  const Application& application() const { return application_; }
+  void Log(LogSeverity severity, absl::string_view line) const {
+    application_.Log(severity, line);
+  }
 
   // The control thread.
   base::Scheduler& loop() { return *loop_; }
@@ -72,11 +77,6 @@ class Runtime {
   void CloseConnection(std::unique_ptr<Connection> connection);
   // Of calls that mesh makes itself.
   core::CoreQueue& queue() { return queue_; }
-  const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
-    return observers_;
-  }
-  // Null: none. For the runtime's life.
-  const Fallback* FallbackOf(const std::string& service) const;
   const options::TelemetryOptions& telemetry() const { return telemetry_; }
 
   // What all streams together may keep of what they send.
@@ -112,9 +112,7 @@ class Runtime {
 
   // Constant.
   const Library library_;  // First: the others need it.
-  const LogSink log_;
-  const std::vector<std::shared_ptr<telemetry::Observer>> observers_;
-  const std::map<std::string, Fallback> fallbacks_;
+  const Application application_;
   const options::TelemetryOptions telemetry_;
   const base::Clock& clock_;
   const discovery::ParseEndpoints parse_endpoints_;

@@ -77,9 +77,10 @@ Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
       prober_(&runtime_->queue()),
       metrics_(std::make_shared<telemetry::ServiceMetrics>(
           name_, runtime_->telemetry().max_methods)),
-      observer_(WithApplications(metrics_, runtime_->observers())),
+      observer_(
+          WithApplications(metrics_, runtime_->application().observers())),
       other_methods_(metrics_->Method("", /*registered=*/false)),
-      fallback_(runtime_->FallbackOf(name_)),
+      fallback_(runtime_->application().FallbackOf(name_)),
       health_log_(name_, control_, &clock_, LogOf(runtime_.get())),
       upstream_(UpstreamSettings(options)),
       methods_(metrics_.get()),

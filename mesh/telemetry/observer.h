@@ -7,6 +7,8 @@ namespace mesh::telemetry {
 
 // Sees every decision of every call as it is made, on the thread that makes
 // it: must be quick, must not block, must not call into the mesh. Thread-safe.
+// What it throws is caught and counted; the first one is logged. The call goes
+// on as if the observer had ignored the event.
 class Observer {
  public:
   virtual ~Observer() = default;

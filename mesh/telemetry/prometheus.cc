@@ -478,6 +478,14 @@ const std::vector<Writer>& Writers() {  // Table.
          samples.Add({{"grpc_target", service.service}},
                      uint64_t{!service.discovery_error.empty()});
        })},
+      {{"mesh_application_exceptions_total", "counter", "code",
+        "Exceptions that the application's code threw and that were caught: "
+        "of an observer, the log sink or a fallback."},
+       [](const Snapshot& snapshot, Samples& samples) {
+         for (const ExceptionsSnapshot& thrown : snapshot.exceptions) {
+           samples.Add({{"code", thrown.code}}, thrown.count);
+         }
+       }},
       {{"mesh_config_reloads_total", "counter", "",
         "Configurations applied after the first."},
        [](const Snapshot& snapshot, Samples& samples) {

@@ -221,6 +221,7 @@ class PrometheusTest : public TelemetryTest {
     snapshot.services.push_back(ServiceMetrics("stock", 1).Snapshot({}, 1));
     snapshot.services.back().discovery_error = "no such host";
     snapshot.services.back().discovery_failures = 4;
+    snapshot.exceptions = {{"observers[0]", 5}};
     snapshot.config_reloads = 2;
     return snapshot;
   }
@@ -321,6 +322,9 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
       0.0015);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "cart"}}), 0);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "stock"}}), 1);
+  EXPECT_EQ(
+      value("mesh_application_exceptions_total", {{"code", "observers[0]"}}),
+      5);
   EXPECT_EQ(value("mesh_config_reloads_total", {}), 2);
 }
 

@@ -106,8 +106,17 @@ struct ServiceSnapshot {
   std::string discovery_error;     // Of the last try. Empty: it went well.
 };
 
+// How often code that the application gave has thrown: an observer, the log
+// sink or a fallback.
+struct ExceptionsSnapshot {
+  // As mesh::Options names it: "observers[0]", "log_sink", "fallbacks[cart]".
+  std::string code;
+  uint64_t count = 0;
+};
+
 struct Snapshot {
-  std::vector<ServiceSnapshot> services;  // By name.
+  std::vector<ServiceSnapshot> services;       // By name.
+  std::vector<ExceptionsSnapshot> exceptions;  // That occurred.
   uint64_t config_reloads = 0;
   uint64_t config_reload_failures = 0;
   std::string config_error;  // Of the last reload. Empty: it went well.
