@@ -13,8 +13,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "mesh/base/guard.h"
-#include "mesh/cluster/health.h"
 
 namespace mesh::telemetry {
 namespace {
@@ -82,6 +80,11 @@ class Samples {
   void Add(Labels labels, uint64_t value) { Line("", labels, value); }
   void Add(Labels labels, double value) {
     Line("", labels, absl::StrFormat("%.9g", value));
+  }
+
+  // Nothing while it is 0.
+  void AddOccurred(Labels labels, uint64_t value) {
+    if (value != 0) Add(labels, value);
   }
 
   void Add(Labels labels, const HistogramSnapshot& histogram) {
@@ -178,61 +181,42 @@ auto OfMethod(uint64_t MethodSnapshot::*field) {
   });
 }
 
-// Of events that are rare and matter there are series from the start: rate()
-// does not see the first event of one that begins with it.
+// The same of what may never happen: there is a series once it has.
+auto EventsOfService(uint64_t ServiceSnapshot::*field) {
+  return PerService([field](const ServiceSnapshot& service, Samples& samples) {
+    samples.AddOccurred({{"grpc_target", service.service}}, service.*field);
+  });
+}
+auto EventsOfMethod(uint64_t MethodSnapshot::*field) {
+  return PerMethod([field](const ServiceSnapshot& service,
+                           const MethodSnapshot& method, Samples& samples) {
+    samples.AddOccurred({{"grpc_target", service.service},
+                         {"grpc_method", MethodLabel(method)}},
+                        method.*field);
+  });
+}
+
 void AddRefusals(const ServiceSnapshot& service, Samples& samples) {
-  for (int i = 0; i < base::kGuards; ++i) {
-    const std::string guard(base::NameOf(static_cast<base::Guard>(i)));
-    RefusalSnapshot counts;
-    for (const RefusalSnapshot& refusal : service.refusals) {
-      if (refusal.guard == guard) counts = refusal;
-    }
-    for (const auto& [mode, count] : {std::pair("enforce", counts.enforced),
-                                      std::pair("observe", counts.observed)}) {
-      samples.Add(
-          {{"grpc_target", service.service}, {"guard", guard}, {"mode", mode}},
-          count);
+  for (const RefusalSnapshot& refusal : service.refusals) {
+    for (const auto& [mode, count] : {std::pair("enforce", refusal.enforced),
+                                      std::pair("observe", refusal.observed)}) {
+      samples.AddOccurred({{"grpc_target", service.service},
+                           {"guard", refusal.guard},
+                           {"mode", mode}},
+                          count);
     }
   }
 }
 
 void AddHealthChanges(const ServiceSnapshot& service, Samples& samples) {
-  using cluster::Health;
-  using cluster::HealthCause;
-  // What takes an endpoint out of use. The rest follows from it.
-  std::vector<HealthChangeSnapshot> changes;
-  for (const auto& [to, cause] :
-       {std::pair(Health::kSuspect, HealthCause::kSilence),
-        std::pair(Health::kSuspect, HealthCause::kProbeFailed),
-        std::pair(Health::kEjected, HealthCause::kFailures),
-        std::pair(Health::kEjected, HealthCause::kLatency),
-        std::pair(Health::kEjected, HealthCause::kConsecutiveLocalFailures),
-        std::pair(Health::kEjected, HealthCause::kProbeFailed),
-        std::pair(Health::kEjected, HealthCause::kDraining)}) {
-    HealthChangeSnapshot change;
-    change.to = std::string(NameOf(to));
-    change.cause = std::string(NameOf(cause));
-    changes.push_back(std::move(change));
-  }
   for (const HealthChangeSnapshot& change : service.health_changes) {
-    const auto same = [&](const HealthChangeSnapshot& other) {
-      return other.to == change.to && other.cause == change.cause;
-    };
-    const auto found = std::find_if(changes.begin(), changes.end(), same);
-    if (found != changes.end()) {
-      *found = change;
-    } else {
-      changes.push_back(change);
-    }
-  }
-  for (const HealthChangeSnapshot& change : changes) {
     for (const auto& [mode, count] : {std::pair("enforce", change.enforced),
                                       std::pair("observe", change.observed)}) {
-      samples.Add({{"grpc_target", service.service},
-                   {"to", change.to},
-                   {"cause", change.cause},
-                   {"mode", mode}},
-                  count);
+      samples.AddOccurred({{"grpc_target", service.service},
+                           {"to", change.to},
+                           {"cause", change.cause},
+                           {"mode", mode}},
+                          count);
     }
   }
 }
@@ -262,11 +246,14 @@ auto PerAdmission(Has has, Value value) {
       });
 }
 
+constexpr bool kOnceOccurred = true;
+
 const std::vector<Writer>& Writers() {  // Table.
   static const auto& writers = *new std::vector<Writer>{
       {{"grpc_client_call_duration_seconds", "histogram",
         "grpc_target grpc_method grpc_status",
-        "Time from the start of a call to its end, with all its attempts."},
+        "Time from the start of a call to its end, with all its attempts.",
+        kOnceOccurred},
        PerMethod([](const ServiceSnapshot& service,
                     const MethodSnapshot& method, Samples& samples) {
          for (const auto& [code, histogram] : method.latency_by_status) {
@@ -280,38 +267,42 @@ const std::vector<Writer>& Writers() {  // Table.
         "Attempts that have ended, first ones and repeated ones."},
        OfMethod(&MethodSnapshot::attempts)},
       {{"mesh_client_retries_total", "counter", "grpc_target grpc_method",
-        "Attempts that the retry policy asked for."},
-       OfMethod(&MethodSnapshot::retries)},
+        "Attempts that the retry policy asked for.", kOnceOccurred},
+       EventsOfMethod(&MethodSnapshot::retries)},
       {{"mesh_client_transparent_retries_total", "counter",
         "grpc_target grpc_method",
-        "Attempts made again because no server had seen the one before."},
-       OfMethod(&MethodSnapshot::transparent_retries)},
+        "Attempts made again because no server had seen the one before.",
+        kOnceOccurred},
+       EventsOfMethod(&MethodSnapshot::transparent_retries)},
       {{"mesh_client_hedges_total", "counter", "grpc_target grpc_method mode",
         "Attempts made beside one that had not been answered (mode enforce), "
-        "or that would have been (observe)."},
+        "or that would have been (observe).",
+        kOnceOccurred},
        PerMethod([](const ServiceSnapshot& service,
                     const MethodSnapshot& method, Samples& samples) {
          const auto add = [&](absl::string_view mode, uint64_t count) {
-           samples.Add({{"grpc_target", service.service},
-                        {"grpc_method", MethodLabel(method)},
-                        {"mode", mode}},
-                       count);
+           samples.AddOccurred({{"grpc_target", service.service},
+                                {"grpc_method", MethodLabel(method)},
+                                {"mode", mode}},
+                               count);
          };
          add("enforce", method.hedges);
          add("observe", method.hedges_observed);
        })},
       {{"mesh_client_hedges_won_total", "counter", "grpc_target grpc_method",
-        "Of those, how many succeeded before the others."},
-       OfMethod(&MethodSnapshot::hedges_won)},
+        "Of those, how many succeeded before the others.", kOnceOccurred},
+       EventsOfMethod(&MethodSnapshot::hedges_won)},
       {{"mesh_retries_denied_by_budget_total", "counter", "grpc_target",
-        "Retries and hedges that were due and that the budget denied."},
-       OfService(&ServiceSnapshot::retries_denied_by_budget)},
+        "Retries and hedges that were due and that the budget denied.",
+        kOnceOccurred},
+       EventsOfService(&ServiceSnapshot::retries_denied_by_budget)},
       {{"mesh_retry_budget_balance", "gauge", "grpc_target",
         "Retries that the budget would grant right now."},
        OfService(&ServiceSnapshot::retry_budget_balance)},
       {{"mesh_refusals_total", "counter", "grpc_target guard mode",
         "Calls, retries and hedges that a guard refused, and faults that were "
-        "injected (mode enforce); or that would have been (observe)."},
+        "injected (mode enforce); or that would have been (observe).",
+        kOnceOccurred},
        PerService(AddRefusals)},
       {{"mesh_calls_in_flight", "gauge", "grpc_target",
         "Calls that have been admitted and have not ended. Of streams those "
@@ -382,11 +373,12 @@ const std::vector<Writer>& Writers() {  // Table.
              return absl::ToDoubleSeconds(admission.min_latency);
            })},
       {{"mesh_picks_waited_total", "counter", "grpc_target",
-        "Picks that had to wait for an endpoint to become ready."},
-       OfService(&ServiceSnapshot::picks_waited)},
+        "Picks that had to wait for an endpoint to become ready.",
+        kOnceOccurred},
+       EventsOfService(&ServiceSnapshot::picks_waited)},
       {{"mesh_picks_failed_total", "counter", "grpc_target",
-        "Picks that failed because there was no endpoint."},
-       OfService(&ServiceSnapshot::picks_failed)},
+        "Picks that failed because there was no endpoint.", kOnceOccurred},
+       EventsOfService(&ServiceSnapshot::picks_failed)},
       {{"mesh_endpoint_state", "gauge", "grpc_target address state",
         "1 for the state that the endpoint's connection is in: idle, "
         "connecting, ready or failed."},
@@ -418,17 +410,18 @@ const std::vector<Writer>& Writers() {  // Table.
        })},
       {{"mesh_health_changes_total", "counter", "grpc_target to cause mode",
         "Times that an endpoint's health became `to` (mode enforce), or would "
-        "have (observe)."},
+        "have (observe).",
+        kOnceOccurred},
        PerService(AddHealthChanges)},
       {{"mesh_probes_total", "counter", "grpc_target stage",
-        "Probes of silent endpoints: sent, answered or failed."},
+        "Probes of silent endpoints: sent, answered or failed.", kOnceOccurred},
        PerService([](const ServiceSnapshot& service, Samples& samples) {
          for (const auto& [stage, count] :
               {std::pair("sent", service.probes_sent),
                std::pair("answered", service.probes_answered),
                std::pair("failed", service.probes_failed)}) {
-           samples.Add({{"grpc_target", service.service}, {"stage", stage}},
-                       count);
+           samples.AddOccurred(
+               {{"grpc_target", service.service}, {"stage", stage}}, count);
          }
        })},
       {{"mesh_endpoint_in_flight", "gauge", "grpc_target address",
@@ -440,22 +433,23 @@ const std::vector<Writer>& Writers() {  // Table.
              static_cast<double>(endpoint.in_flight));
        })},
       {{"mesh_endpoint_attempts_total", "counter",
-        "grpc_target address grpc_status", "Attempts that have ended."},
+        "grpc_target address grpc_status", "Attempts that have ended.",
+        kOnceOccurred},
        PerEndpoint([](const ServiceSnapshot& service,
                       const EndpointSnapshot& endpoint, Samples& samples) {
          for (size_t code = 0; code < endpoint.ended.size(); ++code) {
-           if (endpoint.ended[code] == 0) continue;
-           samples.Add({{"grpc_target", service.service},
-                        {"address", endpoint.address},
-                        {"grpc_status", CodeName(static_cast<int>(code))}},
-                       endpoint.ended[code]);
+           samples.AddOccurred(
+               {{"grpc_target", service.service},
+                {"address", endpoint.address},
+                {"grpc_status", CodeName(static_cast<int>(code))}},
+               endpoint.ended[code]);
          }
        })},
       {{"mesh_endpoint_never_sent_total", "counter", "grpc_target address",
-        "Attempts that ended before any server saw them."},
+        "Attempts that ended before any server saw them.", kOnceOccurred},
        PerEndpoint([](const ServiceSnapshot& service,
                       const EndpointSnapshot& endpoint, Samples& samples) {
-         samples.Add(
+         samples.AddOccurred(
              {{"grpc_target", service.service}, {"address", endpoint.address}},
              endpoint.never_sent);
        })},
@@ -467,11 +461,12 @@ const std::vector<Writer>& Writers() {  // Table.
         "Sets of endpoints that discovery gave."},
        OfService(&ServiceSnapshot::discovery_updates)},
       {{"mesh_discovery_failures_total", "counter", "grpc_target",
-        "Times that discovery failed; the last good set is kept then."},
-       OfService(&ServiceSnapshot::discovery_failures)},
+        "Times that discovery failed; the last good set is kept then.",
+        kOnceOccurred},
+       EventsOfService(&ServiceSnapshot::discovery_failures)},
       {{"mesh_discovery_doubted_total", "counter", "grpc_target",
-        "Reports of an empty set that were held back."},
-       OfService(&ServiceSnapshot::discovery_doubted)},
+        "Reports of an empty set that were held back.", kOnceOccurred},
+       EventsOfService(&ServiceSnapshot::discovery_doubted)},
       {{"mesh_discovery_failing", "gauge", "grpc_target",
         "1 when the last try of discovery failed, otherwise 0."},
        PerService([](const ServiceSnapshot& service, Samples& samples) {
@@ -480,7 +475,8 @@ const std::vector<Writer>& Writers() {  // Table.
        })},
       {{"mesh_application_exceptions_total", "counter", "code",
         "Exceptions that the application's code threw and that were caught: "
-        "of an observer, the log sink or a fallback."},
+        "of an observer, the log sink or a fallback.",
+        kOnceOccurred},
        [](const Snapshot& snapshot, Samples& samples) {
          for (const ExceptionsSnapshot& thrown : snapshot.exceptions) {
            samples.Add({{"code", thrown.code}}, thrown.count);

@@ -9,7 +9,8 @@
 namespace mesh::telemetry {
 
 // `snapshot` in Prometheus' text exposition format, version 0.0.4. Names
-// follow gRFC A66 where it has one.
+// follow gRFC A66 where it has one. What may never happen has a series once it
+// has happened.
 std::string PrometheusText(const Snapshot& snapshot);
 
 // One metric family, as docs/reference/metrics.md lists it.
@@ -18,6 +19,8 @@ struct MetricFamily {
   const char* type;    // "counter", "gauge" or "histogram".
   const char* labels;  // "grpc_target grpc_method".
   const char* help;    // One line.
+  // Its series appear when what they count first occurs.
+  bool once_occurred = false;
 };
 
 // All that PrometheusText() writes, in its order.

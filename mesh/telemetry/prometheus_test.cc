@@ -1,5 +1,6 @@
 #include "mesh/telemetry/prometheus.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstdlib>
 #include <fstream>
@@ -205,9 +206,16 @@ class PrometheusTest : public TelemetryTest {
     Refuse(base::Guard::kMaxCalls, /*observed=*/false);
     ChangeHealth(Health::kSuspect, HealthCause::kSilence);
     Probe(ProbeEvent::Stage::kSent);
+    EndAttempt(call, AttemptReason::kTransparent, absl::StatusCode::kOk,
+               /*never_sent=*/true);
+    EndAttempt(call, AttemptReason::kHedge);
     Snapshot snapshot;
     snapshot.services.push_back(Take());
     snapshot.services.back().retry_budget_balance = 9.5;
+    snapshot.services.back().retries_denied_by_budget = 1;
+    snapshot.services.back().picks_waited = 1;
+    snapshot.services.back().picks_failed = 1;
+    snapshot.services.back().discovery_doubted = 1;
     AdmissionSnapshot& admission = snapshot.services.back().admission;
     admission.calls = 3;
     admission.breaker = "half_open";
@@ -328,23 +336,59 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
   EXPECT_EQ(value("mesh_config_reloads_total", {}), 2);
 }
 
-TEST_F(PrometheusTest, WhatHasNotOccurredYetHasASeries) {
+TEST_F(PrometheusTest, WhatHasNotOccurredHasNoSeries) {
   Snapshot snapshot;
-  snapshot.services.emplace_back().service = "cart";
+  snapshot.services.push_back(Take());
   const PrometheusReader reader(PrometheusText(snapshot));
-  const std::vector<Sample> refusals = reader.Family("mesh_refusals_total");
-  EXPECT_EQ(refusals.size(), 2 * base::kGuards);
-  for (const Sample& sample : refusals) EXPECT_EQ(sample.value, 0);
-  std::set<std::string> ejected;
-  for (const Sample& sample : reader.Family("mesh_health_changes_total")) {
-    EXPECT_EQ(sample.value, 0);
-    if (sample.labels.at("to") == "ejected" &&
-        sample.labels.at("mode") == "enforce") {
-      EXPECT_TRUE(ejected.insert(sample.labels.at("cause")).second);
+  for (const MetricFamily& family : MetricFamilies()) {
+    const bool listed = reader.types().count(family.name) > 0;
+    if (family.once_occurred) {
+      EXPECT_FALSE(listed) << family.name;
+    } else if (absl::EndsWith(family.name, "_total") &&
+               absl::string_view(family.labels) != "grpc_target grpc_method") {
+      EXPECT_TRUE(listed) << family.name;
     }
   }
-  EXPECT_EQ(ejected.size(), 5u);
-  EXPECT_EQ(ejected.count("latency"), 1u);
+}
+
+TEST_F(PrometheusTest, AModeThatHasNotOccurredHasNoSeries) {
+  Refuse(base::Guard::kBreaker, /*observed=*/true);
+  ChangeHealth(Health::kEjected, HealthCause::kLatency);
+  Snapshot snapshot;
+  snapshot.services.push_back(Take());
+  const PrometheusReader reader(PrometheusText(snapshot));
+  ASSERT_EQ(reader.Family("mesh_refusals_total").size(), 1u);
+  EXPECT_EQ(reader.Family("mesh_refusals_total")[0].labels.at("mode"),
+            "observe");
+  ASSERT_EQ(reader.Family("mesh_health_changes_total").size(), 1u);
+  EXPECT_EQ(reader.Family("mesh_health_changes_total")[0].labels.at("mode"),
+            "enforce");
+}
+
+// Each service adds so much to what is collected every few seconds.
+TEST_F(PrometheusTest, AServiceInWhichNothingHappenedIsSmall) {
+  const auto size_of = [](const std::vector<ServiceSnapshot>& services) {
+    Snapshot snapshot;
+    snapshot.services = services;
+    const std::string text = PrometheusText(snapshot);
+    const auto lines = std::count(text.begin(), text.end(), '\n') -
+                       2 * PrometheusReader(text).types().size();
+    return std::pair<size_t, size_t>(lines, text.size());
+  };
+  ServiceSnapshot cart = Take();
+  ServiceSnapshot stock = cart;
+  stock.service = "stock";
+  const auto [lines, bytes] = size_of({cart});
+  const auto [more_lines, more_bytes] = size_of({cart, stock});
+  EXPECT_LE(more_lines - lines, 15u);
+  EXPECT_LE(more_bytes - bytes, 800u);
+  // One method and one call more: mostly the buckets of its latency.
+  const CallInfo call = Call("/shop.Cart/Add");
+  EndAttempt(call);
+  EndCall(call);
+  const auto [call_lines, call_bytes] = size_of({Take()});
+  EXPECT_LE(call_lines - lines, 44u);
+  EXPECT_LE(call_bytes, 10'000u) << "with HELP and TYPE, once for each Mesh";
 }
 
 TEST_F(PrometheusTest, GuardsThatAreOffHaveNoFigures) {
@@ -366,7 +410,7 @@ TEST_F(PrometheusTest, LabelValuesAreEscaped) {
   const std::string text = PrometheusText(snapshot);
   EXPECT_THAT(text, HasSubstr(R"({grpc_target="a\"b\\c\nd"})"));
   EXPECT_EQ(
-      PrometheusReader(text).Family("mesh_picks_failed_total")[0].labels.at(
+      PrometheusReader(text).Family("mesh_endpoints_left_out")[0].labels.at(
           "grpc_target"),
       "a\"b\\c\nd");
 }
@@ -397,12 +441,13 @@ TEST_F(PrometheusTest, LargeCountsAreWrittenInFull) {
 
 TEST(MetricsPageTest, ListsEveryFamilyAsTheCodeHasIt) {
   std::string expected =
-      "| Name | Type | Labels | Meaning |\n|---|---|---|---|\n";
+      "| Name | Type | Labels | From | Meaning |\n|---|---|---|---|---|\n";
   for (const MetricFamily& family : MetricFamilies()) {
     const std::string labels =
         absl::StrReplaceAll(family.labels, {{" ", "`, `"}});
     absl::StrAppend(&expected, "| `", family.name, "` | ", family.type, " | ",
                     labels.empty() ? "" : absl::StrCat("`", labels, "` "), "| ",
+                    family.once_occurred ? "first" : "start", " | ",
                     family.help, " |\n");
   }
   std::ifstream file("docs/reference/metrics.md");
