@@ -260,6 +260,7 @@ set(MESH_health_test_SOURCES
   mesh/resilience/health/doubt_test.cc
   mesh/resilience/health/ledger_test.cc
   mesh/resilience/health/monitor_failures_test.cc
+  mesh/resilience/health/monitor_inherit_test.cc
   mesh/resilience/health/monitor_return_test.cc
   mesh/resilience/health/monitor_silence_test.cc
   mesh/resilience/health/monitor_test.cc

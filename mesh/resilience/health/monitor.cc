@@ -61,7 +61,6 @@ HealthMonitor::HealthMonitor(const options::GuardOptions& options,
     : budget_(budget), host_(host) {
   base::MutexLock lock(&mu_);
   ApplyOptions(options);
-  SetDue(enabled_.load(std::memory_order_relaxed) ? 0 : kNever);
 }
 
 HealthMonitor::~HealthMonitor() = default;
@@ -77,11 +76,9 @@ void HealthMonitor::ApplyOptions(const options::GuardOptions& options) {
   ledger_.set_slowness(Slowness::Of(options.outlier_ejection));
   rules_ = TrialRules::Of(options.outlier_ejection.trial_error,
                           Nanos(options.outlier_ejection.interval));
-  const bool enabled = options.outlier_ejection.mode != Mode::kOff ||
-                       options.black_hole.mode != Mode::kOff;
-  enabled_.store(enabled, std::memory_order_relaxed);
-  // Nobody looks any more.
-  if (!enabled) ledger_.set_p10_latency(0);
+  enabled_.store(options.outlier_ejection.mode != Mode::kOff ||
+                     options.black_hole.mode != Mode::kOff,
+                 std::memory_order_relaxed);
 }
 
 void HealthMonitor::Send(const Outbox& outbox) {
@@ -188,7 +185,7 @@ void HealthMonitor::OnMembers(absl::Span<const cluster::Member> members,
                        absl::ToUnixNanos(now));
   }
   LookAtOnceIfPanicChanged();
-  // Without an enforced policy nobody looks otherwise.
+  // What was dialled a moment ago counts until then.
   SetDue(std::min(next_tick_.load(std::memory_order_relaxed),
                   states_.population().dialled_until()));
 }
@@ -412,11 +409,9 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
   if (done) EndLook();
   int64_t next = at;
   if (done) {
+    // In every mode: retries read what calls usually take.
     next +=
         look_.stalled || states_.population().total() >= 2 ? period : kIdleTick;
-    if (!enabled_.load(std::memory_order_relaxed)) {
-      next = states_.population().dialled_until();
-    }
   }
   SetDue(next);
   LookAtOnceIfPanicChanged();

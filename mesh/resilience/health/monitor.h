@@ -99,6 +99,7 @@ class HealthMonitor {
   // A tenth of the service's unary calls of the last ten seconds or so were
   // answered within this, whatever their methods; so hardly any could be
   // answered in less. Of a sample, and up to a look old. Zero while unknown.
+  // Known in every mode, as is what the ledger samples.
   absl::Duration p10_latency() const { return ledger_.p10_latency(); }
   // Looks at all endpoints of the service: at some hundreds of them, the others
   // next time. Does nothing when another thread is at it. `endpoints` lives
@@ -114,7 +115,8 @@ class HealthMonitor {
   // comes back with a new connection.
   void OnDraining(cluster::LiveEndpoint* endpoint, absl::Time now);
   // `to` is the same endpoint as `from`, over another connection, and takes its
-  // place: it has what is known of it from now on.
+  // place: it has what is known of it from now on. What was counted of the
+  // other connection is not: a trial ends, and doubt begins anew.
   void Inherit(cluster::LiveEndpoint* from, cluster::LiveEndpoint* to);
   // The endpoint has a new connection.
   void OnConnected(cluster::LiveEndpoint* endpoint, absl::Time now);
@@ -185,7 +187,7 @@ class HealthMonitor {
 
   // Read by every call; written with the lock held.
   std::atomic<int64_t> next_tick_{0};
-  std::atomic<bool> enabled_{true};
+  std::atomic<bool> enabled_{true};  // Some policy is not off.
 
   AttemptLedger ledger_;  // Thread-safe.
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "mesh/resilience/health/monitor_test_service.h"
@@ -254,11 +255,24 @@ TEST(HealthMonitorTest, WhatATenthOfTheCallsTakesIsKnownWhileItIsFresh) {
   service.Warm(200);
   service.Pass(Ms(200));
   EXPECT_GT(service.monitor.p10_latency(), absl::ZeroDuration());
-  options::GuardOptions off;
-  off.outlier_ejection.mode = off.black_hole.mode = Mode::kOff;
-  service.monitor.SetOptions(off);
-  EXPECT_EQ(service.monitor.p10_latency(), absl::ZeroDuration())
-      << "nobody looks any more";
+}
+
+TEST(HealthMonitorTest, WhatATenthOfTheCallsTakesIsKnownInEveryMode) {
+  std::vector<absl::Duration> known;
+  for (const Mode mode : {Mode::kOff, Mode::kObserve, Mode::kEnforce}) {
+    options::GuardOptions options;
+    options.outlier_ejection.mode = options.black_hole.mode = mode;
+    TestService service(3, options);
+    service.Warm(200, Ms(2));
+    known.push_back(service.monitor.p10_latency());
+    service.monitor.SetOptions(options);
+    EXPECT_EQ(service.monitor.p10_latency(), known.back()) << "after a reload";
+    service.Pass(absl::Seconds(14));
+    EXPECT_EQ(service.monitor.p10_latency(), absl::ZeroDuration());
+  }
+  EXPECT_GT(known[0], Ms(1.8));
+  EXPECT_EQ(known[0], known[1]);
+  EXPECT_EQ(known[0], known[2]);
 }
 
 TEST(HealthMonitorTest, WhenAllAreSilentNothingChangesForCalls) {
