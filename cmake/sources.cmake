@@ -352,6 +352,7 @@ set(MESH_simulation_test_SOURCES
   mesh/simulation/servers.cc
   mesh/simulation/simulation.cc
   mesh/simulation/simulation_health_test.cc
+  mesh/simulation/simulation_limits_test.cc
   mesh/simulation/simulation_priorities_test.cc
   mesh/simulation/simulation_test.cc
   mesh/simulation/simulation_tiers_test.cc

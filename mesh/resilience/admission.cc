@@ -178,7 +178,8 @@ void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
     Publish();
   }
   if (ticket.sample) {
-    if (!timed) {
+    // What was given up may have waited in a queue for all that time.
+    if (code != absl::StatusCode::kOk) {
       concurrency_.LoseSample();
     } else if (concurrency_.EndSample(latency)) {
       base::MutexLock lock(&mu_);
