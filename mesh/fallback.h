@@ -29,8 +29,8 @@ struct FailedCall {
 //
 // Runs on whatever thread brings the end of a call: the one that waits for it,
 // one of gRPC's, or the mesh's own, which all its services share; on several at
-// once. Must be quick and must not block. One that throws has no answer: what it
-// throws is caught and counted, and the first one is logged.
+// once. Must be quick and must not block. One that throws has no answer: what
+// it throws is caught and counted, and the first one is logged.
 using Fallback =
     std::function<std::optional<grpc::ByteBuffer>(const FailedCall& call)>;
 
