@@ -1,24 +1,21 @@
 #ifndef MESH_BASE_MUTEX_H_
 #define MESH_BASE_MUTEX_H_
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
-// The project's mutexes. Their interface is the part that absl::Mutex and
-// std::mutex both have: no conditions as predicates (Await), only CondVar.
+// The project's locks: the standard library's, with Abseil's annotations. They
+// are no absl::Mutex, which Debian's Abseil watches for deadlocks: that costs
+// some 900 instructions a lock, and half a KiB for each mutex that was ever
+// locked. ThreadSanitizer finds what that watch would find.
 
 namespace mesh::base {
 
-// For what belongs to one call, which is locked many times in its life. It is
-// held for a moment, and no other lock is taken inside of it. So Abseil's watch
-// for deadlocks, which costs more than all that stands in such a section
-// (Debian's Abseil has it on: some 900 instructions a lock), has nothing to
-// find.
-class ABSL_LOCKABLE LeafMutex {
+class ABSL_LOCKABLE Mutex {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mu_.lock(); }
   void Unlock() ABSL_UNLOCK_FUNCTION() { mu_.unlock(); }
@@ -28,19 +25,19 @@ class ABSL_LOCKABLE LeafMutex {
   void AssertHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK() {}
 
  private:
-  friend class LeafCondVar;
+  friend class CondVar;
   std::mutex mu_;
 };
 
-class LeafCondVar {
+class CondVar {
  public:
-  void Wait(LeafMutex* mu) {
+  void Wait(Mutex* mu) {
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
     cv_.wait(lock);
     lock.release();
   }
   // True when the time ran out. `at_most` may be infinite.
-  bool WaitWithTimeout(LeafMutex* mu, absl::Duration at_most) {
+  bool WaitWithTimeout(Mutex* mu, absl::Duration at_most) {
     if (at_most == absl::InfiniteDuration()) return Wait(mu), false;
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
     const bool late = cv_.wait_for(lock, absl::ToChronoNanoseconds(std::min(
@@ -56,25 +53,9 @@ class LeafCondVar {
   std::condition_variable cv_;
 };
 
-// For all else: absl::Mutex, but under ThreadSanitizer a std::mutex. The
-// system's Abseil is not instrumented, so the sanitizer cannot see what an
-// absl::Mutex orders; it sees pthread's.
-#if defined(MESH_TSAN)
-
-using Mutex = LeafMutex;
-using CondVar = LeafCondVar;
-
-#else
-
-using Mutex = absl::Mutex;
-using CondVar = absl::CondVar;
-
-#endif
-
-template <typename AnyMutex>
 class ABSL_SCOPED_LOCKABLE MutexLock {
  public:
-  explicit MutexLock(AnyMutex* mu) ABSL_EXCLUSIVE_LOCK_FUNCTION(mu) : mu_(mu) {
+  explicit MutexLock(Mutex* mu) ABSL_EXCLUSIVE_LOCK_FUNCTION(mu) : mu_(mu) {
     mu_->Lock();
   }
   ~MutexLock() ABSL_UNLOCK_FUNCTION() { mu_->Unlock(); }
@@ -82,7 +63,7 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
   MutexLock& operator=(const MutexLock&) = delete;
 
  private:
-  AnyMutex* const mu_;
+  Mutex* const mu_;
 };
 
 }  // namespace mesh::base

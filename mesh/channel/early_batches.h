@@ -61,7 +61,7 @@ class EarlyBatches {
   bool born_waiting_ = false;
   grpc_call* begun_on_ = nullptr;
 
-  base::LeafMutex mu_;
+  base::Mutex mu_;
   // Both are written with mu_ held.
   std::atomic<grpc_call*> running_{nullptr};
   std::atomic<bool> waiting_{false};

@@ -98,7 +98,7 @@ class StreamCall final : public LogicalCall,
 
   // For what the control thread asks, which may come while the context goes
   // away: the grpc_call, which is ours too, and where it runs.
-  base::LeafMutex mu_;
+  base::Mutex mu_;
   grpc_call* stream_ ABSL_GUARDED_BY(mu_) = nullptr;
   const cluster::LiveEndpoint* stream_on_ ABSL_GUARDED_BY(mu_) = nullptr;
 };

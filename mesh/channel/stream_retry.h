@@ -189,7 +189,7 @@ class StreamRetry {
   std::atomic<bool> over_{false};
   std::atomic<bool> special_{false};
 
-  base::LeafMutex mu_;
+  base::Mutex mu_;
   Phase phase_ ABSL_GUARDED_BY(mu_);
   bool used_ ABSL_GUARDED_BY(mu_) = false;       // Has seen a batch.
   bool engaged_ ABSL_GUARDED_BY(mu_) = false;    // Someone looks for endpoints.

@@ -141,7 +141,7 @@ class UnaryCall final : public LogicalCall,
   std::unique_ptr<Answered> answered_;  // Mostly null.
 
   // A call of two batches has them on two threads, until both are held.
-  base::LeafMutex mu_;
+  base::Mutex mu_;
   Batches batches_ ABSL_GUARDED_BY(mu_);
   // Without the lock: for who has all batches that there are, since no other
   // thread touches them then.

@@ -73,8 +73,8 @@ class LiveStreams {
   const base::Clock* const clock_;
   const End end_;
 
-  base::LeafMutex mu_;
-  base::LeafCondVar answered_;
+  base::Mutex mu_;
+  base::CondVar answered_;
   std::map<LiveStream*, Entry> streams_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   const LiveStream* asking_ ABSL_GUARDED_BY(mu_) = nullptr;
