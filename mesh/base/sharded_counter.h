@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "mesh/base/on_demand.h"
+
 namespace mesh::base {
 
 // This thread's shard, the same for every sharded object in the process.
@@ -20,17 +22,19 @@ inline size_t ThisShard() {
 }
 
 // A count that many threads add to and few read. Adding touches a cache line
-// that is shared with one in kShards of the other threads. Thread-safe; the
-// sum is not a snapshot of one moment.
+// that is shared with one in kShards of the other threads. The line is made
+// when it is first added to. Thread-safe; the sum is not a snapshot of one
+// moment.
 class ShardedCounter {
  public:
   void Add(int64_t n) {
-    shards_[ThisShard()].value.fetch_add(n, std::memory_order_relaxed);
+    shards_[ThisShard()].Get().value.fetch_add(n, std::memory_order_relaxed);
   }
   int64_t Sum() const {
     int64_t sum = 0;
-    for (const Shard& shard : shards_) {
-      sum += shard.value.load(std::memory_order_relaxed);
+    for (const OnDemand<Shard>& shard : shards_) {
+      const Shard* const made = shard.Find();
+      if (made != nullptr) sum += made->value.load(std::memory_order_relaxed);
     }
     return sum;
   }
@@ -39,7 +43,7 @@ class ShardedCounter {
   struct alignas(64) Shard {
     std::atomic<int64_t> value{0};
   };
-  std::array<Shard, kShards> shards_;
+  std::array<OnDemand<Shard>, kShards> shards_;
 };
 
 }  // namespace mesh::base

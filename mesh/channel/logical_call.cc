@@ -60,8 +60,8 @@ call::CallPlan LogicalCall::Plan(const call::Moment& moment, bool unary) {
   call_info_.service = service_->name();
   call_info_.method = method_ != nullptr ? absl::string_view(method_->name)
                                          : absl::string_view(own_name_);
-  call_info_.slot =
-      method_ != nullptr ? method_->metrics : service_->other_methods();
+  call_info_.slot = method_ != nullptr ? service_->MetricsOf(method_)
+                                       : service_->other_methods();
   upstream::CallShape shape;
   shape.method = method_;
   shape.name = call_info_.method;

@@ -88,13 +88,15 @@ void Admission::Update(int64_t now) {
 
 CallTotals Admission::Sum() const {
   CallTotals sum;
-  for (const Shard& shard : shards_) {
-    sum.timed += shard.timed.load(relaxed);
-    sum.latency += shard.latency.load(relaxed);
-    sum.untimed += shard.untimed.load(relaxed);
-    sum.failed += shard.failed.load(relaxed);
-    sum.rejected += shard.rejected.load(relaxed);
-    sum.slow += shard.slow.load(relaxed);
+  for (const base::OnDemand<Shard>& slot : shards_) {
+    const Shard* const shard = slot.Find();
+    if (shard == nullptr) continue;
+    sum.timed += shard->timed.load(relaxed);
+    sum.latency += shard->latency.load(relaxed);
+    sum.untimed += shard->untimed.load(relaxed);
+    sum.failed += shard->failed.load(relaxed);
+    sum.rejected += shard->rejected.load(relaxed);
+    sum.slow += shard->slow.load(relaxed);
   }
   return sum;
 }
@@ -157,7 +159,7 @@ void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
        (code == absl::StatusCode::kDeadlineExceeded &&
         static_cast<double>(latency) > 2 * concurrency_.base_ns()));
   if (!cancelled) {
-    Shard& shard = shards_[base::ThisShard()];
+    Shard& shard = shards_[base::ThisShard()].Get();
     if (timed) {
       shard.timed.fetch_add(1, relaxed);
       shard.latency.fetch_add(latency, relaxed);

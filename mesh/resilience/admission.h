@@ -85,7 +85,7 @@ class Admission {
     if (ABSL_PREDICT_TRUE(ticket.plain && code == absl::StatusCode::kOk &&
                           latency < slow_.load(std::memory_order_relaxed))) {
       caps_.Give();
-      Shard& shard = shards_[base::ThisShard()];
+      Shard& shard = shards_[base::ThisShard()].Get();
       shard.timed.fetch_add(1, std::memory_order_relaxed);
       shard.latency.fetch_add(static_cast<int64_t>(latency),
                               std::memory_order_relaxed);
@@ -148,7 +148,7 @@ class Admission {
 
   // Written by every call.
   CapsGuard caps_;
-  std::array<Shard, base::kShards> shards_;
+  std::array<base::OnDemand<Shard>, base::kShards> shards_;
 
   // Read by every call; written with the lock held.
   alignas(64) std::atomic<int64_t> quiet_{0};  // So many calls need not ask.

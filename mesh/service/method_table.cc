@@ -24,26 +24,32 @@ MethodTable::~MethodTable() {
 
 std::pair<Method*, bool> MethodTable::Register(absl::string_view name) {
   if (Method* const known = Find(name)) return {known, false};
-  // Made with no lock held: descriptors and metrics have locks of their own.
+  // Made with no lock held: descriptors have locks of their own.
   auto made = std::make_unique<Method>();
   made->name = std::string(name);
   made->path = grpc_slice_from_copied_buffer(name.data(), name.size());
-  made->metrics = metrics_->Method(name, /*registered=*/true);
   made->idempotent = IdempotencyLevel(name);
   Method* result;
   {
     base::MutexLock lock(&mu_);
-    std::unique_ptr<Method>& method = methods_[name];
-    if (method == nullptr) {
+    const auto [known, added] = methods_.try_emplace(made->name);
+    if (added) {
       made->index = by_index_.size();
       by_index_.push_back(made.get());
-      method = std::move(made);
+      known->second = std::move(made);
     }
-    result = method.get();
+    result = known->second.get();
   }
   if (made == nullptr) return {result, true};
   grpc_slice_unref(made->path);  // Another thread was first.
   return {result, false};
+}
+
+telemetry::MethodMetrics* MethodTable::MakeMetrics(Method* method) {
+  telemetry::MethodMetrics* const made =
+      metrics_->Method(method->name, /*registered=*/true);
+  method->metrics.store(made, std::memory_order_release);
+  return made;
 }
 
 Method* MethodTable::Find(absl::string_view name) {

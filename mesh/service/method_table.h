@@ -1,12 +1,14 @@
 #ifndef MESH_SERVICE_METHOD_TABLE_H_
 #define MESH_SERVICE_METHOD_TABLE_H_
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
@@ -20,7 +22,8 @@ namespace mesh::service {
 // A method as a stub registers it.
 struct Method : upstream::Method {
   grpc_slice path;
-  telemetry::MethodMetrics* metrics = nullptr;
+  // Null: no call of it has been made yet.
+  std::atomic<telemetry::MethodMetrics*> metrics{nullptr};
 };
 
 // The method's `idempotency_level`, where this process has its descriptor.
@@ -42,14 +45,23 @@ class MethodTable {
   // Null when no stub has registered it.
   Method* Find(absl::string_view name);
 
+  // Where the calls of `method` are counted. Never null; made with the first.
+  telemetry::MethodMetrics* MetricsOf(Method* method) {
+    auto* const made = method->metrics.load(std::memory_order_acquire);
+    return ABSL_PREDICT_TRUE(made != nullptr) ? made : MakeMetrics(method);
+  }
+
   // All methods so far, by their index.
   std::vector<const upstream::Method*> ByIndex() const;
 
  private:
+  telemetry::MethodMetrics* MakeMetrics(Method* method);
+
   telemetry::ServiceMetrics* const metrics_;
 
   mutable base::Mutex mu_;
-  absl::flat_hash_map<std::string, std::unique_ptr<Method>> methods_
+  // By the name that the method itself has.
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<Method>> methods_
       ABSL_GUARDED_BY(mu_);
   std::vector<const upstream::Method*> by_index_ ABSL_GUARDED_BY(mu_);
 };

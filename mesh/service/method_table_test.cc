@@ -30,7 +30,7 @@ TEST_F(MethodTableTest, RegistersAMethodOnce) {
   EXPECT_TRUE(added);
   EXPECT_EQ(method->name, "/shop.Cart/Get");
   EXPECT_EQ(PathOf(*method), "/shop.Cart/Get");
-  EXPECT_EQ(method->metrics, metrics_.Method("/shop.Cart/Get", true));
+  EXPECT_EQ(table_.MetricsOf(method), metrics_.Method("/shop.Cart/Get", true));
   EXPECT_EQ(table_.Register("/shop.Cart/Get"),
             (std::pair<Method*, bool>(method, false)));
   EXPECT_EQ(table_.Find("/shop.Cart/Get"), method);

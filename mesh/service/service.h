@@ -75,6 +75,9 @@ class Service final : public std::enable_shared_from_this<Service>,
   Method* RegisterMethod(absl::string_view name);
   // Null when no stub has registered it.
   Method* FindMethod(absl::string_view name) { return methods_.Find(name); }
+  telemetry::MethodMetrics* MetricsOf(Method* method) {
+    return methods_.MetricsOf(method);
+  }
   telemetry::MethodMetrics* other_methods() { return other_methods_; }
 
   // Keeps `call` until `at`, or, where `seen` is not null, until the snapshot

@@ -115,7 +115,7 @@ class ServiceMetrics final : public Observer {
   base::SnapshotSlot<MethodMap> methods_{std::make_shared<MethodMap>()};
   base::Mutex add_method_mu_;  // Serializes additions.
 
-  // Most services never need most of these, and each is half a KiB.
+  // Most services never need most of these.
   using Counter = base::OnDemand<base::ShardedCounter>;
   static uint64_t SumOf(const Counter& counter);
 
