@@ -182,9 +182,9 @@ PickerPtr TierBalancer::Update(
 bool IsElsewhere(const PickArgs& args, const LiveEndpoint* endpoint) {
   if (args.elsewhere_than == nullptr) return true;
   const cluster::Locality unknown;
-  const cluster::Locality& there = args.elsewhere_than->endpoint().locality;
+  const cluster::Locality& there = args.elsewhere_than->endpoint().locality();
   if (there == unknown) return true;
-  const cluster::Locality& here = endpoint->endpoint().locality;
+  const cluster::Locality& here = endpoint->endpoint().locality();
   return !(here == unknown) && !(here == there);
 }
 

@@ -145,7 +145,9 @@ TEST_P(BalancingTest, AHedgePrefersAnotherLocality) {
   for (const char* zone : {"a", "a", "a", "b", "", "a"}) {
     cluster::Endpoint endpoint;
     endpoint.address = std::to_string(members.size());
-    endpoint.locality.zone = zone;
+    auto details = std::make_shared<cluster::EndpointDetails>();
+    details->locality.zone = zone;
+    endpoint.details = std::move(details);
     members.push_back({std::make_shared<LiveEndpoint>(endpoint), 1, 0});
     members.back().live->set_readiness(Readiness::kReady);
   }

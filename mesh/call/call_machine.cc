@@ -549,7 +549,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::EndAttempt(
     absl::Time now) {
   const Attempt& attempt = running_[index];
   cluster::LiveEndpoint* const endpoint = attempt.endpoint;
-  endpoint->counters().CountEnd(outcome.code, outcome.never_sent);
+  endpoint->mutable_counters().CountEnd(outcome.code, outcome.never_sent);
   if (plan_.observer != nullptr) {
     telemetry::AttemptEvent event;
     event.attempt = attempt.number;

@@ -118,7 +118,7 @@ void AppendMembers(const PickEvent& event, std::string* line) {
   bool located = false;
   for (size_t i = 0; i < size; ++i) {
     const cluster::EndpointView member = event.endpoints[i];
-    located |= !(member.endpoint->locality == cluster::Locality());
+    located |= !(member.endpoint->locality() == cluster::Locality());
     if (size > kMostMembers) continue;
     int64_t in_flight = member.in_flight;
     if (member.SameEndpoint(event.endpoint)) --in_flight;  // This very pick.

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "mesh/base/on_demand.h"
 #include "mesh/cluster/endpoint.h"
 #include "mesh/cluster/endpoint_view.h"
 #include "mesh/cluster/health.h"
@@ -71,6 +72,8 @@ class HealthMemory {
 // Lifetime: pickers hold shared references. A call in flight holds none: its
 // count in `in_flight` is its pin. Whoever removes an endpoint calls Close()
 // and drops its own reference only when in_flight() is 0 after that.
+//
+// Small, until it is used: what attempts count is made by the first one.
 //
 // Thread-safe. On cache lines of its own: the counts are written by all
 // threads.
@@ -141,8 +144,10 @@ class alignas(64) LiveEndpoint {
     return view;
   }
 
-  EndpointCounters& counters() { return counters_; }
-  const EndpointCounters& counters() const { return counters_; }
+  // Zeros before the first attempt. Ask again rather than keep the reference:
+  // the first attempt makes the counters.
+  const EndpointCounters& counters() const { return TalliesOrZeros().counters; }
+  EndpointCounters& mutable_counters() { return tallies_.Get().counters; }
 
   Readiness readiness() const {
     return static_cast<Readiness>(standing() & 0xff);
@@ -202,17 +207,33 @@ class alignas(64) LiveEndpoint {
     trial_.store(trial, std::memory_order_relaxed);
   }
 
-  EndpointObservations& observations() { return observations_; }
-  const EndpointObservations& observations() const { return observations_; }
+  // As counters() and mutable_counters().
+  const EndpointObservations& observations() const {
+    return TalliesOrZeros().observations;
+  }
+  EndpointObservations& mutable_observations() {
+    return tallies_.Get().observations;
+  }
   // A slot of the health monitor of its service, which fills it when it first
   // has something to remember. Guarded by that one's lock.
   std::unique_ptr<HealthMemory>& health_memory() { return health_memory_; }
 
  private:
+  // What attempts count. Most endpoints of a big service never have any.
+  struct alignas(64) Tallies {
+    EndpointObservations observations;
+    EndpointCounters counters;
+  };
+
   static constexpr uint32_t kFullShare = 255u << 16;
   static constexpr uint32_t kAvailable =
       static_cast<uint32_t>(Readiness::kReady) | kFullShare;
 
+  const Tallies& TalliesOrZeros() const {
+    static const Tallies zeros;
+    const Tallies* const tallies = tallies_.Find();
+    return tallies != nullptr ? *tallies : zeros;
+  }
   uint32_t standing() const {
     return standing_.load(std::memory_order_relaxed);
   }
@@ -231,12 +252,11 @@ class alignas(64) LiveEndpoint {
                                   kFullShare};
   // On that line, too, since it has room.
   std::atomic<uint32_t> priority_;
-  std::atomic<int64_t> first_dial_{0};
   std::atomic<uint32_t> trial_{0};
+  std::atomic<int64_t> first_dial_{0};
+  base::OnDemand<Tallies> tallies_;
 
   // From here on what changes less often, or is read less often.
-  alignas(64) EndpointObservations observations_;
-  EndpointCounters counters_;
   std::unique_ptr<HealthMemory> health_memory_;
   const Endpoint endpoint_;
 };

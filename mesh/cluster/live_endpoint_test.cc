@@ -1,5 +1,8 @@
 #include "mesh/cluster/live_endpoint.h"
 
+#include <memory>
+#include <utility>
+
 #include "gtest/gtest.h"
 #include "mesh/cluster/endpoint_view.h"
 
@@ -82,6 +85,36 @@ TEST(LiveEndpointTest, ItsFirstDialCountsUntilItIsReady) {
   endpoint.set_readiness(Readiness::kIdle);
   endpoint.NoteDial(30);
   EXPECT_EQ(endpoint.first_dial(), 30);
+}
+
+TEST(LiveEndpointTest, CountsNothingUntilItsFirstAttempt) {
+  LiveEndpoint endpoint(At("10.0.0.1:80"));
+  EXPECT_EQ(endpoint.counters().attempts, 0);
+  EXPECT_EQ(endpoint.observations().ended, 0);
+  endpoint.mutable_counters().CountEnd(absl::StatusCode::kOk, false);
+  ++endpoint.mutable_observations().ended;
+  EXPECT_EQ(endpoint.counters().attempts, 1);
+  EXPECT_EQ(endpoint.counters().ended[0], 1);
+  EXPECT_EQ(endpoint.observations().ended, 1);
+  LiveEndpoint other(At("10.0.0.2:80"));
+  EXPECT_EQ(other.counters().attempts, 0);
+}
+
+TEST(EndpointTest, WithoutDetailsIsAsWithEmptyOnes) {
+  const Endpoint without = At("10.0.0.1:80");
+  Endpoint empty = without;
+  empty.details = std::make_shared<EndpointDetails>();
+  EXPECT_EQ(empty, without);
+  Endpoint zoned = without;
+  auto details = std::make_shared<EndpointDetails>();
+  details->locality.zone = "a";
+  zoned.details = std::move(details);
+  EXPECT_NE(zoned, without);
+  EXPECT_EQ(zoned.locality().zone, "a");
+  EXPECT_EQ(without.locality().zone, "");
+  Endpoint copy = without;
+  copy.details = std::make_shared<EndpointDetails>(*zoned.details);
+  EXPECT_EQ(copy, zoned);
 }
 
 }  // namespace

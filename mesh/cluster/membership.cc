@@ -22,7 +22,8 @@ Membership::Change Membership::Update(const EndpointSet& set,
   for (const Member& member : members_) {
     const Endpoint& before = member.live->endpoint();
     const auto it = described.find(before.address);
-    if (it == described.end() || it->second->authority != before.authority) {
+    if (it == described.end() ||
+        it->second->authority() != before.authority()) {
       change.removed.push_back(member.live);
       continue;
     }

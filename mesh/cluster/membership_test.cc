@@ -21,6 +21,12 @@ Endpoint At(std::string address, uint32_t weight = 1, uint32_t priority = 0) {
   return endpoint;
 }
 
+std::shared_ptr<const EndpointDetails> Authority(std::string authority) {
+  auto details = std::make_shared<EndpointDetails>();
+  details->authority = std::move(authority);
+  return details;
+}
+
 LiveEndpointPtr Make(const Endpoint& endpoint) {
   return std::make_shared<LiveEndpoint>(endpoint);
 }
@@ -92,13 +98,13 @@ TEST(MembershipTest, AnotherAuthorityIsAnotherEndpoint) {
   membership.Update({{At("a:1"), At("b:1")}}, Make);
   const LiveEndpointPtr old = membership.members()[0].live;
   Endpoint renamed = At("a:1");
-  renamed.authority = "other";
+  renamed.details = Authority("other");
   const auto change = membership.Update({{renamed, At("b:1")}}, Make);
   ASSERT_EQ(change.removed.size(), 1);
   EXPECT_EQ(change.removed[0], old);
   ASSERT_EQ(change.added.size(), 1);
   EXPECT_NE(change.added[0], old);
-  EXPECT_EQ(change.added[0]->endpoint().authority, "other");
+  EXPECT_EQ(change.added[0]->endpoint().authority(), "other");
   EXPECT_EQ(membership.members().size(), 2);
 }
 
@@ -148,7 +154,7 @@ TEST(MembershipTest, AfterAnyUpdatesTheMembersAreThoseOfTheLastSet) {
       for (uint32_t n = random.Below(12); n > 0; --n) {
         Endpoint endpoint = At(std::to_string(random.Below(15)) + ":1",
                                1 + random.Below(3), random.Below(2));
-        if (random.Below(4) == 0) endpoint.authority = "x";
+        if (random.Below(4) == 0) endpoint.details = Authority("x");
         if (addresses.insert(endpoint.address).second) {
           set.endpoints.push_back(endpoint);
         }
@@ -171,7 +177,7 @@ TEST(MembershipTest, AfterAnyUpdatesTheMembersAreThoseOfTheLastSet) {
               return e.address == member.live->endpoint().address;
             });
         ASSERT_NE(described, set.endpoints.end());
-        EXPECT_EQ(described->authority, member.live->endpoint().authority);
+        EXPECT_EQ(described->authority(), member.live->endpoint().authority());
         EXPECT_EQ(described->weight, member.weight);
         EXPECT_EQ(described->priority, member.priority);
       }

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -81,22 +82,27 @@ cluster::Endpoint EndpointsBuilder::BuildEndpoint(const v1::Endpoint& endpoint,
                                                   const std::string& path) {
   cluster::Endpoint result;
   result.address = endpoint.address();
-  result.locality.region = endpoint.locality().region();
-  result.locality.zone = endpoint.locality().zone();
-  result.locality.sub_zone = endpoint.locality().sub_zone();
+  cluster::EndpointDetails details;
+  details.locality.region = endpoint.locality().region();
+  details.locality.zone = endpoint.locality().zone();
+  details.locality.sub_zone = endpoint.locality().sub_zone();
   if (!endpoint.zone().empty()) {
     if (!endpoint.locality().zone().empty()) {
       Add(sources_.Find(FieldPath(path, "zone")), path,
           " must have only one of zone and locality.zone");
     }
-    result.locality.zone = endpoint.zone();
+    details.locality.zone = endpoint.zone();
   }
   if (endpoint.has_weight()) result.weight = endpoint.weight();
   result.priority = endpoint.priority();
-  result.authority = endpoint.authority();
+  details.authority = endpoint.authority();
   CheckAuthority(endpoint.authority(), FieldPath(path, "authority"));
   for (const auto& [key, value] : endpoint.metadata()) {
-    result.metadata[key] = value;
+    details.metadata[key] = value;
+  }
+  if (!(details == cluster::EndpointDetails())) {
+    result.details =
+        std::make_shared<const cluster::EndpointDetails>(std::move(details));
   }
   return result;
 }

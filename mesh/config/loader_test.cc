@@ -88,14 +88,15 @@ TEST(LoaderTest, ReadsEveryField) {
   EXPECT_EQ(endpoints[0].address, "10.0.0.1:80");
   EXPECT_EQ(endpoints[1].address, "[::1]:81");
   EXPECT_EQ(endpoints[1].weight, 5u);
-  EXPECT_EQ(endpoints[1].locality, (cluster::Locality{"", "b", ""}));
+  EXPECT_EQ(endpoints[1].locality(), (cluster::Locality{"", "b", ""}));
   EXPECT_EQ(endpoints[1].priority, 2u);
-  EXPECT_EQ(endpoints[1].authority, "other");
-  EXPECT_THAT(endpoints[1].metadata,
+  EXPECT_EQ(endpoints[1].authority(), "other");
+  EXPECT_THAT(endpoints[1].metadata(),
               ElementsAre(testing::Pair("canary", "true"),
                           testing::Pair("version", "1.10")));
   EXPECT_EQ(endpoints[2].address, "unix:/run/cart.sock");
-  EXPECT_EQ(endpoints[2].locality, (cluster::Locality{"eu", "eu-a", "rack1"}));
+  EXPECT_EQ(endpoints[2].locality(),
+            (cluster::Locality{"eu", "eu-a", "rack1"}));
   EXPECT_EQ(cart.balancing, options::BalancingPolicy::kRoundRobin);
   options::ConnectionOptions connections;
   connections.ahead = 0;
@@ -186,7 +187,7 @@ TEST(LoaderTest, ReadsJsonWithItsEscapes) {
                "{\"x\": \"\\/\\u00e9\\uD83D\\uDE00\\t\\\"\"}}], \"authority\": "
                "null}}}\n",
                "mesh.json"));
-  EXPECT_EQ(StaticSet(service).endpoints[0].metadata.at("x"),
+  EXPECT_EQ(StaticSet(service).endpoints[0].metadata().at("x"),
             "/\xC3\xA9\xF0\x9F\x98\x80\t\"");
 }
 
@@ -196,7 +197,7 @@ TEST(LoaderTest, ReadsJsonWhateverTheFileIsCalled) {
       "{\t\"services\":\t{\"a\": {\"endpoints\": [{\"address\": "
       "\"10.0.0.1:80\", \"metadata\": {\"x\": \"\\uD83D\\uDE00\"}}]}}}",
       "mesh.yaml"));
-  EXPECT_EQ(StaticSet(service).endpoints[0].metadata.at("x"),
+  EXPECT_EQ(StaticSet(service).endpoints[0].metadata().at("x"),
             "\xF0\x9F\x98\x80");
 }
 

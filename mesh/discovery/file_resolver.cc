@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/file.h"
 
@@ -63,9 +64,10 @@ void FileResolver::Report(absl::StatusOr<cluster::EndpointSetPtr> update) {
     if (update.status() == error_) return;
     error_ = update.status();
   } else {
-    if (error_.ok() && set_ != nullptr && *set_ == **update) return;
+    const size_t hash = absl::HashOf(**update);
+    if (error_.ok() && hash == hash_) return;
     error_ = absl::OkStatus();
-    set_ = *update;
+    hash_ = hash;
   }
   // Kept here: the resolver may be destroyed inside the call.
   const std::shared_ptr<const Listener> listener = listener_;

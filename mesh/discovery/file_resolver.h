@@ -1,6 +1,7 @@
 #ifndef MESH_DISCOVERY_FILE_RESOLVER_H_
 #define MESH_DISCOVERY_FILE_RESOLVER_H_
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,10 +46,10 @@ class FileResolver final : public Resolver {
   base::Scheduler::TimerId timer_ = 0;
   absl::Time looked_at_ = absl::InfinitePast();
   std::optional<base::FilePoller> file_;  // As it was read last.
-  // What was reported last: an error, or `set_`. `set_` is null before the
-  // first.
+  // What was reported last: an error, or a set with that hash. The set itself
+  // is not kept: it may be big. Empty before the first set.
   absl::Status error_;
-  cluster::EndpointSetPtr set_;
+  std::optional<size_t> hash_;
 };
 
 }  // namespace mesh::discovery

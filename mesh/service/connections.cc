@@ -41,7 +41,7 @@ Connections::Connections(Seams seams, Listener* listener)
 Connections::~Connections() {
   CancelTimer(&plan_timer_);
   CancelTimer(&sweep_timer_);
-  for (const cluster::Member& member : members_) {
+  for (const cluster::Member& member : members()) {
     member.live->Close();
     GiveUpSecond(ConnectedEndpoint::Of(member.live.get()));
     Close(ConnectedEndpoint::Of(member.live.get()));
@@ -75,28 +75,29 @@ cluster::Membership::Change Connections::Update(
   for (const cluster::LiveEndpointPtr& removed : change.removed) {
     GiveUpSecond(ConnectedEndpoint::Of(removed.get()));
   }
-  members_ = membership_.members();
   if (!change.changed) return change;
-  order_.clear();
-  for (const cluster::Member& member : members_) {
-    order_.push_back(
-        {ConnectedEndpoint::Of(member.live.get()), member.priority});
+  std::vector<ConnectedEndpoint*> order;
+  order.reserve(members().size());
+  for (const cluster::Member& member : members()) {
+    order.push_back(ConnectedEndpoint::Of(member.live.get()));
   }
-  std::sort(order_.begin(), order_.end(), [](const Placed& a, const Placed& b) {
-    return a.priority != b.priority ? a.priority < b.priority
-                                    : a.endpoint->rank() < b.endpoint->rank();
-  });
+  std::sort(order.begin(), order.end(),
+            [](const ConnectedEndpoint* a, const ConnectedEndpoint* b) {
+              return a->priority() != b->priority()
+                         ? a->priority() < b->priority()
+                         : a->rank() < b->rank();
+            });
+  order_ = std::move(order);
   Ensure();
   return change;
 }
 
 std::vector<cluster::LiveEndpointPtr> Connections::Forget() {
   std::vector<cluster::LiveEndpointPtr> forgotten;
-  for (const cluster::Member& member : members_) {
+  for (const cluster::Member& member : members()) {
     GiveUpSecond(ConnectedEndpoint::Of(member.live.get()));
     forgotten.push_back(member.live);
   }
-  members_.clear();
   order_.clear();
   membership_ = cluster::Membership();
   return forgotten;
@@ -106,11 +107,11 @@ std::vector<cluster::LiveEndpointPtr> Connections::Forget() {
 
 std::vector<cluster::LiveEndpointPtr> Connections::Renew() {
   std::vector<cluster::LiveEndpointPtr> gone;
-  const std::vector<cluster::Member> members = members_;
-  for (const cluster::Member& member : members) {
+  const std::vector<cluster::Member> before = members();
+  for (const cluster::Member& member : before) {
     auto* const endpoint = ConnectedEndpoint::Of(member.live.get());
     GiveUpSecond(endpoint);
-    endpoint->outdated = true;
+    endpoint->set_outdated();
     if (endpoint->readiness() == Readiness::kReady) continue;
     Replace(endpoint, Remake(endpoint));
     gone.push_back(member.live);
@@ -128,29 +129,20 @@ std::shared_ptr<ConnectedEndpoint> Connections::Remake(
 
 void Connections::Replace(ConnectedEndpoint* before,
                           std::shared_ptr<ConnectedEndpoint> now) {
-  for (Placed& placed : order_) {
-    if (placed.endpoint == before) placed.endpoint = now.get();
-  }
-  now->beside = nullptr;
-  before->second = nullptr;
+  std::replace(order_.begin(), order_.end(), before, now.get());
   membership_.Replace(before, std::move(now));
-  members_ = membership_.members();
   changed_ = true;
 }
 
 void Connections::DialSecond(ConnectedEndpoint* endpoint) {
   endpoint->dial().asked = seams_.clock->Now();
-  if (endpoint->second == nullptr) {
-    endpoint->second = Remake(endpoint);
-    endpoint->second->beside = endpoint;
-  }
-  Dial(endpoint->second.get(), /*asked=*/false);
+  if (endpoint->second() == nullptr) endpoint->SetSecond(Remake(endpoint));
+  Dial(endpoint->second(), /*asked=*/false);
 }
 
 void Connections::GiveUpSecond(ConnectedEndpoint* endpoint) {
-  const auto second = std::exchange(endpoint->second, nullptr);
+  const auto second = endpoint->TakeSecond();
   if (second == nullptr) return;
-  second->beside = nullptr;
   second->Close();
   Close(second.get());
 }
@@ -313,20 +305,20 @@ void Connections::Ensure() {
   std::vector<EndpointState> states;
   states.reserve(order_.size());
   bool connected = false;
-  for (const Placed& placed : order_) {
-    states.push_back(placed.endpoint->State(placed.priority, now));
+  for (ConnectedEndpoint* endpoint : order_) {
+    states.push_back(endpoint->State(now));
     connected |= states.back().ready;
   }
   const bool asked = asked_;
   if (connected) wanted_ = asked_ = false;
   const ConnectionPlan plan =
       PlanConnections(states, settings_->options, {wanted_, asked_}, now);
-  for (size_t i : plan.drop) Drop(order_[i].endpoint);
-  for (size_t i : plan.leave) Leave(order_[i].endpoint);
-  for (size_t i : plan.dial) Dial(order_[i].endpoint, /*asked=*/false);
-  for (size_t i : plan.ask) Dial(order_[i].endpoint, /*asked=*/true);
-  for (size_t i : plan.second) DialSecond(order_[i].endpoint);
-  for (size_t i : plan.single) GiveUpSecond(order_[i].endpoint);
+  for (size_t i : plan.drop) Drop(order_[i]);
+  for (size_t i : plan.leave) Leave(order_[i]);
+  for (size_t i : plan.dial) Dial(order_[i], /*asked=*/false);
+  for (size_t i : plan.ask) Dial(order_[i], /*asked=*/true);
+  for (size_t i : plan.second) DialSecond(order_[i]);
+  for (size_t i : plan.single) GiveUpSecond(order_[i]);
   // Who asked is told with the next picker.
   if (asked && !asked_) listener_->OnReadinessChange();
   if (plan.in_vain) {
@@ -338,9 +330,8 @@ void Connections::Ensure() {
 
 void Connections::PlanAt(absl::Time at) {
   CancelTimer(&plan_timer_);
-  for (const Placed& placed : order_) {
-    for (ConnectedEndpoint* endpoint :
-         {placed.endpoint, placed.endpoint->second.get()}) {
+  for (ConnectedEndpoint* first : order_) {
+    for (ConnectedEndpoint* endpoint : {first, first->second()}) {
       if (endpoint == nullptr || !endpoint->DialsBlindly()) continue;
       at = std::min(
           at, endpoint->dial().dialled + settings_->options.connect_timeout);
@@ -354,9 +345,8 @@ void Connections::PlanAt(absl::Time at) {
 }
 
 void Connections::EndBlindDials(absl::Time now) {
-  for (const Placed& placed : order_) {
-    for (ConnectedEndpoint* endpoint :
-         {placed.endpoint, placed.endpoint->second.get()}) {
+  for (ConnectedEndpoint* first : order_) {
+    for (ConnectedEndpoint* endpoint : {first, first->second()}) {
       if (endpoint != nullptr && endpoint->DialsBlindly() &&
           now >=
               endpoint->dial().dialled + settings_->options.connect_timeout) {
@@ -456,7 +446,7 @@ void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
   const bool lost = last == GRPC_CHANNEL_READY || state == GRPC_CHANNEL_IDLE;
   if (lost) OnLost(endpoint, connection);
   const bool over =
-      lost && (endpoint->outdated || endpoint->connection() != connection);
+      lost && (endpoint->outdated() || endpoint->connection() != connection);
   if (!over) OnState(endpoint, connection, state);
   changed_ = true;
   listener_->OnReadinessChange();
@@ -494,19 +484,18 @@ void Connections::OnReady(ConnectedEndpoint* endpoint) {
   dial.used = seams_.clock->Now();
   endpoint->set_readiness(Readiness::kReady);
   changed_ = true;
-  if (endpoint->beside != nullptr) TakePlace(endpoint);
+  if (ConnectedEndpoint* const before = endpoint->beside()) TakePlace(before);
   listener_->OnConnected(endpoint);
   listener_->OnReadinessChange();
 }
 
-// The second connection of an endpoint is ready: calls that begin use it.
-void Connections::TakePlace(ConnectedEndpoint* second) {
-  ConnectedEndpoint* const before = second->beside;
+// The second connection of `before` is ready: calls that begin use it.
+void Connections::TakePlace(ConnectedEndpoint* before) {
   const bool silent = before->health() == cluster::Health::kSuspect;
   Retired retired;
   retired.endpoint = before->shared_from_this();
   retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
-  const std::shared_ptr<ConnectedEndpoint> now = before->second;
+  const std::shared_ptr<ConnectedEndpoint> now = before->TakeSecond();
   Replace(before, now);
   listener_->OnReplaced(before, now.get());
   if (silent) {
@@ -518,7 +507,7 @@ void Connections::TakePlace(ConnectedEndpoint* second) {
 
 // It was connected.
 void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
-  if (endpoint->outdated) return Supersede(endpoint);
+  if (endpoint->outdated()) return Supersede(endpoint);
   DialRecord& dial = endpoint->dial();
   const absl::Time now = seams_.clock->Now();
   dial.dialling = dial.blind = dial.lingers = false;
@@ -552,8 +541,9 @@ void Connections::Supersede(ConnectedEndpoint* endpoint) {
   Retired retired;
   retired.endpoint = endpoint->shared_from_this();
   retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
-  Replace(endpoint,
-          endpoint->second != nullptr ? endpoint->second : Remake(endpoint));
+  std::shared_ptr<ConnectedEndpoint> next = endpoint->TakeSecond();
+  if (next == nullptr) next = Remake(endpoint);
+  Replace(endpoint, std::move(next));
   replaced_.push_back(std::move(retired));
   listener_->OnConnectionLost();
 }

@@ -81,7 +81,9 @@ class Connections {
   // Makes the endpoints what `set` describes, and connects. The caller
   // publishes what is left and then has what was removed retired.
   cluster::Membership::Change Update(const cluster::EndpointSet& set);
-  const std::vector<cluster::Member>& members() const { return members_; }
+  const std::vector<cluster::Member>& members() const {
+    return membership_.members();
+  }
   // Forgets all members, which are to be retired.
   std::vector<cluster::LiveEndpointPtr> Forget();
   // Connects to all members anew. Those that are connected are used until that
@@ -108,10 +110,6 @@ class Connections {
   void Replan();
 
  private:
-  struct Placed {
-    ConnectedEndpoint* endpoint;
-    uint32_t priority;
-  };
   struct Retired {
     std::shared_ptr<ConnectedEndpoint> endpoint;
     absl::Time cut_off_at;
@@ -167,7 +165,7 @@ class Connections {
   void OnState(ConnectedEndpoint* endpoint, Connection* connection,
                grpc_connectivity_state state);
   void OnReady(ConnectedEndpoint* endpoint);
-  void TakePlace(ConnectedEndpoint* second);
+  void TakePlace(ConnectedEndpoint* before);
   void Supersede(ConnectedEndpoint* endpoint);
   void OnLost(ConnectedEndpoint* endpoint, Connection* connection);
   void OnFailure(ConnectedEndpoint* endpoint, Connection* connection);
@@ -179,8 +177,8 @@ class Connections {
   // Control thread only.
   std::shared_ptr<const ConnectionSettings> settings_;  // Never null.
   cluster::Membership membership_;
-  std::vector<cluster::Member> members_;
-  std::vector<Placed> order_;  // As PlanConnections() wants them.
+  // The members, as PlanConnections() wants them.
+  std::vector<ConnectedEndpoint*> order_;
   bool wanted_ = false;
   bool asked_ = false;
   bool changed_ = false;  // Since the last plan.

@@ -443,7 +443,7 @@ TEST_F(ConnectionsTest, OneThatIsLostAtOnceAgainHasFailed) {
 TEST_F(ConnectionsTest, OneOverWhichACallWentWellIsNotLostAtOnce) {
   Begin({"a:1"});
   Set("a:1", GRPC_CHANNEL_READY);
-  ++Endpoint("a:1")->counters().ended[0];
+  ++Endpoint("a:1")->mutable_counters().ended[0];
   Set("a:1", GRPC_CHANNEL_IDLE);
   EXPECT_EQ(ReadinessOf("a:1"), Readiness::kIdle);
   connections_->Replan();
@@ -519,7 +519,7 @@ class SilentConnectionTest : public ConnectionsTest {
     return ConnectedEndpoint::Of(Endpoint("a:1").get());
   }
   void Answer(cluster::LiveEndpoint* endpoint) {
-    endpoint->counters().CountEnd(absl::StatusCode::kOk, false);
+    endpoint->mutable_counters().CountEnd(absl::StatusCode::kOk, false);
   }
 
   cluster::LiveEndpointPtr first_;

@@ -31,13 +31,16 @@ std::unique_ptr<Connection> ConnectedEndpoint::Detach() {
 }
 
 void ConnectedEndpoint::SetFailure(absl::Status why) {
-  base::MutexLock lock(&mu_);
-  std::swap(failure_, why);
+  LastFailure& failure = failure_.Get();
+  base::MutexLock lock(&failure.mu);
+  std::swap(failure.why, why);
 }
 
 absl::Status ConnectedEndpoint::Failure() const {
-  base::MutexLock lock(&mu_);
-  if (!failure_.ok()) return failure_;
+  if (const LastFailure* const failure = failure_.Find()) {
+    base::MutexLock lock(&failure->mu);
+    if (!failure->why.ok()) return failure->why;
+  }
   return absl::UnavailableError(
       "failed to connect to all addresses; last error: the connection was "
       "closed just now");
@@ -64,18 +67,29 @@ DialRecord& ConnectedEndpoint::dial() {
   return *dial_;
 }
 
-EndpointState ConnectedEndpoint::State(uint32_t priority, absl::Time now) {
+void ConnectedEndpoint::SetSecond(std::shared_ptr<ConnectedEndpoint> second) {
+  second->dial().beside = this;
+  dial().second = std::move(second);
+}
+
+std::shared_ptr<ConnectedEndpoint> ConnectedEndpoint::TakeSecond() {
+  if (second() == nullptr) return nullptr;
+  dial_->second->dial().beside = nullptr;
+  return std::move(dial_->second);
+}
+
+EndpointState ConnectedEndpoint::State(absl::Time now) {
   EndpointState state;
-  state.priority = priority;
+  state.priority = priority();
   state.ready = readiness() == cluster::Readiness::kReady;
   const Health is = health();
   state.out = is == Health::kSuspect || is == Health::kEjected ||
               is == Health::kProbing;
   state.connection = connection_ != nullptr;
   state.silent = state.ready && is == Health::kSuspect;
-  state.outdated = outdated;
-  if (second != nullptr) {
-    const DialRecord& dial = second->dial();
+  state.outdated = outdated_;
+  if (second() != nullptr) {
+    const DialRecord& dial = second()->dial();
     state.second = {true, dial.dialling, dial.redial_at};
   }
   if (dial_ == nullptr) return state;

@@ -11,11 +11,14 @@
 #include "absl/time/time.h"
 #include "grpc/grpc.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/on_demand.h"
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/service/connection.h"
 #include "mesh/service/connection_plan.h"
 
 namespace mesh::service {
+
+class ConnectedEndpoint;
 
 // What is known of the dials of an endpoint. Control thread only.
 struct DialRecord {
@@ -30,6 +33,9 @@ struct DialRecord {
   absl::Time asked = absl::InfinitePast();
   absl::Time used = absl::InfinitePast();
   uint64_t attempts = 0;  // That had ended at `used`.
+  // As second() and beside() of the endpoint.
+  std::shared_ptr<ConnectedEndpoint> second;
+  ConnectedEndpoint* beside = nullptr;
 };
 
 // An endpoint with its connection. There is none before it is first dialled,
@@ -94,11 +100,21 @@ class ConnectedEndpoint final
 
   // Its second connection, while there is one: an endpoint of its own, so that
   // calls in flight and silence are counted for each connection. It takes this
-  // one's place when it is connected. And whose second one it is, or null.
-  std::shared_ptr<ConnectedEndpoint> second;
-  ConnectedEndpoint* beside = nullptr;
+  // one's place when it is connected. Null: there is none.
+  ConnectedEndpoint* second() const {
+    return dial_ != nullptr ? dial_->second.get() : nullptr;
+  }
+  // Whose second connection it is. Null: nobody's.
+  ConnectedEndpoint* beside() const {
+    return dial_ != nullptr ? dial_->beside : nullptr;
+  }
+  void SetSecond(std::shared_ptr<ConnectedEndpoint> second);
+  // It is nobody's second one from now on. Null: there was none.
+  std::shared_ptr<ConnectedEndpoint> TakeSecond();
+
   // It is connected to with settings that are not those of now.
-  bool outdated = false;
+  bool outdated() const { return outdated_; }
+  void set_outdated() { outdated_ = true; }
 
   // Attempts that a server answered, whatever it said.
   uint64_t Answered() const;
@@ -111,19 +127,29 @@ class ConnectedEndpoint final
   }
   // What is known of it, for whoever decides on connections. Notes whether it
   // had a call since this was last asked.
-  EndpointState State(uint32_t priority, absl::Time now);
+  EndpointState State(absl::Time now);
 
  private:
+  // Few bytes each: a service may know tens of thousands of endpoints. What
+  // only those need that are dialled is in `dial_`.
+
   // Constant.
   const bool main_is_exact_;
+  // Control thread only.
+  bool outdated_ = false;
+  // Constant.
   const uint32_t rank_;
 
   // Of the connection; read by calls.
   std::atomic<grpc_channel*> main_core_{nullptr};
   std::atomic<Connection*> for_calls_{nullptr};
 
-  mutable base::Mutex mu_;
-  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+  // Why the last dial failed.
+  struct LastFailure {
+    mutable base::Mutex mu;
+    absl::Status why ABSL_GUARDED_BY(mu);
+  };
+  base::OnDemand<LastFailure> failure_;
 
   // Control thread only.
   uint64_t next_generation_;

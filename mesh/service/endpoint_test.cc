@@ -59,7 +59,7 @@ TEST_F(EndpointTest, HasNoConnectionAtFirst) {
   EXPECT_EQ(endpoint->CoreChannel(true), nullptr);
   EXPECT_EQ(endpoint->Find(0), nullptr);
   EXPECT_EQ(endpoint->next_generation(), 0);
-  EXPECT_FALSE(endpoint->State(0, kNow).connection);
+  EXPECT_FALSE(endpoint->State(kNow).connection);
 }
 
 TEST_F(EndpointTest, ItsFirstConnectionIsOfGenerationZero) {
@@ -118,7 +118,8 @@ TEST_F(EndpointTest, ItsStateIsThatOfItsDials) {
   endpoint->dial().dialling = true;
   endpoint->dial().failures = 3;
   endpoint->dial().asked = kNow;
-  const EndpointState state = endpoint->State(7, kNow);
+  endpoint->set_priority(7);
+  const EndpointState state = endpoint->State(kNow);
   EXPECT_EQ(state.priority, 7);
   EXPECT_TRUE(state.ready);
   EXPECT_TRUE(state.out);
@@ -133,17 +134,17 @@ TEST_F(EndpointTest, IsUsedWhenACallHasBegunOrEndedSinceItWasLookedAt) {
   const auto endpoint = Make(true);
   endpoint->dial().used = kNow;
   const absl::Time later = kNow + absl::Seconds(1);
-  EXPECT_EQ(endpoint->State(0, later).used, kNow);
+  EXPECT_EQ(endpoint->State(later).used, kNow);
   ASSERT_TRUE(endpoint->Acquire());
   EXPECT_FALSE(endpoint->Unused());
-  EXPECT_TRUE(endpoint->State(0, later).busy);
-  EXPECT_EQ(endpoint->State(0, later).used, later);
-  endpoint->counters().CountEnd(absl::StatusCode::kOk, false);
+  EXPECT_TRUE(endpoint->State(later).busy);
+  EXPECT_EQ(endpoint->State(later).used, later);
+  endpoint->mutable_counters().CountEnd(absl::StatusCode::kOk, false);
   endpoint->Release();
   EXPECT_TRUE(endpoint->Unused());
   const absl::Time last = later + absl::Seconds(1);
-  EXPECT_EQ(endpoint->State(0, last).used, last);
-  EXPECT_EQ(endpoint->State(0, last + absl::Seconds(1)).used, last);
+  EXPECT_EQ(endpoint->State(last).used, last);
+  EXPECT_EQ(endpoint->State(last + absl::Seconds(1)).used, last);
 }
 
 // --- Connection

@@ -150,9 +150,9 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
       args.SetString(name, std::get<std::string>(value));
     }
   }
-  args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, endpoint.authority.empty()
+  args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, endpoint.authority().empty()
                                                  ? settings.authority
-                                                 : endpoint.authority);
+                                                 : endpoint.authority());
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);
   const options::ConnectionOptions& options = settings.options;
   // The backoff is mesh's, which gives up the channel of a dial that failed. So

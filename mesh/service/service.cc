@@ -360,7 +360,7 @@ void Service::OnAskedInVain() {
 
 void Service::OnReplaced(cluster::LiveEndpoint* before,
                          cluster::LiveEndpoint* now) {
-  now->counters().Add(before->counters());
+  now->mutable_counters().Add(before->counters());
   upstream_.health().Inherit(before, now);
 }
 

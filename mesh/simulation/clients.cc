@@ -88,7 +88,11 @@ std::shared_ptr<SimulatedEndpoint> Clients::NewEndpoint(uint32_t server) {
   endpoint.address = description.address;
   endpoint.weight = description.weight;
   endpoint.priority = description.priority;
-  endpoint.locality.zone = description.zone;
+  if (!description.zone.empty()) {
+    auto details = std::make_shared<cluster::EndpointDetails>();
+    details->locality.zone = description.zone;
+    endpoint.details = std::move(details);
+  }
   auto made = std::make_shared<SimulatedEndpoint>(std::move(endpoint), server);
   server_of_[&made->endpoint()] = server;
   return made;

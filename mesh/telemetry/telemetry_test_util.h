@@ -44,7 +44,7 @@ class TelemetryTest : public testing::Test {
     event.code = code;
     event.never_sent = never_sent;
     event.given_up = given_up;
-    endpoint_->counters().CountEnd(code, never_sent);
+    endpoint_->mutable_counters().CountEnd(code, never_sent);
     metrics_.OnAttemptEnd(call, event);
   }
 

@@ -98,7 +98,7 @@ void HealthMonitor::LookAtOnceIfPanicChanged() {
 // bad is known. Counts first, and takes the lock only when something follows.
 void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
                                  const AttemptResult& result, absl::Time now) {
-  cluster::EndpointObservations& seen = endpoint->observations();
+  cluster::EndpointObservations& seen = endpoint->mutable_observations();
   const Health health = endpoint->health();
   Finding finding = ledger_.OnEnd(&seen, result, !IsOut(health), now);
   if (!enabled_.load(std::memory_order_relaxed)) return;

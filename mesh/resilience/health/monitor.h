@@ -74,13 +74,13 @@ class HealthMonitor {
   // An attempt begins on an endpoint that is acquired for it.
   void OnAttemptStart(cluster::LiveEndpoint* endpoint, bool unary,
                       absl::Time now) {
-    AttemptLedger::OnStart(&endpoint->observations(), unary, now);
+    AttemptLedger::OnStart(&endpoint->mutable_observations(), unary, now);
   }
 
   // It has ended; the endpoint is still acquired.
   void OnAttemptEnd(cluster::LiveEndpoint* endpoint,
                     const AttemptResult& result, absl::Time now) {
-    cluster::EndpointObservations& seen = endpoint->observations();
+    cluster::EndpointObservations& seen = endpoint->mutable_observations();
     const int64_t latency = base::ToNanos(result.latency);
     if (ABSL_PREDICT_FALSE(
             result.code != absl::StatusCode::kOk || !result.unary ||

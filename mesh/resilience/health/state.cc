@@ -42,7 +42,8 @@ FailureRow RowOf(const LiveEndpoint& endpoint) {
 }
 
 void ForgetFailures(LiveEndpoint* endpoint) {
-  endpoint->observations().consecutive.store(0, std::memory_order_relaxed);
+  endpoint->mutable_observations().consecutive.store(0,
+                                                     std::memory_order_relaxed);
 }
 
 // An endpoint that fails fast is always idle, so that least request would send
@@ -210,7 +211,7 @@ void HealthStates::OnDraining(LiveEndpoint* endpoint, int64_t now,
 
 void HealthStates::OnConnected(LiveEndpoint* endpoint, int64_t now,
                                HealthChanges* changes) {
-  EndpointObservations& seen = endpoint->observations();
+  EndpointObservations& seen = endpoint->mutable_observations();
   seen.silence.Forget();
   HealthRecord& record = RecordOf(endpoint);
   if (!IsOut(record.health)) {
@@ -426,14 +427,14 @@ void HealthStates::BeginProbing(LiveEndpoint* endpoint, HealthCause cause,
   HealthRecord& record = RecordOf(endpoint);
   record.good = record.slow = 0;
   FreePlace(endpoint);
-  endpoint->observations().silence.Forget();
+  endpoint->mutable_observations().silence.Forget();
   ForgetFailures(endpoint);
   Change(endpoint, Health::kProbing, cause, now, changes);
 }
 
 void HealthStates::BeginRamp(LiveEndpoint* endpoint, HealthCause cause,
                              int64_t now, HealthChanges* changes) {
-  endpoint->observations().silence.Forget();
+  endpoint->mutable_observations().silence.Forget();
   ForgetFailures(endpoint);
   const bool ramps = silence_.ramp > absl::ZeroDuration();
   RecordOf(endpoint).ramp_began = ramps ? now : 0;

@@ -69,7 +69,7 @@ class HealthStatesTest : public testing::Test {
     FailureRow row(0);
     row.failures = failures;
     row.connection = connection;
-    endpoint()->observations().consecutive = row.Packed();
+    endpoint()->mutable_observations().consecutive = row.Packed();
   }
   void BeginTrial(int i = 0) {
     states_.BeginTrial(endpoint(i), 7 + i, HealthCause::kFailuresInARow, now_,
@@ -388,14 +388,14 @@ TEST_F(HealthStatesTest, ItsProbeTellsAndAFailedOneIsSentAgain) {
 TEST_F(HealthStatesTest, ObservedSilenceIsToldUntilItEnds) {
   silence_.mode = Mode::kObserve;
   Apply();
-  endpoint()->observations().silence.begun = 5;
+  endpoint()->mutable_observations().silence.begun = 5;
   BeSilent();
   BeSilent();
   Advance();
   ASSERT_EQ(changes_.size(), 1);
   EXPECT_TRUE(changes_[0].observed);
   EXPECT_TRUE(endpoint()->available());
-  endpoint()->observations().silence.Forget();
+  endpoint()->mutable_observations().silence.Forget();
   Advance();
   ASSERT_EQ(changes_.size(), 2);
   EXPECT_EQ(changes_[1].to, Health::kHealthy);
