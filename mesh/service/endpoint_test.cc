@@ -162,9 +162,10 @@ TEST_F(EndpointTest, AConnectionIsLostAtOnceIfNoCallWentWellOverIt) {
 
 // --- What gRPC makes of generations
 
+// Of several of one name the last counts. -1: there is none.
 int IntegerOf(const grpc::ChannelArguments& arguments, const std::string& key) {
   const grpc_channel_args args = arguments.c_channel_args();
-  for (size_t i = 0; i < args.num_args; ++i) {
+  for (size_t i = args.num_args; i-- > 0;) {
     if (args.args[i].key == key) return args.args[i].value.integer;
   }
   return -1;
@@ -202,11 +203,17 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
   settings.keepalive_time = absl::Seconds(30);
   const grpc::ChannelArguments with =
       ArgumentsOf(endpoint, settings, 0, /*exact=*/true);
-  EXPECT_EQ(IntegerOf(with, GRPC_ARG_ENABLE_RETRIES), 1);
+  EXPECT_EQ(IntegerOf(with, GRPC_ARG_ENABLE_RETRIES), -1) << "as gRPC has it";
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS), 3000)
       << "gRPC is not to dial again by itself";
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_KEEPALIVE_TIME_MS), 30000);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA), 0);
+
+  settings.channel_args[GRPC_ARG_ENABLE_RETRIES] = 0;
+  EXPECT_EQ(IntegerOf(ArgumentsOf(endpoint, settings, 0, /*exact=*/true),
+                      GRPC_ARG_ENABLE_RETRIES),
+            1)
+      << "a call may be sent twice only by its policy";
 }
 
 std::string TextOf(const grpc::ChannelArguments& arguments,

@@ -153,7 +153,10 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
   args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, endpoint.authority().empty()
                                                  ? settings.authority
                                                  : endpoint.authority());
-  args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);
+  // gRPC's default is not said: each argument costs 300 bytes of each channel.
+  if (!exact || settings.channel_args.count(GRPC_ARG_ENABLE_RETRIES) > 0) {
+    args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);
+  }
   const options::ConnectionOptions& options = settings.options;
   // The backoff is mesh's, which gives up the channel of a dial that failed. So
   // gRPC is not to dial again before that has been done. A second channel is
