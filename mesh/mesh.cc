@@ -9,6 +9,7 @@
 #include "mesh/config/loader.h"
 #include "mesh/front/background.h"
 #include "mesh/front/registry.h"
+#include "mesh/grpc/access.h"
 #include "mesh/options/service.h"
 #include "mesh/service/runtime.h"
 #include "mesh/service/service.h"
@@ -46,6 +47,8 @@ class MeshImpl final : public Mesh {
   }
 
   absl::Status Init(options::MeshOptions options) {
+    const std::string failure = registry_->runtime().failure();
+    if (!failure.empty()) return absl::ResourceExhaustedError(failure);
     return registry_->Apply(std::move(options));
   }
 
@@ -116,8 +119,13 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(const v1::Config& config,
 std::shared_ptr<grpc::ChannelInterface> CreateChannel(
     const std::string& target,
     std::shared_ptr<grpc::ChannelCredentials> credentials) {
-  return MakeChannel(
-      front::Background::Get().Service(target, std::move(credentials)), {});
+  front::Background& background = front::Background::Get();
+  const std::string failure = background.failure();
+  if (!failure.empty()) {
+    return core::Access::Wrap(grpc_lame_client_channel_create(
+        target.c_str(), GRPC_STATUS_RESOURCE_EXHAUSTED, failure.c_str()));
+  }
+  return MakeChannel(background.Service(target, std::move(credentials)), {});
 }
 
 telemetry::Snapshot DefaultMetrics() {

@@ -90,7 +90,8 @@ class Mesh {
 // "ipv4:", "ipv6:", "unix:" or "unix-abstract:", each as grpc::CreateChannel
 // takes it. All such channels share one Mesh that lives as long as the process.
 // A bad target yields a channel whose calls fail with INVALID_ARGUMENT and say
-// why. `credentials` null: plaintext.
+// why; a system that has no thread left, one whose calls fail with
+// RESOURCE_EXHAUSTED. `credentials` null: plaintext.
 std::shared_ptr<grpc::ChannelInterface> CreateChannel(
     const std::string& target,
     std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);

@@ -220,9 +220,9 @@ EventLoop::EventLoop(const char* name) : impl_(std::make_shared<Impl>()) {
       impl->Run();
     });
   } catch (const std::system_error& error) {
-    std::fprintf(stderr, "mesh: cannot start the thread %s: %s\n",
-                 short_name.c_str(), error.what());
-    std::abort();
+    failure_ = "cannot start the thread " + short_name + ": " + error.what();
+    impl_->stopped.store(true, std::memory_order_release);
+    impl_->ended = true;
   }
 }
 

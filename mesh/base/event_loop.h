@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/time/time.h"
 #include "mesh/base/clock.h"
@@ -21,8 +22,8 @@ namespace mesh::base {
 class EventLoop final : public Scheduler {
  public:
   // Starts the thread, with the application's signals blocked. `name` is its
-  // name as debuggers show it (15 characters). Aborts when the system has no
-  // thread left.
+  // name as debuggers show it (15 characters). When the system has no thread
+  // left, failure() says so, and the loop is as one that has been stopped.
   explicit EventLoop(const char* name);
   // Stops. On the loop's own thread nothing is waited for: the thread ends when
   // what it runs now has returned. The last reference to what owns a loop may
@@ -30,6 +31,9 @@ class EventLoop final : public Scheduler {
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
+
+  // Why there is no thread. Empty: there is one.
+  const std::string& failure() const { return failure_; }
 
   // Runs `closure` soon. After Stop() it is destroyed without being run.
   void Post(Closure closure) override;
@@ -57,6 +61,7 @@ class EventLoop final : public Scheduler {
  private:
   struct Impl;
   std::shared_ptr<Impl> impl_;  // Shared with the thread.
+  std::string failure_;         // Constant.
 };
 
 }  // namespace mesh::base

@@ -505,5 +505,29 @@ TEST(EventLoopTest, NothingBlocksInAForkedChild) {
 }
 #endif
 
+TEST(EventLoopTest, WhereNoThreadCanBeStartedItSaysSoAndDoesNothing) {
+  pthread_attr_t before, huge;
+  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+  ASSERT_EQ(pthread_getattr_default_np(&huge), 0);
+  // No address space has room for such a stack.
+  ASSERT_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 60), 0);
+  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  auto held = std::make_shared<int>(0);
+  {
+    EventLoop loop("mesh_test");
+    ASSERT_EQ(pthread_setattr_default_np(&before), 0);
+    EXPECT_NE(loop.failure().find("cannot start the thread mesh_test"),
+              std::string::npos)
+        << loop.failure();
+    loop.Post([held] { FAIL(); });
+    loop.RunAt(absl::InfinitePast(), [held] { FAIL(); });
+    EXPECT_EQ(held.use_count(), 1);
+    EXPECT_FALSE(loop.OnLoopThread());
+  }
+  pthread_attr_destroy(&before);
+  pthread_attr_destroy(&huge);
+  EXPECT_EQ(EventLoop("mesh_test").failure(), "");
+}
+
 }  // namespace
 }  // namespace mesh::base

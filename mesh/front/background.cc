@@ -16,7 +16,12 @@
 namespace mesh::front {
 
 Background& Background::Get() {
-  static Background* const background = new Background;
+  static base::Mutex* const mu = new base::Mutex;
+  static Background* background = nullptr;
+  base::MutexLock lock(mu);
+  if (background == nullptr || !background->failure().empty()) {
+    background = new Background;
+  }
   return *background;
 }
 

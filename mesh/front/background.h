@@ -20,7 +20,8 @@ namespace mesh::front {
 // credentials lives as long as somebody has it. Thread-safe.
 class Background {
  public:
-  // The one of CreateChannel(). Lives as long as the process.
+  // The one of CreateChannel(). Lives as long as the process. One that could
+  // not start its thread gives way to the next.
   static Background& Get();
 
   Background();
@@ -31,6 +32,9 @@ class Background {
                                             security::Credentials credentials);
 
   telemetry::Snapshot Metrics() const;
+
+  // Why services of this would do nothing. Empty: they do.
+  std::string failure() const { return runtime_->failure(); }
 
  private:
   using Key = std::pair<std::string, security::Credentials>;

@@ -62,6 +62,11 @@ class Runtime {
     application_.Log(severity, line);
   }
 
+  // Why nothing that is given to this will run: there is no control thread.
+  // Empty: there is one.
+  std::string failure() const {
+    return thread_ != nullptr ? thread_->failure() : std::string();
+  }
   // The control thread.
   base::Scheduler& loop() { return *loop_; }
   const base::Clock& clock() const { return clock_; }
