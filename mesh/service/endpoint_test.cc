@@ -235,6 +235,24 @@ TEST(GrpcConnectionTest, AUserAgentStandsBeforeGrpcsOwn) {
   EXPECT_EQ(agent.rfind("shop/1 grpc-c++/", 0), 0u) << agent;
 }
 
+TEST(GrpcConnectionTest, AddressesOfANameGoThroughNoProxy) {
+  cluster::Endpoint endpoint;
+  endpoint.address = "10.0.0.1:80";
+  ConnectionSettings settings;
+  EXPECT_EQ(IntegerOf(ArgumentsOf(endpoint, settings, 0, true),
+                      GRPC_ARG_ENABLE_HTTP_PROXY),
+            -1);
+  settings.resolved = true;
+  EXPECT_EQ(IntegerOf(ArgumentsOf(endpoint, settings, 0, true),
+                      GRPC_ARG_ENABLE_HTTP_PROXY),
+            0);
+  // What the proxy is to find is handed to it.
+  endpoint.address = "dns:///cart.example:80";
+  EXPECT_EQ(IntegerOf(ArgumentsOf(endpoint, settings, 0, true),
+                      GRPC_ARG_ENABLE_HTTP_PROXY),
+            -1);
+}
+
 // Says from where it is called.
 class Mirror final : public test::TestService::Service {
  public:

@@ -18,8 +18,13 @@
 namespace mesh::service {
 namespace {
 
+// Of what a proxy is to connect to.
+bool IsName(absl::string_view address) {
+  return absl::StartsWith(address, "dns:");
+}
+
 std::string Target(const std::string& address) {
-  if (absl::StartsWith(address, "unix")) return address;
+  if (absl::StartsWith(address, "unix") || IsName(address)) return address;
   if (absl::StartsWith(address, "[")) return absl::StrCat("ipv6:", address);
   return absl::StrCat("ipv4:", address);
 }
@@ -153,6 +158,10 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
   args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, endpoint.authority().empty()
                                                  ? settings.authority
                                                  : endpoint.authority());
+  // gRPC would compare no_proxy with the address.
+  if (settings.resolved && !IsName(endpoint.address)) {
+    args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  }
   // gRPC's default is not said: each argument costs 300 bytes of each channel.
   if (!exact || settings.channel_args.count(GRPC_ARG_ENABLE_RETRIES) > 0) {
     args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);

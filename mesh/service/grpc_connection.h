@@ -28,13 +28,16 @@ struct ConnectionSettings {
   // gRPC's transparent retries do, and gRPC's are left out (docs/decisions):
   // they cost a tenth of a call.
   bool all_idempotent = false;
+  // Addresses are those of a name, which goes through no proxy, though gRPC
+  // knows one.
+  bool resolved = false;
 
   bool operator==(const ConnectionSettings& o) const {
     return credentials == o.credentials && authority == o.authority &&
            channel_args == o.channel_args && options == o.options &&
            keepalive_time == o.keepalive_time &&
            keepalive_timeout == o.keepalive_timeout &&
-           all_idempotent == o.all_idempotent;
+           all_idempotent == o.all_idempotent && resolved == o.resolved;
   }
 };
 
