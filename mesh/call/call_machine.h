@@ -36,12 +36,13 @@ struct CallPlan {
   telemetry::Observer* observer = nullptr;         // Null: nobody listens.
   resilience::HealthMonitor* health = nullptr;     // Null: none.
   resilience::Admission* admission = nullptr;      // Null: all are admitted.
-  // Of the method, for the delay of hedges, and for whether another attempt
-  // could end before the deadline. Null: no hedging, and the latter is asked of
-  // `health`.
+  // Of the method, for the delay of hedges. Null: no hedging.
   resilience::LatencyTracker* latency = nullptr;
   // Of the method, for `health`. Null: nobody knows it.
   resilience::MethodPace* pace = nullptr;
+  // Whether another attempt could end before the deadline is asked of `health`.
+  // A replay, which has none, says here what an answer takes.
+  resilience::LatencyTracker* needed = nullptr;
   // For max_calls_per_endpoint; the others are `admission`'s. Null: no bound.
   const options::CapsOptions* caps = nullptr;
   bool idempotent = false;      // May be executed twice.
@@ -64,6 +65,8 @@ struct AttemptOutcome {
   // This side made it, and would have made it of whatever endpoint: a limit on
   // messages, credentials that could not be had.
   bool own = false;
+  // `own`: an endpoint had answered; this side did not take the answer.
+  bool answered = false;
   // It ran into the deadline of the attempt, not of the call.
   bool attempt_timed_out = false;
   // Of its answer something has been handed to the caller.

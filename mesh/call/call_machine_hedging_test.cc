@@ -198,7 +198,7 @@ TEST_F(CallMachineTest, AHedgeThatCouldNotBeAnsweredInTimeIsNotMade) {
   HedgeAfter(absl::Milliseconds(50));
   resilience::LatencyTracker latency;
   for (int i = 0; i < 100; ++i) latency.Record(absl::Milliseconds(100), now);
-  plan.latency = &latency;
+  plan.needed = &latency;
   info.deadline = now + absl::Milliseconds(120);
   const Action first = Start();
   EXPECT_EQ(HedgeTimer(first).kind, Kind::kGoOn);
@@ -210,7 +210,7 @@ TEST_F(CallMachineTest, AHedgeThatCouldNotBeAnsweredInTimeIsNotMade) {
 TEST_F(CallMachineTest, ARetryThatCouldNotBeAnsweredInTimeIsNotMade) {
   resilience::LatencyTracker latency;
   for (int i = 0; i < 100; ++i) latency.Record(absl::Milliseconds(100), now);
-  plan.latency = &latency;
+  plan.needed = &latency;
   info.deadline = now + absl::Milliseconds(120);
   Start();
   now += absl::Milliseconds(50);
@@ -223,9 +223,20 @@ TEST_F(CallMachineTest, ARetryThatCouldNotBeAnsweredInTimeIsNotMade) {
 TEST_F(CallMachineTest, TheFirstAttemptIsMadeHoweverLateItIs) {
   resilience::LatencyTracker latency;
   for (int i = 0; i < 100; ++i) latency.Record(absl::Seconds(5), now);
-  plan.latency = &latency;
+  plan.needed = &latency;
   info.deadline = now + absl::Milliseconds(1);
   EXPECT_EQ(Address(Start()), "a");
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, WhatHedgingKnowsOfAMethodKeepsNoRetryFromBeingMade) {
+  resilience::LatencyTracker latency;
+  for (int i = 0; i < 100; ++i) latency.Record(absl::Seconds(1), now);
+  plan.latency = &latency;
+  policy.hedging.mode = options::Mode::kObserve;
+  info.deadline = now + absl::Milliseconds(500);
+  Start();
+  EXPECT_EQ(Done(Unavailable()).kind, Kind::kStartAttempt);
   Done(Ok());
 }
 

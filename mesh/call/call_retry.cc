@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "absl/base/optimization.h"
 #include "mesh/call/call_machine.h"
 #include "mesh/call/call_machine_refusals.h"
 
@@ -148,12 +149,12 @@ bool CallMachine::TooLate(absl::Duration delay, absl::Time now) const {
   return delay + NeededToAnswer(now) >= info_->deadline - now;
 }
 
-// The method's median where hedging keeps it. Otherwise what only a tenth of
-// the service's unary calls do not exceed: its methods may differ much, and a
-// quick one is not to be judged by the slow ones.
+// What only a tenth of the service's unary calls do not exceed: its methods may
+// differ much, and a quick one is not to be judged by the slow ones. Not what
+// hedging knows of the method: whether it is on, or observes, changes no retry.
 absl::Duration CallMachine::NeededToAnswer(absl::Time now) const {
-  if (plan_.latency != nullptr) {
-    const absl::Duration median = plan_.latency->Median(now);
+  if (ABSL_PREDICT_FALSE(plan_.needed != nullptr)) {
+    const absl::Duration median = plan_.needed->Median(now);
     if (median != absl::InfiniteDuration()) return median;
   }
   if (plan_.health == nullptr || !plan_.unary) return absl::ZeroDuration();

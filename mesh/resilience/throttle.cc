@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "mesh/base/aside.h"
 
 namespace mesh::resilience {
 namespace {
@@ -100,11 +101,13 @@ void ThrottleGuard::Update(const CallTotals& totals, int64_t now) {
 }
 
 bool ThrottleGuard::Draw(Asking* asking) {
-  if (asking->random->Unit() >= probability_.load(std::memory_order_relaxed)) {
+  const options::Mode mode = mode_.load(std::memory_order_relaxed);
+  base::Random aside = base::Aside(*asking->random);
+  base::Random& random =
+      mode == options::Mode::kEnforce ? *asking->random : aside;
+  if (random.Unit() >= probability_.load(std::memory_order_relaxed)) {
     return true;
   }
-  // It may have changed since on() was asked.
-  const options::Mode mode = mode_.load(std::memory_order_relaxed);
   if (mode == options::Mode::kObserve) {
     asking->Observe(base::Guard::kThrottle);
   }

@@ -547,7 +547,7 @@ void Player::Stage::ReadPlan() {
   plan_.replayable = begin.Number("replayable") != 0;
   plan_.unary = begin.Number("unary") != 0;
   if (AnyLine([](const Line& line) { return IsOneOf(&line, "deadline"); })) {
-    plan_.latency = &latency_.emplace();
+    plan_.needed = &latency_.emplace();
   }
   if (AnyLine([](const Line& line) {
         return line.Text("guard") == "max_waiting" ||
