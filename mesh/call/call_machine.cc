@@ -10,6 +10,7 @@
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "mesh/base/aside.h"
 #include "mesh/call/call_machine_refusals.h"
 
 namespace mesh::call {
@@ -194,8 +195,11 @@ void CallMachine::Abandon(absl::Time now) {
 
 std::optional<Action> CallMachine::InjectFaults(const Moment& moment) {
   const options::FaultOptions& fault = plan_.policy->fault;
-  const auto drawn = [&moment](double share) {
-    return share > 0 && moment.random->Unit() < share;
+  const bool enforced = fault.mode == Mode::kEnforce;
+  base::Random aside = base::Aside(*moment.random);
+  base::Random* const random = enforced ? moment.random : &aside;
+  const auto drawn = [random](double share) {
+    return share > 0 && random->Unit() < share;
   };
   abort_ = plan_.abort_by_header;
   if (!abort_.has_value() && drawn(fault.abort_share)) {
@@ -205,7 +209,6 @@ std::optional<Action> CallMachine::InjectFaults(const Moment& moment) {
   if (!delay.has_value() && drawn(fault.delay_share)) delay = fault.delay;
   if (delay.has_value() && *delay <= absl::ZeroDuration()) delay.reset();
 
-  const bool enforced = fault.mode == Mode::kEnforce;
   if (delay.has_value()) {
     ReportRefusal(Guard::kFault, !enforced, absl::StatusCode::kOk,
                   absl::string_view(), *delay, moment.now);
@@ -282,7 +285,8 @@ void CallMachine::PickBelowCap(balancing::PickArgs args, Choice* choice,
   const int cap = plan_.caps->max_calls_per_endpoint;
   const auto full = [cap](const PickResult& result) {
     return result.kind == PickResult::Kind::kUse &&
-           result.endpoint->in_flight() > cap;
+           result.endpoint->in_flight() + result.endpoint->in_flight_before() >
+               cap;
   };
   PickResult& result = choice->result;
   if (!full(result)) return;
@@ -572,6 +576,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::EndAttempt(
     result.local = outcome.local;
     result.never_sent = outcome.never_sent;
     result.own = outcome.own;
+    result.answered = outcome.answered;
     result.ticket = attempt.ticket;
     result.pace = plan_.pace;
     result.given_up =

@@ -23,6 +23,25 @@ TEST_F(CallMachineTest, AnEndpointAtItsCapIsPassedOver) {
   endpoints[0]->Release();
 }
 
+TEST_F(CallMachineTest, TheCapCountsCallsOnAnEarlierConnectionToo) {
+  options::CapsOptions caps;
+  caps.max_calls_per_endpoint = 2;
+  plan.caps = &caps;
+  endpoints[0]->AddInFlightBefore(2);
+  EXPECT_EQ(Address(Start()), "b");
+  Done(Ok());
+}
+
+TEST_F(CallMachineTest, ACapLetsACallIntoARoomThatAnEarlierConnectionLeaves) {
+  options::CapsOptions caps;
+  caps.max_calls_per_endpoint = 2;
+  plan.caps = &caps;
+  endpoints[0]->AddInFlightBefore(2);
+  endpoints[0]->AddInFlightBefore(-1);
+  EXPECT_EQ(Address(Start()), "a");
+  Done(Ok());
+}
+
 TEST_F(CallMachineTest, WhenAllAreAtTheirCapTheCallFailsAndSaysSo) {
   options::CapsOptions caps;
   caps.max_calls_per_endpoint = 1;

@@ -74,7 +74,6 @@ TEST_F(HealthTest, AnAttemptThatIsGivenUpIsNoFailure) {
   EXPECT_EQ(Seen(0).failures.load() + Seen(0).connection_failures.load(), 0u);
 }
 
-// Without hedging nobody knows the method's latency.
 TEST_F(HealthTest, ARetryThatTheServiceIsTooSlowForIsNotMade) {
   auto answer = [this](absl::Duration latency) {
     resilience::AttemptResult ok;
@@ -169,6 +168,18 @@ TEST_F(HealthTest, WhatThisSideMadeIsNoFailureOfTheEndpoint) {
   Done(own);
   EXPECT_EQ(Seen(0).failures.load() + Seen(0).connection_failures.load(), 0u);
   EXPECT_EQ(Seen(0).discounted.load(), 1u);
+}
+
+TEST_F(HealthTest, AnAnswerThatThisSideDoesNotTakeIsNoSilence) {
+  WithHealth();
+  Start();
+  // So that another attempt waits, too.
+  resilience::AttemptLedger::OnStart(&endpoints[0]->mutable_observations(),
+                                     /*unary=*/true, now);
+  AttemptOutcome own = Ended(absl::StatusCode::kResourceExhausted);
+  own.local = own.own = own.answered = true;
+  Done(own);
+  EXPECT_EQ(Seen(0).silence.unanswered(), 0);
 }
 
 TEST_F(HealthTest, WhoeverStartsACallLooksWhenALookIsDue) {

@@ -40,6 +40,7 @@ call::AttemptOutcome Explain(const grpc::Status& status,
   outcome.never_sent = core::NeverSent(status, debug);
   outcome.local = core::IsLocal(status, debug);
   outcome.own = core::IsOwn(status, debug);
+  outcome.answered = core::WasAnswered(status, debug);
   if (bounds.idempotent && core::LooksDropped(status, debug)) {
     outcome.code = absl::StatusCode::kUnavailable;
   }

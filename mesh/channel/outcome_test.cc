@@ -95,6 +95,17 @@ TEST(OutcomeTest, ABrokenConnectionIsLocalWhateverTheCoreSays) {
   }
 }
 
+TEST(OutcomeTest, AnAnswerThatIsTooLargeWasAnAnswer) {
+  const auto answered = [](const char* words) {
+    return Explain(Status(StatusCode::RESOURCE_EXHAUSTED, words), words,
+                   At(absl::UnixEpoch()))
+        .answered;
+  };
+  EXPECT_TRUE(answered("Received message larger than max (5000 vs. 1000)"));
+  EXPECT_FALSE(answered("Sent message larger than max (5000 vs. 1000)"));
+  EXPECT_FALSE(answered("out of memory"));
+}
+
 TEST(OutcomeTest, WhatThisSideMakesIsItsOwn) {
   struct Case {
     StatusCode code;

@@ -19,6 +19,11 @@ enum class Health : uint8_t {
              // get.
 };
 inline constexpr int kHealths = 6;
+// In no use by calls, but for a probe: others are to take its load.
+constexpr bool IsOut(Health health) {
+  return health == Health::kSuspect || health == Health::kEjected ||
+         health == Health::kProbing;
+}
 // As in metrics: "healthy".
 absl::string_view NameOf(Health health);
 

@@ -39,6 +39,22 @@ struct EndpointCounters {
     if (was_never_sent) never_sent.fetch_add(1, std::memory_order_relaxed);
   }
 
+  // Attempts that a server answered, whatever it said.
+  uint64_t Answered() const {
+    uint64_t answered = 0;
+    for (size_t code = 0; code < ended.size(); ++code) {
+      switch (static_cast<absl::StatusCode>(code)) {
+        case absl::StatusCode::kCancelled:
+        case absl::StatusCode::kDeadlineExceeded:
+        case absl::StatusCode::kUnavailable:
+          break;  // Nobody may have said so.
+        default:
+          answered += ended[code].load(std::memory_order_relaxed);
+      }
+    }
+    return answered;
+  }
+
   // What `before` has counted was the same endpoint's.
   void Add(const EndpointCounters& before) {
     const auto add = [](std::atomic<uint64_t>* to,
@@ -118,6 +134,17 @@ class alignas(64) LiveEndpoint {
   // that is not counted here does not find it any more.
   int64_t CountedInFlight() const {
     return in_flight_.load(std::memory_order_seq_cst);
+  }
+
+  // Attempts in flight on connections whose place this one has taken, as they
+  // were last counted: they too are the endpoint's.
+  int64_t in_flight_before() const {
+    return in_flight_before_.load(std::memory_order_relaxed);
+  }
+  // Control thread only.
+  void AddInFlightBefore(int64_t more) {
+    in_flight_before_.fetch_add(static_cast<int32_t>(more),
+                                std::memory_order_relaxed);
   }
 
   // Lets no new attempt in. Control thread only.
@@ -253,6 +280,7 @@ class alignas(64) LiveEndpoint {
   // On that line, too, since it has room.
   std::atomic<uint32_t> priority_;
   std::atomic<uint32_t> trial_{0};
+  std::atomic<int32_t> in_flight_before_{0};
   std::atomic<int64_t> first_dial_{0};
   base::OnDemand<Tallies> tallies_;
 

@@ -50,6 +50,11 @@ bool IsOwn(const grpc::Status& status, absl::string_view debug) {
   return false;
 }
 
+bool WasAnswered(const grpc::Status& status, absl::string_view debug) {
+  return IsOwn(status, debug) &&
+         absl::StrContains(status.error_message(), "Received message larger");
+}
+
 bool LooksDropped(const grpc::Status& status, absl::string_view debug) {
   return status.error_code() == grpc::StatusCode::CANCELLED &&
          status.error_message() == "CANCELLED" &&

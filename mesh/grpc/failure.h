@@ -23,6 +23,9 @@ bool IsLocal(const grpc::Status& status, absl::string_view debug);
 // Whether this side made a failure, whatever the endpoint did: a message is
 // larger than this side allows, or credentials for the call could not be had.
 bool IsOwn(const grpc::Status& status, absl::string_view debug);
+// Whether it made that failure of an answer: a peer has sent what is larger
+// than this side takes.
+bool WasAnswered(const grpc::Status& status, absl::string_view debug);
 
 // Whether a peer ended the call as a gRPC server does that is shutting down:
 // calls that reach it then it gives to no handler. A peer might say the same of

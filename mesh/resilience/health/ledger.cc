@@ -23,20 +23,8 @@ Finding::Kind KindOf(const AttemptResult& result, bool timed_out) {
              : Finding::Kind::kSuccess;
 }
 
-void CountKind(EndpointObservations* seen, Finding::Kind kind) {
-  switch (kind) {
-    case Finding::Kind::kSuccess:
-      break;
-    case Finding::Kind::kFailure:
-      seen->failures.fetch_add(1, std::memory_order_relaxed);
-      break;
-    case Finding::Kind::kConnectionFailure:
-      seen->connection_failures.fetch_add(1, std::memory_order_relaxed);
-      break;
-    case Finding::Kind::kNothing:
-      seen->discounted.fetch_add(1, std::memory_order_relaxed);
-      break;
-  }
+void Discount(EndpointObservations* seen) {
+  seen->discounted.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -53,7 +41,9 @@ Finding AttemptLedger::OnEnd(EndpointObservations* seen,
   finding.kind = KindOf(result, finding.timed_out);
   finding.overloaded = finding.kind == Finding::Kind::kSuccess &&
                        result.code == absl::StatusCode::kResourceExhausted;
-  CountKind(seen, finding.kind);
+  finding.answered = result.answered && !result.given_up;
+  finding.pace = result.pace;
+  if (finding.kind == Finding::Kind::kNothing) Discount(seen);
   if (!result.unary) {
     seen->streams_ended.fetch_add(1, std::memory_order_relaxed);
     return finding;
@@ -79,18 +69,14 @@ void AttemptLedger::TakeSample(const EndpointObservations& seen,
                                MethodPace* pace, int64_t nanoseconds,
                                absl::Time now) {
   latencies_.Record(absl::Nanoseconds(nanoseconds), now);
-  const auto log = static_cast<int64_t>(LogOf(nanoseconds)) << 8;
-  const int64_t recent = recent_log_.load(std::memory_order_relaxed);
-  recent_log_.store(
-      static_cast<uint32_t>(recent == 0 ? log : recent + (log - recent) / 64),
-      std::memory_order_relaxed);
   if (pace != nullptr) pace->Note(&seen, nanoseconds, slowness());
 }
 
 void AttemptLedger::EndUnanswered(EndpointObservations* seen,
                                   const Finding& finding) {
   seen->ended.fetch_add(1, std::memory_order_release);
-  if (finding.kind == Finding::Kind::kNothing && !finding.telling) {
+  if (finding.kind == Finding::Kind::kNothing && !finding.telling &&
+      !finding.answered) {
     cluster::SilenceEvidence& silence = seen->silence;
     if (silence.unanswered() > 0 &&
         finding.began >= silence.quiet_since.load(std::memory_order_relaxed)) {
@@ -104,6 +90,15 @@ void AttemptLedger::EndUnanswered(EndpointObservations* seen,
 
 void AttemptLedger::CountFailure(EndpointObservations* seen,
                                  const Finding& finding) {
+  if (finding.duplicate || (finding.Failed() && finding.hasty)) {
+    return Discount(seen);
+  }
+  if (!finding.Failed() && !finding.overloaded) return;
+  if (finding.kind == Finding::Kind::kConnectionFailure) {
+    seen->connection_failures.fetch_add(1, std::memory_order_relaxed);
+  } else if (finding.Failed()) {
+    seen->failures.fetch_add(1, std::memory_order_relaxed);
+  }
   uint32_t before = seen->consecutive.load(std::memory_order_relaxed);
   FailureRow after(before);
   do {

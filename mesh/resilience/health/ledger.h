@@ -27,6 +27,8 @@ struct AttemptResult {
   // This side made the failure, and would have made it of any endpoint's
   // answer: a limit on messages, credentials.
   bool own = false;
+  // `own`: of an answer that had come, and that this side did not take.
+  bool answered = false;
   // Given up by the caller (cancelled, or another attempt won): it was not
   // answered, and that is no failure.
   bool given_up = false;
@@ -56,9 +58,14 @@ struct Finding {
   bool telling = false;    // Left unanswered for longer than the peers take, as
                            // a hedge's rival is.
   bool hasty = false;      // timed_out: a deadline that passes anywhere.
+  bool answered = false;   // kNothing: but somebody was there to answer.
+  bool duplicate = false;  // kNothing: its connection has broken, and another
+                           // of the calls on it counts.
+  bool shared = false;     // kFailure: the others fail, too.
   bool lags = false;       // It may be slow against others of its method.
   bool overloaded = false;  // kSuccess: the server had no room for it. That is
                             // no failure, and draws calls as one would.
+  const MethodPace* pace = nullptr;  // Of its method. Null: it is not known.
   int64_t began = 0;
   int64_t latency = 0;
 };
@@ -137,11 +144,13 @@ class AttemptLedger {
     }
   }
 
-  // Any end of an attempt: counted, and what it says. `in_use`: calls use the
-  // endpoint, so that the latency counts.
+  // Any end of an attempt: counted, and what it says. CountFailure() is to
+  // follow where it has failed. `in_use`: calls use the endpoint, so that the
+  // latency counts.
   Finding OnEnd(cluster::EndpointObservations* seen,
                 const AttemptResult& result, bool in_use, absl::Time now);
-  // Goes on with the row of failures. Not of a finding that is hasty.
+  // Counts what has failed or was overloaded, and goes on with the row of such.
+  // What is hasty or a duplicate says nothing, and is discounted.
   static void CountFailure(cluster::EndpointObservations* seen,
                            const Finding& finding);
   // Ends it. Whether there was one.
@@ -186,10 +195,6 @@ class AttemptLedger {
   int64_t telling_age() const {
     return telling_age_.load(std::memory_order_relaxed);
   }
-  // Mean log2 of the last hundred answers or so that were sampled. 0: unknown.
-  double recent_log() const {
-    return recent_log_.load(std::memory_order_relaxed) / (256.0 * 256);
-  }
 
  private:
   void TakeSample(const cluster::EndpointObservations& seen, MethodPace* pace,
@@ -201,7 +206,6 @@ class AttemptLedger {
   std::atomic<double> slow_factor_{0};
   std::atomic<int64_t> slow_difference_{0};
   std::atomic<uint32_t> sample_mask_{0};
-  std::atomic<uint32_t> recent_log_{0};  // In 256ths of LogOf().
   std::atomic<int64_t> slowest_{0};
   std::atomic<int64_t> telling_age_{kNever};
   std::atomic<int64_t> p10_latency_{0};  // Read by retries.

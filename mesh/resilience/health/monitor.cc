@@ -33,6 +33,9 @@ constexpr uint32_t kFullShare = 255;
 // to nothing.
 constexpr uint32_t kObservedTrial = 128;
 
+// Where others fail so often, one failure says little of an endpoint.
+constexpr double kOthersFail = 0.1;
+
 // How much quicker than an ejected endpoint the peers may be and still be as
 // slow: half of `latency.factor`'s logarithm.
 constexpr double kAsSlow = 0.5;
@@ -119,15 +122,16 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
       // Of all calls that a connection takes with it one counts.
       if (finding.began < record.connection_failed) {
         finding.kind = Finding::Kind::kNothing;
+        finding.duplicate = true;
       } else {
         record.connection_failed = at;
       }
     }
     // The timeouts of a suspect say nothing new.
     if (finding.timed_out && health == Health::kSuspect) finding.hasty = true;
-    if ((finding.Failed() && !finding.hasty) || finding.overloaded) {
-      AttemptLedger::CountFailure(&seen, finding);
-    }
+    finding.shared = finding.kind == Finding::Kind::kFailure &&
+                     doubts_.OthersFail(record.doubts) >= kOthersFail;
+    AttemptLedger::CountFailure(&seen, finding);
     if (result.ticket) CountInTrial(endpoint, result, finding, at, &outbox);
     states_.OnAttempt(endpoint, finding, IsSlowProbe(record, result, finding),
                       at, &outbox.changes);
@@ -279,14 +283,18 @@ void HealthMonitor::CountInTrial(LiveEndpoint* endpoint,
   TrialCall call;
   call.here = result.ticket.here();
   call.failed = finding.Failed();
-  // Endpoints of another priority may be far away: there is something to
-  // compare with while some endpoint of its own is not in doubt. That has
-  // nothing to do with the side of the call.
+  // Endpoints of another priority may be far away. If calls there were left out
+  // it would follow from their side which calls are compared.
+  if (endpoint->priority() != running->priority) {
+    running->trial.IgnoreSlowness();
+  }
+  // There is something to compare with while some endpoint of its priority is
+  // not in doubt. That has nothing to do with the side of the call.
   const Population& population = states_.population();
   const size_t place = population.PlaceOf(*endpoint);
   const Slowness slowness = ledger_.slowness();
-  if (finding.unary && !call.failed && result.pace != nullptr &&
-      slowness.factor > 0 && endpoint->priority() == running->priority &&
+  if (finding.unary && !call.failed && !finding.duplicate &&
+      result.pace != nullptr && slowness.factor > 0 &&
       place < population.size() &&
       population[place].InUse() > trials_.CountOf(running->priority)) {
     const int64_t usual = result.pace->UsualIn(running->epoch);
@@ -295,11 +303,10 @@ void HealthMonitor::CountInTrial(LiveEndpoint* endpoint,
                                (finding.telling && finding.lags &&
                                 finding.latency > usual + slowness.difference));
   }
-  if (call.here && call.timed) {
-    running->log_here += LogOf(finding.latency) / 256.0;
-    ++running->timed_here;
+  if (call.here && call.slow) {
+    running->slow.Add(result.pace, LogOf(finding.latency) / 256.0);
   }
-  running->trial.Count(call);
+  running->trial.Count(call, now);
   if (running->endpoint == endpoint && endpoint->trial() == number) {
     return Settle(endpoint, number, running, now, outbox);
   }
@@ -308,7 +315,8 @@ void HealthMonitor::CountInTrial(LiveEndpoint* endpoint,
     return running->trial.Resume(rules_);
   }
   trials_.SetDue(number, running);
-  SetDue(0);
+  // What could not be ejected is tried again by the next look that is due.
+  if (!running->refused) SetDue(0);
 }
 
 void HealthMonitor::Settle(LiveEndpoint* endpoint, uint32_t number,
@@ -317,7 +325,8 @@ void HealthMonitor::Settle(LiveEndpoint* endpoint, uint32_t number,
   HealthRecord& record = RecordOf(endpoint);
   const Trial& trial = running->trial;
   bool over = false;
-  switch (trial.Judge(rules_, now)) {
+  const Ruling ruling = trial.Judge(rules_, now);
+  switch (ruling) {
     case Ruling::kNone:
       break;
     case Ruling::kFails:
@@ -326,11 +335,8 @@ void HealthMonitor::Settle(LiveEndpoint* endpoint, uint32_t number,
       if (over) Doubts::Forget(&record.doubts);
       break;
     case Ruling::kSlow:
-      over = states_.EjectForLatency(
-          endpoint,
-          running->timed_here == 0 ? 0
-                                   : running->log_here / running->timed_here,
-          now, &outbox->changes);
+      over = states_.EjectForLatency(endpoint, running->slow, now,
+                                     &outbox->changes);
       if (over) Doubts::Forget(&record.doubts);
       break;
     case Ruling::kAcquitted:
@@ -344,6 +350,7 @@ void HealthMonitor::Settle(LiveEndpoint* endpoint, uint32_t number,
     trials_.End(number);
   } else {
     // It goes on while it may not be ejected.
+    running->refused |= ruling != Ruling::kNone;
     running->trial.Resume(rules_);
   }
 }
@@ -377,10 +384,12 @@ bool HealthMonitor::IsSlowProbe(const HealthRecord& record,
 // it helps nobody then.
 bool HealthMonitor::PeersAreAsSlow(const HealthRecord& record,
                                    int64_t now) const {
-  const double recent = ledger_.recent_log();
+  if (record.cause != HealthCause::kLatency) return false;
+  const SlowMethod& slow = record.slow_for;
+  const int64_t usual = slow.pace == nullptr ? 0 : slow.pace->usual();
   const double factor = ledger_.slowness().factor;
-  return record.cause == HealthCause::kLatency && recent > 0 && factor > 0 &&
-         recent >= record.ejected_log - kAsSlow * std::log2(factor) &&
+  return usual > 0 && factor > 0 &&
+         LogOf(usual) / 256.0 >= slow.log - kAsSlow * std::log2(factor) &&
          now - record.since >= record.ejections * kSecond;
 }
 
@@ -453,7 +462,14 @@ void HealthMonitor::Look(LiveEndpoint* endpoint, int64_t now, Outbox* outbox) {
       TakeCounts(endpoint->observations(), &record.looked_at);
   usual_.AddAnswers(counted.ended);
   doubts_.Count(counted, Told(endpoint->observations()), &record.doubts);
-  if (endpoint->trial() != 0) trials_.Saw(endpoint->trial());
+  if (record.health == Health::kTrial) {
+    if (trials_.Find(endpoint->trial()) != nullptr) {
+      trials_.Saw(endpoint->trial());
+    } else {
+      // Another look has not passed it, as endpoints came and went meanwhile.
+      states_.EndTrial(endpoint, now, &outbox->changes);
+    }
+  }
   if (ready && !IsOut(record.health)) LookForSilence(endpoint, now, outbox);
   if (ready && record.health == Health::kSuspect) {
     SendProbe(endpoint, now, outbox);

@@ -91,6 +91,42 @@ TEST(HealthMonitorTest, WhatThisSideMakesAndWhatIsLoadIsNoFailure) {
   EXPECT_TRUE(service.changes.empty());
 }
 
+// Two callers, one after the other, so that somebody always waits.
+TEST(HealthMonitorTest, RepliesThatThisSideDoesNotTakeAreNoSilence) {
+  TestService service(3);
+  service.Warm();
+  AttemptResult too_large =
+      TestService::Failure(absl::StatusCode::kResourceExhausted, true);
+  too_large.own = too_large.answered = true;
+  service.Begin(0);
+  for (int k = 0; k < 200; ++k) {
+    service.now += Ms(5);
+    service.Begin(0);
+    service.now += Ms(5);
+    service.End(0, Ms(10), too_large);
+    service.Tick();
+  }
+  EXPECT_TRUE(service.changes.empty());
+}
+
+TEST(HealthMonitorTest, OfTheCallsOfOneConnectionOneCountsAsAFailure) {
+  TestService service(3);
+  service.Warm();
+  for (int k = 0; k < 100; ++k) service.Begin(0);
+  service.now += Ms(1);
+  for (int k = 0; k < 100; ++k) {
+    service.End(0, Ms(1), TestService::Failure(kUnavailable, /*local=*/true));
+  }
+  // Deadlines that pass anywhere say nothing.
+  for (int k = 0; k < 100; ++k) {
+    service.Attempt(
+        0, Ms(0.1),
+        TestService::Failure(absl::StatusCode::kDeadlineExceeded, true));
+  }
+  service.Pass(Ms(25));
+  EXPECT_LE(RecordOf(service.live[0].get()).doubts.failed, 1);
+}
+
 TEST(HealthMonitorTest, AnAnswerEndsARowOfFailures) {
   TestService service(4);
   service.Warm();

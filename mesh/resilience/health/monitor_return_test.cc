@@ -94,6 +94,72 @@ TEST(HealthMonitorTest, AProbeThatFailsEjectsForLonger) {
   EXPECT_EQ(service.health(0), Health::kProbing);
 }
 
+// Silent for a moment, and found. Its probe is answered.
+void BeSilentAndComeBack(TestService* service) {
+  for (int k = 0; k < 8; ++k) service->Begin(0);
+  service->Pass(Ms(200));
+  ASSERT_EQ(service->health(0), Health::kSuspect);
+  service->RunFor(Ms(10));
+  ASSERT_EQ(service->health(0), Health::kProbing);
+}
+
+TEST(HealthMonitorTest, OneFailedAnswerEjectsNobodyWhoWasSilent) {
+  TestService service(4);
+  service.Warm();
+  BeSilentAndComeBack(&service);
+  service.Attempt(0, Ms(1), TestService::Failure(kInternal));
+  EXPECT_EQ(service.health(0), Health::kRamping) << "it answers";
+  for (int k = 0; k < 3; ++k) {
+    service.Attempt(0, Ms(1), TestService::Failure(kInternal));
+  }
+  EXPECT_EQ(service.health(0), Health::kTrial);
+  EXPECT_EQ(service.Count(Health::kEjected), 0);
+}
+
+TEST(HealthMonitorTest, WhoWasSilentIsBackThoughThisSideDoesNotTakeItsReply) {
+  TestService service(4);
+  service.Warm();
+  BeSilentAndComeBack(&service);
+  AttemptResult own =
+      TestService::Failure(absl::StatusCode::kResourceExhausted, true);
+  own.own = true;
+  service.Attempt(0, Ms(1), own);
+  EXPECT_EQ(service.health(0), Health::kProbing) << "nothing was sent";
+  own.answered = true;
+  service.Attempt(0, Ms(1), own);
+  EXPECT_EQ(service.health(0), Health::kRamping);
+}
+
+TEST(HealthMonitorTest, AReplyThatThisSideDoesNotTakeEndsASuspicion) {
+  TestService service(4);
+  service.Warm();
+  for (int k = 0; k < 8; ++k) service.Begin(0);
+  service.Pass(Ms(200));
+  ASSERT_EQ(service.health(0), Health::kSuspect);
+  AttemptResult own =
+      TestService::Failure(absl::StatusCode::kResourceExhausted, true);
+  own.own = own.answered = true;
+  service.End(0, Ms(200), own);
+  EXPECT_EQ(service.health(0), Health::kProbing);
+}
+
+TEST(HealthMonitorTest, WhoWasConvictedIsNotEjectedAgainForWhatFailsAnywhere) {
+  TestService service(4);
+  service.Warm();
+  Convict(&service);
+  service.Pass(absl::Seconds(30.1));
+  ASSERT_EQ(service.health(0), Health::kProbing);
+  for (int k = 0; k < 400; ++k) {
+    for (int i : {1, 2, 3}) {
+      service.Attempt(i, Ms(1), TestService::Failure(k % 4 ? kOk : kInternal));
+    }
+    service.Tick();
+  }
+  service.Attempt(0, Ms(1), TestService::Failure(kInternal));
+  EXPECT_EQ(service.health(0), Health::kRamping);
+  EXPECT_EQ(service.Count(Health::kEjected), 1);
+}
+
 TEST(HealthMonitorTest, WhatBeganBeforeTheProbeSaysNothingOfIt) {
   TestService service(4);
   service.Warm();

@@ -97,6 +97,23 @@ TEST(HealthMonitorTest, ALookAtTenThousandEndpointsComesInParts) {
   EXPECT_EQ(service.health(7), Health::kEjected);
 }
 
+// A thread that has not seen it yet looks, and ends its trial.
+TEST(HealthMonitorTest, NobodyIsOnATrialThatIsOver) {
+  TestService service(4);
+  service.Warm();
+  for (int k = 0; k < 3; ++k) {
+    service.Attempt(3, Ms(1), TestService::Failure(kInternal));
+  }
+  ASSERT_EQ(service.health(3), Health::kTrial);
+  for (int k = 0; k < 3; ++k) {
+    service.now += Ms(25);
+    service.monitor.Tick(absl::MakeSpan(service.live).first(3), service.now);
+  }
+  service.Pass(Ms(50));
+  EXPECT_TRUE(service.live[3]->available());
+  EXPECT_EQ(service.live[3]->trial(), 0u);
+}
+
 TEST(HealthMonitorTest, EndpointsMayComeAndGoBetweenLooks) {
   TestService service(3000);
   base::Random random(5);

@@ -127,7 +127,7 @@ class TestService : public HealthMonitor::Host {
   }
   void End(int i, absl::Duration latency, AttemptResult result = {}) {
     result.latency = latency;
-    result.pace = &pace;
+    if (result.pace == nullptr) result.pace = &pace;
     monitor.OnAttemptEnd(live[i].get(), result, now);
     live[i]->Release();
   }
@@ -206,6 +206,10 @@ class TestService : public HealthMonitor::Host {
       }
       return random.Below(255) < endpoint.share();
     };
+    // As the coin has it.
+    auto is_out = [&](int i) {
+      return ticket && !ticket.here() && live[i]->trial() == ticket.trial();
+    };
     const auto size = static_cast<uint32_t>(live.size());
     for (int tries = 0; tries < 50; ++tries) {
       if (in_turn) {
@@ -216,7 +220,9 @@ class TestService : public HealthMonitor::Host {
       const auto a = static_cast<int>(random.Below(size));
       const auto b = static_cast<int>(
           size == 1 ? 0 : (a + 1 + random.Below(size - 1)) % size);
-      const int i = live[b]->in_flight() < live[a]->in_flight() ? b : a;
+      const bool second = is_out(a) || (!is_out(b) && live[b]->in_flight() <
+                                                          live[a]->in_flight());
+      const int i = second ? b : a;
       if (accepts(i)) return {i, ticket};
     }
     return {static_cast<int>(random.Below(size)), ticket};
@@ -299,7 +305,7 @@ class TestService : public HealthMonitor::Host {
 
  public:
   RetryBudget budget;
-  MethodPace pace;  // All its calls are of one method.
+  MethodPace pace;  // Of its calls, unless another one is given.
   HealthMonitor monitor;
   std::vector<Server> servers;
   std::vector<LiveEndpointPtr> live;

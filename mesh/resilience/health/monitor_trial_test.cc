@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cmath>
 #include <memory>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "mesh/resilience/health/monitor_test_service.h"
@@ -127,6 +129,35 @@ TEST(HealthMonitorTest, ATrialThatMayNotEjectGoesOn) {
   EXPECT_EQ(service.health(0), Health::kEjected);
 }
 
+TEST(HealthMonitorTest, WhatMayNotBeEjectedIsNotLookedAtWithEachCall) {
+  TestService service(4);
+  service.Warm();
+  service.FailConnections(3);
+  for (int k = 0; k < 3; ++k) {
+    service.Attempt(0, Ms(1), TestService::Failure(kInternal));
+  }
+  const uint32_t trial = service.live[0]->trial();
+  AttemptResult here = TestService::Failure(kInternal);
+  here.ticket = cluster::TrialTicket(trial, true);
+  AttemptResult elsewhere;
+  elsewhere.ticket = cluster::TrialTicket(trial, false);
+  for (int k = 0; k < 50; ++k) {
+    service.Attempt(0, Ms(0.1), here);
+    service.Attempt(1, Ms(0.1), elsewhere);
+  }
+  ASSERT_EQ(service.health(0), Health::kTrial);
+  service.Pass(Ms(25));
+  for (int k = 0; k < 50; ++k) {
+    service.Attempt(1, Ms(0.1), elsewhere);
+    EXPECT_FALSE(service.monitor.Due(service.now)) << k;
+  }
+  // The look that comes anyway tries again.
+  service.monitor.OnConnected(service.live[3].get(), service.now);
+  service.Attempt(1, Ms(0.1), elsewhere);
+  service.Pass(Ms(50));
+  EXPECT_EQ(service.health(0), Health::kEjected);
+}
+
 TEST(HealthMonitorTest, CallsOnOneConnectionThatBreaksAreOneBadCallOfATrial) {
   TestService service(3);
   service.Warm();
@@ -141,20 +172,83 @@ TEST(HealthMonitorTest, CallsOnOneConnectionThatBreaksAreOneBadCallOfATrial) {
   EXPECT_NE(service.health(0), Health::kEjected);
 }
 
+TEST(HealthMonitorTest, AConnectionThatBreaksInATrialIsNotSlow) {
+  TestService service(3);
+  service.Warm();
+  for (int k = 0; k < 3; ++k) {
+    service.Attempt(0, Ms(1), TestService::Failure(kInternal));
+  }
+  AttemptResult broken = TestService::Failure(kUnavailable, /*local=*/true);
+  broken.ticket = cluster::TrialTicket(service.live[0]->trial(), true);
+  for (int k = 0; k < 100; ++k) service.Begin(0);
+  service.now += absl::Seconds(2);
+  for (int k = 0; k < 100; ++k) service.End(0, absl::Seconds(2), broken);
+  EXPECT_EQ(service.Count(Health::kEjected), 0);
+}
+
 // ---- Latency ----
 
-TEST(HealthMonitorTest, TwentyTimesSlowerLosesItsTrafficWithinThreeSeconds) {
+// Slow answers until it is in doubt.
+void BeSlow(TestService* service, absl::Duration latency) {
+  for (int k = 0; k < 50 && service->live[0]->trial() == 0; ++k) {
+    service->Attempt(0, latency);
+    service->Attempt(1, Ms(1));
+    service->Tick();
+  }
+  ASSERT_EQ(service->health(0), Health::kTrial);
+}
+
+TEST(HealthMonitorTest, WhereACallLeftThePriorityNoTimesAreCompared) {
+  for (const bool leaves : {false, true}) {
+    TestService service(3);
+    cluster::Endpoint far;
+    far.address = "far";
+    far.priority = 1;
+    service.live[2] = std::make_shared<LiveEndpoint>(far);
+    service.live[2]->set_readiness(Readiness::kReady);
+    service.Warm();
+    BeSlow(&service, Ms(20));
+    AttemptResult full;  // A cap has sent it on.
+    full.ticket = cluster::TrialTicket(service.live[0]->trial(), true);
+    if (leaves) service.Attempt(2, Ms(1), full);
+    service.TryOut(0, 1, AttemptResult(), Ms(20));
+    EXPECT_EQ(service.Count(Health::kEjected), leaves ? 0 : 1);
+  }
+}
+
+TEST(HealthMonitorTest, ALatencyEjectionIsOfAMethod) {
+  TestService service(3);
+  service.Warm();
+  BeSlow(&service, Ms(20));
+  service.TryOut(0, 1, AttemptResult(), Ms(20));
+  ASSERT_EQ(service.health(0), Health::kEjected);
+  ASSERT_EQ(service.changes.back().cause, HealthCause::kLatency);
+  // The others are quick as before, and asked for what takes long by nature.
+  MethodPace long_pace;
+  AttemptResult long_one;
+  long_one.pace = &long_pace;
+  for (int k = 0; k < 40; ++k) {
+    for (int i : {1, 2}) {
+      for (int j = 0; j < 3; ++j) service.Attempt(i, Ms(100), long_one);
+      service.Attempt(i, Ms(1));
+      service.Tick();
+    }
+    ASSERT_EQ(service.health(0), Health::kEjected) << k;
+  }
+}
+
+TEST(HealthMonitorTest, TwentyTimesSlowerLosesItsTrafficWithinFiveSeconds) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     TestService service(3, Defaults(), seed);
     for (auto& server : service.servers) {
       server.latency = LogNormal(&service, Ms(10), 0.2);
     }
     const absl::Time start = service.now;
-    service.Load(200, start + absl::Seconds(15));
+    service.Load(200, start + absl::Seconds(17));
     service.RunFor(absl::Seconds(5));
     EXPECT_EQ(service.Count(Health::kEjected), 0);
     service.servers[2].latency = LogNormal(&service, Ms(200), 0.2);
-    service.RunFor(absl::Seconds(3));
+    service.RunFor(absl::Seconds(5));
     const int before = service.servers[2].attempts;
     service.RunFor(absl::Seconds(7));
     EXPECT_LE(service.servers[2].attempts - before, 14)
@@ -275,6 +369,36 @@ TEST(HealthMonitorTest, APauseOfHalfASecondEjectsNobody) {
   service.RunFor(absl::Seconds(14));
   EXPECT_GT(service.Count(Health::kTrial), 0);
   EXPECT_EQ(service.Count(Health::kEjected), 0);
+}
+
+// Each endpoint stands still for 100 ms every two seconds or so, by itself.
+TEST(HealthMonitorTest, PausesOfAllEndpointsAlikeEjectNobody) {
+  for (uint64_t seed : {5, 7}) {
+    TestService service(10, Defaults(), seed);
+    struct Pause {
+      absl::Time begin;
+      absl::Time end;
+    };
+    std::vector<Pause> pauses(10, {service.now, service.now});
+    const auto answer = LogNormal(&service, Ms(10), 0.3);
+    for (int i = 0; i < 10; ++i) {
+      service.servers[i].latency = [&, i] {
+        Pause& pause = pauses[i];
+        while (service.now >= pause.end) {
+          pause.begin = pause.end +
+                        absl::Seconds(-2 * std::log(1 - service.random.Unit()));
+          pause.end = pause.begin + Ms(100);
+        }
+        const absl::Duration latency = answer();
+        if (service.now + latency <= pause.begin) return latency;
+        return latency + pause.end - std::max(service.now, pause.begin);
+      };
+    }
+    service.Load(5000, service.now + absl::Seconds(40));
+    service.RunFor(absl::Seconds(40));
+    EXPECT_GT(service.Count(Health::kTrial), 50);
+    EXPECT_EQ(service.Count(Health::kEjected), 0) << "seed " << seed;
+  }
 }
 
 TEST(HealthMonitorTest, ALatencyEjectionEndsOnlyWhenItsProbesAreFast) {

@@ -37,6 +37,21 @@ struct LookedAt {
   uint32_t discounted = 0;
 };
 
+class MethodPace;
+
+// The method of slow calls on an endpoint, and how long those took.
+struct SlowMethod {
+  void Add(const MethodPace* method, double log_latency) {
+    if (method != pace) *this = SlowMethod();
+    pace = method;
+    log += (log_latency - log) / ++calls;
+  }
+
+  const MethodPace* pace = nullptr;  // Null: it is not known.
+  double log = 0;                    // Mean log2 of nanoseconds.
+  int calls = 0;
+};
+
 // Why an endpoint is put on trial (doubt.h).
 enum class Doubt : uint8_t { kRow, kFailures, kSlowness };
 inline constexpr size_t kDoubts = 3;
@@ -80,7 +95,7 @@ struct HealthRecord final : cluster::HealthMemory {
   int64_t until = 0;                         // kEjected: its end.
   int64_t returned = 0;                      // When it was last ejected till.
   int ejections = 0;                         // The next one is longer by them.
-  double ejected_log = 0;  // kLatency: log2 of its latency when it was ejected.
+  SlowMethod slow_for;            // kLatency: what it was ejected for.
   int64_t connection_failed = 0;  // When a failure of one last counted; or 0.
   // When a new connection last ended an ejection for local failures; or 0.
   int64_t reconnected = 0;
@@ -100,6 +115,7 @@ struct HealthRecord final : cluster::HealthMemory {
   // way was first seen, or 0.
   int good = 0;
   int slow = 0;
+  int timeouts = 0;  // Since it was silent, and last ramped.
   int64_t claimed = 0;
   uint32_t streams_begun = 0;  // When the place was last free.
 
@@ -114,13 +130,6 @@ inline HealthRecord& RecordOf(cluster::LiveEndpoint* endpoint) {
   if (slot == nullptr) slot = std::make_unique<HealthRecord>();
   // Nothing else is ever in that slot.
   return static_cast<HealthRecord&>(*slot);
-}
-
-// In no use by calls, but for a probe.
-inline bool IsOut(cluster::Health health) {
-  using cluster::Health;
-  return health == Health::kSuspect || health == Health::kEjected ||
-         health == Health::kProbing;
 }
 
 inline bool IsSilence(cluster::HealthCause cause) {

@@ -26,6 +26,10 @@ constexpr uint32_t kLeastShare = 26;
 // long is tried again.
 constexpr int64_t kDrainingFor = 10 * kSecond;
 
+// Calls that one may let run into their deadlines before it is ejected, when it
+// was silent and answers probes.
+constexpr int kMostTimeouts = 2;
+
 // Failures of connections in a row that end a ramp.
 constexpr uint32_t kMostWhileRamping = 3;
 
@@ -34,6 +38,11 @@ bool EndsWithConnection(HealthCause cause) {
   return cause == HealthCause::kSilence ||
          cause == HealthCause::kConsecutiveLocalFailures ||
          cause == HealthCause::kDraining;
+}
+
+// A trial has shown it.
+bool IsByTrial(HealthCause cause) {
+  return cause == HealthCause::kFailures || cause == HealthCause::kLatency;
 }
 
 FailureRow RowOf(const LiveEndpoint& endpoint) {
@@ -112,7 +121,7 @@ void HealthStates::OnAttempt(LiveEndpoint* endpoint, const Finding& finding,
       return JudgeProbing(endpoint, finding, slow, now, changes);
     case Health::kSuspect:
       // It goes on: what waited is answered.
-      if (finding.kind == Finding::Kind::kSuccess ||
+      if (finding.kind == Finding::Kind::kSuccess || finding.answered ||
           (finding.kind == Finding::Kind::kFailure && !finding.timed_out)) {
         LearnPatience(record.since, record.silence, now, &record.patience);
         BeginProbing(endpoint, HealthCause::kProbeAnswered, now, changes);
@@ -144,19 +153,24 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
   HealthRecord& record = RecordOf(endpoint);
   // Begun before, and late: it says nothing of how the endpoint does now.
   if (finding.began < record.since) return;
-  const double log_latency = LogOf(finding.latency) / 256.0;
+  SlowMethod slow_for;
+  slow_for.Add(finding.pace, LogOf(finding.latency) / 256.0);
   switch (finding.kind) {
     case Finding::Kind::kNothing:
+      // This side did not take its answer, but it was there to answer.
+      if (finding.answered && EndsWithConnection(record.cause)) {
+        return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
+      }
       // Another attempt was quicker, each time.
       if (finding.telling && ++record.slow >= 2) {
-        if (EjectForLatency(endpoint, log_latency, now, changes)) return;
+        if (EjectForLatency(endpoint, slow_for, now, changes)) return;
         record.slow = 0;
       }
       break;
     case Finding::Kind::kSuccess:
       if (slow) {
         if (++record.slow >= 2 &&
-            EjectForLatency(endpoint, log_latency, now, changes)) {
+            EjectForLatency(endpoint, slow_for, now, changes)) {
           return;
         }
       } else if (++record.good >= (EndsWithConnection(record.cause) ? 1 : 2)) {
@@ -164,16 +178,30 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
       }
       break;
     case Finding::Kind::kFailure:
-    case Finding::Kind::kConnectionFailure:
-      if (Eject(endpoint, HealthCause::kProbeFailed, now, changes)) return;
-      // It may not be ejected. Silent again? Otherwise it is at work.
-      if (finding.kind == Finding::Kind::kFailure && !finding.timed_out) {
+    case Finding::Kind::kConnectionFailure: {
+      const bool of_call = finding.kind == Finding::Kind::kFailure;
+      if (of_call && finding.hasty) break;
+      // One failure does not convict: where more follow a trial tells. Who was
+      // convicted is ejected again, unless the others fail as well.
+      if (of_call &&
+          (IsByTrial(record.cause) ? finding.shared : !finding.timed_out)) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
       }
-      record.next_probe = now + kSecond;
+      // Calls that run into their deadlines may be long ones.
+      const bool spared = of_call && IsSilence(record.cause) &&
+                          ++record.timeouts < kMostTimeouts;
+      if (!spared && Eject(endpoint, HealthCause::kProbeFailed, now, changes)) {
+        return;
+      }
+      // It may not be ejected. Silent again? Otherwise it is at work.
+      if (of_call && !finding.timed_out) {
+        return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
+      }
+      record.next_probe = now + (spared ? kProbeAgain : kSecond);
       record.silence = 0;
       return Change(endpoint, Health::kSuspect, HealthCause::kProbeFailed, now,
                     changes);
+    }
   }
   // The next one.
   FreePlace(endpoint);
@@ -262,8 +290,10 @@ void HealthStates::Advance(LiveEndpoint* endpoint, bool peers_are_as_slow,
                            int64_t now, HealthChanges* changes) {
   HealthRecord& record = RecordOf(endpoint);
   if (record.health != Health::kHealthy) {
+    // Of an endpoint on trial the cause is that of an earlier time.
     const bool by_silence =
-        record.health == Health::kSuspect || IsSilence(record.cause);
+        record.health == Health::kSuspect ||
+        (record.health != Health::kTrial && IsSilence(record.cause));
     if ((by_silence ? silence_.mode : ejection_.mode) != Mode::kEnforce) {
       // It is so no longer because of a policy that acts no longer.
       Change(endpoint, Health::kHealthy, HealthCause::kRamped, now, changes);
@@ -415,10 +445,11 @@ bool HealthStates::CapForbids(const LiveEndpoint& endpoint,
   return cluster::SumOfCapacities(states, ahead_) < cluster::kWholeLoad;
 }
 
-bool HealthStates::EjectForLatency(LiveEndpoint* endpoint, double log_latency,
-                                   int64_t now, HealthChanges* changes) {
+bool HealthStates::EjectForLatency(LiveEndpoint* endpoint,
+                                   const SlowMethod& slow, int64_t now,
+                                   HealthChanges* changes) {
   if (!Eject(endpoint, HealthCause::kLatency, now, changes)) return false;
-  RecordOf(endpoint).ejected_log = log_latency;
+  RecordOf(endpoint).slow_for = slow;
   return true;
 }
 
@@ -437,7 +468,9 @@ void HealthStates::BeginRamp(LiveEndpoint* endpoint, HealthCause cause,
   endpoint->mutable_observations().silence.Forget();
   ForgetFailures(endpoint);
   const bool ramps = silence_.ramp > absl::ZeroDuration();
-  RecordOf(endpoint).ramp_began = ramps ? now : 0;
+  HealthRecord& record = RecordOf(endpoint);
+  record.ramp_began = ramps ? now : 0;
+  record.timeouts = 0;
   Change(endpoint, ramps ? Health::kRamping : Health::kHealthy, cause, now,
          changes);
 }

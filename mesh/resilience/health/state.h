@@ -91,8 +91,8 @@ class HealthStates {
   // It fails, or is slow. False: it may not be ejected.
   bool Eject(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
              int64_t now, HealthChanges* changes);
-  // Likewise, for a latency whose log2 is this.
-  bool EjectForLatency(cluster::LiveEndpoint* endpoint, double log_latency,
+  // Likewise, for calls of that method.
+  bool EjectForLatency(cluster::LiveEndpoint* endpoint, const SlowMethod& slow,
                        int64_t now, HealthChanges* changes);
   // What time brings. `peers_are_as_slow`: it was ejected for its latency, and
   // would be no worse than the others by now.

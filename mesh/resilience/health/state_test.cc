@@ -78,7 +78,7 @@ class HealthStatesTest : public testing::Test {
   // Ejected, and let in again for a probe.
   void LetProbe(HealthCause cause = HealthCause::kFailures) {
     ASSERT_TRUE(Eject(0, cause));
-    Pass(absl::Seconds(30));
+    now_ = record().until;
     Advance();
     ASSERT_EQ(health(), Health::kProbing);
     ASSERT_TRUE(endpoint()->ClaimProbe());
@@ -152,8 +152,10 @@ TEST_F(HealthStatesTest, ALoneEndpointIsNotEjected) {
 }
 
 TEST_F(HealthStatesTest, WhenPeersAreAsSlowAnEjectionEnds) {
-  ASSERT_TRUE(states_.EjectForLatency(endpoint(), 20, now_, &changes_));
-  EXPECT_EQ(record().ejected_log, 20);
+  SlowMethod slow;
+  slow.Add(nullptr, 20);
+  ASSERT_TRUE(states_.EjectForLatency(endpoint(), slow, now_, &changes_));
+  EXPECT_EQ(record().slow_for.log, 20);
   Pass(absl::Seconds(2));
   Advance(0, /*peers_are_as_slow=*/true);
   EXPECT_EQ(health(), Health::kProbing);
@@ -306,6 +308,57 @@ TEST_F(HealthStatesTest, AFailedProbeEjectsForLonger) {
   EXPECT_EQ(record().cause, HealthCause::kFailures) << "as it was";
 }
 
+TEST_F(HealthStatesTest, OneFailedAnswerEjectsOnlyWhoWasConvicted) {
+  LetProbe(HealthCause::kConsecutiveLocalFailures);
+  Attempt(Kind::kFailure);
+  EXPECT_EQ(health(), Health::kRamping) << "it was there to answer";
+  LetProbe(HealthCause::kConsecutiveLocalFailures);
+  Attempt(Kind::kConnectionFailure);
+  EXPECT_EQ(health(), Health::kEjected) << "that is its connection";
+}
+
+TEST_F(HealthStatesTest, AProbeThatFailsAnywhereEjectsNobody) {
+  LetProbe();
+  Finding finding;
+  finding.kind = Kind::kFailure;
+  finding.began = now_;
+  finding.hasty = finding.timed_out = true;
+  states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
+  EXPECT_EQ(health(), Health::kProbing) << "anybody's deadline passes";
+  finding.hasty = false;
+  finding.shared = true;
+  states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
+  EXPECT_EQ(health(), Health::kRamping) << "the others fail, too";
+}
+
+// A probe of mesh's own was answered, and a real call tries it.
+TEST_F(HealthStatesTest, WhoWasSilentIsNotEjectedForACall) {
+  const auto let_probe = [this] {
+    states_.OnProbeDone(endpoint(), /*answered=*/true, now_, &changes_);
+    ASSERT_EQ(health(), Health::kProbing);
+    ASSERT_TRUE(endpoint()->ClaimProbe());
+  };
+  BeSilent();
+  let_probe();
+  Finding finding;
+  finding.kind = Kind::kFailure;
+  finding.timed_out = finding.hasty = true;
+  finding.began = now_;
+  states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
+  EXPECT_EQ(health(), Health::kProbing) << "it would have passed anywhere";
+  EXPECT_EQ(share(), LiveEndpoint::kProbeFree) << "the next one";
+  finding.hasty = false;
+  states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
+  EXPECT_EQ(health(), Health::kSuspect) << "it is silent again";
+  let_probe();
+  Attempt(Kind::kFailure);
+  EXPECT_EQ(health(), Health::kRamping) << "it answers";
+  BeSilent();
+  let_probe();
+  Attempt(Kind::kConnectionFailure);
+  EXPECT_EQ(health(), Health::kEjected);
+}
+
 TEST_F(HealthStatesTest, TheSecondSlowProbeEjectsForLatency) {
   LetProbe();
   Attempt(Kind::kSuccess, /*slow=*/true);
@@ -313,7 +366,7 @@ TEST_F(HealthStatesTest, TheSecondSlowProbeEjectsForLatency) {
   Attempt(Kind::kNothing, /*slow=*/false, /*telling=*/true);
   EXPECT_EQ(health(), Health::kEjected);
   EXPECT_EQ(record().cause, HealthCause::kLatency);
-  EXPECT_NEAR(record().ejected_log, 20, 0.1) << "of a millisecond";
+  EXPECT_NEAR(record().slow_for.log, 20, 0.1) << "of a millisecond";
 }
 
 TEST_F(HealthStatesTest, WhatBeganBeforeTheProbeSaysNothing) {
@@ -481,6 +534,26 @@ TEST_F(HealthStatesTest, ACountAgreesWithTheChangesBefore) {
   Count();
   EXPECT_EQ(states_.population().ready(), 2);
   EXPECT_EQ(states_.population().total(), 3);
+}
+
+TEST_F(HealthStatesTest, ATrialGoesWithItsOwnPolicyWhateverWasBefore) {
+  BeSilent();
+  states_.OnConnected(endpoint(), now_, &changes_);
+  Pass(absl::Seconds(1));
+  Advance();
+  ASSERT_EQ(health(), Health::kHealthy);
+  ASSERT_EQ(record().cause, HealthCause::kSilence) << "of an earlier time";
+  BeginTrial();
+  silence_.mode = Mode::kOff;
+  Apply();
+  Advance();
+  EXPECT_EQ(health(), Health::kTrial);
+  silence_.mode = Mode::kEnforce;
+  ejection_.mode = Mode::kOff;
+  Apply();
+  Advance();
+  EXPECT_EQ(health(), Health::kHealthy);
+  EXPECT_EQ(endpoint()->trial(), 0);
 }
 
 TEST_F(HealthStatesTest, AReloadThatTurnsItOffGivesTheEndpointBack) {

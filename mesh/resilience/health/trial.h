@@ -26,9 +26,9 @@ class Evidence {
   void Count(bool here, bool bad);
   // The natural logarithm of the product.
   double Log() const;
-  // Takes it down to no more than that. (What is less than a martingale is
-  // still bounded as one.)
-  void CapAt(double log);
+  // Takes it down to no more than that, and says whether it stood there or
+  // above. (What is less than a martingale is still bounded as one.)
+  bool CapAt(double log);
 
  private:
   static constexpr size_t kPairs = 5;
@@ -70,7 +70,11 @@ class Trial {
   uint32_t here() const { return here_; }
   uint32_t calls() const { return calls_; }
 
-  void Count(const TrialCall& call);
+  // A call has ended. All slowness of a moment is no more evidence than one
+  // call can be: a pause of an endpoint makes all calls on it slow at once.
+  void Count(const TrialCall& call, int64_t now);
+  // Slowness counts no more, and has not counted.
+  void IgnoreSlowness();
   // How it would end now. After kFails and kSlow that are not followed the
   // trial goes on: Resume().
   Ruling Judge(const TrialRules& rules, int64_t now) const;
@@ -84,6 +88,11 @@ class Trial {
   int64_t slow_since_;
   uint32_t here_ = 0;
   uint32_t calls_ = 0;
+  // What `here_` was when the evidence was last held back.
+  uint32_t held_ = 0;
+  int64_t moment_began_ = 0;
+  double moment_most_ = 0;  // No more evidence of slowness in this moment.
+  bool ignores_slowness_ = false;
   Evidence failures_;
   Evidence slowness_;  // Of calls that did not fail.
 };
@@ -96,12 +105,12 @@ class Trials {
     // On trial. It may be gone: compare it with one that is not.
     const cluster::LiveEndpoint* endpoint;
     uint32_t priority;
-    uint32_t began;           // As Doubts::Acquit() wants it.
-    uint32_t epoch;           // For MethodPace::UsualIn().
-    uint32_t look;            // When it was last seen.
-    bool due = false;         // In `due_`.
-    double log_here = 0;      // Sum of log2(nanoseconds) of calls on it...
-    uint32_t timed_here = 0;  // ...and how many there were.
+    uint32_t began;        // As Doubts::Acquit() wants it.
+    uint32_t epoch;        // For MethodPace::UsualIn().
+    uint32_t look;         // When it was last seen.
+    bool due = false;      // In `due_`.
+    bool refused = false;  // It could not be ejected when it was to be.
+    SlowMethod slow;       // Of the last slow calls on it.
   };
 
   // Begins a trial. Returns its number.

@@ -10,6 +10,8 @@ namespace mesh::resilience {
 namespace {
 
 constexpr int64_t kNow = 1'000'000 * kSecond;
+// What is so long apart has not one cause.
+constexpr int64_t kMoment = 50 * kMillisecond;
 
 TrialRules Rules() { return TrialRules::Of(1e-6, kSecond); }
 
@@ -37,13 +39,14 @@ struct Course {
 Course Play(const Fates& fates, const TrialRules& rules, base::Random* random) {
   Trial trial(Doubt::kRow, kNow - 10 * kSecond);
   Course course;
+  int64_t now = kNow;
   while (course.ruling == Ruling::kNone) {
     const bool here = random->Below(2) == 0;
     const bool failed =
         random->Unit() < (here ? fates.fails_here : fates.fails_elsewhere);
     const bool slow =
         random->Unit() < (here ? fates.slow_here : fates.slow_elsewhere);
-    trial.Count(CallOn(here, failed, slow));
+    trial.Count(CallOn(here, failed, slow), now += kMoment);
     course.ruling = trial.Judge(rules, kNow);
     course.here = trial.here();
     trial.Resume(rules);
@@ -172,20 +175,73 @@ TEST(TrialTest, ErrsNoMoreOftenThanItsBoundSays) {
 TEST(TrialTest, SlownessMustLastAndStillBeThere) {
   Trial trial(Doubt::kSlowness, /*slow_since=*/kNow);
   const TrialRules rules = Rules();
+  int64_t now = kNow;
   for (int i = 0; i < 200; ++i) {
-    trial.Count(CallOn(i % 2 == 0, false, /*slow=*/i % 2 == 0));
+    trial.Count(CallOn(i % 2 == 0, false, /*slow=*/i % 2 == 0), now += kMoment);
     ASSERT_EQ(trial.Judge(rules, kNow + kSecond - 1), Ruling::kNone) << i;
     trial.Resume(rules);
   }
   // It was a pause, and is over.
   Trial paused = trial;
   for (int i = 0; i < 10; ++i) {
-    paused.Count(CallOn(i % 2 == 0, false));
+    paused.Count(CallOn(i % 2 == 0, false), now += kMoment);
     EXPECT_EQ(paused.Judge(rules, kNow + 2 * kSecond), Ruling::kNone);
     paused.Resume(rules);
   }
-  trial.Count(CallOn(true, false, /*slow=*/true));
+  trial.Count(CallOn(true, false, /*slow=*/true), now += kMoment);
   EXPECT_EQ(trial.Judge(rules, kNow + kSecond), Ruling::kSlow);
+}
+
+TEST(TrialTest, NoNumberOfCallsAcquitsWhoIsAtTheBound) {
+  Trial trial(Doubt::kSlowness, /*slow_since=*/kNow);
+  const TrialRules rules = Rules();
+  int64_t time = kNow;
+  const auto count = [&](bool here, bool slow, int64_t now) {
+    trial.Count(CallOn(here, false, slow), time += kMoment);
+    const Ruling ruling = trial.Judge(rules, now);
+    trial.Resume(rules);
+    return ruling;
+  };
+  for (int i = 0; i < 10'000; ++i) {
+    const bool here = i % 2 == 0;
+    ASSERT_EQ(count(here, here && i % 10 != 0, kNow + kSecond / 2),
+              Ruling::kNone)
+        << i;
+  }
+  EXPECT_GT(trial.here(), 1500u);
+  Ruling ruling = Ruling::kNone;
+  for (int i = 0; i < 10 && ruling == Ruling::kNone; ++i) {
+    ruling = count(true, true, kNow + kSecond);
+  }
+  EXPECT_EQ(ruling, Ruling::kSlow);
+}
+
+TEST(TrialTest, SlownessThatIsIgnoredHasNotCounted) {
+  Trial trial(Doubt::kSlowness, kNow - 10 * kSecond);
+  int64_t now = kNow;
+  for (int i = 0; i < 10; ++i) {
+    trial.Count(CallOn(true, false, /*slow=*/true), now += kMoment);
+  }
+  EXPECT_GT(trial.slowness_log(), 1);
+  trial.IgnoreSlowness();
+  for (int i = 0; i < 10; ++i) {
+    trial.Count(CallOn(true, false, /*slow=*/true), now += kMoment);
+  }
+  EXPECT_NEAR(trial.slowness_log(), 0, 1e-12);
+}
+
+TEST(TrialTest, TheSlownessOfAMomentIsThatOfOneCallAtMost) {
+  Trial trial(Doubt::kSlowness, kNow - 10 * kSecond);
+  for (int moment = 1; moment <= 3; ++moment) {
+    for (int i = 0; i < 2000; ++i) {
+      trial.Count(CallOn(i % 2 == 0, false, /*slow=*/i % 2 == 0),
+                  kNow + moment * kMoment);
+      ASSERT_NE(trial.Judge(Rules(), kNow), Ruling::kSlow);
+    }
+    EXPECT_NEAR(trial.slowness_log(), moment * std::log(2), 1e-9);
+    EXPECT_EQ(trial.Judge(Rules(), kNow), Ruling::kNone)
+        << "what holds it back is no acquittal";
+  }
 }
 
 TEST(TrialTest, WhatIsGivenUpHasNotFailed) {
@@ -194,10 +250,18 @@ TEST(TrialTest, WhatIsGivenUpHasNotFailed) {
   for (int i = 0; i < 200; ++i) {
     TrialCall call;
     call.here = i % 2 == 0;
-    trial.Count(call);
+    trial.Count(call, kNow);
   }
   EXPECT_LT(trial.failures_log(), 0);
   EXPECT_EQ(trial.Judge(Rules(), kNow), Ruling::kAcquitted);
+}
+
+TEST(TrialTest, CallsThatHaveNotEndedDoNotConvict) {
+  // It pauses as its trial begins: calls end elsewhere only, and go well.
+  Trial trial(Doubt::kRow, kNow);
+  for (int i = 0; i < 1000; ++i) trial.Count(CallOn(false, false), kNow);
+  EXPECT_LT(trial.failures_log(), Rules().bound / 2);
+  EXPECT_EQ(trial.Judge(Rules(), kNow), Ruling::kNone);
 }
 
 TEST(TrialTest, NoTrialLastsForEver) {
@@ -207,7 +271,7 @@ TEST(TrialTest, NoTrialLastsForEver) {
   while (trial.here() < 1500) {
     ASSERT_NE(trial.Judge(rules, kNow), Ruling::kFails);
     const bool low = trial.failures_log() < 8;
-    trial.Count(CallOn(/*here=*/low, /*failed=*/true));
+    trial.Count(CallOn(/*here=*/low, /*failed=*/true), kNow);
     if (!low) continue;
   }
   EXPECT_EQ(trial.Judge(rules, kNow), Ruling::kAcquitted);
