@@ -143,7 +143,7 @@ grpc_call* LogicalCall::NewCall(cluster::LiveEndpoint* endpoint,
                                 absl::Time deadline) {
   attempt_deadline_ = deadline;
   auto* const connected = service::ConnectedEndpoint::Of(endpoint);
-  grpc_channel* const channel = connected->CoreChannel(exact_);
+  grpc_channel* const channel = ChannelOf(connected);
   if (ABSL_PREDICT_FALSE(channel == nullptr)) {
     return NewFailedCall(connected->Failure());
   }
@@ -156,7 +156,7 @@ grpc_call* LogicalCall::NewCall(cluster::LiveEndpoint* endpoint,
 grpc_call* LogicalCall::NewCallBeside(cluster::LiveEndpoint* endpoint,
                                       absl::Time deadline) {
   auto* const connected = service::ConnectedEndpoint::Of(endpoint);
-  grpc_channel* const channel = connected->CoreChannel(exact_);
+  grpc_channel* const channel = ChannelOf(connected);
   grpc_completion_queue* const queue = service_->runtime().queue().queue();
   if (ABSL_PREDICT_FALSE(channel == nullptr)) {
     return NewFailedCall(connected->Failure(), queue);
@@ -165,6 +165,18 @@ grpc_call* LogicalCall::NewCallBeside(cluster::LiveEndpoint* endpoint,
                                     core::ToGpr(deadline), queue);
   ApplyCredentials(call);
   return call;
+}
+
+// Null: the attempt fails at once. A channel that is dialled again after a
+// failure would keep a call that is not to wait.
+grpc_channel* LogicalCall::ChannelOf(
+    service::ConnectedEndpoint* endpoint) const {
+  if (ABSL_PREDICT_FALSE(endpoint->readiness() ==
+                         cluster::Readiness::kFailed) &&
+      !core::Access::wait_for_ready(context_)) {
+    return nullptr;
+  }
+  return endpoint->CoreChannel(exact_);
 }
 
 // What an attempt is a child of.

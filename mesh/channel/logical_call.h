@@ -182,6 +182,7 @@ class LogicalCall : public grpc::experimental::Interceptor,
   void InheritDeadline(absl::Time now);
   grpc_call* NewCallOn(grpc_channel* channel, grpc_call* parent,
                        gpr_timespec deadline, grpc_completion_queue* queue);
+  grpc_channel* ChannelOf(service::ConnectedEndpoint* endpoint) const;
   grpc_call* ParentOf(bool first) const;
   void Resume();
 

@@ -399,6 +399,33 @@ TEST(UnaryCallTest, ACallThatIsGivenUpUnstartedGivesItsEndpointBack) {
   EXPECT_EQ(world.InFlight(), 0);
 }
 
+// The channel that is dialled anew would keep the call until that is over.
+TEST(UnaryCallTest, ACallToAnEndpointThatHasFailedDoesNotWaitForItsNextDial) {
+  FakeWorld world(FakeWorld::Idempotent(), {"a"});
+  service::FakeNetwork& network = world.fake().network;
+  world.loop().Advance(absl::Seconds(1));
+  network.Set("a", GRPC_CHANNEL_IDLE);
+  world.loop().Run();
+  network.Set("a", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  world.loop().Run();
+  const int made = network.made("a");
+  for (int i = 0; i < 100 && network.made("a") == made; ++i) {
+    world.loop().Advance(absl::Milliseconds(50));
+  }
+  ASSERT_EQ(network.made("a"), made + 1) << "it is dialled again, and hangs";
+  FakeUnary call(&world);
+  call.Finish();
+  world.Settle();
+  EXPECT_FALSE(call.done()) << "this dial may yet do";
+  for (int i = 0; i < 20 && !call.done(); ++i) {
+    world.loop().Advance(absl::Milliseconds(200));
+    world.Settle();
+  }
+  EXPECT_TRUE(call.done());
+  EXPECT_EQ(call.status.error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(world.core().calls(), 0u);
+}
+
 TEST(UnaryCallTest, AnUnknownServiceFailsAtOnce) {
   FakeWorld world;
   world.service().Configure(

@@ -73,33 +73,30 @@ void SocketWatch::OnSocket(int fd) {
   cookie_ = cookie;
 }
 
-int SocketWatch::Duplicate() const {
-  base::MutexLock lock(&mu_);
-  if (fd_ < 0) return -1;
-  const int copy = fcntl(fd_, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0 || CookieOf(copy) == cookie_) return copy;
-  close(copy);
-  return -1;
-}
-
+// gRPC may have closed it, and the number be another file's by now: reading
+// from that does no harm, and what was read is left aside.
 std::optional<uint64_t> SocketWatch::BytesReceived() const {
-  const int fd = Duplicate();
-  if (fd < 0) return std::nullopt;
+  base::MutexLock lock(&mu_);
+  if (fd_ < 0 || CookieOf(fd_) != cookie_) return std::nullopt;
   tcp_info info = {};
   socklen_t size = sizeof(info);
   const bool known =
-      getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+      getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
       size >= offsetof(tcp_info, tcpi_bytes_received) + sizeof(uint64_t);
-  close(fd);
-  if (!known) return std::nullopt;  // A Unix socket.
+  // Not known: a Unix socket.
+  if (!known || CookieOf(fd_) != cookie_) return std::nullopt;
   return info.tcpi_bytes_received;
 }
 
 bool SocketWatch::Break() {
-  const int fd = Duplicate();
-  if (fd < 0) return false;
-  const bool broken = shutdown(fd, SHUT_RDWR) == 0;
-  close(fd);
+  base::MutexLock lock(&mu_);
+  if (fd_ < 0 || CookieOf(fd_) != cookie_) return false;
+  // A copy is surely the socket that was looked at, or is found not to be.
+  const int copy = fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return false;
+  const bool broken =
+      CookieOf(copy) == cookie_ && shutdown(copy, SHUT_RDWR) == 0;
+  close(copy);
   return broken;
 }
 

@@ -34,10 +34,6 @@ class SocketWatch : public std::enable_shared_from_this<SocketWatch> {
   void OnSocket(int fd);
 
  private:
-  // gRPC may have closed it, and the number be another socket's by now. So it
-  // is used through a duplicate that is still the same socket; or -1.
-  int Duplicate() const;
-
   mutable base::Mutex mu_;
   int fd_ ABSL_GUARDED_BY(mu_) = -1;
   uint64_t cookie_ ABSL_GUARDED_BY(mu_) = 0;  // Of the socket, as Linux has it.

@@ -225,15 +225,22 @@ class Planner {
     int asked = 0;
     const EndpointState* best = nullptr;
     for (const EndpointState& endpoint : endpoints_) {
-      if (endpoint.asked + kAskAgain > now_) ++asked;
+      const absl::Time again = endpoint.asked + kAskAgain;
+      if (again > now_) {
+        ++asked;
+        plan_.ask_again = std::min(plan_.ask_again, again);
+      }
+      bool hangs = false;
       if (endpoint.dialling) {
         dialling = true;
-        if (endpoint.dialled + kDialHangsForCalls > now_) {
+        hangs = endpoint.dialled + kDialHangsForCalls <= now_;
+        if (!hangs) {
           pending = true;
           NotAfter(endpoint.dialled + kDialHangsForCalls);
         }
       }
-      if (!HasFailed(endpoint) || endpoint.asked + kAskAgain > now_) continue;
+      if (again > now_) continue;
+      if (!HasFailed(endpoint) && !(endpoint.blind && hangs)) continue;
       if (best == nullptr || (endpoint.priority == best->priority &&
                               endpoint.dialled < best->dialled)) {
         best = &endpoint;

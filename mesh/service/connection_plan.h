@@ -54,7 +54,8 @@ struct EndpointState {
   // The last dial failed, and gRPC dials again by itself. Only closing the
   // channel ends that.
   bool lingers = false;
-  int failures = 0;  // Dials in a row that failed.
+  bool blind = false;  // gRPC will not say that the dial has failed.
+  int failures = 0;    // Dials in a row that failed.
   // Of the first dial since it was found or was last ready. Else InfinitePast.
   absl::Time first_dial = absl::InfinitePast();
   absl::Time dialled = absl::InfinitePast();    // The last time.
@@ -84,6 +85,8 @@ struct ConnectionPlan {
   std::vector<size_t> drop;    // Their channel is of no use: close it.
   // Calls that ask need not wait: no dial is under way, and none may begin.
   bool in_vain = false;
+  absl::Time ask_again =
+      absl::InfiniteFuture();  // They would be in vain until.
   // When to plan again, should nothing happen before.
   absl::Time next = absl::InfiniteFuture();
 };

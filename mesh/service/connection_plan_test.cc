@@ -458,5 +458,31 @@ TEST(RetirementPlanTest, CutsOffWhatHasHadItsTime) {
   EXPECT_TRUE(plan.close.empty());
 }
 
+TEST(ConnectionPlanTest, ABlindDialThatHangsMayBeAskedForAnew) {
+  EndpointState blind = Redialling(99);
+  blind.blind = true;
+  const options::ConnectionOptions options;
+  const ConnectionWishes asks = {/*wanted=*/true, /*asked=*/true};
+  EXPECT_TRUE(PlanConnections({blind}, options, asks, kNow).ask.empty());
+  blind.dialled = Ago(100);
+  EXPECT_EQ(PlanConnections({blind}, options, asks, kNow).ask, Indices({0}));
+  blind.asked = Ago(999);
+  const ConnectionPlan soon = PlanConnections({blind}, options, asks, kNow);
+  EXPECT_TRUE(soon.ask.empty());
+  EXPECT_FALSE(soon.in_vain) << "it may be connected yet";
+}
+
+TEST(ConnectionPlanTest, WhoAsksInVainIsToldUntilWhen) {
+  EndpointState failed = Failed(500, 10000);
+  failed.asked = Ago(400);
+  EndpointState other = Failed(300, 10000);
+  other.asked = Ago(300);
+  const options::ConnectionOptions options;
+  const ConnectionPlan plan =
+      PlanConnections({failed, other}, options, {true, true}, kNow);
+  EXPECT_TRUE(plan.in_vain);
+  EXPECT_EQ(plan.ask_again, In(600));
+}
+
 }  // namespace
 }  // namespace mesh::service

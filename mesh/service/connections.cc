@@ -20,7 +20,7 @@ constexpr absl::Duration kPickersLast = absl::Milliseconds(200);
 // Each dial that fails makes the next wait for so much longer, as gRPC has it.
 constexpr double kBackoffGrows = 1.6;
 // A silent connection is dead when another one to the same endpoint has
-// answered, and it has brought nothing for so long after that.
+// answered, and so long after that it has still brought nothing.
 constexpr absl::Duration kDeadAfter = absl::Seconds(1);
 
 // What has come from the endpoint, whatever it is: for comparison only.
@@ -28,7 +28,7 @@ uint64_t Brought(const ConnectedEndpoint& endpoint) {
   Connection* const connection = endpoint.connection();
   const std::optional<uint64_t> bytes =
       connection != nullptr ? connection->BytesReceived() : std::nullopt;
-  return endpoint.Answered() + bytes.value_or(0);
+  return endpoint.counters().Answered() + bytes.value_or(0);
 }
 
 }  // namespace
@@ -105,8 +105,7 @@ std::vector<cluster::LiveEndpointPtr> Connections::Forget() {
 
 // --- Second connections
 
-std::vector<cluster::LiveEndpointPtr> Connections::Renew() {
-  std::vector<cluster::LiveEndpointPtr> gone;
+void Connections::Renew() {
   const std::vector<cluster::Member> before = members();
   for (const cluster::Member& member : before) {
     auto* const endpoint = ConnectedEndpoint::Of(member.live.get());
@@ -114,10 +113,8 @@ std::vector<cluster::LiveEndpointPtr> Connections::Renew() {
     endpoint->set_outdated();
     if (endpoint->readiness() == Readiness::kReady) continue;
     Replace(endpoint, Remake(endpoint));
-    gone.push_back(member.live);
   }
   Ensure();
-  return gone;
 }
 
 std::shared_ptr<ConnectedEndpoint> Connections::Remake(
@@ -127,16 +124,31 @@ std::shared_ptr<ConnectedEndpoint> Connections::Remake(
       endpoint->rank(), endpoint->next_generation());
 }
 
-void Connections::Replace(ConnectedEndpoint* before,
-                          std::shared_ptr<ConnectedEndpoint> now) {
+Connections::Retired& Connections::Replace(
+    ConnectedEndpoint* before, std::shared_ptr<ConnectedEndpoint> now) {
+  Retired retired;
+  retired.endpoint = before->shared_from_this();
+  retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
   std::replace(order_.begin(), order_.end(), before, now.get());
-  membership_.Replace(before, std::move(now));
+  membership_.Replace(before, now);
   changed_ = true;
+  listener_->OnReplaced(before, now.get());
+  for (std::vector<Retired>* earlier : {&replaced_, &retired_}) {
+    for (Retired& one : *earlier) {
+      if (one.successor.get() == before) Inherit(&one, now);
+    }
+  }
+  Inherit(&retired, std::move(now));
+  replaced_.push_back(std::move(retired));
+  return replaced_.back();
 }
 
 void Connections::DialSecond(ConnectedEndpoint* endpoint) {
-  endpoint->dial().asked = seams_.clock->Now();
+  const absl::Time now = seams_.clock->Now();
+  endpoint->dial().asked = now;
   if (endpoint->second() == nullptr) endpoint->SetSecond(Remake(endpoint));
+  // Once it has taken the place it is bounded as the first one was.
+  endpoint->second()->dial().asked = now;
   Dial(endpoint->second(), /*asked=*/false);
 }
 
@@ -152,34 +164,58 @@ void Connections::RetireReplaced() {
   for (Retired& retired : replaced_) {
     retired.endpoint->Close();
     // A silent one may yet answer its probe.
-    if (retired.successor == nullptr) seams_.closed(retired.endpoint.get());
+    if (!retired.silent) seams_.closed(retired.endpoint.get());
     retired_.push_back(std::move(retired));
   }
   replaced_.clear();
   Sweep();
 }
 
+// Who connects and never answers would be connected to again and again: each
+// connection in a row waits longer for the next one, as dials that fail do.
+void Connections::NoteSecond(ConnectedEndpoint& before,
+                             ConnectedEndpoint* second) {
+  DialRecord& dial = second->dial();
+  const DialRecord& last = before.dial();
+  const bool vain =
+      last.vain_seconds > 0 && before.counters().Answered() == last.answered;
+  dial.asked = last.asked;
+  dial.vain_seconds = vain ? last.vain_seconds + 1 : 1;
+  dial.second_at = seams_.clock->Now() + Backoff(dial.vain_seconds);
+}
+
+void Connections::Inherit(Retired* retired,
+                          std::shared_ptr<ConnectedEndpoint> successor) {
+  retired->successor = std::move(successor);
+  retired->answered = retired->successor->counters().Answered();
+  retired->counted = 0;
+  CountBefore(retired);
+}
+
+void Connections::CountBefore(Retired* retired) {
+  const int64_t now = retired->endpoint->in_flight();
+  retired->successor->AddInFlightBefore(now - retired->counted);
+  retired->counted = now;
+}
+
 // Its calls end as those of a connection that was lost do.
 void Connections::BreakIfDead(Retired* retired, absl::Time now) {
-  const ConnectedEndpoint& successor = *retired->successor;
-  if (retired->quiet_since == absl::InfiniteFuture()) {
-    if (successor.Answered() == retired->answered) return;
-    retired->quiet_since = now;
-    retired->brought = Brought(*retired->endpoint);
+  ConnectedEndpoint* const silent = retired->endpoint.get();
+  if (Brought(*silent) != retired->brought) {
+    // It lives, and its calls are perhaps long ones.
+    retired->silent = false;
     return;
   }
-  const uint64_t brought = Brought(*retired->endpoint);
-  if (brought != retired->brought) {
+  if (retired->quiet_since == absl::InfiniteFuture()) {
+    if (retired->successor->counters().Answered() == retired->answered) return;
     retired->quiet_since = now;
-    retired->brought = brought;
-    return;
   }
   if (now - retired->quiet_since < kDeadAfter) return;
-  retired->successor = nullptr;
-  ConnectedEndpoint* const dead = retired->endpoint.get();
-  Connection* const connection = dead->connection();
-  if (connection == nullptr || !connection->Break()) seams_.cut_off(dead);
-  seams_.closed(dead);
+  retired->silent = false;
+  retired->cut_off_at = now + settings_->options.drain_timeout;
+  Connection* const connection = silent->connection();
+  if (connection == nullptr || !connection->Break()) seams_.cut_off(silent);
+  seams_.closed(silent);
 }
 
 // --- Closing
@@ -207,6 +243,7 @@ void Connections::Close(ConnectedEndpoint* endpoint) {
 }
 
 void Connections::Leave(ConnectedEndpoint* endpoint) {
+  if (endpoint->outdated()) return Supersede(endpoint);
   endpoint->dial().leaving = true;
   endpoint->set_readiness(Readiness::kIdle);
   leaving_.push_back(
@@ -218,8 +255,23 @@ void Connections::Leave(ConnectedEndpoint* endpoint) {
 void Connections::Drop(ConnectedEndpoint* endpoint) {
   DialRecord& dial = endpoint->dial();
   dial.lingers = dial.blind = dial.leaving = false;
+  if (!endpoint->Unused() && IsPlaced(endpoint)) return GoOnAnew(endpoint);
   dropped_.push_back({endpoint->shared_from_this(), endpoint->Detach()});
   Sweep();
+}
+
+bool Connections::IsPlaced(const ConnectedEndpoint* endpoint) const {
+  return std::find(order_.begin(), order_.end(), endpoint) != order_.end();
+}
+
+// Attempts that run may know its channel, so that is kept until they have
+// ended. The endpoint goes on as another object: one stream that stays open
+// would keep a channel of each dial that fails.
+void Connections::GoOnAnew(ConnectedEndpoint* endpoint) {
+  const std::shared_ptr<ConnectedEndpoint> now = Remake(endpoint);
+  now->GoOnFrom(endpoint);
+  Replace(endpoint, now);
+  listener_->OnReadinessChange();
 }
 
 void Connections::Sweep() {
@@ -260,7 +312,8 @@ void Connections::SweepLeaving(absl::Time now) {
 
 void Connections::SweepRetired(absl::Time now) {
   for (Retired& retired : retired_) {
-    if (retired.successor != nullptr) BreakIfDead(&retired, now);
+    if (retired.successor != nullptr) CountBefore(&retired);
+    if (retired.silent) BreakIfDead(&retired, now);
   }
   std::vector<RetiredState> states;
   states.reserve(retired_.size());
@@ -290,6 +343,11 @@ void Connections::Want() {
 }
 
 void Connections::Ask() {
+  // Each call of an outage may come here.
+  if (!changed_ && seams_.clock->Now() < in_vain_until_) {
+    return listener_->OnAskedInVain();
+  }
+  if (asked_) return;
   wanted_ = asked_ = true;
   Ensure();
 }
@@ -305,7 +363,7 @@ void Connections::Ensure() {
   std::vector<EndpointState> states;
   states.reserve(order_.size());
   bool connected = false;
-  for (ConnectedEndpoint* endpoint : order_) {
+  for (ConnectedEndpoint* const endpoint : order_) {
     states.push_back(endpoint->State(now));
     connected |= states.back().ready;
   }
@@ -316,11 +374,16 @@ void Connections::Ensure() {
   for (size_t i : plan.drop) Drop(order_[i]);
   for (size_t i : plan.leave) Leave(order_[i]);
   for (size_t i : plan.dial) Dial(order_[i], /*asked=*/false);
-  for (size_t i : plan.ask) Dial(order_[i], /*asked=*/true);
+  for (size_t i : plan.ask) {
+    // A dial anew says what becomes of it.
+    if (order_[i]->DialsBlindly()) Drop(order_[i]);
+    Dial(order_[i], /*asked=*/true);
+  }
   for (size_t i : plan.second) DialSecond(order_[i]);
   for (size_t i : plan.single) GiveUpSecond(order_[i]);
   // Who asked is told with the next picker.
   if (asked && !asked_) listener_->OnReadinessChange();
+  in_vain_until_ = plan.in_vain ? plan.ask_again : absl::InfinitePast();
   if (plan.in_vain) {
     asked_ = false;
     listener_->OnAskedInVain();
@@ -330,8 +393,8 @@ void Connections::Ensure() {
 
 void Connections::PlanAt(absl::Time at) {
   CancelTimer(&plan_timer_);
-  for (ConnectedEndpoint* first : order_) {
-    for (ConnectedEndpoint* endpoint : {first, first->second()}) {
+  for (ConnectedEndpoint* const placed : order_) {
+    for (ConnectedEndpoint* endpoint : {placed, placed->second()}) {
       if (endpoint == nullptr || !endpoint->DialsBlindly()) continue;
       at = std::min(
           at, endpoint->dial().dialled + settings_->options.connect_timeout);
@@ -345,8 +408,8 @@ void Connections::PlanAt(absl::Time at) {
 }
 
 void Connections::EndBlindDials(absl::Time now) {
-  for (ConnectedEndpoint* first : order_) {
-    for (ConnectedEndpoint* endpoint : {first, first->second()}) {
+  for (ConnectedEndpoint* const placed : order_) {
+    for (ConnectedEndpoint* endpoint : {placed, placed->second()}) {
       if (endpoint != nullptr && endpoint->DialsBlindly() &&
           now >=
               endpoint->dial().dialled + settings_->options.connect_timeout) {
@@ -482,6 +545,7 @@ void Connections::OnReady(ConnectedEndpoint* endpoint) {
   dial.dialling = dial.blind = dial.lingers = false;
   endpoint->connection()->set_lingers(false);
   dial.used = seams_.clock->Now();
+  endpoint->connection()->Begin(dial.used, endpoint->succeeded());
   endpoint->set_readiness(Readiness::kReady);
   changed_ = true;
   if (ConnectedEndpoint* const before = endpoint->beside()) TakePlace(before);
@@ -492,27 +556,33 @@ void Connections::OnReady(ConnectedEndpoint* endpoint) {
 // The second connection of `before` is ready: calls that begin use it.
 void Connections::TakePlace(ConnectedEndpoint* before) {
   const bool silent = before->health() == cluster::Health::kSuspect;
-  Retired retired;
-  retired.endpoint = before->shared_from_this();
-  retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
   const std::shared_ptr<ConnectedEndpoint> now = before->TakeSecond();
-  Replace(before, now);
-  listener_->OnReplaced(before, now.get());
   if (silent) {
-    retired.successor = now;
-    retired.answered = now->Answered();
+    NoteSecond(*before, now.get());
+    for (const Retired& one : retired_) {
+      // Nor has anybody answered over the next one: its probe is in vain.
+      if (one.silent && one.successor.get() == before) {
+        seams_.closed(one.endpoint.get());
+      }
+    }
   }
-  replaced_.push_back(std::move(retired));
+  Retired& retired = Replace(before, now);
+  now->dial().answered = now->counters().Answered();
+  if (!silent) return;
+  retired.silent = true;
+  retired.brought = Brought(*before);
+  // While it may be alive its streams are left alone.
+  retired.cut_off_at = absl::InfiniteFuture();
 }
 
 // It was connected.
 void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
+  listener_->OnConnectionLost();
   if (endpoint->outdated()) return Supersede(endpoint);
   DialRecord& dial = endpoint->dial();
   const absl::Time now = seams_.clock->Now();
   dial.dialling = dial.blind = dial.lingers = false;
   dial.used = now;
-  listener_->OnConnectionLost();
   if (!connection->LostAtOnce(now, endpoint->succeeded())) {
     dial.failures = 0;
     endpoint->set_readiness(Readiness::kIdle);
@@ -523,29 +593,25 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   // failed at first: a call that has no other endpoint waits for it.
   // And calls that know it as connected yet would wake the channel: it goes.
   // It was connected, so its backoff does not grow, as gRPC has it.
-  ++dial.failures;
   dial.redial_at = now + Backoff(1);
-  Drop(endpoint);
-  if (dial.failures == 1) {
-    return endpoint->set_readiness(Readiness::kConnecting);
+  if (++dial.failures == 1) {
+    endpoint->set_readiness(Readiness::kConnecting);
+  } else {
+    endpoint->SetFailure(absl::UnavailableError(absl::StrCat(
+        "failed to connect to all addresses; last error: ",
+        endpoint->endpoint().address, ": closed at once, again and again")));
+    endpoint->set_readiness(Readiness::kFailed);
   }
-  endpoint->SetFailure(absl::UnavailableError(absl::StrCat(
-      "failed to connect to all addresses; last error: ",
-      endpoint->endpoint().address, ": closed at once, again and again")));
-  endpoint->set_readiness(Readiness::kFailed);
+  Drop(endpoint);
 }
 
 // It is of no use any more, and its next generation need not wait for that.
 void Connections::Supersede(ConnectedEndpoint* endpoint) {
+  if (!IsPlaced(endpoint)) return;  // It has been done.
   endpoint->set_readiness(Readiness::kIdle);
-  Retired retired;
-  retired.endpoint = endpoint->shared_from_this();
-  retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
-  std::shared_ptr<ConnectedEndpoint> next = endpoint->TakeSecond();
-  if (next == nullptr) next = Remake(endpoint);
-  Replace(endpoint, std::move(next));
-  replaced_.push_back(std::move(retired));
-  listener_->OnConnectionLost();
+  auto second = endpoint->TakeSecond();
+  Replace(endpoint, second != nullptr ? std::move(second) : Remake(endpoint));
+  listener_->OnReadinessChange();
 }
 
 void Connections::OnFailure(ConnectedEndpoint* endpoint,

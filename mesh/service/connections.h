@@ -35,8 +35,8 @@ class Connections {
     virtual void OnConnectionLost() = 0;
     // The readiness of an endpoint may have changed. Replan() is due soon.
     virtual void OnReadinessChange() = 0;
-    // The second connection of an endpoint is connected: `now` takes the place
-    // of `before` among the members, which Retire() of it follows.
+    // `now`, the same endpoint, has taken the place of `before` among the
+    // members, which RetireReplaced() retires once that is published.
     virtual void OnReplaced(cluster::LiveEndpoint* before,
                             cluster::LiveEndpoint* now) = 0;
     // Calls that ask for a connection get none: no dial is under way any more.
@@ -87,9 +87,8 @@ class Connections {
   // Forgets all members, which are to be retired.
   std::vector<cluster::LiveEndpointPtr> Forget();
   // Connects to all members anew. Those that are connected are used until that
-  // has been done. The others are made anew at once: those that are returned
-  // are to be retired once what is left is published.
-  std::vector<cluster::LiveEndpointPtr> Renew();
+  // has been done. The others are made anew at once.
+  void Renew();
   // Retires what OnReplaced() told of. What is left is published.
   void RetireReplaced();
 
@@ -104,7 +103,7 @@ class Connections {
   // may be. OnAskedInVain() follows unless one of them is connected.
   void Ask();
   bool asking() const { return asked_; }
-  // An endpoint has become silent, or is not silent any more.
+  // An endpoint is silent or out of use, or is not so any more.
   void OnHealthChange() { Ensure(); }
   // Once for all that has changed since the last time.
   void Replan();
@@ -113,10 +112,12 @@ class Connections {
   struct Retired {
     std::shared_ptr<ConnectedEndpoint> endpoint;
     absl::Time cut_off_at;
-    // Of one that was silent when another connection took its place: what that
-    // one had answered then. It is dead when the other one has answered since,
-    // and this one has brought nothing for a while.
-    std::shared_ptr<ConnectedEndpoint> successor;  // Null: it was not silent.
+    // The one that has its place, and how many calls that one counts for it.
+    std::shared_ptr<ConnectedEndpoint> successor;  // Null: none.
+    int64_t counted = 0;
+    // It was silent when it lost its place. It is dead when its successor has
+    // answered more than it had then, and a while later it has brought nothing.
+    bool silent = false;
     uint64_t answered = 0;
     uint64_t brought = 0;
     absl::Time quiet_since = absl::InfiniteFuture();
@@ -145,11 +146,16 @@ class Connections {
   void Close(ConnectedEndpoint* endpoint);
   void DialSecond(ConnectedEndpoint* endpoint);
   void GiveUpSecond(ConnectedEndpoint* endpoint);
-  // Puts `now` in the place of `before`.
-  void Replace(ConnectedEndpoint* before,
-               std::shared_ptr<ConnectedEndpoint> now);
+  // Puts `now` in the place of `before`, which is to be retired.
+  Retired& Replace(ConnectedEndpoint* before,
+                   std::shared_ptr<ConnectedEndpoint> now);
   std::shared_ptr<ConnectedEndpoint> Remake(const ConnectedEndpoint* endpoint);
+  void NoteSecond(ConnectedEndpoint& before, ConnectedEndpoint* second);
+  void Inherit(Retired* retired, std::shared_ptr<ConnectedEndpoint> successor);
+  void CountBefore(Retired* retired);
   void BreakIfDead(Retired* retired, absl::Time now);
+  bool IsPlaced(const ConnectedEndpoint* endpoint) const;
+  void GoOnAnew(ConnectedEndpoint* endpoint);
   void Leave(ConnectedEndpoint* endpoint);
   void Drop(ConnectedEndpoint* endpoint);
 
@@ -181,7 +187,8 @@ class Connections {
   std::vector<ConnectedEndpoint*> order_;
   bool wanted_ = false;
   bool asked_ = false;
-  bool changed_ = false;  // Since the last plan.
+  absl::Time in_vain_until_ = absl::InfinitePast();  // Nobody may ask before.
+  bool changed_ = false;                             // Since the last plan.
   base::Scheduler::TimerId plan_timer_ = 0;
   std::vector<Retired> replaced_;  // To be retired.
   std::vector<Leaving> leaving_;

@@ -1,104 +1,14 @@
 #include "mesh/service/connections.h"
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "mesh/service/service_test_util.h"
+#include "mesh/service/connections_test_util.h"
 
 namespace mesh::service {
 namespace {
-
-using cluster::Readiness;
-using Addresses = std::vector<std::string>;
-
-cluster::EndpointSet SetOf(const Addresses& addresses) {
-  cluster::EndpointSet set;
-  for (const std::string& address : addresses) {
-    cluster::Endpoint endpoint;
-    endpoint.address = address;
-    set.endpoints.push_back(std::move(endpoint));
-  }
-  return set;
-}
-
-class ConnectionsTest : public ::testing::Test,
-                        protected Connections::Listener {
- protected:
-  ConnectionsTest() {
-    Connections::Seams seams;
-    seams.control = control_.scheduler;
-    seams.clock = &control_.clock;
-    seams.make = network_.Maker();
-    seams.poll = [this] { ++polls_; };
-    seams.close = [this](std::unique_ptr<Connection>) { ++closes_; };
-    seams.closed = [this](const ConnectedEndpoint* endpoint) {
-      closed_.push_back(endpoint->endpoint().address);
-      EXPECT_TRUE(endpoint->closed());
-    };
-    seams.cut_off = [this](const ConnectedEndpoint* endpoint) {
-      cut_off_.push_back(endpoint->endpoint().address);
-    };
-    connections_.emplace(std::move(seams),
-                         static_cast<Connections::Listener*>(this));
-    settings_.options.ahead = 32;
-    settings_.options.initial_backoff = absl::Seconds(1);
-    settings_.options.drain_timeout = absl::Seconds(10);
-  }
-
-  void OnConnected(cluster::LiveEndpoint* endpoint) override {
-    connected_.push_back(endpoint->endpoint().address);
-  }
-  void OnConnectionLost() override { ++lost_; }
-  void OnReadinessChange() override { ++changes_; }
-  void OnAskedInVain() override { ++in_vain_; }
-
-  void Begin(const Addresses& addresses) {
-    connections_->Configure(settings_);
-    connections_->Update(SetOf(addresses));
-    control_.loop.Run();
-  }
-  cluster::LiveEndpointPtr Endpoint(const std::string& address) {
-    for (const cluster::Member& member : connections_->members()) {
-      if (member.live->endpoint().address == address) return member.live;
-    }
-    return nullptr;
-  }
-  Readiness ReadinessOf(const std::string& address) {
-    return Endpoint(address)->readiness();
-  }
-  void Set(const std::string& address, grpc_connectivity_state state) {
-    network_.Set(address, state);
-    control_.loop.Run();
-  }
-  void Advance(absl::Duration by) { control_.loop.Advance(by); }
-  // What is left is `addresses`; the others are retired.
-  void Keep(const Addresses& addresses) {
-    connections_->Retire(connections_->Update(SetOf(addresses)).removed);
-  }
-
-  FakeControl control_;
-  FakeNetwork network_;
-  void OnReplaced(cluster::LiveEndpoint* before,
-                  cluster::LiveEndpoint* now) override {
-    EXPECT_EQ(before->endpoint().address, now->endpoint().address);
-    replaced_.push_back(now->endpoint().address);
-  }
-
-  int polls_ = 0;
-  int closes_ = 0;
-  int in_vain_ = 0;
-  int lost_ = 0;
-  int changes_ = 0;
-  Addresses connected_;
-  Addresses replaced_;
-  Addresses closed_;
-  Addresses cut_off_;
-  ConnectionSettings settings_;
-  std::optional<Connections> connections_;
-};
 
 // --- Connecting
 
@@ -199,6 +109,7 @@ TEST_F(ConnectionsTest, OneThatFailsIsKeptWhileACallMayKnowIt) {
   const auto endpoint = Endpoint("a:1");
   ASSERT_TRUE(endpoint->Acquire());
   Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->RetireReplaced();
   EXPECT_EQ(network_.live("a:1"), 1);
   endpoint->Release();
   Advance(absl::Milliseconds(100));
@@ -410,6 +321,105 @@ TEST_F(ConnectionsTest, OneThatIsWantedAgainAsItLeavesStays) {
   EXPECT_EQ(network_.live(leaves), 1);
 }
 
+TEST_F(ConnectionsTest, DialsThatFailLeaveOneChannelBesideAnOpenStream) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  const auto first = Endpoint("a:1");
+  ASSERT_TRUE(first->Acquire());
+  ++first->mutable_counters().ended[0];
+  first->set_health(cluster::Health::kEjected, 0);
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  for (int i = 0; i < 6; ++i) {
+    connections_->Replan();
+    connections_->RetireReplaced();
+    EXPECT_LE(network_.made("a:1") - closes_, 2) << i;
+    EXPECT_EQ(network_.dials("a:1"), 2 + i);
+    Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+    EXPECT_EQ(ReadinessOf("a:1"), Readiness::kFailed);
+    connections_->Replan();
+    for (int j = 0; j < 300 && network_.dials("a:1") < 3 + i; ++j) {
+      Advance(absl::Milliseconds(100));
+    }
+  }
+  EXPECT_EQ(replaced_, (Addresses{"a:1"})) << "once";
+  EXPECT_EQ(first->in_flight(), 1);
+  const auto* const now = ConnectedEndpoint::Of(Endpoint("a:1").get());
+  EXPECT_EQ(now->Failure().message(), "failed to connect to all addresses");
+  first->Release();
+  Advance(absl::Milliseconds(100));
+  EXPECT_EQ(network_.made("a:1") - closes_, 1);
+}
+
+TEST_F(ConnectionsTest, AnOutdatedConnectionThatIsNotWantedIsGivenUp) {
+  settings_.options.ahead = 1;
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_READY);
+  settings_.authority = "other.example";
+  connections_->Configure(settings_);
+  connections_->Update(SetOf({"a:1", "b:1"}));
+  // Both are connected, and one is enough.
+  const auto old = Endpoint("a:1");
+  old->set_health(cluster::Health::kEjected, 0);
+  connections_->OnHealthChange();
+  Set("b:1", GRPC_CHANNEL_READY);
+  old->set_health(cluster::Health::kHealthy, 255);
+  connections_->Renew();
+  for (const char* address : {"a:1", "b:1"}) {
+    const auto endpoint = ConnectedEndpoint::Of(Endpoint(address).get());
+    if (endpoint->second() != nullptr) Set(address, GRPC_CHANNEL_READY);
+  }
+  connections_->RetireReplaced();
+  Advance(absl::Minutes(2));
+  connections_->RetireReplaced();
+  for (const cluster::Member& member : connections_->members()) {
+    EXPECT_FALSE(ConnectedEndpoint::Of(member.live.get())->outdated());
+  }
+}
+
+// --- Calls that ask
+
+TEST_F(ConnectionsTest, WhoAsksAgainInVainIsToldSoWithoutAPlan) {
+  Begin({"a:1"});
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  connections_->Ask();
+  EXPECT_EQ(network_.dials("a:1"), 2);
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  EXPECT_EQ(in_vain_, 1);
+  for (int i = 2; i < 10; ++i) {
+    connections_->Ask();
+    EXPECT_EQ(in_vain_, i);
+  }
+  EXPECT_EQ(network_.dials("a:1"), 2);
+  EXPECT_FALSE(connections_->asking());
+  control_.clock.Advance(absl::Milliseconds(999));
+  connections_->Ask();
+  EXPECT_EQ(network_.dials("a:1"), 2);
+  control_.clock.Advance(absl::Milliseconds(1));
+  connections_->Ask();
+  EXPECT_EQ(network_.dials("a:1"), 3);
+}
+
+TEST_F(ConnectionsTest, WhoAsksIsHeardThoughGrpcDialsUnseen) {
+  settings_.options.connect_timeout = absl::Seconds(5);
+  Begin({"a:1"});
+  Advance(absl::Seconds(5));
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);  // It ran out of time.
+  for (int i = 0; i < 100 && network_.resets("a:1") == 0; ++i) {
+    connections_->Replan();
+    Advance(absl::Milliseconds(100));
+  }
+  EXPECT_EQ(network_.made("a:1"), 1);
+  Advance(absl::Milliseconds(100));
+  connections_->Ask();
+  EXPECT_EQ(network_.made("a:1"), 2) << "what becomes of it will be told";
+  EXPECT_EQ(in_vain_, 0);
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  connections_->Replan();
+  EXPECT_EQ(in_vain_, 1);
+}
+
 // --- A connection that is lost at once
 
 TEST_F(ConnectionsTest, OneThatIsLostAtOnceWaitsForABackoff) {
@@ -475,9 +485,19 @@ TEST_F(ConnectionsTest, NoCallWakesOneThatIsLostAtOnce) {
   EXPECT_EQ(closes_, 0);
   Advance(absl::Milliseconds(402));
   EXPECT_EQ(network_.made("a:1"), 2);
+  connections_->RetireReplaced();
   endpoint->Release();
   Advance(absl::Milliseconds(100));
   EXPECT_EQ(closes_, 1);
+}
+
+TEST_F(ConnectionsTest, AtOnceIsCountedFromWhenItWasConnected) {
+  Begin({"a:1"});
+  Advance(absl::Milliseconds(400));  // A handshake.
+  Set("a:1", GRPC_CHANNEL_READY);
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  connections_->Replan();
+  EXPECT_EQ(network_.dials("a:1"), 1);
 }
 
 TEST_F(ConnectionsTest, OneThatACallHasWokenAlreadyIsLostAllTheSame) {
@@ -493,173 +513,6 @@ TEST_F(ConnectionsTest, OneThatACallHasWokenAlreadyIsLostAllTheSame) {
     Advance(absl::Milliseconds(402));
     EXPECT_EQ(network_.made(address), 2);
   }
-}
-
-// --- A connection that says nothing
-
-class SilentConnectionTest : public ConnectionsTest {
- protected:
-  SilentConnectionTest() {
-    Begin({"a:1"});
-    Set("a:1", GRPC_CHANNEL_READY);
-    first_ = Endpoint("a:1");
-    EXPECT_TRUE(first_->Acquire());  // A call that hangs.
-    first_->set_health(cluster::Health::kSuspect, 255);
-    connections_->OnHealthChange();
-    EXPECT_EQ(network_.live("a:1"), 2);
-    EXPECT_EQ(Endpoint("a:1"), first_) << "until the second one is connected";
-    EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
-  }
-
-  // The second one, once it is connected.
-  ConnectedEndpoint* Second() {
-    Set("a:1", GRPC_CHANNEL_READY);
-    connections_->RetireReplaced();
-    EXPECT_NE(Endpoint("a:1"), first_);
-    return ConnectedEndpoint::Of(Endpoint("a:1").get());
-  }
-  void Answer(cluster::LiveEndpoint* endpoint) {
-    endpoint->mutable_counters().CountEnd(absl::StatusCode::kOk, false);
-  }
-
-  cluster::LiveEndpointPtr first_;
-};
-
-TEST_F(SilentConnectionTest, TheSecondTakesItsPlaceWhenItIsConnected) {
-  ConnectedEndpoint* const second = Second();
-  EXPECT_EQ(replaced_, (Addresses{"a:1"}));
-  EXPECT_EQ(connected_, (Addresses{"a:1", "a:1"}));
-  EXPECT_EQ(second->readiness(), Readiness::kReady);
-  EXPECT_EQ(second->in_flight(), 0) << "calls are counted by connection";
-  EXPECT_TRUE(first_->closed());
-  EXPECT_TRUE(closed_.empty()) << "it may yet answer its probe";
-  first_->Release();
-  Advance(absl::Milliseconds(100));
-  EXPECT_EQ(network_.live("a:1"), 1) << "it is empty";
-}
-
-TEST_F(SilentConnectionTest, ItIsDeadWhenTheOtherOneAnswersAndItDoesNot) {
-  ConnectedEndpoint* const second = Second();
-  Advance(absl::Seconds(5));
-  EXPECT_EQ(network_.broken("a:1"), 0) << "nobody has answered";
-  Answer(second);
-  Advance(absl::Milliseconds(900));
-  EXPECT_EQ(network_.broken("a:1"), 0);
-  Advance(absl::Milliseconds(300));
-  EXPECT_EQ(network_.broken("a:1"), 1);
-  EXPECT_EQ(closed_, (Addresses{"a:1"}));
-  first_->Release();
-  Advance(absl::Milliseconds(100));
-  EXPECT_EQ(network_.live("a:1"), 1);
-}
-
-TEST_F(SilentConnectionTest, OneThatAnswersLaterIsNotDead) {
-  Answer(Second());
-  for (int i = 0; i < 10; ++i) {
-    Advance(absl::Milliseconds(900));
-    Answer(first_.get());
-  }
-  EXPECT_EQ(network_.broken("a:1"), 0);
-  first_->Release();
-}
-
-TEST_F(SilentConnectionTest, OneWhoseStreamsMoveIsNotDead) {
-  Answer(Second());
-  for (int i = 0; i < 10; ++i) {
-    Advance(absl::Milliseconds(900));
-    network_.received["a:1"] += 100;
-  }
-  EXPECT_EQ(network_.broken("a:1"), 0);
-  Advance(absl::Milliseconds(1200));
-  EXPECT_EQ(network_.broken("a:1"), 1);
-  first_->Release();
-}
-
-TEST_F(SilentConnectionTest, TheSecondIsGivenUpWhenTheFirstAnswers) {
-  first_->set_health(cluster::Health::kProbing, 1);
-  connections_->OnHealthChange();
-  EXPECT_EQ(network_.live("a:1"), 1);
-  Advance(absl::Seconds(10));
-  EXPECT_EQ(Endpoint("a:1"), first_);
-  first_->set_health(cluster::Health::kSuspect, 255);
-  connections_->OnHealthChange();
-  EXPECT_EQ(network_.live("a:1"), 2) << "and it may be silent again";
-  first_->Release();
-}
-
-TEST_F(SilentConnectionTest, ASecondDialThatFailsIsRepeated) {
-  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
-  connections_->Replan();
-  EXPECT_EQ(network_.live("a:1"), 1);
-  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
-  Advance(absl::Milliseconds(1200));
-  EXPECT_EQ(network_.made("a:1"), 3);
-  Second();
-  first_->Release();
-}
-
-TEST_F(SilentConnectionTest, AnEndpointThatGoesTakesBothWithIt) {
-  Keep({});
-  first_->Release();
-  Advance(absl::Milliseconds(100));
-  EXPECT_EQ(network_.all_live(), 0);
-}
-
-// --- Other settings
-
-TEST_F(ConnectionsTest, OthersSettingsAreConnectedWithBeforeTheOldOnesGo) {
-  Begin({"a:1"});
-  Set("a:1", GRPC_CHANNEL_READY);
-  const auto old = Endpoint("a:1");
-  ASSERT_TRUE(old->Acquire());
-  settings_.authority = "other.example";
-  ASSERT_TRUE(connections_->Configure(settings_));
-  EXPECT_TRUE(connections_->Renew().empty());
-  EXPECT_EQ(Endpoint("a:1"), old);
-  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kReady);
-  EXPECT_EQ(network_.live("a:1"), 2);
-  EXPECT_EQ(network_.last_settings().authority, "other.example");
-  Set("a:1", GRPC_CHANNEL_READY);
-  connections_->RetireReplaced();
-  EXPECT_NE(Endpoint("a:1"), old);
-  EXPECT_TRUE(old->closed());
-  EXPECT_EQ(closed_, (Addresses{"a:1"}));
-  Advance(absl::Seconds(5));
-  EXPECT_EQ(network_.live("a:1"), 2) << "it drains";
-  EXPECT_EQ(network_.broken("a:1"), 0);
-  old->Release();
-  Advance(absl::Milliseconds(100));
-  EXPECT_EQ(network_.live("a:1"), 1);
-}
-
-TEST_F(ConnectionsTest, OneThatIsNotConnectedIsMadeAnewAtOnce) {
-  Begin({"a:1"});
-  const auto old = Endpoint("a:1");
-  settings_.authority = "other.example";
-  connections_->Configure(settings_);
-  const auto gone = connections_->Renew();
-  ASSERT_EQ(gone.size(), 1);
-  EXPECT_EQ(gone[0], old);
-  EXPECT_NE(Endpoint("a:1"), old);
-  connections_->Retire(gone);
-  EXPECT_EQ(network_.live("a:1"), 1);
-  EXPECT_EQ(network_.last_settings().authority, "other.example");
-}
-
-TEST_F(ConnectionsTest, AnOutdatedConnectionThatIsLostGivesItsPlaceUp) {
-  Begin({"a:1"});
-  Set("a:1", GRPC_CHANNEL_READY);
-  const auto old = Endpoint("a:1");
-  const auto first = network_.newest("a:1");
-  settings_.authority = "other.example";
-  connections_->Configure(settings_);
-  connections_->Renew();
-  first(GRPC_CHANNEL_IDLE);
-  control_.loop.Run();
-  EXPECT_NE(Endpoint("a:1"), old);
-  EXPECT_EQ(ReadinessOf("a:1"), Readiness::kConnecting);
-  connections_->RetireReplaced();
-  EXPECT_EQ(network_.live("a:1"), 1);
 }
 
 // --- Members

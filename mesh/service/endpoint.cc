@@ -1,5 +1,6 @@
 #include "mesh/service/endpoint.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace mesh::service {
@@ -46,22 +47,6 @@ absl::Status ConnectedEndpoint::Failure() const {
       "closed just now");
 }
 
-uint64_t ConnectedEndpoint::Answered() const {
-  uint64_t answered = 0;
-  const auto& ended = counters().ended;
-  for (size_t code = 0; code < ended.size(); ++code) {
-    switch (static_cast<absl::StatusCode>(code)) {
-      case absl::StatusCode::kCancelled:
-      case absl::StatusCode::kDeadlineExceeded:
-      case absl::StatusCode::kUnavailable:
-        break;  // Nobody may have said so.
-      default:
-        answered += ended[code].load(std::memory_order_relaxed);
-    }
-  }
-  return answered;
-}
-
 DialRecord& ConnectedEndpoint::dial() {
   if (dial_ == nullptr) dial_ = std::make_unique<DialRecord>();
   return *dial_;
@@ -78,13 +63,20 @@ std::shared_ptr<ConnectedEndpoint> ConnectedEndpoint::TakeSecond() {
   return std::move(dial_->second);
 }
 
+void ConnectedEndpoint::GoOnFrom(ConnectedEndpoint* before) {
+  SetFailure(before->Failure());
+  set_readiness(before->readiness());
+  if (before->first_dial() != 0) NoteDial(before->first_dial());
+  dial_ = std::move(before->dial_);
+  if (second() != nullptr) second()->dial().beside = this;
+}
+
 EndpointState ConnectedEndpoint::State(absl::Time now) {
   EndpointState state;
   state.priority = priority();
   state.ready = readiness() == cluster::Readiness::kReady;
   const Health is = health();
-  state.out = is == Health::kSuspect || is == Health::kEjected ||
-              is == Health::kProbing;
+  state.out = cluster::IsOut(is);
   state.connection = connection_ != nullptr;
   state.silent = state.ready && is == Health::kSuspect;
   state.outdated = outdated_;
@@ -93,6 +85,9 @@ EndpointState ConnectedEndpoint::State(absl::Time now) {
     state.second = {true, dial.dialling, dial.redial_at};
   }
   if (dial_ == nullptr) return state;
+  if (dial_->second_at > now && counters().Answered() == dial_->answered) {
+    state.second.redial_at = std::max(state.second.redial_at, dial_->second_at);
+  }
   state.busy = in_flight() > 0;
   const uint64_t attempts = counters().attempts.load(std::memory_order_relaxed);
   if (state.busy || attempts != dial_->attempts) {
@@ -101,6 +96,7 @@ EndpointState ConnectedEndpoint::State(absl::Time now) {
   }
   state.dialling = dial_->dialling;
   state.lingers = dial_->lingers;
+  state.blind = dial_->blind;
   state.failures = dial_->failures;
   if (first_dial() != 0) state.first_dial = absl::FromUnixNanos(first_dial());
   state.dialled = dial_->dialled;

@@ -33,6 +33,12 @@ struct DialRecord {
   absl::Time asked = absl::InfinitePast();
   absl::Time used = absl::InfinitePast();
   uint64_t attempts = 0;  // That had ended at `used`.
+  // Connections in a row that took the place of a silent one and have not
+  // answered yet, this one too; and until when it gets no second one, unless it
+  // answers.
+  int vain_seconds = 0;
+  uint64_t answered = 0;  // By the endpoint, when this took that place.
+  absl::Time second_at = absl::InfinitePast();
   // As second() and beside() of the endpoint.
   std::shared_ptr<ConnectedEndpoint> second;
   ConnectedEndpoint* beside = nullptr;
@@ -116,11 +122,11 @@ class ConnectedEndpoint final
   bool outdated() const { return outdated_; }
   void set_outdated() { outdated_ = true; }
 
-  // Attempts that a server answered, whatever it said.
-  uint64_t Answered() const;
-
   // Made with the first dial.
   DialRecord& dial();
+  // Takes what is known of the dials of `before`, which gets no more. Its
+  // connection stays with it.
+  void GoOnFrom(ConnectedEndpoint* before);
   // A dial is under way whose failure gRPC does not tell.
   bool DialsBlindly() const {
     return dial_ != nullptr && dial_->dialling && dial_->blind;

@@ -53,24 +53,32 @@ void ParkingLot::Cancel(uint64_t id) {
   control_->Post([this, id] { WakeUp(id, Wake::kCancelled); });
 }
 
-void ParkingLot::WakeForEndpoints(bool also_asking) {
-  WakeAll(/*endpoints=*/true, also_asking);
+void ParkingLot::Heard(uint64_t id) {
+  base::MutexLock lock(&mu_);
+  const auto found = parked_.find(id);
+  if (found == parked_.end()) return;
+  found->second.heard = true;
+  asking_.push_back(id);
 }
 
-void ParkingLot::WakeAsking() { WakeAll(/*endpoints=*/false, /*asking=*/true); }
-
-void ParkingLot::WakeAll(bool endpoints, bool asking) {
+void ParkingLot::WakeForEndpoints(bool also_asking) {
   std::vector<uint64_t> waiting;
   {
     base::MutexLock lock(&mu_);
     for (const auto& [id, parked] : parked_) {
-      if ((endpoints && parked.until == Until::kEndpoints) ||
-          (asking && parked.until == Until::kAsking)) {
+      if (parked.until == Until::kEndpoints || (also_asking && parked.heard)) {
         waiting.push_back(id);
       }
     }
   }
-  for (uint64_t id : waiting) WakeUp(id, Wake::kEndpoints);
+  if (also_asking) asking_.clear();
+  WakeAll(waiting);
+}
+
+void ParkingLot::WakeAsking() { WakeAll(std::exchange(asking_, {})); }
+
+void ParkingLot::WakeAll(const std::vector<uint64_t>& ids) {
+  for (uint64_t id : ids) WakeUp(id, Wake::kEndpoints);
 }
 
 void ParkingLot::WakeUp(uint64_t id, Wake why) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
@@ -37,8 +38,8 @@ class ParkingLot {
   enum class Until {
     kTime,       // Nothing.
     kEndpoints,  // Another snapshot: WakeForEndpoints().
-    // A connection, that it has asked for: WakeForEndpoints() of those that
-    // ask, too, or WakeAsking().
+    // A connection, for which it asks: from Heard() on WakeForEndpoints() of
+    // those that ask, too, or WakeAsking().
     kAsking,
   };
 
@@ -49,6 +50,9 @@ class ParkingLot {
   // It may be woken before this returns. So the caller holds a lock that the
   // waiter takes first when it is woken.
   uint64_t Park(Waiter* call, Until until, absl::Time at, grpc_call* parent);
+  // What a call asks for is being seen to. Nothing that went before wakes it.
+  // Control thread only.
+  void Heard(uint64_t id);
   // Wakes a call as cancelled, on the control thread, if it is parked still.
   // Only posts.
   void Cancel(uint64_t id);
@@ -64,12 +68,12 @@ class ParkingLot {
   struct Parked {
     Waiter* call = nullptr;
     Until until = Until::kTime;
+    bool heard = false;
     base::Scheduler::TimerId timer = 0;
     std::shared_ptr<void> parent;  // Null: it has none.
   };
 
-  // Those for which `until` says so.
-  void WakeAll(bool endpoints, bool asking);
+  void WakeAll(const std::vector<uint64_t>& ids);
   void WakeUp(uint64_t id, Wake why);
 
   // Constant.
@@ -79,6 +83,10 @@ class ParkingLot {
   base::Mutex mu_;
   uint64_t last_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, Parked> parked_ ABSL_GUARDED_BY(mu_);
+
+  // Those that were heard since asking ones were last woken. Some may be gone.
+  // Control thread only.
+  std::vector<uint64_t> asking_;
 };
 
 }  // namespace mesh::service

@@ -98,6 +98,31 @@ TEST_F(ParkingLotTest, WakesForEndpointsTheOldestFirst) {
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2}));
 }
 
+TEST_F(ParkingLotTest, WhoAsksIsNotWokenBeforeItIsHeard) {
+  const uint64_t id =
+      lot_.Park(&waiter_, ParkingLot::Until::kAsking, Never(), nullptr);
+  lot_.WakeForEndpoints(/*also_asking=*/true);
+  lot_.WakeAsking();
+  EXPECT_TRUE(waiter_.wakes.empty());
+  lot_.Heard(id);
+  lot_.WakeForEndpoints(/*also_asking=*/false);
+  EXPECT_TRUE(waiter_.wakes.empty());
+  lot_.WakeForEndpoints(/*also_asking=*/true);
+  EXPECT_EQ(waiter_.wakes, (Wakes{"endpoints"}));
+  lot_.WakeAsking();
+  lot_.Heard(id);  // It is gone.
+  EXPECT_EQ(waiter_.wakes, (Wakes{"endpoints"}));
+}
+
+TEST_F(ParkingLotTest, WhatIsNotToBeHadWakesWhoAsksAlone) {
+  FakeWaiter waits;
+  lot_.Park(&waits, ParkingLot::Until::kEndpoints, Never(), nullptr);
+  lot_.Heard(lot_.Park(&waiter_, ParkingLot::Until::kAsking, Never(), nullptr));
+  lot_.WakeAsking();
+  EXPECT_EQ(waiter_.wakes, (Wakes{"endpoints"}));
+  EXPECT_TRUE(waits.wakes.empty());
+}
+
 TEST_F(ParkingLotTest, CancelOnlyPosts) {
   const uint64_t id =
       lot_.Park(&waiter_, ParkingLot::Until::kEndpoints, In(1), nullptr);

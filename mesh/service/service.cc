@@ -1,10 +1,12 @@
 #include "mesh/service/service.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "mesh/grpc/parent_watch.h"
+#include "mesh/service/proxy.h"
 #include "mesh/upstream/placeholder.h"
 
 namespace mesh::service {
@@ -32,6 +34,30 @@ ParkingLot::WatchParent ParentsOf(Runtime* runtime) {
   };
 }
 
+// Where the endpoints of a service come from. gRPC decides by the name whether
+// a proxy is asked, and then hands it the name: the proxy knows where that is,
+// and this process need not. So where it would, the name is the only endpoint.
+options::EndpointSource SourceOf(const options::ServiceOptions& options) {
+  const auto* const dns = std::get_if<options::DnsOptions>(&options.source);
+  if (dns == nullptr || !GoesThroughProxy(dns->name, options.channel_args,
+                                          ProcessEnvironment())) {
+    return options.source;
+  }
+  auto set = std::make_shared<cluster::EndpointSet>();
+  set->endpoints.emplace_back();
+  set->endpoints.back().address =
+      absl::StrCat("dns:///", dns->name, ":", dns->port);
+  return cluster::EndpointSetPtr(std::move(set));
+}
+
+bool IsSameName(const options::EndpointSource& a,
+                const options::EndpointSource& b) {
+  const auto* const first = std::get_if<options::DnsOptions>(&a);
+  const auto* const second = std::get_if<options::DnsOptions>(&b);
+  return first != nullptr && second != nullptr && first->name == second->name &&
+         first->port == second->port;
+}
+
 ConnectionSettings SettingsOf(
     const options::ServiceOptions& options,
     std::shared_ptr<grpc::ChannelCredentials> credentials) {
@@ -43,6 +69,10 @@ ConnectionSettings SettingsOf(
   settings.keepalive_time = options.guards.black_hole.keepalive_time;
   settings.keepalive_timeout = options.guards.black_hole.keepalive_timeout;
   settings.all_idempotent = options.AllIdempotent();
+  // Where nothing names a proxy nobody has to know. No exemption is for "".
+  settings.resolved =
+      std::holds_alternative<options::DnsOptions>(options.source) &&
+      GoesThroughProxy("", options.channel_args, ProcessEnvironment());
   return settings;
 }
 
@@ -160,8 +190,9 @@ uint64_t Service::Park(Waiter* call, const ServiceView* seen, bool asks,
     // A snapshot that was published before the call was in the lot has not
     // woken it. Publish() sets the snapshot first and then looks into the lot.
     const bool missed = snapshot_.Get().get() != seen;
-    control_->Post([this, asks, missed] {
+    control_->Post([this, id, asks, missed] {
       if (asks) {
+        parking_.Heard(id);
         connections_.Ask();
       } else {
         connections_.Want();
@@ -221,9 +252,16 @@ void Service::SendProbe(cluster::LiveEndpoint* endpoint) {
 void Service::OnHealthChange(const resilience::HealthChange& change) {
   health_log_.Note(change);
   using cluster::Health;
-  if (change.to != Health::kSuspect && change.from != Health::kSuspect) return;
-  // Another connection may be wanted, or not any more.
-  control_->Post([this] { connections_.OnHealthChange(); });
+  const bool silence =
+      change.to == Health::kSuspect || change.from == Health::kSuspect;
+  const bool use = cluster::IsOut(change.to) != cluster::IsOut(change.from);
+  if (!silence && !use) return;
+  // Other connections may be wanted. All changes until then are one.
+  if (plan_posted_.exchange(true, std::memory_order_acq_rel)) return;
+  control_->Post([this] {
+    plan_posted_.store(false, std::memory_order_release);
+    connections_.OnHealthChange();
+  });
 }
 
 // --- Control plane
@@ -254,7 +292,7 @@ void Service::Start() {
   if (started_.exchange(true, std::memory_order_relaxed)) return;
   control_->Post([this] {
     running_ = true;
-    if (options_ != nullptr) feed_.Start(options_->source);
+    if (options_ != nullptr) feed_.Start(SourceOf(*options_));
   });
 }
 
@@ -265,35 +303,30 @@ void Service::ApplyConfig(
   const std::shared_ptr<const options::ServiceOptions> old = options_;
   options_ = std::move(options);
   upstream_.SetOptions(options_, std::move(unknown));
-  std::vector<cluster::LiveEndpointPtr> gone;
   if (options_ == nullptr) {
     feed_.Stop();
     EndLingering();
-    gone = connections_.Forget();
+    const auto gone = connections_.Forget();
     Publish();
-    connections_.Retire(gone);
-    return;
+    return connections_.Retire(gone);
   }
   const bool reconnect =
       connections_.Configure(SettingsOf(*options_, std::move(credentials)));
-  if (reconnect && !connections_.members().empty()) {
-    // Calls in flight end on the old connections.
-    gone = connections_.Renew();
-  }
+  // Calls in flight end on the old connections.
+  if (reconnect && !connections_.members().empty()) connections_.Renew();
   const bool rediscover = old == nullptr || !(old->source == options_->source);
   if (rediscover && running_) {
     EndLingering();
-    feed_.Start(options_->source);
+    named_ &= old != nullptr && IsSameName(old->source, options_->source);
+    feed_.Start(SourceOf(*options_));
   }
   Publish();
-  connections_.Retire(gone);
 }
 
 void Service::OnEndpoints(const cluster::EndpointSetPtr& set) {
-  const bool named =
-      options_ != nullptr &&
-      std::holds_alternative<options::DnsOptions>(options_->source);
-  if (!named || !set->endpoints.empty()) {
+  if (!set->endpoints.empty() || !named_) {
+    named_ = options_ != nullptr &&
+             std::holds_alternative<options::DnsOptions>(options_->source);
     EndLingering();
     return Use(*set);
   }
@@ -331,7 +364,15 @@ void Service::EndLingering() {
 }
 
 void Service::AskAgainIfEmpty() {
-  if (connections_.members().empty()) feed_.AskAgain();
+  const std::vector<cluster::Member>& members = connections_.members();
+  // Those that a name without addresses has left may be gone.
+  const bool useless =
+      lingering_.active() &&
+      std::none_of(
+          members.begin(), members.end(), [](const cluster::Member& member) {
+            return member.live->readiness() == cluster::Readiness::kReady;
+          });
+  if (members.empty() || useless) feed_.AskAgain();
 }
 
 void Service::Use(const cluster::EndpointSet& set) {
@@ -352,7 +393,9 @@ void Service::OnConnected(cluster::LiveEndpoint* endpoint) {
 
 void Service::OnAskedInVain() {
   // They look at the picker again, which is to know of what has failed.
+  if (std::exchange(in_vain_, true)) return;
   control_->Post([this] {
+    in_vain_ = false;
     if (dirty_) Publish();
     parking_.WakeAsking();
   });

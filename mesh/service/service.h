@@ -165,15 +165,18 @@ class Service final : public std::enable_shared_from_this<Service>,
   std::atomic<bool> configured_{false};
   std::atomic<bool> started_{false};
   std::atomic<int64_t> ask_again_at_{0};  // Unix ns.
+  std::atomic<bool> plan_posted_{false};
 
   // Control thread only. They end in the order from the last to the first:
   // what finds endpoints, then the connections, then the watches of their
   // state.
   uint64_t version_ = 0;  // Of the configuration that holds.
   bool running_ = false;
-  bool dirty_ = false;  // Publish() is due.
+  bool dirty_ = false;    // Publish() is due.
+  bool in_vain_ = false;  // Calls that ask are to be told so.
   std::shared_ptr<const options::ServiceOptions> options_;
   Lingering lingering_;
+  bool named_ = false;  // The endpoints are addresses of the name of now.
   base::Scheduler::TimerId linger_timer_ = 0;
   Connections connections_;
   discovery::Feed feed_;

@@ -142,6 +142,43 @@ TEST_F(NamedServiceTest, AnEmptyAnswerTakesAwayNoEndpointThatIsConnected) {
   EXPECT_EQ(Endpoints(), Addresses({"b", "c"}));
 }
 
+TEST_F(NamedServiceTest, WhereTheOldAddressesAreOfNoUseItAsksAgain) {
+  Begin();
+  fake_.discovery.Report({"a"});
+  Run();
+  Set("a", GRPC_CHANNEL_CONNECTING);
+  Set("a", GRPC_CHANNEL_READY);
+  ReportEmpty();
+  service_->OnNoEndpoint();
+  Run();
+  EXPECT_EQ(fake_.discovery.asked_again(), 0);
+  Set("a", GRPC_CHANNEL_IDLE);
+  Set("a", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  fake_.loop.Advance(absl::Seconds(2));
+  ASSERT_EQ(Endpoints(), Addresses({"a"})) << "it may come back";
+  FakeWaiter waiter;
+  Ask(&waiter);
+  EXPECT_EQ(fake_.discovery.asked_again(), 1);
+  fake_.loop.Advance(absl::Seconds(2));
+}
+
+TEST_F(NamedServiceTest, AnotherNameDoesNotKeepTheServersOfThisOne) {
+  Begin();
+  fake_.discovery.Report({"a"});
+  Run();
+  Set("a", GRPC_CHANNEL_CONNECTING);
+  Set("a", GRPC_CHANNEL_READY);
+  options::DnsOptions other;
+  other.name = "other.example";
+  other.port = 80;
+  options_.source = other;
+  Configure();
+  Run();
+  EXPECT_EQ(Endpoints(), Addresses({"a"})) << "until there is an answer";
+  ReportEmpty();
+  EXPECT_EQ(Endpoints(), Addresses());
+}
+
 TEST_F(NamedServiceTest, ACallWithoutAnyEndpointMakesItAskAgainEachSecond) {
   Begin();
   fake_.discovery.Report({});
@@ -400,6 +437,31 @@ TEST_F(ServiceTest, AnEndpointThatSaysThatItDrainsIsLoggedOnce) {
             (Addresses{"cart: a:1 was healthy and is ejected: draining"}));
 }
 
+TEST_F(ServiceTest, ForAnEndpointThatIsEjectedOthersAreConnected) {
+  options_.connections.ahead = 2;
+  Begin();
+  fake_.discovery.Report({"a:1", "b:1", "c:1", "d:1"});
+  Run();
+  std::string used;
+  for (const char* address : {"a:1", "b:1", "c:1", "d:1"}) {
+    if (fake_.network.live(address) == 0) continue;
+    Set(address, GRPC_CHANNEL_READY);
+    used = address;
+  }
+  ASSERT_EQ(fake_.network.all_live(), 2);
+  resilience::HealthMonitor& health = service_->upstream().health();
+  const std::vector<cluster::LiveEndpointPtr> endpoints =
+      service_->Snapshot()->endpoints;
+  health.Tick(endpoints, fake_.clock.Now());
+  for (const cluster::LiveEndpointPtr& endpoint : endpoints) {
+    if (endpoint->endpoint().address != used) continue;
+    health.OnDraining(endpoint.get(), fake_.clock.Now());
+    ASSERT_EQ(endpoint->health(), cluster::Health::kEjected);
+  }
+  Run();
+  EXPECT_EQ(fake_.network.all_live(), 3);
+}
+
 // --- Methods
 
 TEST_F(ServiceTest, MethodsThatAreRegisteredHaveTheirPolicyByIndex) {
@@ -517,6 +579,17 @@ TEST_F(ServiceTest, ACallThatAsksTooSoonIsWokenAtOnce) {
   Ask(&second);
   EXPECT_EQ(fake_.network.made("a:1"), 2);
   EXPECT_EQ(second.wakes, (std::vector<std::string>{"endpoints"}));
+}
+
+TEST_F(ServiceTest, ACallThatAsksIsNotWokenByNewsFromBeforeItIsHeard) {
+  BeginWithAFailure();
+  service_->RegisterMethod("/a.A/B");  // A new snapshot is due.
+  FakeWaiter waiter;
+  Ask(&waiter);
+  EXPECT_EQ(fake_.network.made("a:1"), 2);
+  EXPECT_TRUE(waiter.wakes.empty());
+  Set("a:1", GRPC_CHANNEL_TRANSIENT_FAILURE);
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
 }
 
 TEST_F(ServiceTest, ACallThatAsksIsNotWokenByOtherNews) {
