@@ -15,6 +15,8 @@
 
 namespace mesh::simulation {
 
+class SimulatedEndpoint;
+
 // An attempt that runs, and the part of the network that it occupies.
 struct Attempt {
   int number = 0;
@@ -24,7 +26,9 @@ struct Attempt {
   bool deadline_armed = false;
   bool committed = false;
   uint32_t server = 0;
-  int64_t network = 0;  // There and back.
+  SimulatedEndpoint* endpoint = nullptr;  // Of its client.
+  int64_t connected = 0;  // When the connection that it runs over was made.
+  int64_t network = 0;    // There and back.
   int64_t deadline = kNever;
   int64_t served_at = kNever;  // When the server is done, once that is known.
 };
@@ -49,10 +53,10 @@ struct CallState : telemetry::CallInfo {
   uint16_t last_token = 0;
   absl::InlinedVector<Attempt, 2> attempts;  // That run.
 
-  // For Invariants: servers of the attempts of this round, and that of the
+  // For Invariants: endpoints of the attempts of this round, and that of the
   // attempt that was the last to end.
-  absl::InlinedVector<uint32_t, 4> round;
-  uint32_t last_ended = kNone;
+  absl::InlinedVector<const SimulatedEndpoint*, 4> round;
+  const SimulatedEndpoint* last_ended = nullptr;
   bool last_never_sent = false;  // No server has seen that attempt.
   bool replayable = false;       // Its request can be sent again.
 
@@ -77,6 +81,7 @@ class Slots {
   const T& operator[](uint32_t slot) const { return all_[slot]; }
   auto begin() { return all_.begin(); }
   auto end() { return all_.end(); }
+  uint32_t size() const { return static_cast<uint32_t>(all_.size()); }
 
   // A slot that is free, with what was left in it.
   uint32_t Take() {

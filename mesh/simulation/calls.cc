@@ -7,6 +7,7 @@
 
 #include "mesh/simulation/clients.h"
 #include "mesh/simulation/invariants.h"
+#include "mesh/simulation/second_connections.h"
 #include "mesh/simulation/servers.h"
 #include "mesh/simulation/tally.h"
 
@@ -137,7 +138,7 @@ void Calls::Begin(uint32_t load_index, uint32_t client_index,
   call.timer_at = kNever;
   call.attempts.clear();
   call.round.clear();
-  call.last_ended = kNone;
+  call.last_ended = nullptr;
   upstream::CallShape shape = state.shape;
   shape.method = &client.methods[state.method];
   call.machine.emplace(
@@ -263,18 +264,29 @@ void Calls::OnEvent(const Event& event) {
 
 void Calls::OnAttemptEvent(CallState& call, Attempt& attempt,
                            const Event& event) {
+  const bool comes =
+      event.kind == EventKind::kFirst || event.kind == EventKind::kDone;
+  if (comes && !event.answer.local &&
+      servers_.IsDead(attempt.server, attempt.connected)) {
+    attempt.served_at = kNever;  // As if it had none.
+    return ArmDeadline(call, attempt, kNever);
+  }
   switch (event.kind) {
     case EventKind::kReach:
       return servers_.OnReach(call, attempt);
     case EventKind::kFirst:
-      attempt.committed = true;
-      return Perform(call,
-                     call.machine->OnCommitted(attempt.number, Now(call)));
+      return OnFirst(call, attempt);
     case EventKind::kDone:
       return OnDone(call, attempt, event.answer);
     default:
       return OnAttemptDeadline(call, attempt);
   }
+}
+
+void Calls::OnFirst(CallState& call, Attempt& attempt) {
+  attempt.committed = true;
+  parts_.seconds.OnBrought(attempt.endpoint);
+  Perform(call, call.machine->OnCommitted(attempt.number, Now(call)));
 }
 
 void Calls::Wake(uint32_t slot) {
@@ -308,7 +320,9 @@ void Calls::OnDone(CallState& call, const Attempt& attempt, Answer answer) {
   outcome.local = answer.local;
   if (answer.pushed_back) outcome.pushback = absl::Milliseconds(30);
   if (answer.no_retry) outcome.pushback = absl::Milliseconds(-1);
+  SimulatedEndpoint* const endpoint = attempt.endpoint;
   AttemptEnded(call, attempt, outcome);
+  if (!answer.local) parts_.seconds.OnBrought(endpoint);
 }
 
 void Calls::OnAttemptDeadline(CallState& call, const Attempt& attempt) {
@@ -416,13 +430,16 @@ void Calls::StartAttempt(CallState& call, const Action& action) {
     invariants_.Violation("a backoff was cut short");
   }
   call.rests_until = 0;
-  const uint32_t server = ServerOf(action.endpoint);
+  auto* const endpoint = static_cast<SimulatedEndpoint*>(action.endpoint);
+  const uint32_t server = endpoint->server;
   tally_.OnAttemptStart(call, server);
 
   Attempt attempt;
   attempt.number = action.attempt;
   attempt.token = ++call.last_token;
   attempt.server = server;
+  attempt.endpoint = endpoint;
+  attempt.connected = endpoint->connected;
   attempt.network = servers_.description(server).network.Sample(time_.random());
   attempt.deadline = NanosecondOf(action.at);
   const int64_t reached = now + attempt.network / 2;
@@ -484,23 +501,37 @@ void Calls::Send(Answer answer, CallState& call, Attempt& attempt, int64_t at) {
 
 void Calls::BreakConnections(uint32_t server) {
   const int64_t now = time_.now();
-  Answer broken(absl::StatusCode::kUnavailable);
-  broken.local = true;
   for (CallState& call : calls_) {
     for (Attempt& attempt : call.attempts) {
       if (!attempt.at_server || attempt.server != server ||
           attempt.served_at <= now) {
         continue;
       }
-      attempt.token = ++call.last_token;  // What it would have answered never
-                                          // comes.
-      const bool armed = attempt.deadline_armed;
-      attempt.deadline_armed = false;
-      attempt.at_server = false;
-      Send(broken, call, attempt, now);
-      attempt.deadline_armed |= armed && attempt.deadline <= now;
+      Break(call, attempt);
     }
   }
+}
+
+void Calls::BreakConnection(const SimulatedEndpoint* endpoint) {
+  for (CallState& call : calls_) {
+    for (Attempt& attempt : call.attempts) {
+      if (attempt.endpoint != endpoint) continue;
+      servers_.GiveUp(attempt);
+      Break(call, attempt);
+    }
+  }
+}
+
+// What the attempt would have been answered never comes.
+void Calls::Break(CallState& call, Attempt& attempt) {
+  Answer broken(absl::StatusCode::kUnavailable);
+  broken.local = true;
+  attempt.token = ++call.last_token;
+  const bool armed = attempt.deadline_armed;
+  attempt.deadline_armed = false;
+  attempt.at_server = attempt.queued = false;
+  Send(broken, call, attempt, time_.now());
+  attempt.deadline_armed |= armed && attempt.deadline <= time_.now();
 }
 
 }  // namespace mesh::simulation

@@ -64,6 +64,9 @@ class Calls {
   void ArmDeadline(CallState& call, Attempt& attempt, int64_t next);
   // The connections to `server` break, with all that was under way there.
   void BreakConnections(uint32_t server);
+  // The connection of `endpoint` is ended under the attempts that run over it.
+  // The server goes on with what it has.
+  void BreakConnection(const SimulatedEndpoint* endpoint);
   // All calls of a client whose process ends.
   void AbandonAllOf(uint32_t client);
 
@@ -97,6 +100,7 @@ class Calls {
   }
 
   void OnAttemptEvent(CallState& call, Attempt& attempt, const Event& event);
+  void OnFirst(CallState& call, Attempt& attempt);
   void OnDone(CallState& call, const Attempt& attempt, Answer answer);
   void OnAttemptDeadline(CallState& call, const Attempt& attempt);
   void AttemptEnded(CallState& call, const Attempt& attempt,
@@ -111,6 +115,7 @@ class Calls {
   void SetTimer(CallState& call, int64_t at);
   void CancelOthers(CallState& call, int but);
   void Cancelled(CallState& call, const Attempt& attempt);
+  void Break(CallState& call, Attempt& attempt);
   void Ended(CallState& call);
 
   const Parts& parts_;

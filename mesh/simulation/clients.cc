@@ -4,13 +4,14 @@
 
 #include "mesh/simulation/calls.h"
 #include "mesh/simulation/invariants.h"
+#include "mesh/simulation/second_connections.h"
 #include "mesh/simulation/servers.h"
 #include "mesh/simulation/tally.h"
 
 namespace mesh::simulation {
 namespace {
 
-// Dials that calls ask for, per client and second.
+// Dials per client and second, for calls or beside what is silent.
 constexpr int kMostAsked = 10;
 
 upstream::Upstream::Settings SettingsOf(const ServiceState& service,
@@ -44,12 +45,16 @@ Client::Client(uint32_t index, uint32_t service, const Parts& parts)
       service(service),
       upstream(SettingsOf(parts.services[service], &parts.tally, this)),
       live(parts.services[service].count),
-      clients_(parts.clients) {
+      parts_(parts) {
   RegisterMethods(parts.services[service].methods, &methods);
 }
 
 void Client::SendProbe(cluster::LiveEndpoint* endpoint) {
-  clients_.SendProbe(*this, static_cast<SimulatedEndpoint*>(endpoint));
+  parts_.clients.SendProbe(*this, static_cast<SimulatedEndpoint*>(endpoint));
+}
+
+void Client::OnHealthChange(const resilience::HealthChange& change) {
+  parts_.seconds.OnHealthChange(index, change);
 }
 
 Clients::Clients(const Parts& parts) : parts_(parts), time_(parts.timeline) {}
@@ -94,7 +99,7 @@ std::shared_ptr<SimulatedEndpoint> Clients::NewEndpoint(uint32_t server) {
     endpoint.details = std::move(details);
   }
   auto made = std::make_shared<SimulatedEndpoint>(std::move(endpoint), server);
-  server_of_[&made->endpoint()] = server;
+  endpoint_of_[&made->endpoint()] = made.get();
   return made;
 }
 
@@ -116,9 +121,8 @@ void Clients::OnListed(uint32_t server, bool listed) {
       time_.Push(connected, EventKind::kSense, server, client->index);
     } else if (live != nullptr) {
       live->Close();
-      for (Probe& probe : probes_) {
-        if (probe.endpoint == live.get()) EndProbe(probe, false);
-      }
+      parts_.seconds.GiveUp(live.get());
+      EndProbesOn(live.get());
       client->removed.push_back(std::move(live));
       live = nullptr;
     }
@@ -138,6 +142,10 @@ void Clients::OnSense(uint32_t server, uint32_t index) {
   Client& client = *clients_[index];
   const auto& live = LiveOf(client, server);
   if (live == nullptr) return;
+  for (uint32_t i = 0; i < probes_.size(); ++i) {
+    if (probes_[i].endpoint == live.get() && probes_[i].lost)
+      EndProbe(i, false);
+  }
   const auto readiness = parts_.servers.refuses(server)
                              ? cluster::Readiness::kFailed
                              : cluster::Readiness::kReady;
@@ -146,7 +154,10 @@ void Clients::OnSense(uint32_t server, uint32_t index) {
   live->NoteDial(absl::ToUnixNanos(time_.Now()));
   live->set_readiness(readiness);
   if (readiness == cluster::Readiness::kReady) {
+    live->connected = time_.now();
     client.upstream.health().OnConnected(live.get(), time_.Now());
+  } else {
+    parts_.seconds.GiveUp(live.get());
   }
   Rebuild(client);
 }
@@ -186,18 +197,21 @@ void Clients::Wait(CallState& call, bool asks) {
   if (!client.dialling) DialNext(client);
 }
 
+bool Clients::MayDial(const Client& client) const {
+  return std::count_if(
+             client.live.begin(), client.live.end(), [this](const auto& live) {
+               return live != nullptr && live->asked + kAskAgain > time_.now();
+             }) < kMostAsked;
+}
+
 // The one of the best priority that was asked for least recently.
 void Clients::DialNext(Client& client) {
   SimulatedEndpoint* best = nullptr;
-  int asked = 0;
   for (const auto& live : client.live) {
-    if (live == nullptr) continue;
-    const int64_t again = live->asked + Nanoseconds(absl::Seconds(1));
-    if (again > time_.now()) {
-      ++asked;
+    if (live == nullptr || live->asked + kAskAgain > time_.now() ||
+        live->readiness() != cluster::Readiness::kFailed) {
       continue;
     }
-    if (live->readiness() != cluster::Readiness::kFailed) continue;
     const uint32_t priority = live->endpoint().priority;
     if (best == nullptr || priority < best->endpoint().priority ||
         (priority == best->endpoint().priority && live->asked < best->asked)) {
@@ -205,7 +219,7 @@ void Clients::DialNext(Client& client) {
     }
   }
   client.dialling = true;
-  if (best == nullptr || asked >= kMostAsked) {
+  if (best == nullptr || !MayDial(client)) {
     time_.Push(time_.now(), EventKind::kDialled, kNoServer, client.index);
     return;
   }
@@ -229,6 +243,23 @@ void Clients::OnDialled(uint32_t server, uint32_t index) {
   for (uint32_t call : in_vain) parts_.calls.Wake(call);
 }
 
+SimulatedEndpoint* Clients::Replace(Client& client, SimulatedEndpoint* before) {
+  std::shared_ptr<SimulatedEndpoint>& live = LiveOf(client, before->server);
+  client.removed.push_back(live);
+  live = NewEndpoint(before->server);
+  SimulatedEndpoint* const now = live.get();
+  now->connected = time_.now();
+  now->probed = before->probed;
+  now->asked = before->asked;
+  now->set_readiness(cluster::Readiness::kReady);
+  now->mutable_counters().Add(before->counters());
+  client.upstream.health().Inherit(before, now);
+  client.upstream.health().OnConnected(now, time_.Now());
+  Rebuild(client);
+  before->Close();
+  return now;
+}
+
 // ---- Probes ----
 
 void Clients::SendProbe(Client& client, SimulatedEndpoint* endpoint) {
@@ -239,6 +270,8 @@ void Clients::SendProbe(Client& client, SimulatedEndpoint* endpoint) {
   Probe& probe = probes_[slot];
   probe.client = client.index;
   probe.endpoint = endpoint;
+  probe.connected = endpoint->connected;
+  probe.lost = false;
   probe.network = parts_.servers.description(endpoint->server)
                       .network.Sample(time_.random());
   client.upstream.BeginProbe(endpoint, time_.Now());
@@ -248,6 +281,7 @@ void Clients::SendProbe(Client& client, SimulatedEndpoint* endpoint) {
 void Clients::OnProbeReach(uint32_t slot) {
   const Probe& probe = probes_[slot];
   if (probe.endpoint == nullptr) return probes_.Free(slot);
+  if (LoseProbe(slot)) return;
   const uint32_t server = probe.endpoint->server;
   if (parts_.servers.TakeProbe(server, slot)) {
     AnswerProbe(slot, !parts_.servers.refuses(server));
@@ -260,20 +294,40 @@ void Clients::AnswerProbe(uint32_t slot, bool answered) {
 }
 
 void Clients::OnProbeDone(uint32_t slot, bool answered) {
-  if (probes_[slot].endpoint != nullptr) EndProbe(probes_[slot], answered);
+  SimulatedEndpoint* const endpoint = probes_[slot].endpoint;
+  if (endpoint != nullptr) {
+    if (answered && LoseProbe(slot)) return;
+    EndProbe(slot, answered);
+    if (answered) parts_.seconds.OnBrought(endpoint);
+  }
   probes_.Free(slot);
 }
 
-void Clients::EndProbe(Probe& probe, bool answered) {
+// Whether its connection is dead.
+bool Clients::LoseProbe(uint32_t slot) {
+  Probe& probe = probes_[slot];
+  probe.lost = parts_.servers.IsDead(probe.endpoint->server, probe.connected);
+  return probe.lost;
+}
+
+void Clients::EndProbe(uint32_t slot, bool answered) {
+  Probe& probe = probes_[slot];
   SimulatedEndpoint* const endpoint = probe.endpoint;
   probe.endpoint = nullptr;
+  if (probe.lost) probes_.Free(slot);
   parts_.tally.OnProbeEnd(answered);
   clients_[probe.client]->upstream.EndProbe(endpoint, answered, time_.Now());
 }
 
+void Clients::EndProbesOn(const SimulatedEndpoint* endpoint) {
+  for (uint32_t i = 0; i < probes_.size(); ++i) {
+    if (probes_[i].endpoint == endpoint) EndProbe(i, false);
+  }
+}
+
 void Clients::EndProbes() {
-  for (Probe& probe : probes_) {
-    if (probe.endpoint != nullptr) EndProbe(probe, false);
+  for (uint32_t i = 0; i < probes_.size(); ++i) {
+    if (probes_[i].endpoint != nullptr) EndProbe(i, false);
   }
 }
 

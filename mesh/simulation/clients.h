@@ -20,20 +20,23 @@
 
 namespace mesh::simulation {
 
-// One client's view of one server.
+// An endpoint is dialled so often at most, for calls or beside what is silent.
+inline constexpr int64_t kAskAgain = 1'000'000'000;
+
+// One client's view of one server, over one connection after the other. One
+// that takes the place of a silent connection has an endpoint of its own.
 class SimulatedEndpoint final : public cluster::LiveEndpoint {
  public:
   SimulatedEndpoint(cluster::Endpoint endpoint, uint32_t server)
       : LiveEndpoint(std::move(endpoint)), server(server) {}
   const uint32_t server;
+  int64_t connected = 0;    // When its connection was made.
+  uint64_t brought = 0;     // What has come over it. For comparison only.
+  uint32_t second = kNone;  // The dial of another connection beside it.
   // The last time that it was probed, and dialled since a call asked.
   int64_t probed = std::numeric_limits<int64_t>::min() / 2;
   int64_t asked = std::numeric_limits<int64_t>::min() / 2;
 };
-
-inline uint32_t ServerOf(const cluster::LiveEndpoint* endpoint) {
-  return static_cast<const SimulatedEndpoint*>(endpoint)->server;
-}
 
 // Methods registered under the service's names, in `into`.
 std::vector<const upstream::Method*> RegisterMethods(
@@ -45,7 +48,7 @@ struct Client final : upstream::Upstream::Host {
 
   // upstream::Upstream::Host
   void SendProbe(cluster::LiveEndpoint* endpoint) override;
-  void OnHealthChange(const resilience::HealthChange&) override {}
+  void OnHealthChange(const resilience::HealthChange& change) override;
 
   const uint32_t index;
   const uint32_t service;
@@ -62,7 +65,7 @@ struct Client final : upstream::Upstream::Host {
   int64_t rebuilt = 0;            // When `picker` was made.
 
  private:
-  Clients& clients_;
+  const Parts& parts_;
 };
 
 // The control half of all clients: endpoints that come and go, connections that
@@ -75,10 +78,20 @@ class Clients {
   const Client& operator[](uint32_t index) const { return *clients_[index]; }
   size_t size() const { return clients_.size(); }
 
-  // The server that an event tells of.
-  uint32_t ServerOf(const cluster::EndpointView& endpoint) const {
-    return server_of_.find(endpoint.endpoint)->second;
+  // What an event tells of: the endpoint, and its server.
+  const SimulatedEndpoint* EndpointOf(
+      const cluster::EndpointView& endpoint) const {
+    return endpoint_of_.find(endpoint.endpoint)->second;
   }
+  uint32_t ServerOf(const cluster::EndpointView& endpoint) const {
+    return EndpointOf(endpoint)->server;
+  }
+  // A client's endpoint of `server` that calls are to use. Null: it is not
+  // listed.
+  std::shared_ptr<SimulatedEndpoint>& LiveOf(Client& client, uint32_t server);
+  // Whether a client may dial one more, for calls that ask or beside what is
+  // silent.
+  bool MayDial(const Client& client) const;
 
   // Returns its index.
   uint32_t Add(uint32_t service);
@@ -93,6 +106,11 @@ class Clients {
   // refused are dialled, and it is kept until one does not, or none is left
   // that may be dialled: the bounds are those of mesh/service.
   void Wait(CallState& call, bool asks);
+  // Another connection takes the place of that of `before`. Returns its
+  // endpoint.
+  SimulatedEndpoint* Replace(Client& client, SimulatedEndpoint* before);
+  // The probes on `endpoint` are in vain.
+  void EndProbesOn(const SimulatedEndpoint* endpoint);
 
   void OnListed(uint32_t server, bool listed);
   void OnSense(uint32_t server, uint32_t client);
@@ -107,21 +125,24 @@ class Clients {
   struct Probe {
     uint32_t client = 0;
     SimulatedEndpoint* endpoint = nullptr;  // Null: nobody waits for it.
-    int64_t network = 0;                    // There and back.
+    int64_t connected = 0;  // When the connection that it is on was made.
+    int64_t network = 0;    // There and back.
+    bool lost = false;      // No event tells of it any more.
   };
 
   std::shared_ptr<SimulatedEndpoint> NewEndpoint(uint32_t server);
-  std::shared_ptr<SimulatedEndpoint>& LiveOf(Client& client, uint32_t server);
   void Rebuild(Client& client);
   void DialNext(Client& client);
-  void EndProbe(Probe& probe, bool answered);
+  bool LoseProbe(uint32_t probe);
+  void EndProbe(uint32_t probe, bool answered);
 
   const Parts& parts_;
   Timeline& time_;
   std::vector<std::unique_ptr<Client>> clients_;
   Slots<Probe> probes_;
   // By the identity that events give to an endpoint.
-  std::unordered_map<const cluster::Endpoint*, uint32_t> server_of_;
+  std::unordered_map<const cluster::Endpoint*, const SimulatedEndpoint*>
+      endpoint_of_;
 };
 
 }  // namespace mesh::simulation

@@ -191,6 +191,11 @@ Fault Fault::Errors(std::string address, absl::Duration from,
   return fault;
 }
 
+Fault Fault::DeadConnections(std::string address, absl::Duration at) {
+  return MakeFault(Kind::kDeadConnections, std::move(address), at,
+                   absl::InfiniteDuration());
+}
+
 Load Load::Open(std::string method, double rate) {
   Load load;
   load.method = std::move(method);

@@ -58,6 +58,9 @@ enum class EventKind : uint8_t {
   kListed,      // a: server, b: whether it is.
   kSense,       // a: server, b: client. The client notices how the server is.
   kDialled,     // a: server or kNoServer, b: client. A dial that was asked for.
+  kLook,        // a: server, b: client. Is another connection wanted?
+  kSecond,      // a: dial. Another connection is made, or cannot be.
+  kQuiet,       // a: replaced connection. Has it brought nothing?
   kProbeReach,  // a: probe. It reaches its server.
   kProbeDone,   // a: probe, b: whether it was answered.
 };

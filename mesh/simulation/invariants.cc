@@ -33,6 +33,10 @@ void Invariants::OnPick(const telemetry::CallInfo& info,
   CallState& call = CallState::Of(info);
   CheckReach(call, event);
   if (event.result != telemetry::PickEvent::Result::kUsed) return;
+  if (event.endpoint.closed) {
+    Violation(absl::StrCat(event.endpoint.address(),
+                           " was picked though it is closed"));
+  }
   CheckChoice(call, event);
   CheckHealth(call, event);
   CheckPanic(call, event);
@@ -41,7 +45,7 @@ void Invariants::OnPick(const telemetry::CallInfo& info,
 void Invariants::OnAttemptEnd(const telemetry::CallInfo& info,
                               const telemetry::AttemptEvent& event) {
   CallState& call = CallState::Of(info);
-  call.last_ended = parts_.clients.ServerOf(event.endpoint);
+  call.last_ended = parts_.clients.EndpointOf(event.endpoint);
   call.last_never_sent = event.never_sent;
 }
 
@@ -91,10 +95,16 @@ bool Invariants::Charge(uint32_t client) {
   return true;
 }
 
-static bool RunsOn(const CallState& call, uint32_t server) {
-  return std::any_of(
-      call.attempts.begin(), call.attempts.end(),
-      [server](const Attempt& attempt) { return attempt.server == server; });
+static bool RunsOn(const CallState& call, const SimulatedEndpoint* endpoint) {
+  return std::any_of(call.attempts.begin(), call.attempts.end(),
+                     [endpoint](const Attempt& attempt) {
+                       return attempt.endpoint == endpoint;
+                     });
+}
+
+static bool HasTried(const CallState& call, const SimulatedEndpoint* endpoint) {
+  return std::find(call.round.begin(), call.round.end(), endpoint) !=
+         call.round.end();
 }
 
 // An endpoint that the call has tried is used again only when no other is
@@ -103,23 +113,20 @@ static bool RunsOn(const CallState& call, uint32_t server) {
 // against is no other.)
 void Invariants::CheckChoice(CallState& call,
                              const telemetry::PickEvent& event) {
-  const uint32_t chosen = parts_.clients.ServerOf(event.endpoint);
-  const auto tried = [&call](uint32_t server) {
-    return std::find(call.round.begin(), call.round.end(), server) !=
-           call.round.end();
-  };
-  if (tried(chosen)) {
-    const uint32_t last = call.last_ended;
+  const SimulatedEndpoint* const chosen =
+      parts_.clients.EndpointOf(event.endpoint);
+  if (HasTried(call, chosen)) {
+    const SimulatedEndpoint* const last = call.last_ended;
     for (const auto& live : parts_.clients[call.client].live) {
       if (live == nullptr || !live->available() || IsFull(call, *live)) {
         continue;
       }
-      if (!tried(live->server)) {
+      if (!HasTried(call, live.get())) {
         Violation(absl::StrCat(event.endpoint.address(),
                                " was tried again though ",
                                live->endpoint().address, " is ready"));
-      } else if (chosen == last && live->server != last &&
-                 !(call.last_never_sent && RunsOn(call, live->server))) {
+      } else if (chosen == last && live.get() != last &&
+                 !(call.last_never_sent && RunsOn(call, live.get()))) {
         Violation(absl::StrCat(event.endpoint.address(),
                                " was tried twice running though ",
                                live->endpoint().address, " is ready"));
@@ -128,7 +135,7 @@ void Invariants::CheckChoice(CallState& call,
     call.round.clear();
     if (last != chosen) call.round.push_back(last);
     for (const Attempt& attempt : call.attempts) {
-      call.round.push_back(attempt.server);  // It has not left there.
+      call.round.push_back(attempt.endpoint);  // It has not left there.
     }
   }
   call.round.push_back(chosen);
@@ -185,8 +192,7 @@ void Invariants::CheckEnd(const CallState& call,
   }
   for (const auto& live : parts_.clients[call.client].live) {
     if (live == nullptr || !live->available() || IsFull(call, *live) ||
-        std::find(call.round.begin(), call.round.end(), live->server) !=
-            call.round.end()) {
+        HasTried(call, live.get())) {
       continue;
     }
     return Violation(

@@ -16,6 +16,7 @@ namespace mesh::simulation {
 class Calls;
 class Clients;
 class Invariants;
+class SecondConnections;
 class Servers;
 class Tally;
 
@@ -39,6 +40,7 @@ struct Parts {
   Invariants& invariants;
   Servers& servers;
   Clients& clients;
+  SecondConnections& seconds;
   Calls& calls;
 };
 

@@ -289,6 +289,29 @@ void AddPriorities(uint64_t seed, Scenario* scenario) {
   }
 }
 
+// In one scenario of four the connections to one server die, or those to all.
+// What it draws is its own, too.
+void AddDeadConnections(uint64_t seed, Scenario* scenario) {
+  Draw draw(seed ^ 0xdeadc);
+  const std::vector<Server>& servers = scenario->cluster.servers;
+  if (!draw.OneIn(4) || servers.empty()) return;
+  const absl::Duration duration = scenario->options.duration;
+  Fault fault;
+  fault.kind = Fault::Kind::kDeadConnections;
+  fault.from = duration * draw.Unit();
+  if (draw.OneIn(3)) {
+    fault.period = draw.Time(absl::Milliseconds(50), absl::Seconds(5));
+    fault.until = fault.from + draw.Time(absl::Milliseconds(100), duration);
+  }
+  const bool all = draw.OneIn(2);
+  const size_t one = draw.Between(0, static_cast<int>(servers.size()) - 1);
+  for (size_t i = 0; i < servers.size(); ++i) {
+    if (!all && i != one) continue;
+    fault.address = servers[i].address;
+    scenario->cluster.faults.push_back(fault);
+  }
+}
+
 Load RandomLoad(Draw& draw, const char* method, absl::Duration duration) {
   Load load;
   load.method = method;
@@ -396,6 +419,7 @@ Scenario RandomScenario(uint64_t seed) {
     }
   }
   AddPriorities(seed, &scenario);
+  AddDeadConnections(seed, &scenario);
   return scenario;
 }
 
@@ -463,6 +487,24 @@ Scenario RandomScenarioWithCapacity(uint64_t seed) {
   Load load = Load::Open("/shop.Cart/Get", capacity / headroom);
   load.deadline = latency * draw.Scale(20, 200);
   cluster.loads = {load};
+  return scenario;
+}
+
+Scenario RandomScenarioOfAlikes(uint64_t seed) {
+  Scenario scenario = RandomScenario(seed);
+  scenario.service.guards.outlier_ejection = {};
+  scenario.service.guards.black_hole = {};
+  Draw draw(seed ^ 0xa11c3);
+  Cluster& cluster = scenario.cluster;
+  cluster.faults.clear();
+  cluster.behind.clear();
+  Server server = RandomServer(draw, "");
+  server.slots = 0;
+  const int servers = draw.OneIn(3) ? 2 : draw.Between(3, 10);
+  cluster.servers.assign(servers, server);
+  for (int i = 0; i < servers; ++i) {
+    cluster.servers[i].address = absl::StrCat("10.0.0.", i + 1, ":80");
+  }
   return scenario;
 }
 

@@ -25,6 +25,11 @@ Scenario RandomScenario(uint64_t seed);
 // waits for less than twice what the slowest of them take.
 Scenario RandomScenarioWithCapacity(uint64_t seed);
 
+// Servers that are alike and always well, two or more, each with room for all
+// calls. Policies, and what calls ask for and how tenants fail, are those of
+// RandomScenario(); endpoints are ejected and suspected as shipped.
+Scenario RandomScenarioOfAlikes(uint64_t seed);
+
 // The same scenario, without retries and hedges.
 Scenario WithoutRetries(Scenario scenario);
 

