@@ -100,6 +100,7 @@ set(MESH_SOURCES
   mesh/service/method_table.cc
   mesh/service/parking_lot.cc
   mesh/service/prober.cc
+  mesh/service/proxy.cc
   mesh/service/runtime.cc
   mesh/service/service.cc
   mesh/telemetry/metrics.cc
@@ -290,6 +291,7 @@ set(MESH_recorded_calls_test_SOURCES
   mesh/simulation/recorded_calls_test.cc
   mesh/simulation/replay.cc
   mesh/simulation/result.cc
+  mesh/simulation/second_connections.cc
   mesh/simulation/servers.cc
   mesh/simulation/simulation.cc
   mesh/simulation/tally.cc
@@ -330,6 +332,7 @@ set(MESH_service_test_SOURCES
   mesh/service/method_table_test.cc
   mesh/service/parking_lot_test.cc
   mesh/service/prober_test.cc
+  mesh/service/proxy_test.cc
   mesh/service/service_test.cc)
 
 set(MESH_service_test_PROTOS
@@ -343,14 +346,17 @@ set(MESH_simulation_test_SOURCES
   mesh/simulation/distribution_test.cc
   mesh/simulation/event_queue_test.cc
   mesh/simulation/invariants.cc
+  mesh/simulation/observe_test.cc
   mesh/simulation/player.cc
   mesh/simulation/random_scenario.cc
   mesh/simulation/random_scenario_test.cc
   mesh/simulation/replay.cc
   mesh/simulation/replay_test.cc
   mesh/simulation/result.cc
+  mesh/simulation/second_connections.cc
   mesh/simulation/servers.cc
   mesh/simulation/simulation.cc
+  mesh/simulation/simulation_connections_test.cc
   mesh/simulation/simulation_health_test.cc
   mesh/simulation/simulation_limits_test.cc
   mesh/simulation/simulation_priorities_test.cc
@@ -427,6 +433,7 @@ set(MESH_simulate_SOURCES
   mesh/simulation/player.cc
   mesh/simulation/replay.cc
   mesh/simulation/result.cc
+  mesh/simulation/second_connections.cc
   mesh/simulation/servers.cc
   mesh/simulation/simulation.cc
   mesh/simulation/tally.cc

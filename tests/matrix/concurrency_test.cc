@@ -109,6 +109,48 @@ TEST_P(CancelStorm, EveryCallEndsAsCancelledOrAsItWouldHave) {
 INSTANTIATE_TEST_SUITE_P(All, CancelStorm, testing::ValuesIn(AllWays()),
                          testing::PrintToStringParamName());
 
+// --- Calls that begin before there is an endpoint.
+
+class BornWaiting : public testing::TestWithParam<Way> {};
+
+// Each on a channel of its own, to a name that is resolved meanwhile. Several
+// at once, so that endpoints come at any moment of their beginning.
+TEST_P(BornWaiting, EveryCallIsAnswered) {
+  const auto [kind, style] = GetParam();
+  const std::string address = Arms::Get().server()->address();
+  const std::string target =
+      absl::StrCat("localhost", address.substr(address.rfind(':')));
+  for (int round = 0; round < 4; ++round) {
+    const auto channel = CreateChannel(target);
+    std::vector<std::thread> callers;
+    for (int i = 0; i < 4; ++i) {
+      callers.emplace_back([kind = kind, style = style, &channel, i] {
+        auto driver = Driver::Make(kind, style, channel);
+        driver->context().set_deadline(std::chrono::system_clock::now() +
+                                       std::chrono::seconds(60));
+        std::this_thread::sleep_for(std::chrono::microseconds(300 * i));
+        Reply reply;
+        EXPECT_TRUE(driver->Start(Request()));
+        if (Writes(kind)) {
+          EXPECT_TRUE(driver->Write(Request(), {}));
+          EXPECT_TRUE(driver->WritesDone());
+        }
+        if (Reads(kind)) {
+          while (driver->Read(&reply)) {
+          }
+        }
+        const grpc::Status status = driver->Finish(&reply);
+        EXPECT_TRUE(status.ok()) << Describe(status);
+        EXPECT_EQ(driver->Complaints(), "");
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BornWaiting, testing::ValuesIn(AllWays()),
+                         testing::PrintToStringParamName());
+
 // Several threads cancel the same call, again and again.
 TEST(Cancel, ManyThreadsMayCancelOneCall) {
   auto stub = TestService::NewStub(MeshChannel());
