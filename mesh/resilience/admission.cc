@@ -119,8 +119,6 @@ std::optional<Refusal> Admission::Ask(
     absl::string_view method, const options::RateLimitOptions& method_limit,
     base::Random* random, Listener* listener, Ticket* ticket) {
   const int64_t now = ticket->start = Sane(ticket->start);
-  // When all are refused, nobody else will.
-  if (now >= due_.load(relaxed)) Update(now);
   Asking asking{method, &method_limit, random, listener, ticket, now};
   if (AskFrom(&asking)) {
     ticket->held = true;
