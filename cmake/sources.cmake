@@ -333,6 +333,7 @@ set(MESH_service_test_SOURCES
   mesh/service/parking_lot_test.cc
   mesh/service/prober_test.cc
   mesh/service/proxy_test.cc
+  mesh/service/second_connections_test.cc
   mesh/service/service_test.cc)
 
 set(MESH_service_test_PROTOS
