@@ -48,7 +48,8 @@ class ProxyTest : public testing::Test {
   bool ProxyWasAskedFor(absl::string_view what) const {
     std::ostringstream text;
     text << std::ifstream(Log()).rdbuf();
-    return absl::StrContains(text.str(), absl::StrCat("CONNECT ", what));
+    // "Request (file descriptor 8): CONNECT localhost:4711 HTTP/1.0".
+    return absl::StrContains(text.str(), absl::StrCat("): CONNECT ", what));
   }
   static void ExpectAnswer(std::shared_ptr<grpc::ChannelInterface> channel) {
     const auto stub = TestService::NewStub(std::move(channel));
