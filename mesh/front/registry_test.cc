@@ -1,5 +1,6 @@
 #include "mesh/front/registry.h"
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -61,17 +62,21 @@ absl::Status FailureOf(service::Service& service) {
 class RegistryTest : public testing::Test {
  protected:
   RegistryTest()
-      : registry_(std::make_shared<Registry>(
-            std::make_shared<service::Runtime>(
-                [this](LogSeverity, absl::string_view line) { OnLine(line); },
-                std::vector<std::shared_ptr<telemetry::Observer>>(),
-                std::map<std::string, Fallback>(), options::TelemetryOptions(),
-                options::LimitsOptions(), config::ParseEndpoints),
-            std::map<std::string, security::Credentials>())) {}
+      : runtime_(std::make_shared<service::Runtime>(
+            [this](LogSeverity, absl::string_view line) { OnLine(line); },
+            std::vector<std::shared_ptr<telemetry::Observer>>(),
+            std::map<std::string, Fallback>(), options::TelemetryOptions(),
+            options::LimitsOptions(), config::ParseEndpoints)),
+        registry_(std::make_shared<Registry>(
+            runtime_, std::map<std::string, security::Credentials>())) {}
 
   ~RegistryTest() override {
+    // Services are destroyed on the control thread.
+    gone_ = true;
+    registry_.reset();
+    Settle();
     // The loop is the runtime's own, since no control was given.
-    static_cast<base::EventLoop&>(registry_->runtime().loop()).Stop();
+    static_cast<base::EventLoop&>(runtime_->loop()).Stop();
   }
 
   void Apply(options::MeshOptions options) {
@@ -84,7 +89,7 @@ class RegistryTest : public testing::Test {
     base::Mutex mu;
     base::CondVar cond;
     bool done = false;
-    registry_->runtime().loop().Post([&] {
+    runtime_->loop().Post([&] {
       base::MutexLock lock(&mu);
       done = true;
       cond.Signal();
@@ -95,7 +100,7 @@ class RegistryTest : public testing::Test {
 
   // A sink that calls the registry, which it could not with the lock held.
   void OnLine(absl::string_view line) {
-    (void)registry_->Metrics();
+    if (!gone_) (void)registry_->Metrics();
     base::MutexLock lock(&mu_);
     lines_.emplace_back(line);
   }
@@ -106,7 +111,9 @@ class RegistryTest : public testing::Test {
 
   base::Mutex mu_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
-  const std::shared_ptr<Registry> registry_;
+  std::atomic<bool> gone_{false};
+  const std::shared_ptr<service::Runtime> runtime_;
+  std::shared_ptr<Registry> registry_;
 };
 
 TEST_F(RegistryTest, OneNameIsOneService) {
