@@ -195,7 +195,11 @@ int CountRestarts(bool bare) {
     absl::SleepFor(absl::Milliseconds(200));
     server.Start();
     absl::SleepFor(absl::Milliseconds(300));
-    failed += CallNow(stub.get(), /*wait_for_ready=*/false).ok() ? 0 : 1;
+    const grpc::Status status = CallNow(stub.get(), /*wait_for_ready=*/false);
+    if (!status.ok()) {
+      Progress(absl::StrCat("  restart ", i, ": ", status.error_message()));
+      ++failed;
+    }
   }
   return failed;
 }
