@@ -121,6 +121,7 @@ grpc_call* LogicalCall::BeginWithout(const Action& action) {
   const bool waits = action.kind == Action::Kind::kWait ||
                      action.kind == Action::Kind::kSetTimer;
   if (!waits && seen_->endpoints.empty()) service_->OnNoEndpoint();
+  if (action.asks) unheard_ = action;
   // Nothing is chosen before the first batch starts.
   grpc_call* const call =
       waits ? NewCallOn(service_->runtime().placeholder(), nullptr,
@@ -131,6 +132,10 @@ grpc_call* LogicalCall::BeginWithout(const Action& action) {
 }
 
 std::optional<call::Action> LogicalCall::LookForEndpoint() {
+  // The machine asks for a dial once. Park() is what makes it heard.
+  if (ABSL_PREDICT_FALSE(unheard_.has_value())) {
+    return std::exchange(unheard_, std::nullopt);
+  }
   auto action = machine_->OnEndpointsChanged(Now());
   // Not for endpoints, then, but for a time.
   if (!action.has_value()) action = machine_->OnTimer(Now());

@@ -189,6 +189,9 @@ class LogicalCall : public grpc::experimental::Interceptor,
   grpc_call* first_ = nullptr;  // Once it runs no more. Ours.
   // The one of the last pick. Not to be used.
   const service::ServiceView* seen_ = nullptr;
+  // What the call is to wait for, if it asks for a dial and has not been
+  // parked.
+  std::optional<Action> unheard_;
 
   // Written with the context's lock, which TryCancel() holds. (Atomic for the
   // sanitizer, which does not see that lock.)

@@ -399,6 +399,36 @@ TEST(UnaryCallTest, ACallThatIsGivenUpUnstartedGivesItsEndpointBack) {
   EXPECT_EQ(world.InFlight(), 0);
 }
 
+// A server is back, and mesh waits for its backoff.
+TEST(UnaryCallTest, ACallThatFindsNothingConnectedHasItDialledNow) {
+  for (const bool waits : {false, true}) {
+    options::ServiceOptions options = FakeWorld::Idempotent();
+    options.policy.idempotent = false;
+    FakeWorld world(options, {"a"});
+    service::FakeNetwork& network = world.fake().network;
+    world.loop().Advance(absl::Seconds(1));
+    network.Set("a", GRPC_CHANNEL_IDLE);
+    world.loop().Run();
+    network.Set("a", GRPC_CHANNEL_TRANSIENT_FAILURE);
+    world.loop().Run();
+    const int made = network.made("a");
+    FakeUnary call(&world, "hello", /*prepare=*/false,
+                   [waits](grpc::ClientContext* context) {
+                     context->set_wait_for_ready(waits);
+                   });
+    call.Finish();
+    world.Settle();
+    EXPECT_FALSE(call.done());
+    ASSERT_EQ(network.made("a"), made + 1) << waits;
+    network.Set("a", GRPC_CHANNEL_READY);
+    world.Settle();
+    ASSERT_EQ(world.core().calls(), 1u) << waits;
+    world.core().call(0).Answer(FakeWorld::Bytes("world"));
+    world.Settle();
+    EXPECT_TRUE(call.status.ok()) << call.status.error_message();
+  }
+}
+
 // The channel that is dialled anew would keep the call until that is over.
 TEST(UnaryCallTest, ACallToAnEndpointThatHasFailedDoesNotWaitForItsNextDial) {
   FakeWorld world(FakeWorld::Idempotent(), {"a"});
@@ -416,7 +446,10 @@ TEST(UnaryCallTest, ACallToAnEndpointThatHasFailedDoesNotWaitForItsNextDial) {
   FakeUnary call(&world);
   call.Finish();
   world.Settle();
+  world.loop().Advance(absl::Milliseconds(999));
+  world.Settle();
   EXPECT_FALSE(call.done()) << "this dial may yet do";
+  EXPECT_EQ(network.made("a"), made + 1);
   for (int i = 0; i < 20 && !call.done(); ++i) {
     world.loop().Advance(absl::Milliseconds(200));
     world.Settle();
