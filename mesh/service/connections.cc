@@ -585,6 +585,8 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   dial.used = now;
   if (!connection->LostAtOnce(now, endpoint->succeeded())) {
     dial.failures = 0;
+    // What calls asked for was had: whoever asks next is heard at once.
+    dial.asked = absl::InfinitePast();
     endpoint->set_readiness(Readiness::kIdle);
     return;
   }

@@ -401,6 +401,26 @@ TEST_F(ConnectionsTest, WhoAsksAgainInVainIsToldSoWithoutAPlan) {
   EXPECT_EQ(network_.dials("a:1"), 3);
 }
 
+TEST_F(ConnectionsTest, AConnectionThatWasHadLetsTheNextOneAskAtOnce) {
+  for (const bool had : {true, false}) {
+    const std::string address = had ? "a:1" : "b:1";
+    Begin({address});
+    Set(address, GRPC_CHANNEL_TRANSIENT_FAILURE);
+    connections_->Replan();
+    connections_->Ask();
+    Set(address, GRPC_CHANNEL_READY);
+    connections_->Replan();
+    if (had) ++Endpoint(address)->mutable_counters().ended[0];
+    Set(address, GRPC_CHANNEL_IDLE);
+    connections_->Replan();
+    Set(address, GRPC_CHANNEL_TRANSIENT_FAILURE);
+    connections_->Replan();
+    const int made = network_.made(address);
+    connections_->Ask();
+    EXPECT_EQ(network_.made(address), had ? made + 1 : made);
+  }
+}
+
 TEST_F(ConnectionsTest, WhoAsksIsHeardThoughGrpcDialsUnseen) {
   settings_.options.connect_timeout = absl::Seconds(5);
   Begin({"a:1"});
