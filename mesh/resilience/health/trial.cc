@@ -43,8 +43,8 @@ constexpr int64_t kMoment = 50 * kMillisecond;
 // log(2): what one call can say at most.
 constexpr double kMostOfACall = 0.6931471805599453;
 
-// So many more calls may have ended elsewhere than on the endpoint. (A fair
-// coin seldom is as uneven before a trial is over.)
+// So many more calls may have counted elsewhere than on the endpoint. (A fair
+// coin is seldom as uneven early in a trial.)
 constexpr uint32_t kMostAhead = 8;
 
 // An endpoint is acquitted after so many calls on it with evidence below that,
@@ -88,15 +88,25 @@ TrialRules TrialRules::Of(double chance, int64_t slow_for) {
   return {std::log(2 / std::clamp(chance, 1e-12, 1.0)), slow_for};
 }
 
+// Where it pauses, calls on it end late, and may go well. Until they end, what
+// goes well elsewhere would convict it. So that waits for calls here. (It only
+// ever adds to the evidence: to leave some of it out is to convict less.)
+void Trial::CountFailure(const TrialCall& call) {
+  if (call.here || call.failed) {
+    failures_.Count(call.here, call.failed);
+  } else {
+    ++waiting_;
+  }
+  while (waiting_ > 0 && calls_ - here_ - waiting_ < here_ + kMostAhead) {
+    --waiting_;
+    failures_.Count(/*here=*/false, /*bad=*/false);
+  }
+}
+
 void Trial::Count(const TrialCall& call, int64_t now) {
   ++calls_;
   if (call.here) ++here_;
-  // Where it pauses, calls on it end late, and may go well. Until they end,
-  // what goes well elsewhere would convict it.
-  const bool ahead = calls_ - here_ > here_ + kMostAhead;
-  if (call.here || call.failed || !ahead) {
-    failures_.Count(call.here, call.failed);
-  }
+  CountFailure(call);
   if (!call.timed || ignores_slowness_) return;
   if (now - moment_began_ >= kMoment) {
     moment_began_ = now;

@@ -84,10 +84,14 @@ class Trial {
   double slowness_log() const { return slowness_.Log(); }
 
  private:
+  void CountFailure(const TrialCall& call);
+
   Doubt doubt_;
   int64_t slow_since_;
   uint32_t here_ = 0;
   uint32_t calls_ = 0;
+  // Calls that went well elsewhere and do not count yet.
+  uint32_t waiting_ = 0;
   // What `here_` was when the evidence was last held back.
   uint32_t held_ = 0;
   int64_t moment_began_ = 0;

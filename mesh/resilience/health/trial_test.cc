@@ -264,6 +264,23 @@ TEST(TrialTest, CallsThatHaveNotEndedDoNotConvict) {
   EXPECT_EQ(trial.Judge(Rules(), kNow), Ruling::kNone);
 }
 
+TEST(TrialTest, CallsThatWaitedForThoseOnItCountAllTheSame) {
+  // The same calls, in turns or in two heaps, say the same.
+  Trial even(Doubt::kRow, kNow);
+  Trial uneven(Doubt::kRow, kNow);
+  for (int i = 0; i < 400; ++i) {
+    const bool failed = i % 40 == 0;
+    even.Count(CallOn(true, failed), kNow);
+    even.Count(CallOn(false, false), kNow);
+    uneven.Count(CallOn(false, false), kNow);
+  }
+  EXPECT_LT(uneven.failures_log(), Rules().bound / 2);
+  for (int i = 0; i < 400; ++i) {
+    uneven.Count(CallOn(true, i % 40 == 0), kNow);
+  }
+  EXPECT_NEAR(uneven.failures_log(), even.failures_log(), 1e-9);
+}
+
 TEST(TrialTest, NoTrialLastsForEver) {
   // Evidence that hovers above what acquits, and below what convicts.
   Trial trial(Doubt::kRow, kNow);
