@@ -88,7 +88,7 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
   EXPECT_GT(transparent, calls / 200);
   EXPECT_GT(waited, calls / 500);
   EXPECT_GT(hedges, calls / 100);
-  EXPECT_GT(ejections, seeds.last / 2);
+  EXPECT_GT(ejections, seeds.last / 4);
   EXPECT_GT(suspicions, seeds.last / 10);
   EXPECT_GT(probes, seeds.last / 10);
   EXPECT_GT(replaced, seeds.last / 20);
@@ -215,9 +215,8 @@ TEST(RandomScenarioTest, NoTrialConvictsWhoIsLikeTheOthers) {
   EXPECT_LE(out.convictions, 3 * count / 10'000);
   if (count < 500) return;
   EXPECT_GT(out.trials, count);
-  // Silence is suspected where calls take long, and ejects where they run into
-  // their deadlines again and again.
-  EXPECT_LE(share, 0.005);
+  // Silence is suspected where calls take long.
+  EXPECT_LE(share, 0.001);
 }
 
 }  // namespace

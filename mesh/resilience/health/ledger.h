@@ -61,7 +61,7 @@ struct Finding {
   bool answered = false;   // kNothing: but somebody was there to answer.
   bool duplicate = false;  // kNothing: its connection has broken, and another
                            // of the calls on it counts.
-  bool shared = false;     // kFailure: the others fail, too.
+  double others_fail = 0;  // kFailure: the share of calls elsewhere that do.
   bool lags = false;       // It may be slow against others of its method.
   bool overloaded = false;  // kSuccess: the server had no room for it. That is
                             // no failure, and draws calls as one would.

@@ -33,9 +33,6 @@ constexpr uint32_t kFullShare = 255;
 // to nothing.
 constexpr uint32_t kObservedTrial = 128;
 
-// Where others fail so often, one failure says little of an endpoint.
-constexpr double kOthersFail = 0.1;
-
 // How much quicker than an ejected endpoint the peers may be and still be as
 // slow: half of `latency.factor`'s logarithm.
 constexpr double kAsSlow = 0.5;
@@ -129,8 +126,9 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
     }
     // The timeouts of a suspect say nothing new.
     if (finding.timed_out && health == Health::kSuspect) finding.hasty = true;
-    finding.shared = finding.kind == Finding::Kind::kFailure &&
-                     doubts_.OthersFail(record.doubts) >= kOthersFail;
+    if (finding.kind == Finding::Kind::kFailure) {
+      finding.others_fail = doubts_.OthersFail(record.doubts);
+    }
     AttemptLedger::CountFailure(&seen, finding);
     if (result.ticket) CountInTrial(endpoint, result, finding, at, &outbox);
     states_.OnAttempt(endpoint, finding, IsSlowProbe(record, result, finding),

@@ -26,9 +26,13 @@ constexpr uint32_t kLeastShare = 26;
 // long is tried again.
 constexpr int64_t kDrainingFor = 10 * kSecond;
 
-// Calls that one may let run into their deadlines before it is ejected, when it
-// was silent and answers probes.
-constexpr int kMostTimeouts = 2;
+// Where others fail so often, one failure says little of an endpoint.
+constexpr double kOthersFail = 0.1;
+
+// An endpoint that was silent and answers probes is ejected when calls on it
+// run into their deadlines, and as many calls elsewhere would all have failed
+// with this chance at most: after two where few of the others fail.
+constexpr double kLeastChance = 0.02;
 
 // Failures of connections in a row that end a ramp.
 constexpr uint32_t kMostWhileRamping = 3;
@@ -173,7 +177,10 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
             EjectForLatency(endpoint, slow_for, now, changes)) {
           return;
         }
-      } else if (++record.good >= (EndsWithConnection(record.cause) ? 1 : 2)) {
+        break;
+      }
+      record.by_chance = 1;
+      if (++record.good >= (EndsWithConnection(record.cause) ? 1 : 2)) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
       }
       break;
@@ -181,15 +188,21 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
     case Finding::Kind::kConnectionFailure: {
       const bool of_call = finding.kind == Finding::Kind::kFailure;
       if (of_call && finding.hasty) break;
+      const bool others_fail = finding.others_fail >= kOthersFail;
+      bool spared = false;
+      if (of_call && !finding.timed_out) {
+        record.by_chance = 1;
+      } else if (of_call && IsSilence(record.cause)) {
+        record.by_chance *= std::max(finding.others_fail, kOthersFail);
+        spared = record.by_chance > kLeastChance;
+      }
       // One failure does not convict: where more follow a trial tells. Who was
-      // convicted is ejected again, unless the others fail as well.
-      if (of_call &&
-          (IsByTrial(record.cause) ? finding.shared : !finding.timed_out)) {
+      // convicted is ejected again, unless the others fail as well. Calls that
+      // run into their deadlines may be long ones.
+      if (of_call && (IsByTrial(record.cause) || spared ? others_fail
+                                                        : !finding.timed_out)) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
       }
-      // Calls that run into their deadlines may be long ones.
-      const bool spared = of_call && IsSilence(record.cause) &&
-                          ++record.timeouts < kMostTimeouts;
       if (!spared && Eject(endpoint, HealthCause::kProbeFailed, now, changes)) {
         return;
       }
@@ -470,7 +483,6 @@ void HealthStates::BeginRamp(LiveEndpoint* endpoint, HealthCause cause,
   const bool ramps = silence_.ramp > absl::ZeroDuration();
   HealthRecord& record = RecordOf(endpoint);
   record.ramp_began = ramps ? now : 0;
-  record.timeouts = 0;
   Change(endpoint, ramps ? Health::kRamping : Health::kHealthy, cause, now,
          changes);
 }
@@ -484,6 +496,7 @@ void HealthStates::Change(LiveEndpoint* endpoint, Health to, HealthCause cause,
   const bool was_ejected = CountsAsEjected(record);
   if (record.health == Health::kTrial) endpoint->set_trial(0);
   if (to != Health::kRamping && to != Health::kTrial) record.ramp_began = 0;
+  if (to == Health::kHealthy) record.by_chance = 1;
   record.health = to;
   record.since = now;
   population_.Move(*endpoint, from, was_ejected, record);

@@ -326,7 +326,7 @@ TEST_F(HealthStatesTest, AProbeThatFailsAnywhereEjectsNobody) {
   states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
   EXPECT_EQ(health(), Health::kProbing) << "anybody's deadline passes";
   finding.hasty = false;
-  finding.shared = true;
+  finding.others_fail = 0.1;
   states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
   EXPECT_EQ(health(), Health::kRamping) << "the others fail, too";
 }
@@ -357,6 +357,45 @@ TEST_F(HealthStatesTest, WhoWasSilentIsNotEjectedForACall) {
   let_probe();
   Attempt(Kind::kConnectionFailure);
   EXPECT_EQ(health(), Health::kEjected);
+}
+
+// How many calls in a row run into their deadlines until it is ejected.
+TEST_F(HealthStatesTest,
+       WhoWasSilentIsEjectedForDeadlinesUnlessOthersMissThem) {
+  const auto count = [this](double others_fail, bool answers) {
+    live_[0] = std::make_unique<LiveEndpoint>(cluster::Endpoint{"e0"});
+    live_[0]->set_readiness(Readiness::kReady);
+    Count();
+    int calls = 0;
+    for (; calls < 20 && health() != Health::kEjected; ++calls) {
+      if (health() != Health::kSuspect) BeSilent();
+      states_.OnProbeDone(endpoint(), /*answered=*/true, now_, &changes_);
+      if (answers && calls % 2 == 1) {
+        Attempt(Kind::kSuccess);
+        BeSilent();
+        states_.OnProbeDone(endpoint(), /*answered=*/true, now_, &changes_);
+      }
+      Finding finding;
+      finding.kind = Kind::kFailure;
+      finding.timed_out = true;
+      finding.others_fail = others_fail;
+      finding.began = now_;
+      states_.OnAttempt(endpoint(), finding, false, now_, &changes_);
+      EXPECT_NE(health(), Health::kProbing);
+      // Where the others fail as well it is used meanwhile.
+      if (health() != Health::kEjected) {
+        EXPECT_EQ(health(),
+                  others_fail < 0.1 ? Health::kSuspect : Health::kRamping);
+      }
+    }
+    return calls;
+  };
+  EXPECT_EQ(count(0, /*answers=*/false), 2);
+  EXPECT_EQ(count(0.1, /*answers=*/false), 2);
+  EXPECT_EQ(count(0.2, /*answers=*/false), 3);
+  EXPECT_EQ(count(0.5, /*answers=*/false), 6);
+  EXPECT_EQ(count(0.9, /*answers=*/false), 20) << "so would any";
+  EXPECT_EQ(count(0.2, /*answers=*/true), 20) << "never three in a row";
 }
 
 TEST_F(HealthStatesTest, TheSecondSlowProbeEjectsForLatency) {
