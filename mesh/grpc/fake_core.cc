@@ -362,8 +362,7 @@ void FakeCore::RunAll() {
 // The next definition of a symbol after this program's own.
 template <typename Function>
 Function* Real(const char* symbol) {
-  static auto* const real =
-      reinterpret_cast<Function*>(dlsym(RTLD_NEXT, symbol));
+  auto* const real = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, symbol));
   if (real == nullptr) Die(symbol);
   return real;
 }
@@ -372,7 +371,12 @@ Function* Real(const char* symbol) {
 
 using mesh::core::FakeCore;
 
-#define MESH_REAL(function) mesh::core::Real<decltype(function)>(#function)
+// Looked for once by each that uses it.
+#define MESH_REAL(function)                                                    \
+  ([] {                                                                        \
+    static auto* const real = mesh::core::Real<decltype(function)>(#function); \
+    return real;                                                               \
+  }())
 
 extern "C" {
 
