@@ -75,7 +75,7 @@ printf 'endpoints:\n- %s\n' "$first" >"$work/greeters.yaml"
 expect $'Hello, world!\nworld was here' \
   "$examples/fallback/fallback" "$work/mesh.yaml"
 # The guide shows the same code.
-shown=$(sed -n '/^## Fallback/,/^## Throttle/p' docs/resilience.md |
+shown=$(sed -n '/^## Fallback/,/^## Across tiers/p' docs/resilience.md |
   sed -n '/^```cpp/,/^```$/{/^```/!p}')
 [[ -n $shown ]]
 while IFS= read -r line; do
