@@ -1,7 +1,7 @@
-"""What `./run lint` checks: format, banned constructs, sizes, room rules, and
-clang-tidy with clang's analysis of locks.
+"""What `./run lint` checks: format, banned constructs, prose, sizes, room
+rules, and clang-tidy with clang's analysis of locks.
 
-usage: lint.py [--changed] [format|text|sizes|rooms|sources|tidy ...]
+usage: lint.py [--changed] [format|text|prose|sizes|rooms|sources|tidy ...]
 
 --changed looks only at files that differ from main. Names choose checks; all
 by default. Exits with 1 when anything is wrong.
@@ -15,6 +15,7 @@ import sys
 import xml.etree.ElementTree
 
 import cmake_sources
+import lint_prose
 import lint_rooms
 import lint_sizes
 from lint_rooms import ROOMS, STRANGERS
@@ -236,6 +237,13 @@ def check_text(every):
     return problems
 
 
+def check_prose(every):
+    problems = []
+    for path in sources(every, ".md", ".h", ".cc", ".proto"):
+        problems += lint_prose.check_file(path, read(path))
+    return problems
+
+
 def check_sources(every):
     del every
     problems = cmake_sources.problems()
@@ -245,6 +253,7 @@ def check_sources(every):
 CHECKS = {
     "format": ("clang-format", check_format),
     "text": ("banned constructs, include guards", check_text),
+    "prose": ("sentences, comments, words", check_prose),
     "sizes": ("lengths of files and functions, tests a room", check_sizes),
     "rooms": ("room rules", check_rooms),
     "sources": ("CMake\'s lists of files", check_sources),

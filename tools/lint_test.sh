@@ -1,3 +1,4 @@
 #!/usr/bin/env bash
 set -euo pipefail
-exec python3 tools/lint_test.py
+python3 tools/lint_test.py
+exec python3 tools/lint_prose_test.py
