@@ -71,7 +71,7 @@ simulation::Cluster Make(const Shape& shape) {
         Fault::Slow(address(1), begin, end, 20),
         Fault::Errors(address(2), begin, end, 0.3,
                       absl::StatusCode::kUnavailable),
-        Fault::BlackHole(address(3), begin, end),
+        Fault::Silence(address(3), begin, end),
     };
     cluster.faults[0].period = absl::Seconds(2);
     cluster.faults[3].period = absl::Seconds(4);

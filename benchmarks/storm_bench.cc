@@ -154,7 +154,7 @@ Result Run(const options::ServiceOptions& service, const Cluster& cluster,
 Outcome Storm(Arm arm, double rate) {
   Cluster cluster;
   cluster.servers = {Backend("backend:80")};
-  cluster.faults = {Fault::BlackHole("backend:80", kOutageBegins, kOutageEnds)};
+  cluster.faults = {Fault::Silence("backend:80", kOutageBegins, kOutageEnds)};
   cluster.loads = {Offered(rate)};
   Outcome worst;
   for (int seed = 1; seed <= kSeeds; ++seed) {
@@ -287,7 +287,7 @@ int Main(int argc, char** argv) {
     const double success = SuccessUnderErrors(arm);
     errors.Row({NameOf(arm), Number(success, 5)});
     report.Metric(absl::StrCat(NameOf(arm), ".success"), success);
-    const double vanish = LeafAmplification(arm, Fault::Kind::kBlackHole, 150);
+    const double vanish = LeafAmplification(arm, Fault::Kind::kSilence, 150);
     const double refuse = LeafAmplification(arm, Fault::Kind::kErrors, 150);
     chain.Row({NameOf(arm), Number(vanish, 3), Number(refuse, 3)});
     const std::string name = absl::StrCat(NameOf(arm), ".leaf_amplification");

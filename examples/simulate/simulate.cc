@@ -50,13 +50,13 @@ Cluster ThreeServers() {
 std::vector<Trial> Trials() {
   std::vector<Fault> outage;
   for (const char* address : {"a", "b", "c"}) {
-    outage.push_back(Fault::BlackHole(address, kFrom, kUntil));
+    outage.push_back(Fault::Silence(address, kFrom, kUntil));
   }
   return {
       {"nothing breaks", {}},
       {"b is killed", {Fault::Down("b", kFrom, kUntil)}},
       {"b drains", {Fault::Draining("b", kFrom, kUntil)}},
-      {"b stops answering", {Fault::BlackHole("b", kFrom, kUntil)}},
+      {"b stops answering", {Fault::Silence("b", kFrom, kUntil)}},
       {"b is 20 times slower", {Fault::Slow("b", kFrom, kUntil, 20)}},
       {"b fails half of its calls",
        {Fault::Errors("b", kFrom, kUntil, 0.5,

@@ -173,9 +173,9 @@ Fault Fault::Draining(std::string address, absl::Duration from,
                       absl::Duration until) {
   return MakeFault(Kind::kDraining, std::move(address), from, until);
 }
-Fault Fault::BlackHole(std::string address, absl::Duration from,
-                       absl::Duration until) {
-  return MakeFault(Kind::kBlackHole, std::move(address), from, until);
+Fault Fault::Silence(std::string address, absl::Duration from,
+                     absl::Duration until) {
+  return MakeFault(Kind::kSilence, std::move(address), from, until);
 }
 Fault Fault::Slow(std::string address, absl::Duration from,
                   absl::Duration until, double factor) {

@@ -230,7 +230,7 @@ void Servers::ApplyFaults(uint32_t server) {
       case Fault::Kind::kDraining:
         state.refuses = true;
         break;
-      case Fault::Kind::kBlackHole:
+      case Fault::Kind::kSilence:
         state.swallows = true;
         break;
       case Fault::Kind::kSlow:

@@ -60,12 +60,12 @@ struct Server {
 // Something wrong with one server for a time.
 struct Fault {
   enum class Kind {
-    kDown,       // Killed: what it had is lost, what comes is refused.
-    kDraining,   // Finishes what it has; what comes is refused, unseen.
-    kBlackHole,  // What comes is swallowed and never answered; but the probes
-                 // of health monitors are, when it ends.
-    kSlow,       // Takes `factor` times as long.
-    kErrors,     // Ends a share of `share` with `code`.
+    kDown,      // Killed: what it had is lost, what comes is refused.
+    kDraining,  // Finishes what it has; what comes is refused, unseen.
+    kSilence,   // What comes is swallowed and never answered; but the probes
+                // of health monitors are, when it ends.
+    kSlow,      // Takes `factor` times as long.
+    kErrors,    // Ends a share of `share` with `code`.
     kDeadConnections,  // All connections to it fall silent for ever, and stay
                        // open: a NAT or a relay has forgotten them. One that is
                        // made later works. At `from`, and then each `period`.
@@ -88,8 +88,8 @@ struct Fault {
                     absl::Duration until);
   static Fault Draining(std::string address, absl::Duration from,
                         absl::Duration until);
-  static Fault BlackHole(std::string address, absl::Duration from,
-                         absl::Duration until);
+  static Fault Silence(std::string address, absl::Duration from,
+                       absl::Duration until);
   static Fault Slow(std::string address, absl::Duration from,
                     absl::Duration until, double factor);
   static Fault Errors(std::string address, absl::Duration from,

@@ -122,7 +122,7 @@ TEST(SimulationConnectionsTest, AStoppedServerIsWaitedFor) {
     Cluster cluster = With(1);
     cluster.loads[0].deadline = absl::Seconds(30);
     cluster.faults = {
-        Fault::BlackHole("server-0", kStruck, kStruck + absl::Seconds(20)),
+        Fault::Silence("server-0", kStruck, kStruck + absl::Seconds(20)),
         Never()};
     const Result result =
         RunOk(Idempotent(), cluster, InSteps(absl::Seconds(30), seed));

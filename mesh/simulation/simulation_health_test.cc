@@ -35,8 +35,7 @@ TEST(SimulationTest, TrafficLeavesASilentServerAndReturnsWithItsProbe) {
   Cluster cluster = Three();
   cluster.loads[0].rate = 500;
   cluster.loads[0].deadline = absl::Seconds(1);
-  cluster.faults = {
-      Fault::BlackHole("b", absl::Seconds(10), absl::Seconds(20))};
+  cluster.faults = {Fault::Silence("b", absl::Seconds(10), absl::Seconds(20))};
   const Result result =
       RunOk(Idempotent(), cluster, InSmallSteps(absl::Seconds(30)));
   EXPECT_LE(result.calls - result.ok(), 25) << "what it had swallowed";

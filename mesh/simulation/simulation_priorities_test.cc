@@ -139,7 +139,7 @@ TEST(SimulationPrioritiesTest, OneThatComesBackAmongTenIsNotFlooded) {
 TEST(SimulationPrioritiesTest, SilentPrimariesLeaveTheirLoadToBackups) {
   Cluster cluster = With(3, 3, 300);
   for (int i = 0; i < 3; ++i) {
-    cluster.faults.push_back(Fault::BlackHole(
+    cluster.faults.push_back(Fault::Silence(
         cluster.servers[i].address, absl::Seconds(5), absl::Seconds(20)));
   }
   const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(30)));

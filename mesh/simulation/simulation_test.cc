@@ -74,13 +74,12 @@ TEST(SimulationTest, WhatMayNotBeExecutedTwiceFailsOnlyWhereItWasSeen) {
   EXPECT_GT(drained.transparent_retries, 0);
 }
 
-TEST(SimulationTest, ABlackHoleIsEscapedByTheAttemptTimeout) {
+TEST(SimulationTest, ASilentServerIsEscapedByTheAttemptTimeout) {
   // No suspicion and no ejection, and a budget for all that it swallows.
   options::ServiceOptions service = WithoutHealth(Idempotent());
   service.retry_budget.ratio = 0.5;
   Cluster cluster = Three();
-  cluster.faults = {
-      Fault::BlackHole("b", absl::Seconds(10), absl::Seconds(20))};
+  cluster.faults = {Fault::Silence("b", absl::Seconds(10), absl::Seconds(20))};
   const Result without = RunOk(service, cluster, For(absl::Seconds(30)));
   EXPECT_GT(without.ended[4], 0) << "DEADLINE_EXCEEDED";
   service.policy.retry.attempt_timeout = 100 * kMs;
@@ -232,7 +231,7 @@ TEST(SimulationTest, CallsWithoutDeadlineThatNobodyAnswersAreCounted) {
   Cluster cluster = Three();
   cluster.loads[0].deadline = absl::InfiniteDuration();
   cluster.faults = {
-      Fault::BlackHole("a", absl::Seconds(1), absl::InfiniteDuration())};
+      Fault::Silence("a", absl::Seconds(1), absl::InfiniteDuration())};
   const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(5)));
   EXPECT_GT(result.hanging, 0);
   EXPECT_EQ(result.hanging, result.ended[1]);

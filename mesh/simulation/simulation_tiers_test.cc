@@ -52,8 +52,8 @@ TEST(SimulationTest, ABusySlotWaitsForTheTierBehind) {
 TEST(SimulationTest, TiersInheritTheDeadline) {
   Cluster cluster = Chain();
   cluster.loads[0].deadline = 100 * kMs;
-  cluster.faults = {Fault::BlackHole("tier-2", absl::ZeroDuration(),
-                                     absl::InfiniteDuration())};
+  cluster.faults = {
+      Fault::Silence("tier-2", absl::ZeroDuration(), absl::InfiniteDuration())};
   const Result result = RunOk(Idempotent(), cluster, For(absl::Seconds(5)));
   EXPECT_EQ(result.ended[4], result.calls);
   EXPECT_LE(result.simulated, absl::Seconds(5) + 110 * kMs);
