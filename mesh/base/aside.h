@@ -5,8 +5,8 @@
 
 namespace mesh::base {
 
-// A generator of its own for what only observes: its numbers are not those of
-// `random`, which does not move.
+// A generator of its own for code that only observes. It draws other numbers
+// than `random`, and does not move it.
 inline Random Aside(const Random& random) {
   return Random(Random(random.state() ^ 0x6f62736572766564u)());
 }

@@ -13,7 +13,7 @@ class ByteBudget {
   ByteBudget(const ByteBudget&) = delete;
   ByteBudget& operator=(const ByteBudget&) = delete;
 
-  // Takes all of `bytes`, or, where they are too many, none.
+  // Takes all of `bytes`, or none if that would be too many.
   bool Take(uint64_t bytes) {
     const uint64_t limit = limit_.load(std::memory_order_relaxed);
     uint64_t used = used_.load(std::memory_order_relaxed);
@@ -26,7 +26,7 @@ class ByteBudget {
   void Return(uint64_t bytes) {
     used_.fetch_sub(bytes, std::memory_order_relaxed);
   }
-  // Nothing is taken back of what is kept already.
+  // What is held already stays held.
   void SetLimit(uint64_t limit) {
     limit_.store(limit, std::memory_order_relaxed);
   }

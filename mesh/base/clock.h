@@ -8,9 +8,9 @@
 
 namespace mesh::base {
 
-// Where time comes from. Monotonic: it never goes back and is unrelated to the
-// wall clock, so its values are only for intervals and deadlines inside this
-// process; never compare them with absl::Now(). Thread-safe.
+// Where time comes from. It is monotonic: it never goes back, and is unrelated
+// to the wall clock. Use its values only for intervals and deadlines inside
+// this process; never compare them with absl::Now(). Thread-safe.
 class Clock {
  public:
   virtual ~Clock() = default;
@@ -20,13 +20,13 @@ class Clock {
   static const Clock& Real();
 };
 
-// As absl::ToInt64Nanoseconds() and absl::ToUnixNanos(), inline: every call
-// asks several times. Relies on how Abseil represents a duration.
+// Like absl::ToInt64Nanoseconds() and absl::ToUnixNanos(), but inline: every
+// call asks several times. It relies on how Abseil represents a duration.
 // NOLINTBEGIN(abseil-no-internal-dependencies)
 inline int64_t ToNanos(absl::Duration duration) {
   const int64_t seconds = absl::time_internal::GetRepHi(duration);
   if (ABSL_PREDICT_TRUE(seconds >= 0 && seconds >> 33 == 0)) {
-    // In quarters of a nanosecond.
+    // Abseil counts quarters of a nanosecond.
     return seconds * 1'000'000'000 +
            absl::time_internal::GetRepLo(duration) / 4;
   }

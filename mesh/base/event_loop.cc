@@ -23,9 +23,10 @@
 namespace mesh::base {
 namespace {
 
-// Blocks signals for the threads that this one makes: the application's
-// handlers run on the application's threads. Those that a thread raises by
-// itself stay as they are, so that crash handlers and profilers see this one.
+// Blocks signals for the threads that this one makes, since the application's
+// handlers are to run on the application's threads. Signals that a thread
+// raises by itself stay as they are, so that crash handlers and profilers see
+// this one.
 class BlockSignals {
  public:
   BlockSignals() {
@@ -98,7 +99,7 @@ struct EventLoop::Impl {
 
 thread_local const EventLoop::Impl* EventLoop::Impl::running = nullptr;
 
-// Not under `mu`. One that comes late wakes the loop for nothing.
+// It is called without `mu`. One that comes late wakes the loop for nothing.
 void EventLoop::Impl::Wake() {
   const uint64_t one = 1;
   if (wake_fd >= 0) (void)!write(wake_fd, &one, sizeof(one));
@@ -117,7 +118,7 @@ void EventLoop::Impl::Run() {
   ended_cv.SignalAll();
 }
 
-// What is destroyed here may call any member: nothing is accepted any more.
+// What is destroyed here may call any member, but nothing is accepted any more.
 void EventLoop::Impl::Clear() {
   const std::vector<Closure> left_batch = std::exchange(batch, {});
   const auto left_watches = std::exchange(watches, {});
@@ -145,7 +146,8 @@ void EventLoop::Impl::RunPosted() {
 }
 
 void EventLoop::Impl::RunTimers() {
-  // A timer that is set from now on is later than `now`, so one that sets
+  // A timer that is set from now on is later than `now`. So one that sets
+  // itself again and again does not hold up the rest.
   // itself again and again does not hold up the rest.
   const absl::Time now = Clock::Real().Now();
   while (!stopped.load(std::memory_order_acquire)) {
@@ -200,8 +202,8 @@ void EventLoop::Impl::Poll() {
   for (size_t i = 1; i < pollfds.size(); ++i) {
     if (pollfds[i].revents == 0) continue;
     if (stopped.load(std::memory_order_acquire)) return;
-    // A callback before this one may have ended the watch, and even begun
-    // another on a new file with the same number.
+    // A callback before this one may have ended the watch. It may even have
+    // begun another one on a new file with the same number.
     const auto it = watches.find(pollfds[i].fd);
     if (it == watches.end() || it->second != polled[i - 1]) continue;
     if ((pollfds[i].revents & POLLNVAL) != 0) watches.erase(it);
@@ -233,7 +235,7 @@ EventLoop::~EventLoop() {
   }
   Stop();
   if (!OnLoopThread()) return;
-  impl_->Clear();  // While what is destroyed may still call this object.
+  impl_->Clear();  // First, while what is destroyed may still call this object.
   MutexLock lock(&impl_->mu);
   impl_->thread.detach();
 }
@@ -244,7 +246,7 @@ void EventLoop::Post(Closure closure) {
     new Closure(std::move(closure));
     return;
   }
-  // What `closure` releases may be this object.
+  // `closure` may release the last reference to this object.
   const std::shared_ptr<Impl> impl = impl_;
   bool wake = false;
   {
@@ -297,7 +299,7 @@ void EventLoop::Watch(int fd, short events, std::function<void(short)> ready) {
     assert(impl_->stopped.load());
     return;
   }
-  // Whatever goes is destroyed last: it may call Watch() itself.
+  // What goes is destroyed last, because it may call Watch() itself.
   std::shared_ptr<Impl::WatchEntry> before;
   if (events == 0 || impl_->stopped.load(std::memory_order_relaxed)) {
     const auto it = impl_->watches.find(fd);

@@ -9,14 +9,14 @@
 
 namespace mesh::base {
 
-// Tells whether the contents of a file have changed since the last look. Has no
-// thread and no timer: its owner looks when it likes. Not thread-safe.
+// Tells whether the contents of a file have changed since the last look. It has
+// no thread and no timer: its owner looks when it likes. Not thread-safe.
 //
-// A look costs one stat(2) of the file behind all symbolic links, so that a
-// link that is exchanged (as Kubernetes does), a file renamed over the old one
-// and a write in place are all seen. Contents are read, and compared, only when
-// that tells a change. Polling and not inotify: it works on every file system
-// and through every kind of replacement.
+// A look costs one stat(2) of the file behind all symbolic links. So it sees a
+// link that is exchanged (as Kubernetes does), a file renamed over the old one,
+// and a write in place. Contents are read, and compared, only when that tells a
+// change. It polls and does not use inotify, because polling works on every
+// file system and through every kind of replacement.
 class FilePoller {
  public:
   enum class Change {
@@ -40,11 +40,12 @@ class FilePoller {
   Identity Identify() const;
 
   FileState known_;
-  Identity identity_;       // When `known_` was read, or just before.
-  Identity settling_;       // At the last look, if other than `identity_`.
-  bool read_again_ = true;  // Two writes within one tick of the file system's
-                            // clock look the same: read once more. So does a
-                            // read that failed (out of descriptors, say).
+  Identity identity_;  // When `known_` was read, or just before.
+  Identity settling_;  // At the last look, if other than `identity_`.
+  // Whether to read once more. Two writes within one tick of the file system's
+  // clock look the same. A read that failed (out of descriptors, say) also
+  // looks like one that did not.
+  bool read_again_ = true;
 };
 
 }  // namespace mesh::base

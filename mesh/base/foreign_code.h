@@ -12,22 +12,21 @@
 
 namespace mesh::base {
 
-// The border to one piece of code that the application gave: what it throws
-// ends here, and is counted. A call that throws nothing costs no more than one
-// without a border. Thread-safe.
+// The border to one piece of code that the application gave. What that code
+// throws ends here, and is counted. A call that throws nothing costs no more
+// than one without a border. Thread-safe.
 class ForeignCode {
  public:
-  // Is given one line about the first exception, on the thread that it was
-  // thrown on.
+  // Receives one line about the first exception, on the thread that met it.
   using Tell = std::function<void(const std::string& line)>;
 
-  // `name` is what the application calls it: "observers[0]".
+  // `name` is what the application calls the code: "observers[0]".
   ForeignCode(std::string name, Tell tell)
       : name_(std::move(name)), tell_(std::move(tell)) {}
   ForeignCode(const ForeignCode&) = delete;
   ForeignCode& operator=(const ForeignCode&) = delete;
 
-  // Runs `code`. False: it has thrown.
+  // Runs `code`. Returns false if it has thrown.
   template <typename Code>
   bool Run(Code&& code) {
     try {

@@ -8,7 +8,7 @@
 namespace mesh::base {
 
 // The policies that may keep a call, or an attempt of one, from being made.
-// What counters and events name them by.
+// Counters and events name them so.
 enum class Guard : uint8_t {
   kMaxCalls,             // caps.max_calls
   kMaxCallsPerEndpoint,  // caps.max_calls_per_endpoint

@@ -9,9 +9,9 @@
 #include "absl/time/time.h"
 
 // The project's locks: the standard library's, with Abseil's annotations. They
-// are no absl::Mutex, which Debian's Abseil watches for deadlocks: that costs
-// some 900 instructions a lock, and half a KiB for each mutex that was ever
-// locked. ThreadSanitizer finds what that watch would find.
+// are no absl::Mutex, which Debian's Abseil watches for deadlocks. That watch
+// costs some 900 instructions per lock, and half a KiB for each mutex that was
+// ever locked. ThreadSanitizer finds what the watch would find.
 
 namespace mesh::base {
 
@@ -36,7 +36,7 @@ class CondVar {
     cv_.wait(lock);
     lock.release();
   }
-  // True when the time ran out. `at_most` may be infinite.
+  // Returns true when the time ran out. `at_most` may be infinite.
   bool WaitWithTimeout(Mutex* mu, absl::Duration at_most) {
     if (at_most == absl::InfiniteDuration()) return Wait(mu), false;
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);

@@ -9,9 +9,9 @@
 
 namespace mesh::base {
 
-// A T that is made when it is first asked for: for what most objects never
-// need. It takes the room of a pointer until then. Thread-safe; a thread waits
-// for no other.
+// A T that is made when it is first asked for, for what most objects never
+// need. Until then it takes the room of a pointer. Thread-safe; no thread waits
+// for another.
 template <typename T>
 class OnDemand {
  public:

@@ -4,11 +4,11 @@
 namespace mesh::base {
 
 // Asks for the cache line of `address` to write to it. A line that another core
-// wrote last is then moved here once; a load and an atomic increment after it
+// wrote last is then moved here once. A load and an atomic increment after it
 // would have it sent twice.
 inline void PrefetchToWrite(const void* address) {
 #if defined(__x86_64__)
-  // __builtin_prefetch(address, 1) asks for a copy to read unless the compiler
+  // __builtin_prefetch(address, 1) asks for a copy to read, unless the compiler
   // may assume a newer CPU. On CPUs without it this instruction does nothing.
   asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(address)));
 #else

@@ -5,11 +5,12 @@
 
 namespace mesh::base {
 
-// A seeded source of random numbers whose sequence is the same on every
-// machine and in every build, which Abseil's generators do not promise:
-// a simulation is replayed from its seed. SplitMix64 (Steele, Lea, Flood,
+// A seeded source of random numbers. Its sequence is the same on every machine
+// and in every build, so that a simulation can be replayed from its seed.
+// Abseil's generators do not promise that. SplitMix64 (Steele, Lea, Flood,
 // "Fast splittable pseudorandom number generators", OOPSLA 2014). Satisfies
-// UniformRandomBitGenerator. Not for secrets. Not thread-safe: one a thread.
+// UniformRandomBitGenerator. Not for secrets. Not thread-safe: use one per
+// thread.
 class Random {
  public:
   using result_type = uint64_t;
@@ -37,15 +38,15 @@ class Random {
     return static_cast<double>((*this)() >> 11) * 0x1.0p-53;
   }
 
-  // What a generator must be constructed with to go on from here.
+  // A generator constructed with this goes on from here.
   constexpr uint64_t state() const { return state_; }
 
  private:
   uint64_t state_;
 };
 
-// This thread's generator, seeded from the system's entropy. For the shells;
-// what decides is handed a Random.
+// This thread's generator, seeded from the system's entropy. It is for the
+// shells; code that decides is given a Random.
 Random& ThreadRandom();
 
 }  // namespace mesh::base

@@ -11,7 +11,7 @@
 namespace mesh::base {
 
 // Runs closures later, one at a time: posted ones in the order of Post(),
-// timers in the order of their times. EventLoop is one with a thread;
+// timers in the order of their times. EventLoop is one with a thread.
 // testing::FakeLoop is one that a test moves by hand. Thread-safe. No lock is
 // held while a closure runs or is destroyed.
 class Scheduler {
@@ -21,8 +21,8 @@ class Scheduler {
 
   // Runs `closure` soon, never inside Post().
   virtual void Post(Closure closure) = 0;
-  // Runs `closure` at `at` of the scheduler's clock or soon after; soon when
-  // that is past, never when it is InfiniteFuture.
+  // Runs `closure` at `at` by the scheduler's clock, or soon after. That is
+  // soon when `at` is past, and never when it is InfiniteFuture.
   virtual TimerId RunAt(absl::Time at, Closure closure) = 0;
   // True when the closure has not begun and now never will. Where closures run,
   // false means that it has run; elsewhere, that it has begun.
@@ -32,11 +32,11 @@ class Scheduler {
   ~Scheduler() = default;
 };
 
-// Runs closures on another scheduler while an object lives. What belongs to the
-// object may so post closures that point to it. The object is kept alive while
-// a closure runs. Once its last reference is gone Post() and RunAt() do nothing
-// (RunAt() returns 0) and closures are destroyed without being run. Thread-safe
-// after Bind().
+// Runs closures on another scheduler while an object lives. So parts of the
+// object may post closures that point to it. The object is kept alive while a
+// closure runs. Once its last reference is gone, Post() and RunAt() do nothing
+// (RunAt() returns 0), and closures are destroyed without being run.
+// Thread-safe after Bind().
 class OwnedScheduler final : public Scheduler {
  public:
   // `scheduler` is used while the owner lives, and inside its destructor.
@@ -54,7 +54,7 @@ class OwnedScheduler final : public Scheduler {
     if (alive == nullptr) return 0;
     return scheduler_->RunAt(at, Guard(std::move(closure)));
   }
-  // By the owner's parts only, so while the scheduler is there.
+  // Only the owner's parts call it, so `scheduler` still exists.
   bool Cancel(TimerId timer) override { return scheduler_->Cancel(timer); }
 
  private:

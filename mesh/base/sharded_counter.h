@@ -22,9 +22,8 @@ inline size_t ThisShard() {
 }
 
 // A count that many threads add to and few read. Adding touches a cache line
-// that is shared with one in kShards of the other threads. The line is made
-// when it is first added to. Thread-safe; the sum is not a snapshot of one
-// moment.
+// that one in kShards of the other threads shares. The line is made when it is
+// first added to. Thread-safe. The sum is not a snapshot of one moment.
 class ShardedCounter {
  public:
   void Add(int64_t n) {

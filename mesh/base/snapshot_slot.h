@@ -20,12 +20,12 @@ namespace mesh::base {
 
 // Holds the current one of a series of immutable snapshots. Reading costs a few
 // loads of what nobody writes between two changes: no lock, no reference count.
-// Each thread keeps a reference of its own to what it read last and takes a new
-// one only after a change.
+// Each thread keeps a reference of its own to what it read last, and takes a
+// new one only after a change.
 //
-// So an idle thread keeps alive what it read last, until it reads this slot
-// again, or ends, or the slot is destroyed. A snapshot must not be the only
-// one who knows when something is to be closed.
+// So an idle thread keeps alive what it read last. It lets go when it reads
+// this slot again, or ends, or the slot is destroyed. Therefore closing
+// something must not depend on a snapshot alone.
 //
 // Thread-safe, except that nobody may use a slot while it is destroyed. What
 // the main thread holds when the process exits is not destroyed.
@@ -44,8 +44,8 @@ class SnapshotSlot {
     const Entry* const entry = ABSL_PREDICT_TRUE(index_ < kNear)
                                    ? &cache->near[index_]
                                    : cache->Far(index_);
-    // Relaxed: what the version leads to is read under the lock. Whoever knows
-    // of a Set() sees its version.
+    // Relaxed is enough: what the version leads to is read under the lock.
+    // Whoever knows of a Set() sees its version.
     if (ABSL_PREDICT_TRUE(entry->version ==
                           version_.load(std::memory_order_relaxed))) {
       return entry->value;
@@ -68,12 +68,13 @@ class SnapshotSlot {
     std::shared_ptr<const T> value;
   };
 
-  // How many slots are found without a table: the first that a process makes.
+  // How many slots are found without a table: the first ones that a process
+  // makes.
   static constexpr size_t kNear = 32;
 
   // What one thread has read of all slots, by their index. No entry ever moves.
-  // Written under the registry's lock, but for an entry's content: that is
-  // written by the thread, or by who destroys the slot, when no one reads it.
+  // Entries are added under the registry's lock. An entry's content is written
+  // by the thread, or by who destroys the slot, when no one reads it.
   struct ThreadCache {
     Entry near[kNear];
     size_t far_size = 0;
@@ -88,15 +89,15 @@ class SnapshotSlot {
     }
   };
 
-  // Of all threads and slots of one T.
+  // One registry for all threads and slots of one T.
   struct Registry {
     Mutex mu;
     std::vector<ThreadCache*> threads ABSL_GUARDED_BY(mu);
     std::vector<uint32_t> free_indices ABSL_GUARDED_BY(mu);
     uint32_t indices ABSL_GUARDED_BY(mu) = 0;  // All below have been given out.
-    // Calls ForgetThread() when a thread ends. A key rather than a destructor:
-    // it runs after all thread_local objects are destroyed, which may still
-    // read slots.
+    // Calls ForgetThread() when a thread ends. It is a key rather than a
+    // destructor, so that it runs after all thread_local objects are destroyed.
+    // Those may still read slots.
     pthread_key_t at_thread_exit;
   };
 
@@ -114,7 +115,7 @@ class SnapshotSlot {
   static Entry& MakeEntry(size_t index);
   const std::shared_ptr<const T>& Refresh() const;
 
-  // Stand for what has not been read yet. Never written.
+  // They stand for what has not been read yet. Never written.
   inline static Entry no_entry_;
   inline static ThreadCache no_cache_;
 
@@ -160,7 +161,7 @@ SnapshotSlot<T>::~SnapshotSlot() {
 template <typename T>
 void SnapshotSlot<T>::ForgetThread(void* cache) {
   auto* const thread = static_cast<ThreadCache*>(cache);
-  // What is destroyed below may read slots again; it begins anew.
+  // What is destroyed below may read slots again; such a read begins anew.
   this_thread_ = &no_cache_;
   {
     Registry& all = registry();

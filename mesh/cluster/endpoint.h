@@ -23,11 +23,12 @@ struct Locality {
   }
 };
 
-// What discovery says of few endpoints. A value.
+// What discovery says about an endpoint, and about few of them. A value.
 struct EndpointDetails {
   Locality locality;
-  std::string authority;  // Overrides the service's :authority and TLS server
-                          // name for this endpoint. Empty: the service's.
+  // Overrides the service's :authority and TLS server name for this endpoint.
+  // Empty: the service's.
+  std::string authority;
   std::map<std::string, std::string> metadata;
 
   bool operator==(const EndpointDetails& other) const {
@@ -43,7 +44,7 @@ struct Endpoint {
   // "10.0.0.7:443", "[::1]:80", "unix:/run/cart.sock". Unique within an
   // EndpointSet.
   std::string address;
-  uint32_t priority = 0;  // 0 is used first. Later ones only when it is down.
+  uint32_t priority = 0;  // 0 is used first, the next one when 0 is down.
   uint32_t weight = 1;    // Relative share of traffic. Never 0.
   // Null: all of it is empty. Copies of an endpoint share it.
   std::shared_ptr<const EndpointDetails> details;
@@ -70,7 +71,7 @@ struct Endpoint {
 };
 
 // What a resolver says at one moment. Immutable once shared. Never holds two
-// endpoints of one address.
+// endpoints with one address.
 struct EndpointSet {
   std::vector<Endpoint> endpoints;
 
@@ -80,7 +81,7 @@ struct EndpointSet {
 };
 using EndpointSetPtr = std::shared_ptr<const EndpointSet>;
 
-// For absl::HashOf(): equal sets have equal hashes, within one process.
+// For absl::HashOf(): equal sets have equal hashes within one process.
 template <typename H>
 H AbslHashValue(H state, const Locality& locality) {
   return H::combine(std::move(state), locality.region, locality.zone,

@@ -11,20 +11,19 @@
 
 namespace mesh::cluster {
 
-// What an observer sees of an endpoint: its description, and its state at the
-// moment at which the view was made. A value that is cheap to make and to copy
-// (no string is copied). What it points to lives while the event is told; keep
-// a copy of the address, not the view. A view that is default made is of no
-// endpoint.
+// What an observer sees of an endpoint: its description, and its state when the
+// view was made. A value that is cheap to make and to copy (no string is
+// copied). What it points to lives while the event is told, so keep a copy of
+// the address, not the view. A default view shows no endpoint.
 struct EndpointView {
-  // As discovery described it when it was found; null for no endpoint. The
-  // pointer is the view's identity: it is equal in all views of one endpoint,
-  // and differs between two endpoints that live, also of one address.
+  // The description that discovery gave when it found the endpoint. Null for no
+  // endpoint. The pointer is the view's identity: it is equal in all views of
+  // one endpoint, and differs between two that live, even with one address.
   const Endpoint* endpoint = nullptr;
   int64_t in_flight = 0;  // Attempts.
   Readiness readiness = Readiness::kIdle;
   Health health = Health::kHealthy;
-  // Out of kFullShare: the part of its picks that a pick is to leave it.
+  // The part of its picks that it still gets, out of kFullShare.
   uint8_t share = kFullShare;
   bool closed = false;  // It left the set, and no new attempt begins there.
 
@@ -40,19 +39,19 @@ struct EndpointView {
     return readiness == Readiness::kReady && health == Health::kHealthy &&
            share == kFullShare;
   }
-  // Two views of one endpoint, be they of different moments.
+  // Whether both show one endpoint, be it at different moments.
   bool SameEndpoint(const EndpointView& other) const {
     return endpoint == other.endpoint;
   }
 };
 
 // Endpoints whose views are made when they are asked for. A value that is cheap
-// to copy, and is of use only while the event that has it is told.
+// to copy. Use it only while the event that carries it is told.
 class EndpointViews {
  public:
   using MakeView = EndpointView (*)(const void* from, size_t index);
 
-  EndpointViews() = default;  // None.
+  EndpointViews() = default;  // No endpoints.
   EndpointViews(const void* from, size_t size, MakeView make)
       : from_(from), size_(size), make_(make) {}
 

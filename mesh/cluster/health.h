@@ -15,11 +15,12 @@ enum class Health : uint8_t {
   kEjected,  // Out of use until its ejection is over.
   kProbing,  // Its ejection is over: one call at a time (half-open).
   kRamping,  // Back, with a share that grows.
-  kTrial,    // In use; a coin decides who gets each first attempt that it would
-             // get.
+  // In use. It is on trial: a coin decides whether it gets a first attempt that
+  // was to go there.
+  kTrial,
 };
 inline constexpr int kHealths = 6;
-// In no use by calls, but for a probe: others are to take its load.
+// Calls do not use it, except as a probe: others are to take its load.
 constexpr bool IsOut(Health health) {
   return health == Health::kSuspect || health == Health::kEjected ||
          health == Health::kProbing;
@@ -27,7 +28,7 @@ constexpr bool IsOut(Health health) {
 // As in metrics: "healthy".
 absl::string_view NameOf(Health health);
 
-// Why it has changed.
+// Why the health has changed.
 enum class HealthCause : uint8_t {
   // Doubts, -> kTrial.
   kFailuresInARow,
@@ -43,9 +44,10 @@ enum class HealthCause : uint8_t {
   kEjectionOver,              // -> kProbing
   kProbeAnswered,             // -> kRamping
   kProbeFailed,               // -> kEjected or kSuspect
-  kNewConnection,             // -> kRamping, or kProbing after one in vain.
-  kRamped,                    // -> kHealthy
-  kDraining,                  // -> kEjected: it said so itself.
+  // -> kRamping; or kProbing, if another new one helped nothing before.
+  kNewConnection,
+  kRamped,    // -> kHealthy
+  kDraining,  // -> kEjected: the server said that it will shut down.
 };
 inline constexpr int kHealthCauses = 14;
 // As in metrics: "probe_failed".

@@ -20,12 +20,12 @@
 namespace mesh::cluster {
 
 // What this process has seen of one endpoint since it was discovered.
-// Thread-safe; a reader sees no single moment.
+// Thread-safe. A reader does not see all fields at one moment.
 struct EndpointCounters {
   std::atomic<uint64_t> attempts{0};  // Begun.
   // Ended, by status code (0 to 16).
   std::array<std::atomic<uint64_t>, 17> ended = {};
-  // How many of those that ended never reached a server.
+  // Ended attempts that never reached a server.
   std::atomic<uint64_t> never_sent{0};
 
   // An attempt has ended. What is no status code of gRPC counts as UNKNOWN.
@@ -39,7 +39,7 @@ struct EndpointCounters {
     if (was_never_sent) never_sent.fetch_add(1, std::memory_order_relaxed);
   }
 
-  // Attempts that a server answered, whatever it said.
+  // Attempts that a server answered, with whatever code.
   uint64_t Answered() const {
     uint64_t answered = 0;
     for (size_t code = 0; code < ended.size(); ++code) {
@@ -47,7 +47,7 @@ struct EndpointCounters {
         case absl::StatusCode::kCancelled:
         case absl::StatusCode::kDeadlineExceeded:
         case absl::StatusCode::kUnavailable:
-          break;  // Nobody may have said so.
+          break;  // A proxy or gRPC itself may have said so.
         default:
           answered += ended[code].load(std::memory_order_relaxed);
       }
@@ -55,7 +55,7 @@ struct EndpointCounters {
     return answered;
   }
 
-  // What `before` has counted was the same endpoint's.
+  // Adds what `before` counted for the same endpoint.
   void Add(const EndpointCounters& before) {
     const auto add = [](std::atomic<uint64_t>* to,
                         const std::atomic<uint64_t>& from) {
@@ -68,8 +68,8 @@ struct EndpointCounters {
   }
 };
 
-// What a health monitor remembers of an endpoint. What that is, only the
-// monitor knows.
+// What a health monitor remembers of an endpoint. Only the monitor knows its
+// contents.
 class HealthMemory {
  public:
   virtual ~HealthMemory() = default;
@@ -78,21 +78,21 @@ class HealthMemory {
 // An endpoint and the state that this process has of it. It survives updates
 // that keep the endpoint. A shell derives from it to add its connections.
 //
-// An endpoint may have several connections, one after the other or at once.
-// To the endpoint belong the attempts in flight, its counters, failures,
-// latencies and ejections, whichever connection they came over. Readiness is
-// that of the connection which new attempts use. Whether anybody answers is a
-// matter of a connection (SilenceEvidence); while there is but one at a time
-// the endpoint keeps that, too, and a new connection begins it anew.
+// An endpoint may have several connections, one after the other or at once. The
+// attempts in flight, counters, failures, latencies and ejections belong to the
+// endpoint, whichever connection they came over. Readiness is that of the
+// connection which new attempts use. Silence is a matter of one connection
+// (SilenceEvidence). While there is one connection at a time, the endpoint
+// keeps that evidence too, and a new connection begins it anew.
 //
 // Lifetime: pickers hold shared references. A call in flight holds none: its
-// count in `in_flight` is its pin. Whoever removes an endpoint calls Close()
-// and drops its own reference only when in_flight() is 0 after that.
+// count in `in_flight` pins the endpoint. Whoever removes an endpoint calls
+// Close(), and drops its own reference only when in_flight() is 0 after that.
 //
-// Small, until it is used: what attempts count is made by the first one.
+// It is small until it is used: the first attempt makes the counters.
 //
-// Thread-safe. On cache lines of its own: the counts are written by all
-// threads.
+// Thread-safe. It has cache lines of its own, since all threads write the
+// counts.
 class alignas(64) LiveEndpoint {
  public:
   explicit LiveEndpoint(Endpoint endpoint)
@@ -101,10 +101,11 @@ class alignas(64) LiveEndpoint {
   LiveEndpoint(const LiveEndpoint&) = delete;
   LiveEndpoint& operator=(const LiveEndpoint&) = delete;
 
-  // The description that this state was made for. Weight and metadata of a
-  // later description of the same address are in the picker's set.
+  // The description that this state was made for. A later description of the
+  // same address may have another weight and metadata: those are in the
+  // picker's set.
   const Endpoint& endpoint() const { return endpoint_; }
-  // Its priority by the latest description.
+  // Its priority in the latest description.
   uint32_t priority() const {
     return priority_.load(std::memory_order_relaxed);
   }
@@ -114,7 +115,7 @@ class alignas(64) LiveEndpoint {
   }
 
   // Counts one more attempt in flight and pins the endpoint until Release().
-  // False, and nothing counted, when the endpoint is closed: pick again.
+  // Returns false, and counts nothing, when the endpoint is closed: pick again.
   bool Acquire() {
     in_flight_.fetch_add(1, std::memory_order_seq_cst);
     if (!closed_.load(std::memory_order_seq_cst)) return true;
@@ -130,14 +131,14 @@ class alignas(64) LiveEndpoint {
     return in_flight_.load(std::memory_order_relaxed);
   }
 
-  // The same, for whoever has just taken something away that attempts use: one
-  // that is not counted here does not find it any more.
+  // The same, for a caller that has just taken away something that attempts
+  // use. An attempt that is not counted here will not find it.
   int64_t CountedInFlight() const {
     return in_flight_.load(std::memory_order_seq_cst);
   }
 
   // Attempts in flight on connections whose place this one has taken, as they
-  // were last counted: they too are the endpoint's.
+  // were last counted. They are the endpoint's, too.
   int64_t in_flight_before() const {
     return in_flight_before_.load(std::memory_order_relaxed);
   }
@@ -151,14 +152,14 @@ class alignas(64) LiveEndpoint {
   void Close() { closed_.store(true, std::memory_order_seq_cst); }
   // A closed endpoint stays closed.
   bool closed() const { return closed_.load(std::memory_order_relaxed); }
-  // True once the endpoint is closed and its last attempt has ended: what it
-  // holds may be freed. Control thread only.
+  // True once the endpoint is closed and its last attempt has ended. What it
+  // holds may be freed then. Control thread only.
   bool Drained() const {
     return closed_.load(std::memory_order_seq_cst) &&
            in_flight_.load(std::memory_order_seq_cst) == 0;
   }
 
-  // For an observer, as it is now. Valid while the endpoint lives.
+  // The state now, for an observer. Valid while the endpoint lives.
   EndpointView View() const {
     const uint32_t now = standing();
     EndpointView view;
@@ -171,8 +172,8 @@ class alignas(64) LiveEndpoint {
     return view;
   }
 
-  // Zeros before the first attempt. Ask again rather than keep the reference:
-  // the first attempt makes the counters.
+  // Zeros before the first attempt. Ask again rather than keep the reference,
+  // since the first attempt makes the counters.
   const EndpointCounters& counters() const { return TalliesOrZeros().counters; }
   EndpointCounters& mutable_counters() { return tallies_.Get().counters; }
 
@@ -192,27 +193,27 @@ class alignas(64) LiveEndpoint {
   void NoteDial(int64_t now) {
     if (first_dial() == 0) first_dial_.store(now, std::memory_order_relaxed);
   }
-  // When it was first dialled since it was found or was last READY. 0: it was
-  // not.
+  // When it was first dialled since it was found or was last READY, whichever
+  // came later. 0: not since.
   int64_t first_dial() const {
     return first_dial_.load(std::memory_order_relaxed);
   }
 
   Health health() const { return static_cast<Health>(standing() >> 8 & 0xff); }
   // The share of its picks that a pick is to leave it, out of 255. 0 while it
-  // is suspect or ejected; in between while it ramps, or has failed a few times
+  // is suspect or ejected. In between while it ramps, or has failed a few times
   // in a row.
   uint32_t share() const { return standing() >> 16 & 0xff; }
-  // By whoever judges it; one thread at a time.
+  // For the one who judges health; one thread at a time.
   void set_health(Health health, uint32_t share) {
     Change(0xffff00, static_cast<uint32_t>(health) << 8 | share << 16);
   }
 
-  // Ready, and with its full share: what a pick looks at first.
+  // Ready, and with its full share. A pick looks at this first.
   bool available() const { return standing() == kAvailable; }
 
-  // While it is kProbing one call at a time may try it. Takes that place: true
-  // for one caller, until it is free again (a share of kProbeFree).
+  // While it is kProbing, one call at a time may try it. Returns true to one
+  // caller, who has that place until it is free again (a share of kProbeFree).
   static constexpr uint32_t kProbeFree = 1;
   bool ClaimProbe() {
     uint32_t before = standing();
@@ -226,23 +227,24 @@ class alignas(64) LiveEndpoint {
     return false;
   }
 
-  // The trial that it is on, or 0. Its health says kTrial meanwhile, so that a
-  // pick looks here only then.
+  // The number of the trial that it is on, or 0. Its health is kTrial
+  // meanwhile, so that a pick looks here only then.
   uint32_t trial() const { return trial_.load(std::memory_order_relaxed); }
-  // By whoever judges it; one thread at a time. Before set_health(kTrial).
+  // Call it before set_health(kTrial). For the one who judges health; one
+  // thread at a time.
   void set_trial(uint32_t trial) {
     trial_.store(trial, std::memory_order_relaxed);
   }
 
-  // As counters() and mutable_counters().
+  // Like counters() and mutable_counters().
   const EndpointObservations& observations() const {
     return TalliesOrZeros().observations;
   }
   EndpointObservations& mutable_observations() {
     return tallies_.Get().observations;
   }
-  // A slot of the health monitor of its service, which fills it when it first
-  // has something to remember. Guarded by that one's lock.
+  // A slot for the health monitor of the service. The monitor fills it when it
+  // first has something to remember, and its lock guards it.
   std::unique_ptr<HealthMemory>& health_memory() { return health_memory_; }
 
  private:
@@ -274,24 +276,24 @@ class alignas(64) LiveEndpoint {
   // First, on one cache line: what a pick reads and writes.
   std::atomic<int64_t> in_flight_{0};
   std::atomic<bool> closed_{false};
-  // Readiness, health and share, a byte each.
+  // Readiness, health and share, one byte each.
   std::atomic<uint32_t> standing_{static_cast<uint32_t>(Readiness::kIdle) |
                                   kFullShare};
-  // On that line, too, since it has room.
+  // It is on that line because there is room.
   std::atomic<uint32_t> priority_;
   std::atomic<uint32_t> trial_{0};
   std::atomic<int32_t> in_flight_before_{0};
   std::atomic<int64_t> first_dial_{0};
   base::OnDemand<Tallies> tallies_;
 
-  // From here on what changes less often, or is read less often.
+  // From here on: what changes less often, or is read less often.
   std::unique_ptr<HealthMemory> health_memory_;
   const Endpoint endpoint_;
 };
 
 using LiveEndpointPtr = std::shared_ptr<LiveEndpoint>;
 
-// For an observer, each as it is when it is asked for. Valid while the array
+// Views for an observer, each made when it is asked for. Valid while the array
 // is.
 inline EndpointViews ViewsOf(absl::Span<const LiveEndpointPtr> endpoints) {
   return EndpointViews(

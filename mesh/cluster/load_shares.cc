@@ -10,7 +10,7 @@ uint32_t CapacityOf(const PriorityState& state, int ahead) {
   const auto most = static_cast<uint64_t>(std::max(ahead, 1));
   const uint64_t wanted =
       std::max<uint64_t>(1, std::min<uint64_t>(most, state.endpoints));
-  // 1.4 is 7 / 5. Rounded up, so that parts that make a whole are one.
+  // 1.4 is 7 / 5. Rounded up, so that parts that make a whole add up to one.
   const uint64_t part =
       (uint64_t{kWholeLoad} * 7 * state.usable + 5 * wanted - 1) / (5 * wanted);
   return static_cast<uint32_t>(std::min<uint64_t>(part, kWholeLoad));

@@ -11,7 +11,7 @@
 namespace mesh::cluster {
 
 // An endpoint that calls may use now: its live state, and what the latest
-// description says of it.
+// description says about it.
 struct Member {
   LiveEndpointPtr live;
   uint32_t weight = 1;  // Never 0.
@@ -23,20 +23,20 @@ struct Member {
   }
 };
 
-// Keeps the live state of endpoints from one EndpointSet to the next: an
+// Keeps the live state of endpoints from one EndpointSet to the next. An
 // address that stays keeps its LiveEndpoint, and so its connection and its
-// counts. Pure: what is added is made by the caller, who also closes and
-// drains what is removed. Control thread only.
+// counts. Pure: the caller makes what is added, and closes and drains what is
+// removed. Control thread only.
 class Membership {
  public:
   using Factory = std::function<LiveEndpointPtr(const Endpoint&)>;
 
   struct Change {
-    // The endpoints that `members()` did not have before, and those that it
-    // has no longer.
+    // The endpoints that are new in `members()`, and those that are no longer
+    // there.
     std::vector<LiveEndpointPtr> added;
     std::vector<LiveEndpointPtr> removed;
-    // Something in members() differs, be it a weight.
+    // Whether anything in members() differs, be it a weight.
     bool changed = false;
   };
 
@@ -44,10 +44,10 @@ class Membership {
   // whatever that of `set`; new ones follow in the order of `set`.
   //
   // An endpoint whose authority changed is another one, since its connection
-  // is: the old one is removed and a new one added. So is an address that was
-  // removed by an earlier update and comes back, even while it drains. Of
-  // several endpoints with one address the first counts. `make` is called for
-  // each endpoint in `added`, and never returns null.
+  // is: the old one is removed and a new one added. The same holds for an
+  // address that an earlier update removed and that comes back, even while the
+  // old one drains. If several endpoints have one address, the first counts.
+  // `make` is called for each endpoint in `added`, and never returns null.
   Change Update(const EndpointSet& set, const Factory& make);
 
   const std::vector<Member>& members() const { return members_; }

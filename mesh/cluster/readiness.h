@@ -10,9 +10,11 @@ enum class Readiness : uint8_t {
   kIdle,        // Not connected and not trying.
   kConnecting,  // Trying.
   kReady,       // Connected.
-  kFailed,      // The last try failed; another follows after a backoff. It
-                // stays so during that one, until the endpoint is ready (as
-                // gRPC's TRANSIENT_FAILURE): calls need not wait to fail.
+  // The last try failed; another follows after a backoff. It stays kFailed
+  // during that one, until the endpoint is ready, like gRPC's
+  // TRANSIENT_FAILURE. So calls need not wait to fail.
+  kFailed,
+  // gRPC's TRANSIENT_FAILURE): calls need not wait to fail.
 };
 
 }  // namespace mesh::cluster

@@ -5,9 +5,9 @@
 
 namespace mesh::cluster {
 
-// Which side of a trial a fair coin gave a call. A value; a ticket that is
-// default made is of no trial. It stays with the call wherever the call goes in
-// the end: only so is each side a fair coin, whatever becomes of a call.
+// Which side of a trial a fair coin gave a call. A value; a default ticket
+// belongs to no trial. The call keeps its ticket wherever it goes in the end.
+// Only so is each side a fair sample, whatever becomes of a call.
 class TrialTicket {
  public:
   // Numbers of trials are in 1..kMostTrials.
@@ -18,7 +18,7 @@ class TrialTicket {
 
   explicit operator bool() const { return bits_ != 0; }
   uint32_t trial() const { return bits_ >> 1; }
-  // To the endpoint that is on trial. Otherwise to another one.
+  // True: to the endpoint on trial. False: to another one.
   bool here() const { return (bits_ & 1) != 0; }
 
  private:
