@@ -9,9 +9,10 @@ namespace mesh {
 
 enum class LogSeverity { kInfo, kWarning, kError };
 
-// Where log lines go. Called on any thread; must not block and must not call
-// into the mesh. Lines are rare: changes and troubles, never one a call. What
-// it throws is caught and counted, the line is lost, and stderr is told once.
+// Where log lines go. It is called on any thread, must not block and must not
+// call into the mesh. Lines are rare: they tell of changes and troubles, never
+// of single calls. What the sink throws is caught and counted, the line is
+// lost, and stderr is told once.
 using LogSink = std::function<void(LogSeverity, absl::string_view line)>;
 
 }  // namespace mesh

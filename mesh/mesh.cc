@@ -36,14 +36,15 @@ class MeshImpl final : public Mesh {
             std::move(options.credentials))) {}
 
   ~MeshImpl() override {
-    // What watches belongs to the control thread, and so does, with the last
-    // channel gone, the runtime.
-    registry_->runtime().loop().Post([watcher = std::move(watcher_),
-                                      registry =
-                                          std::move(registry_)]() mutable {
-      watcher.reset();  // Before the loop, which the registry may hold last.
-      registry.reset();
-    });
+    // The watcher belongs to the control thread. So does the runtime, once the
+    // last channel is gone.
+    registry_->runtime().loop().Post(
+        [watcher = std::move(watcher_),
+         registry = std::move(registry_)]() mutable {
+          // First, since the registry may be the last to hold the loop.
+          watcher.reset();
+          registry.reset();
+        });
   }
 
   absl::Status Init(options::MeshOptions options) {

@@ -34,9 +34,9 @@ class Config;  // mesh/v1/config.pb.h
 struct Options {
   // Default: warnings and errors to stderr.
   LogSink log_sink;
-  // Credentials of single services, by name. They go before `tls`.
+  // Credentials of single services, by name. They take precedence over `tls`.
   std::map<std::string, std::shared_ptr<grpc::ChannelCredentials>> credentials;
-  // See every decision of every call, beside the mesh's own metrics.
+  // They see every decision of every call, beside the mesh's own metrics.
   std::vector<std::shared_ptr<telemetry::Observer>> observers;
   // What answers unary calls of single services, by name, when they fail.
   std::map<std::string, Fallback> fallbacks;
@@ -44,35 +44,37 @@ struct Options {
 
 // What one channel is made with.
 struct ChannelOptions {
-  // Run around a logical call, once for each however often it is retried,
-  // outside the mesh. In order, the first one outermost.
+  // They run around a logical call, outside the mesh, once per call however
+  // often it is retried. The first one is outermost.
   std::vector<
       std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>>
       interceptors;
 };
 
 // The services that a process calls. Thread-safe. It may be destroyed before
-// its channels: they go on as they are, discovery included, but the
-// configuration is watched no more.
+// its channels. They go on as they are, discovery included, but the
+// configuration is no longer watched.
 class Mesh {
  public:
-  // Reads `path` (YAML or JSON, schema mesh.v1.Config) and watches it: a
-  // changed file is checked whole and applied while calls run; a bad one is
-  // logged, counted and leaves all as it is. The error says file, line,
-  // column, field and reason of each thing that is wrong.
+  // Reads `path` (YAML or JSON, schema mesh.v1.Config) and watches it. A
+  // changed file is checked whole and applied while calls run. A bad one is
+  // logged and counted, and changes nothing. The error says file, line, column,
+  // field and reason of each thing that is wrong.
   static absl::StatusOr<std::unique_ptr<Mesh>> FromFile(const std::string& path,
                                                         Options options = {});
 
-  // From a configuration built in code.
+  // Takes a configuration that was built in code.
   static absl::StatusOr<std::unique_ptr<Mesh>> Create(const v1::Config& config,
                                                       Options options = {});
 
   virtual ~Mesh() = default;
 
   // A channel to `service`, for any generated stub or grpc::GenericStub. Never
-  // null. Calls to a service that the configuration does not have fail with
-  // UNAVAILABLE, naming it and the nearest that exist, until a reload brings
-  // it. All channels to one service share its connections.
+  // null. All channels to one service share its connections.
+  //
+  // Calls to a service that the configuration does not have fail with
+  // UNAVAILABLE, until a reload adds it. The status names the service and the
+  // nearest ones that exist.
   virtual std::shared_ptr<grpc::ChannelInterface> Channel(
       absl::string_view service, ChannelOptions options = {}) = 0;
 
@@ -85,20 +87,25 @@ class Mesh {
   virtual std::string PrometheusText() const = 0;
 };
 
-// A channel without any configuration: `target` is a name ("dns:///host:port"
-// or "host:port"), addresses with ports separated by commas, or what follows
-// "ipv4:", "ipv6:", "unix:" or "unix-abstract:", each as grpc::CreateChannel
-// takes it. All such channels share one Mesh that lives as long as the process.
-// A bad target yields a channel whose calls fail with INVALID_ARGUMENT and say
-// why; a system that has no thread left, one whose calls fail with
-// RESOURCE_EXHAUSTED. `credentials` null: plaintext.
+// A channel without any configuration. `target` is taken as grpc::CreateChannel
+// takes it:
+// - a name: "dns:///host:port" or "host:port";
+// - addresses with ports, separated by commas;
+// - what follows "ipv4:", "ipv6:", "unix:" or "unix-abstract:".
+//
+// All such channels share one Mesh that lives as long as the process.
+// `credentials` null: plaintext.
+//
+// The result is never null. When `target` is bad, its calls fail with
+// INVALID_ARGUMENT and say why. When the system has no thread left, they fail
+// with RESOURCE_EXHAUSTED.
 std::shared_ptr<grpc::ChannelInterface> CreateChannel(
     const std::string& target,
     std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
 
-// What was counted of the channels that CreateChannel() has made and that still
-// exist; a service's name is its target. As Mesh::Metrics() and
-// Mesh::PrometheusText(). Thread-safe.
+// What was counted for the channels that CreateChannel() has made and that
+// still exist. A service's name is its target. The formats are those of
+// Mesh::Metrics() and Mesh::PrometheusText(). Thread-safe.
 telemetry::Snapshot DefaultMetrics();
 std::string DefaultPrometheusText();
 

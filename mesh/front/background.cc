@@ -51,8 +51,8 @@ std::shared_ptr<service::Service> Background::Service(
       }
       name = UnusedName(target);
     }
-    // Without the lock. It is put in its place above, unless another thread has
-    // made one or taken the name.
+    // This runs without the lock. The result is put in its place above, unless
+    // another thread has made one or taken the name.
     absl::StatusOr<options::ServiceOptions> parsed =
         config::ParseTarget(target);
     std::shared_ptr<const options::ServiceOptions> options;

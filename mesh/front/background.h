@@ -16,40 +16,40 @@
 
 namespace mesh::front {
 
-// The services that channels without a configuration share. One of a target and
-// credentials lives as long as somebody has it. Thread-safe.
+// The services that channels without a configuration share. There is one per
+// target and credentials; it lives as long as somebody has it. Thread-safe.
 class Background {
  public:
-  // The one of CreateChannel(). Lives as long as the process. One that could
-  // not start its thread gives way to the next.
+  // The one that CreateChannel() uses. Lives as long as the process. If it
+  // could not start its thread, the next call makes another one.
   static Background& Get();
 
   Background();
 
-  // Never null: the calls of a bad target's service fail, and say why.
+  // Never null. When `target` is bad, the service's calls fail and say why.
   // `credentials` null: plaintext.
   std::shared_ptr<service::Service> Service(const std::string& target,
                                             security::Credentials credentials);
 
   telemetry::Snapshot Metrics() const;
 
-  // Why services of this would do nothing. Empty: they do.
+  // Why such services would do nothing. Empty: they work.
   std::string failure() const { return runtime_->failure(); }
 
  private:
   using Key = std::pair<std::string, security::Credentials>;
   struct Entry {
     std::weak_ptr<service::Service> weak;
-    std::string name;  // The service's.
+    std::string name;  // Names the service.
   };
   using Services = std::map<Key, Entry>;
 
-  // The target, and a number where it is in use with other credentials too.
+  // The target, with a number where it is in use with other credentials too.
   std::string UnusedName(const std::string& target) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Used(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Entries whose service is gone, out of the map. They own credentials: they
-  // are to be destroyed without the lock.
+  // Takes entries whose service is gone out of the map. They own credentials,
+  // so they are to be destroyed without the lock.
   std::vector<Services::node_type> TakeUnused()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

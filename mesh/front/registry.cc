@@ -53,8 +53,8 @@ absl::Status Registry::Apply(options::MeshOptions options) {
       ++it;
     }
   }
-  // When another Apply() overtakes this one here, the services see by the
-  // version which one holds.
+  // Another Apply() may overtake this one here. Services tell by the version
+  // which configuration is in force.
   for (const auto& service : services) Configure(*next, service.get());
   WarnOfWhatStays(next->options.telemetry);
   return absl::OkStatus();
@@ -105,8 +105,8 @@ std::shared_ptr<service::Service> Registry::Service(const std::string& name) {
       }
       configuration = configuration_;
     }
-    // Without the lock. It is put in its place above, unless another thread was
-    // faster, and once it knows what holds by then.
+    // This runs without the lock. `made` is put in its place above once it
+    // knows what is in force by then, unless another thread was faster.
     if (made == nullptr) {
       const auto found = configuration->options.services.find(name);
       made = service::Service::Create(

@@ -18,25 +18,26 @@
 
 namespace mesh::front {
 
-// The services of one Mesh, by name, and the configuration that holds. The Mesh
-// has it, and the control thread for as long as it watches the configuration.
+// The services of one Mesh, by name, and the configuration in force. The Mesh
+// owns it, and so does the control thread while it watches the configuration.
 // Thread-safe.
 class Registry {
  public:
   Registry(std::shared_ptr<service::Runtime> runtime,
            std::map<std::string, security::Credentials> given);
 
-  // All or nothing. Services that are new in `options` are made when they are
-  // first asked for.
+  // Applies all of `options` or nothing. Services that are new in it are made
+  // when they are first asked for.
   absl::Status Apply(options::MeshOptions options);
 
-  // Applies a changed configuration, or counts why there is none. Both are
-  // logged. Returns what Apply() would.
+  // Applies a changed configuration, or counts why there is none. Either way it
+  // logs. Returns what Apply() would.
   absl::Status Reload(absl::StatusOr<options::MeshOptions> options);
 
-  // Never null: the calls of a service that is not configured fail, and say
-  // which ones are. A configured one is kept with its connections and counts
-  // once it was asked for; another one only while somebody has it.
+  // Never null. The calls of a service that is not configured fail and say
+  // which services are. A configured service is kept, with its connections and
+  // counts, once it was asked for. Another one is kept only while somebody has
+  // it.
   std::shared_ptr<service::Service> Service(const std::string& name);
 
   telemetry::Snapshot Metrics() const;
@@ -44,9 +45,9 @@ class Registry {
   service::Runtime& runtime() { return *runtime_; }
 
  private:
-  // What holds at one moment. Immutable once it holds.
+  // The configuration in force at one moment. Immutable once it is in force.
   struct Configuration {
-    uint64_t version = 0;  // Of a later one it is greater.
+    uint64_t version = 0;  // A later one has a greater number.
     options::MeshOptions options;
     security::SecretsByService secrets;
   };
@@ -54,11 +55,12 @@ class Registry {
 
   struct Entry {
     std::weak_ptr<service::Service> weak;
-    std::shared_ptr<service::Service> strong;  // Of a configured one.
+    std::shared_ptr<service::Service> strong;  // Set for a configured one.
   };
 
   static bool Has(const Configuration& configuration, const std::string& name);
-  // Tells `service` what `configuration` says of it. Calls out: without a lock.
+  // Tells `service` what `configuration` says about it. Calls out, so it runs
+  // without a lock.
   static void Configure(const Configuration& configuration,
                         service::Service* service);
   static absl::Status Unknown(const Configuration& configuration,

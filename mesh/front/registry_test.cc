@@ -45,7 +45,7 @@ options::MeshOptions Of(const std::vector<std::string>& names,
   return options;
 }
 
-// Null options: of a service that is unknown.
+// Null options: the service is unknown.
 absl::Duration TimeoutOf(service::Service& service) {
   const auto snapshot = service.Snapshot();
   const auto* const options = snapshot->policies.options();
@@ -84,7 +84,7 @@ class RegistryTest : public testing::Test {
     EXPECT_TRUE(status.ok()) << status;
   }
 
-  // Until the control thread has done all that it was asked to.
+  // Waits until the control thread has done all that it was asked to.
   void Settle() {
     base::Mutex mu;
     base::CondVar cond;
@@ -98,7 +98,7 @@ class RegistryTest : public testing::Test {
     while (!done) cond.Wait(&mu);
   }
 
-  // A sink that calls the registry, which it could not with the lock held.
+  // A sink that calls the registry. It would deadlock if the lock were held.
   void OnLine(absl::string_view line) {
     if (!gone_) (void)registry_->Metrics();
     base::MutexLock lock(&mu_);

@@ -11,7 +11,7 @@
 namespace mesh::incoming {
 namespace {
 
-// One of many, so that calls hardly ever wait for each other.
+// There are many shards, so that calls hardly ever wait for each other.
 struct alignas(64) Shard {
   base::Mutex mu;
   absl::flat_hash_map<grpc_call*, ServedCall*> calls ABSL_GUARDED_BY(mu);

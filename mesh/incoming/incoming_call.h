@@ -8,39 +8,41 @@
 #include "grpc/grpc.h"
 #include "grpc/support/time.h"
 
-// The calls that this process serves at the moment, by their grpc_call: that is
-// what grpc::ClientContext::FromServerContext() keeps of the call for which
-// another one is made.
+// The calls that this process serves at the moment, by their grpc_call.
+// grpc::ClientContext::FromServerContext() keeps just that pointer of the call
+// for which another one is made.
 
 namespace mesh::incoming {
 
 // What a call came with.
 struct IncomingCall {
-  gpr_timespec deadline;  // Of any clock; may be infinite.
+  gpr_timespec deadline;  // By any clock; may be infinite.
 };
 
-// The call that `call` is, if a server serves it that Attach() was called for.
-// Nothing once it is over, as long as `call` is referenced. Null finds nothing.
-// Thread-safe.
+// What is known of `call`, if it is served by a server that Attach() was called
+// for. Nothing once the call is over; `call` must be referenced meanwhile. Null
+// finds nothing. Thread-safe.
 std::optional<IncomingCall> FindIncoming(grpc_call* call);
 
-// A call made for `call` failed although it was tried more than once, or would
-// have been but for the budget: if `call` fails, its caller is to be told not
-// to retry. Nothing when FindIncoming() would find nothing. Thread-safe.
+// Notes that a call made for `call` failed although it was tried more than
+// once, or would have been but for the budget. If `call` fails too, its caller
+// is told not to retry. Does nothing when FindIncoming() would find nothing.
+// Thread-safe.
 void MarkRetriedInVain(grpc_call* call);
 
-// As above, for the interceptor that keeps the calls.
+// The same, as the interceptor that keeps the calls sees it.
 struct ServedCall {
   IncomingCall values;
   std::atomic<bool> retried_in_vain{false};
 };
 
-// `served` is found until RemoveIncoming(). False, and nothing is done, if
-// there is such a call already. `call` is referenced until then.
+// Makes `served` what FindIncoming() finds, until RemoveIncoming(). `call` must
+// be referenced until then. Returns false, and does nothing, if there is such a
+// call already.
 bool AddIncoming(grpc_call* call, ServedCall* served);
 void RemoveIncoming(grpc_call* call);
 
-// How many calls are kept, for tests.
+// How many calls are kept. For tests.
 size_t CountIncoming();
 
 }  // namespace mesh::incoming

@@ -36,7 +36,7 @@ class AttachmentImpl final : public Attachment {
   std::atomic<bool> draining_{false};
 };
 
-// One for each call. Lives as long as gRPC's own state of the call.
+// One per call. Lives as long as gRPC's own state of the call.
 class CallKeeper final : public Interceptor {
  public:
   CallKeeper(const AttachmentImpl* attachment, ServerRpcInfo* info)
@@ -78,9 +78,10 @@ class CallKeeper final : public Interceptor {
     trailers->emplace(kPushback, "-1");
   }
 
-  const AttachmentImpl& attachment_;  // The factory's, and so the server's.
+  // The factory owns it, and the server the factory.
+  const AttachmentImpl& attachment_;
   ServerRpcInfo* const info_;
-  grpc_call* call_ = nullptr;  // Once it is kept.
+  grpc_call* call_ = nullptr;  // Null until the call is kept.
   incoming::ServedCall served_;
 };
 
@@ -96,9 +97,9 @@ class CallKeeperFactory final : public ServerInterceptorFactoryInterface {
   const std::shared_ptr<const AttachmentImpl> attachment_;
 };
 
-// Comes last when the server is built, whatever the application gave the
-// builder in the meantime: the last interceptor sees a call first and its
-// status as it leaves.
+// Its UpdateServerBuilder() runs when the server is built, after all that the
+// application gave the builder in the meantime. So the interceptor is the last
+// one. The last one sees a call first, and its status as it leaves.
 class Plugin final : public grpc::ServerBuilderPlugin {
  public:
   explicit Plugin(std::shared_ptr<const AttachmentImpl> attachment)

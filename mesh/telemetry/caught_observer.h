@@ -9,8 +9,8 @@
 
 namespace mesh::telemetry {
 
-// An observer of the application's, whose exceptions go no further: an event
-// that it throws on is as one that it took no notice of. Thread-safe.
+// Wraps an observer of the application. Its exceptions are caught and counted;
+// an event on which it throws counts as ignored. Thread-safe.
 class CaughtObserver final : public Observer {
  public:
   // Neither is null. `code` counts what `observer` throws.

@@ -12,42 +12,43 @@
 #include "mesh/cluster/endpoint_view.h"
 #include "mesh/cluster/health.h"
 
-// What an observer is told. Values: what they point to lives until the
-// observer has returned, unless it says otherwise.
+// What an observer is told. All are values. What they point to lives until the
+// observer has returned, unless the field says otherwise.
 
 namespace mesh::telemetry {
 
-// Where the mesh's own metrics count the calls of a method. Theirs alone: to
-// all others it is opaque.
+// Where the mesh's own metrics count the calls of a method. Only they use it;
+// to every other observer it is opaque.
 class MethodSlot {
  protected:
   ~MethodSlot() = default;
 };
 
-// One logical call, as events name it. Its address is its identity: it is the
-// same in all events of a call, and lives until OnCallEnd() has returned.
+// One logical call, as events name it. Its address is its identity: the address
+// is the same in all events of a call, and valid until OnCallEnd() has
+// returned.
 struct CallInfo {
   absl::string_view service;   // "cart".
   absl::string_view method;    // "/shop.Cart/AddItem".
-  MethodSlot* slot = nullptr;  // Null: with methods that are not told apart.
+  MethodSlot* slot = nullptr;  // Null: such methods are counted together.
   absl::Time start;            // Monotonic, as all times here.
   absl::Time deadline = absl::InfiniteFuture();
 };
 
-// What the policy of a call's method says of its attempts.
+// What the policy of a call's method says about its attempts.
 struct AttemptPolicy {
   enum class Hedges : uint8_t { kOff, kObserve, kEnforce };
-  int max_attempts = 1;    // With the first. 1 is no retry.
+  int max_attempts = 1;    // The first one included. 1: no retry.
   uint32_t retryable = 0;  // Status codes, bit `1 << code`.
   absl::Duration initial_backoff;
   absl::Duration max_backoff;
   double backoff_multiplier = 1;
   absl::Duration attempt_timeout = absl::InfiniteDuration();
   Hedges hedges = Hedges::kOff;
-  int max_hedged_attempts = 1;  // With the first one and with retries.
+  int max_hedged_attempts = 1;  // The first one and retries included.
 };
 
-// A call has begun. What was settled about it then.
+// A call has begun. The fields say what was settled about it then.
 struct CallStartEvent {
   absl::Time time;
   AttemptPolicy policy;
@@ -61,84 +62,87 @@ struct CallStartEvent {
 enum class AttemptReason : uint8_t {
   kFirst,
   kTransparent,  // No server has seen the attempt before it.
-  kRetry,        // By the retry policy.
-  kHedge,        // Beside one that has not been answered.
+  kRetry,        // The retry policy asked for it.
+  kHedge,        // Another attempt runs and has no answer yet.
 };
 
-// An endpoint was chosen, or none could be.
+// An endpoint was chosen for an attempt, or none could be.
 struct PickEvent {
   enum class Result : uint8_t {
     kUsed,      // An attempt begins.
     kWaited,    // The call waits for an endpoint.
     kFailed,    // The call ends: there is no endpoint for it.
-    kDeclined,  // A look ahead: the call does something else than go there.
+    kDeclined,  // A look ahead: the call does not go there.
   };
   Result result = Result::kUsed;
   absl::Time time;
   AttemptReason reason = AttemptReason::kFirst;
   int attempt = 1;
-  // Chosen, the attempt that begins counted in. No endpoint when there was none
-  // to choose.
+  // The chosen endpoint; its counts include the attempt that begins. No
+  // endpoint when there was none to choose.
   cluster::EndpointView endpoint;
-  // What was compared: up to two endpoints, with the calls in flight that were
-  // compared. What else these views say is of the time after the pick.
+  // The endpoints that were compared, two at most, with the calls in flight
+  // that were compared. The views' other fields were read after the pick.
   int candidates = 0;
   cluster::EndpointView candidate[2];
-  // All endpoints of the service. For an observer of picks.
+  // All endpoints of the service, for an observer that wants picks.
   cluster::EndpointViews endpoints;
-  // The random generator's state before the pick: with it and the loads, the
-  // pick can be made again.
+  // The random generator's state before the pick. With it and the loads the
+  // pick can be repeated.
   uint64_t random_state = 0;
-  // Some endpoint was not available to it in full: the health and the limits
-  // of endpoints had a say.
+  // True when the health or a limit of some endpoint narrowed the choice.
   bool by_health = false;
-  // Which picker was asked: the identity that PickerEvent gives it.
+  // Which picker was asked. PickerEvent tells the same identity.
   const void* picker = nullptr;
 };
 
 struct AttemptEvent {
   int attempt = 1;  // Counted from 1 in a call.
   AttemptReason reason = AttemptReason::kFirst;
-  cluster::EndpointView endpoint;  // Never none. The attempt is counted in.
+  // Never none. Its counts include the attempt.
+  cluster::EndpointView endpoint;
   absl::Time start;
   absl::Time end;
   absl::StatusCode code = absl::StatusCode::kOk;
-  bool never_sent = false;  // Proved that no server has seen it.
-  bool timed_out = false;   // By the attempt's own deadline.
+  bool never_sent = false;  // It is proved that no server has seen it.
+  bool timed_out = false;   // Its own deadline has passed.
   bool committed = false;   // The caller has seen part of its answer.
-  bool local = false;       // It came about on this side of the connection.
+  bool local = false;       // This side of the connection made the status.
   bool given_up = false;  // Another attempt has answered; `code` is CANCELLED.
-  // What the server said of retries. Negative: no.
+  // The server's wish for retries: after how long. Negative: never.
   std::optional<absl::Duration> pushback;
 };
 
-// What was decided after an attempt that failed; or, where `code` is OK, of a
-// hedge beside one that has not been answered.
+// What was decided after an attempt that failed. Where `code` is OK, it was
+// decided about a hedge, beside an attempt that has no answer yet.
 struct RetryEvent {
   enum class Verdict : uint8_t {
-    kTransparent,   // Again at once: no server has seen it.
-    kHedge,         // Another one beside it: it has not been answered.
-    kGoOn,          // Another attempt of the call runs. Of a hedge: there is
-                    // no other endpoint for it.
+    kTransparent,  // Again at once: no server has seen it.
+    kHedge,        // A hedge beside it: it has no answer yet.
+    // Another attempt of the call runs. For a hedge: there is no other endpoint
+    // to try.
+    kGoOn,
     kRetry,         // Again after `delay`.
     kNotRetryable,  // The method, the code or the call's kind forbids it.
     kCommitted,     // The caller has seen part of the answer.
     kAttemptsExhausted,
     kBudgetExhausted,
     kTooManyRetries,  // caps.max_retries
-    kPushedBack,      // The server said not to.
+    kPushedBack,      // The server asked not to retry.
     kDeadline,        // No time is left for another.
     kCancelled,
   };
   Verdict verdict = Verdict::kNotRetryable;
   absl::Time time;
-  int attempt = 1;  // The one that failed, or is not answered.
+  int attempt = 1;  // The one that failed, or has no answer.
   absl::StatusCode code = absl::StatusCode::kOk;
-  // Until a retry, made or refused for want of time or budget. Of a hedge: how
-  // long an attempt is to be unanswered for it. Else zero.
+  // How long the call waits for a retry, made or refused for want of time or
+  // budget. For a hedge: how long an attempt runs without an answer before it.
+  // Else zero.
   absl::Duration delay;
-  bool observed = false;  // A hedge that would have been made.
-  // Of the random generator before the delay was drawn. 0: nothing was drawn.
+  bool observed = false;  // `enforce` would have made this hedge.
+  // The random generator's state before the delay was drawn. 0: nothing was
+  // drawn.
   uint64_t random_state = 0;
 };
 
@@ -148,20 +152,21 @@ struct CallEvent {
   int attempts = 0;  // 0 when no endpoint could be chosen.
 };
 
-// A guard refused a call, or (`observed`) would have.
+// A guard refused a call. `observed`: it would have, in mode `enforce`.
 struct RefusalEvent {
   base::Guard guard = base::Guard::kMaxCalls;
   bool observed = false;
   absl::Time time;
-  // What the call fails with. Of kMaxRetries: what it would not have failed
-  // with; of a fault that only delays the call: OK. `why` is empty when
-  // observed.
+  // What the call fails with; OK for a fault that only delays it. For
+  // kMaxRetries the call keeps the status of its last attempt instead. `why` is
+  // empty when observed.
   absl::StatusCode code = absl::StatusCode::kResourceExhausted;
   absl::string_view why;
-  absl::Duration delay;  // Of a fault.
+  absl::Duration delay;  // How long a fault delays the call.
 };
 
-// The health of an endpoint has changed, or (`observed`) would have.
+// The health of an endpoint has changed. `observed`: it would have, in mode
+// `enforce`.
 struct HealthEvent {
   absl::string_view service;
   absl::Time time;
@@ -172,11 +177,11 @@ struct HealthEvent {
   bool observed = false;
 };
 
-// A silent endpoint is probed.
+// A probe of a silent endpoint.
 struct ProbeEvent {
   enum class Stage : uint8_t {
     kSent,
-    kAnswered,  // By the server, whatever it says.
+    kAnswered,  // The server answered; any answer will do.
     kFailed,    // The connection broke, or the endpoint was removed.
   };
   Stage stage = Stage::kSent;
@@ -185,7 +190,7 @@ struct ProbeEvent {
   cluster::EndpointView endpoint;  // Never none.
 };
 
-// A service has a new picker. Comes before any pick from it.
+// A service has a new picker. The event comes before any pick from it.
 struct PickerEvent {
   struct Member {
     cluster::EndpointView endpoint;  // Never none.

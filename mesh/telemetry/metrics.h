@@ -28,7 +28,7 @@
 
 namespace mesh::telemetry {
 
-// What is counted of one method. Thread-safe; counting takes no lock, and
+// What is counted for one method. Thread-safe. Counting takes no lock. It
 // allocates only when a thread meets a method or a status for the first time.
 class MethodMetrics final : public MethodSlot {
  public:
@@ -78,11 +78,11 @@ class ServiceMetrics final : public Observer {
   // Tells at most `max_methods` methods apart.
   ServiceMetrics(absl::string_view service, int max_methods);
 
-  // Where calls of `method` ("/shop.Cart/AddItem") are counted: as long as
-  // this object, and always the same for one method. Methods that a generated
-  // stub registers get their own until there are max_methods; all others, and
-  // those that only appear in generic calls (which a caller could make up
-  // without end), are counted as "other". Never null.
+  // Where calls of `method` ("/shop.Cart/AddItem") are counted. The result is
+  // always the same for one method, lives as long as this object, and is never
+  // null. The first max_methods methods that a generated stub registers get
+  // their own. All others are counted as "other"; so are methods that only
+  // appear in generic calls, because a caller could make up names without end.
   MethodMetrics* Method(absl::string_view method, bool registered);
 
   // Calls whose slot is not null have one that Method() returned.
@@ -95,8 +95,8 @@ class ServiceMetrics final : public Observer {
   void OnProbe(const ProbeEvent& event) override;
 
   // What was counted, with the state of `endpoints`, of which it lists the
-  // first `max_endpoints`. Fields of the retry budget, of admission and of
-  // discovery are left to the caller, who has them.
+  // first `max_endpoints`. The caller fills in the fields of the retry budget,
+  // of admission and of discovery.
   ServiceSnapshot Snapshot(absl::Span<const cluster::LiveEndpointPtr> endpoints,
                            size_t max_endpoints) const;
 
@@ -123,9 +123,9 @@ class ServiceMetrics final : public Observer {
   Counter picks_failed_;
   Counter retries_denied_by_budget_;
 
-  // Enforced, observed.
+  // [0] enforced, [1] observed.
   std::array<std::array<Counter, 2>, base::kGuards> refusals_;
-  struct Changes {  // By new health and cause; likewise.
+  struct Changes {  // By new health and cause; [0] enforced, [1] observed.
     std::atomic<uint64_t> of[cluster::kHealths][cluster::kHealthCauses][2] = {};
   };
   base::OnDemand<Changes> health_changes_;

@@ -5,14 +5,14 @@
 
 namespace mesh::telemetry {
 
-// Sees every decision of every call as it is made, on the thread that makes
-// it: must be quick, must not block, must not call into the mesh. Thread-safe.
-// What it throws is caught and counted; the first one is logged. The call goes
-// on as if the observer had ignored the event.
+// Sees every decision of every call as it is made, on the thread that makes it.
+// It must be quick, must not block and must not call into the mesh.
+// Thread-safe. What it throws is caught and counted, and the first one is
+// logged. The call goes on as if the observer had ignored the event.
 class Observer {
  public:
   virtual ~Observer() = default;
-  // Calls that begin, and successful picks, only while WantsPicks().
+  // Calls that begin, and successful picks: only while WantsPicks().
   virtual void OnCallStart(const CallInfo&, const CallStartEvent&) {}
   virtual void OnPick(const CallInfo&, const PickEvent&) {}
   virtual void OnAttemptEnd(const CallInfo&, const AttemptEvent&) {}
@@ -24,8 +24,8 @@ class Observer {
   // On the control thread, and only while WantsPicks().
   virtual void OnPicker(const PickerEvent&) {}
   // Whether to be told of what goes well too: calls that begin, successful
-  // picks with their candidates, new pickers. Asked once a call; metrics
-  // don't.
+  // picks with their candidates, new pickers. Asked once per call. The mesh's
+  // metrics say no.
   virtual bool WantsPicks() const { return false; }
 };
 

@@ -8,8 +8,8 @@
 
 namespace mesh::telemetry {
 
-// `snapshot` in Prometheus' text exposition format, version 0.0.4. Names
-// follow gRFC A66 where it has one. What may never happen has a series once it
+// `snapshot` in Prometheus' text exposition format, version 0.0.4. Names follow
+// gRFC A66 where it has one. A series of what may never happen appears once it
 // has happened.
 std::string PrometheusText(const Snapshot& snapshot);
 

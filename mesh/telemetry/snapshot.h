@@ -11,8 +11,8 @@
 
 namespace mesh::telemetry {
 
-// Latencies, counted in buckets whose upper bounds grow by about 1.5, from
-// 50 us to 100 s: 1, 1.5, 2, 3, 5 and 7 of each power of ten.
+// Latencies, counted in buckets. Their upper bounds grow by about 1.5, from 50
+// us to 100 s: 1, 1.5, 2, 3, 5 and 7 times each power of ten.
 struct HistogramSnapshot {
   std::vector<absl::Duration>
       bounds;                    // Upper, inclusive; the last is infinite.
@@ -21,7 +21,7 @@ struct HistogramSnapshot {
   absl::Duration sum;
 
   // Estimate of the quantile `q` in [0, 1], interpolated within its bucket.
-  // Zero when nothing was counted; the greatest finite bound for what lies
+  // Zero when nothing was counted. The greatest finite bound for what lies
   // beyond it.
   absl::Duration Quantile(double q) const;
 };
@@ -31,12 +31,12 @@ struct MethodSnapshot {
   std::array<uint64_t, 17> calls = {};  // Ended, by status code.
   uint64_t attempts = 0;                // Ended.
   uint64_t retries = 0;                 // By policy.
-  uint64_t transparent_retries = 0;     // Of calls that no server had seen.
-  uint64_t hedges = 0;      // Attempts made beside an unanswered one.
-  uint64_t hedges_won = 0;  // Of those, how many succeeded first.
-  // That would have been made, had the mode of hedging been `enforce`.
+  uint64_t transparent_retries = 0;  // No server had seen the attempt before.
+  uint64_t hedges = 0;               // Attempts made beside an unanswered one.
+  uint64_t hedges_won = 0;           // Hedges that succeeded first.
+  // Hedges that mode `enforce` would have made.
   uint64_t hedges_observed = 0;
-  HistogramSnapshot latency;  // Of whole calls.
+  HistogramSnapshot latency;  // From the start of a call to its end.
   // The same by status code, for codes that occurred.
   std::map<int, HistogramSnapshot> latency_by_status;
 };
@@ -45,7 +45,7 @@ struct EndpointSnapshot {
   std::string address;
   std::string state;   // "idle", "connecting", "ready", "failed".
   std::string health;  // "healthy", "suspect", "ejected", "probing", "ramping".
-  double share = 1;    // Of its picks, what is left it: 0 to 1.
+  double share = 1;    // The part of its picks that it still gets: 0 to 1.
   int64_t in_flight = 0;
   uint64_t attempts = 0;                // Ended.
   std::array<uint64_t, 17> ended = {};  // Attempts, by status code.
@@ -56,7 +56,7 @@ struct EndpointSnapshot {
 struct RefusalSnapshot {
   std::string guard;
   uint64_t enforced = 0;
-  uint64_t observed = 0;  // Would have, had its mode been `enforce`.
+  uint64_t observed = 0;  // Mode `enforce` would have refused.
 };
 
 // How often endpoints became `to` ("ejected") for a reason ("latency").
@@ -64,24 +64,25 @@ struct HealthChangeSnapshot {
   std::string to;
   std::string cause;
   uint64_t enforced = 0;
-  uint64_t observed = 0;  // Would have, had the mode been `enforce`.
+  uint64_t observed = 0;  // Mode `enforce` would have changed them.
 };
 
-// Of the guards in front of a service's calls.
+// The state of the guards in front of a service's calls.
 struct AdmissionSnapshot {
   int64_t calls = 0;    // Under way; streams until their answers begin.
   int64_t streams = 0;  // Open, whether or not their answers have begun.
-  int64_t waiting = 0;  // Of those, how many wait for an endpoint.
+  int64_t waiting = 0;  // Calls that wait for an endpoint.
   int64_t retries = 0;  // Retries and hedges under way.
   std::string breaker;  // "closed", "open", "half_open". Empty: there is none.
-  // Of its window, or, while it is not closed, as it was when it opened.
+  // What the breaker's window holds. While it is not closed: what the window
+  // held when it opened.
   int64_t breaker_calls = 0;
-  double breaker_failed_ratio = 0;  // Of these.
+  double breaker_failed_ratio = 0;  // The part of breaker_calls that failed.
   double breaker_slow_ratio = 0;
-  double throttle_probability = 0;  // With which a call is dropped.
+  double throttle_probability = 0;  // How likely a call is to be dropped.
   int64_t concurrency_limit = 0;    // As it was found; 0: there is none.
   int64_t concurrency = 0;          // Calls that count against it.
-  // Of the service without a queue, as estimated. Zero: not known yet.
+  // Estimated latency of the service without a queue. Zero: not known yet.
   absl::Duration min_latency;
 };
 
@@ -92,18 +93,19 @@ struct ServiceSnapshot {
   uint64_t endpoints_left_out = 0;  // Over the cap.
   uint64_t picks_waited = 0;        // Picks that had to wait for an endpoint.
   uint64_t picks_failed = 0;
-  uint64_t retries_denied_by_budget = 0;  // And hedges.
+  uint64_t retries_denied_by_budget = 0;  // Retries and hedges.
   double retry_budget_balance = 0;
-  std::vector<RefusalSnapshot> refusals;             // That occurred.
-  std::vector<HealthChangeSnapshot> health_changes;  // That occurred.
+  std::vector<RefusalSnapshot> refusals;             // Those that occurred.
+  std::vector<HealthChangeSnapshot> health_changes;  // Those that occurred.
   uint64_t probes_sent = 0;                          // To silent endpoints.
   uint64_t probes_answered = 0;
   uint64_t probes_failed = 0;
   AdmissionSnapshot admission;
   uint64_t discovery_updates = 0;
   uint64_t discovery_failures = 0;
-  uint64_t discovery_doubted = 0;  // Reports of an empty set, held back.
-  std::string discovery_error;     // Of the last try. Empty: it went well.
+  // Reports of an empty set that were held back.
+  uint64_t discovery_doubted = 0;
+  std::string discovery_error;  // What the last try met. Empty: it went well.
 };
 
 // How often code that the application gave has thrown: an observer, the log
@@ -116,10 +118,10 @@ struct ExceptionsSnapshot {
 
 struct Snapshot {
   std::vector<ServiceSnapshot> services;       // By name.
-  std::vector<ExceptionsSnapshot> exceptions;  // That occurred.
+  std::vector<ExceptionsSnapshot> exceptions;  // Those that occurred.
   uint64_t config_reloads = 0;
   uint64_t config_reload_failures = 0;
-  std::string config_error;  // Of the last reload. Empty: it went well.
+  std::string config_error;  // What the last reload met. Empty: it went well.
 };
 
 }  // namespace mesh::telemetry
