@@ -102,8 +102,8 @@ inline int64_t InFlight(const std::vector<Member>& members) {
   return sum;
 }
 
-// A share of `n` independent draws with probability `p` is within five standard
-// deviations of its mean.
+// Expects that a share of `n` independent draws with probability `p` is within
+// five standard deviations of its mean.
 inline testing::Matcher<int> IsShare(double p, int n) {
   const double deviation = 5 * std::sqrt(n * p * (1 - p));
   return testing::AllOf(

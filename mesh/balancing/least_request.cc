@@ -17,8 +17,9 @@ using cluster::Readiness;
 // are looked at.
 constexpr int kMaxDraws = 8;
 
-// From how many endpoints on both candidates are taken over to be written to.
-// Among fewer the other one is likely in use by another thread right now.
+// From this many endpoints on, a pick fetches both candidates' cache lines to
+// write to them. Among fewer endpoints another thread likely uses the other one
+// right now.
 constexpr uint32_t kPrefetchFrom = 32;
 
 struct Pair {
@@ -64,7 +65,7 @@ class WeightedDraw {
       const uint32_t second = One(random);
       if (ABSL_PREDICT_TRUE(second != first)) return {first, second};
     }
-    // One endpoint has almost all of the weight: any other will do.
+    // One endpoint has almost all of the weight: any other one will do.
     uint32_t second = random.Below(size_ - 1);
     second += second >= first;
     return {first, second};
@@ -113,7 +114,7 @@ class LeastRequestPicker final : public TierPicker {
     return Use(chosen);
   }
 
-  // The one of the two with less load; the first when it is the same.
+  // The one of the two with less load; the first when the loads are equal.
   LiveEndpoint* Lesser(Pair pair, const PickArgs& args) const {
     LiveEndpoint* const a = tier_.endpoint(pair.first);
     LiveEndpoint* const b = tier_.endpoint(pair.second);
@@ -134,8 +135,8 @@ class LeastRequestPicker final : public TierPicker {
                : a;
   }
 
-  // What was chosen cannot be used, or is to have less than its share: it is
-  // used after all, or another is.
+  // The chosen endpoint cannot be used, or is to have less than its share. It
+  // is used after all, or another one is.
   ABSL_ATTRIBUTE_NOINLINE PickResult PickInstead(LiveEndpoint* chosen,
                                                  const PickArgs& args,
                                                  Reach reach) const {
@@ -149,9 +150,9 @@ class LeastRequestPicker final : public TierPicker {
     return PickCarefully(args, reach, chosen);
   }
 
-  // Passes over `passed`, endpoints that the call has tried, that cannot be
-  // used, or that are to have less than their share: two others if a few draws
-  // find them, otherwise the best of all.
+  // Passes over `passed` and over endpoints that the call has tried, that
+  // cannot be used, or that are to have less than their share. It takes two
+  // others if a few draws find them, otherwise the best of all.
   ABSL_ATTRIBUTE_NOINLINE PickResult PickCarefully(
       const PickArgs& args, Reach reach, const LiveEndpoint* passed) const {
     uint32_t found[2];
@@ -173,7 +174,7 @@ class LeastRequestPicker final : public TierPicker {
       }
       if (ABSL_PREDICT_FALSE(endpoint->health() == cluster::Health::kProbing &&
                              endpoint->share() == 0)) {
-        // Its place is taken, so it is to be used.
+        // The place of this one is taken, so it is to be used.
         if (!endpoint->Acquire()) continue;
         if (args.trace != nullptr) {
           args.trace->candidates[0] = {endpoint, endpoint->in_flight() - 1};

@@ -16,8 +16,8 @@
 
 namespace mesh::balancing {
 
-// What a pick considered, for an observer. Of least request that is two
-// candidates, or, when all endpoints were looked at, just the one chosen;
+// What a pick considered, for an observer. Least request considers two
+// candidates or, when it looked at all endpoints, only the chosen one.
 // `considered` counts them.
 struct PickTrace {
   struct Candidate {
@@ -26,43 +26,44 @@ struct PickTrace {
   };
   Candidate candidates[2];
   int considered = 0;
-  bool preferred_untried = false;  // Some ready endpoint was passed over
-                                   // because this call had tried it.
-  bool by_health = false;          // Some endpoint was ready and not
-                                   // available(): the pick looked closer. Or
-                                   // it did not go to the first priority.
+  // Some ready endpoint was passed over because this call had tried it.
+  bool preferred_untried = false;
+  // Some endpoint was ready and not available(), so the pick looked closer. Or
+  // the pick did not go to the first priority.
+  bool by_health = false;
 };
 
-// A call that has drawn no priority yet.
+// Says that a call has drawn no priority yet.
 inline constexpr uint32_t kNoPriority = ~uint32_t{0};
 
 // Where a call stands in the trial of an endpoint (resilience/health/trial.h).
 // Its coin is tossed once, when it is about to go to an endpoint on trial.
 struct Coin {
-  cluster::TrialTicket ticket;  // None: it has not been tossed.
+  cluster::TrialTicket ticket;  // None: the coin has not been tossed.
 
-  // It is to go to endpoints that are not on trial, while there are any.
+  // The call is to go to endpoints that are not on trial, while there are any.
   bool SendsElsewhere() const { return ticket && !ticket.here(); }
 };
 
 // What one pick may use.
 struct PickArgs {
-  // Endpoints that this call has tried already: used again only when there is
-  // no other.
+  // Endpoints that this call has tried already. They are used again only when
+  // there is no other.
   absl::Span<const cluster::LiveEndpoint* const> tried;
-  // The last so many of `tried` have no room: they are not used at all.
+  // How many of `tried`, counted from its end, have no room. Those are not used
+  // at all.
   size_t full = 0;
-  // A hedge: of those not tried, endpoints in another locality than this one's
-  // are preferred. Null: no matter.
+  // Set for a hedge. Among untried endpoints the pick prefers those in another
+  // locality than this one's. Null: no preference.
   const cluster::LiveEndpoint* elsewhere_than = nullptr;
   // The call would rather wait than fail while no endpoint can be reached.
   bool wait_for_ready = false;
-  // The priority that the call has drawn, or kNoPriority: where there are
-  // several, its first pick draws one, and its others keep to it. Null: each
-  // pick draws.
+  // The priority that the call has drawn, or kNoPriority. Where there are
+  // several, the call's first pick draws one, and its other picks keep to it.
+  // Null: each pick draws.
   uint32_t* priority = nullptr;
-  // Of the first attempt of a call. Null: it is another one, and trials do not
-  // concern it.
+  // Set for the first attempt of a call. Null: another attempt, which trials do
+  // not concern.
   Coin* coin = nullptr;
   base::Random* random = nullptr;  // Never null.
   PickTrace* trace = nullptr;      // Filled in when not null.
@@ -78,9 +79,9 @@ struct PickResult {
   Kind kind = Kind::kWait;
   cluster::LiveEndpoint* endpoint = nullptr;
   const absl::Status* status = nullptr;  // Lives as long as the picker.
-  // kUse, kWait: nothing is connected and all dials have failed. The endpoint,
-  // if there is one, fails the call at once, with the reason. The call may ask
-  // for dials first.
+  // Goes with kUse and kWait: nothing is connected and all dials have failed.
+  // The endpoint, if there is one, fails the call at once, with the reason. The
+  // call may ask for dials first.
   bool unreachable = false;
 };
 
@@ -101,7 +102,7 @@ using cluster::Member;
 class LoadBalancer {
  public:
   virtual ~LoadBalancer() = default;
-  // `members` in a stable order. `none` is what calls fail with while there
+  // `members` are in a stable order. `none` is what calls fail with while there
   // are no members at all; it is never OK. `shares` are those of the members'
   // priorities, if there are several. Null: the first one that is connected
   // carries all.

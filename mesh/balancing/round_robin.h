@@ -12,15 +12,17 @@
 
 namespace mesh::balancing {
 
-// In turn, from a random start. With weights, turns follow a fixed sequence in
-// which each endpoint comes up in proportion to its weight and as evenly
-// spread as can be: turn t goes to whose share of [0, 1) the fraction of
-// t * (golden ratio) falls in. Any run of N turns gives an endpoint its share
-// of N give or take a few, without a schedule to keep (the purpose of gRFC
-// A58's static stride scheduler, at constant cost for any ratio of weights).
+// Endpoints take turns, from a random start. With weights, turns follow a fixed
+// sequence. Each endpoint comes up in proportion to its weight, and as evenly
+// spread as can be. For turn t, the fraction of t * (golden ratio) is a point
+// of [0, 1), and the endpoint whose share holds that point is next.
+//
+// Any run of N turns gives an endpoint its share of N, give or take a few, with
+// no schedule to keep. That is the purpose of gRFC A58's static stride
+// scheduler, at constant cost for any ratio of weights.
 class RoundRobin final : public TierBalancer {
  public:
-  // Whose turn it is. Shared by a policy's pickers, so that a change of members
+  // Whose turn it is. A policy's pickers share it, so that a change of members
   // does not start the round again.
   class Turns {
    public:
@@ -40,7 +42,7 @@ class RoundRobin final : public TierBalancer {
 
    private:
     std::atomic<uint64_t> start_{0};  // 0: not begun.
-    // On a cache line of its own: every pick writes it.
+    // It has a cache line of its own, since every pick writes it.
     alignas(64) std::atomic<uint64_t> count_{0};
   };
 

@@ -15,13 +15,13 @@ using cluster::LiveEndpoint;
 using cluster::LoadShares;
 using cluster::Readiness;
 
-// While some member may become ready.
+// The picker while some member may become ready.
 class WaitPicker final : public Picker {
  public:
   PickResult Pick(const PickArgs&) const override { return {}; }
 };
 
-// While there are no members.
+// The picker while there are no members.
 class NonePicker final : public Picker {
  public:
   explicit NonePicker(const absl::Status& status) : status_(status) {}
@@ -35,8 +35,8 @@ class NonePicker final : public Picker {
   const absl::Status status_;
 };
 
-// While all members have failed. Who can say why is the connection itself, so
-// the call is sent there.
+// The picker while all members have failed. Only the connection itself can say
+// why, so the call is sent there.
 class FailedPicker final : public Picker {
  public:
   explicit FailedPicker(std::vector<Member> failed)
@@ -53,7 +53,7 @@ class FailedPicker final : public Picker {
   const Tier tier_;
 };
 
-// Where several priorities have members that are ready.
+// The picker when several priorities have members that are ready.
 class PriorityPicker final : public Picker {
  public:
   PriorityPicker(std::map<uint32_t, TierPickerPtr> tiers,
@@ -81,7 +81,7 @@ class PriorityPicker final : public Picker {
 
  private:
   // The tier of the priority that the call has drawn, or draws now. Null: none
-  // of it is ready.
+  // of its members is ready.
   const TierPicker* Drawn(const PickArgs& args) const {
     size_t place = tier_of_.size();
     if (args.priority != nullptr && *args.priority != kNoPriority) {
@@ -100,7 +100,7 @@ class PriorityPicker final : public Picker {
     return tier_of_[place];
   }
 
-  // No call draws that priority, so this one tries it, if no other is about it.
+  // No call draws that priority, so this one tries it, if no other call does.
   ABSL_ATTRIBUTE_NOINLINE PickResult PickToProbe(const TierPicker* drawn,
                                                  const PickArgs& args) const {
     const size_t place = shares_->to_probe();
@@ -110,7 +110,7 @@ class PriorityPicker final : public Picker {
     return probed->PickWithin(args, Reach::kUntried);
   }
 
-  // `drawn` has nothing that is untried and in use.
+  // `drawn` has no endpoint that is untried and in use.
   ABSL_ATTRIBUTE_NOINLINE PickResult PickElsewhere(const TierPicker* drawn,
                                                    const PickArgs& args) const {
     for (Reach reach : {Reach::kUntried, Reach::kUsable, Reach::kAll}) {
@@ -133,7 +133,7 @@ class PriorityPicker final : public Picker {
 
   const std::shared_ptr<const LoadShares> shares_;
   std::vector<TierPickerPtr> tiers_;  // In order; those with a ready member.
-  // By index in shares_. Null: there is none.
+  // By index in shares_. Null: no member is ready.
   std::vector<const TierPicker*> tier_of_;
 };
 
@@ -209,7 +209,8 @@ bool Tier::Accepts(const PickArgs& args, LiveEndpoint* endpoint) const {
   if (share == 255) return true;
   if (share == 0) return false;
   if (endpoint->health() == cluster::Health::kProbing) {
-    // What has failed once already is not to be the trial.
+    // An endpoint that has failed this call already is not to be tried on
+    // trial.
     return args.tried.empty() && args.elsewhere_than == nullptr &&
            endpoint->ClaimProbe();
   }
@@ -223,8 +224,8 @@ bool Tier::Goes(const PickArgs& args, LiveEndpoint* endpoint) const {
   if (args.trace != nullptr) args.trace->by_health = true;
   Coin& coin = *args.coin;
   const uint32_t trial = endpoint->trial();
-  // 0: it has just ended. Or the call was tossed for another one, and nothing
-  // else is left.
+  // 0: the trial has just ended. Or the coin was tossed for another one, and
+  // nothing else is left.
   if (trial == 0 || coin.ticket) return true;
   coin.ticket = cluster::TrialTicket(trial, args.random->Below(2) == 0);
   return coin.ticket.here();
@@ -233,7 +234,7 @@ bool Tier::Goes(const PickArgs& args, LiveEndpoint* endpoint) const {
 PickResult Tier::PickByScan(const PickArgs& args, Reach reach,
                             const LiveEndpoint* passed) const {
   enum Kind { kElsewhere, kUntried, kTried, kOut, kOutAndTried, kKinds };
-  // Within `reach`: kinds before this one.
+  // Within `reach`: the kinds before this one.
   const Kind end = reach == Reach::kUntried  ? kTried
                    : reach == Reach::kUsable ? kOut
                                              : kKinds;

@@ -26,7 +26,8 @@ WeightTable::WeightTable(const std::vector<uint32_t>& weights) {
   uint64_t sum = 0;
   for (uint32_t weight : weights) ends_.push_back(sum += weight);
 
-  // Two steps an index: most shares' ends then have a step of their own.
+  // There are two steps per index, so most shares' ends have a step of their
+  // own.
   const size_t steps = 2 * weights.size();
   guide_.reserve(steps);
   uint32_t index = 0;
@@ -40,7 +41,8 @@ WeightTable::WeightTable(const std::vector<uint32_t>& weights) {
 uint32_t WeightTable::Find(uint64_t fraction) const {
   const uint64_t point = Scale(fraction, ends_.back());
   uint32_t index = guide_[Scale(fraction, guide_.size())];
-  index += ends_[index] <= point;  // Without a branch: it is hard to predict.
+  // Without a branch, which would be hard to predict.
+  index += ends_[index] <= point;
   while (ABSL_PREDICT_FALSE(ends_[index] <= point)) ++index;
   return index;
 }

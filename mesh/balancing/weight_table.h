@@ -7,9 +7,9 @@
 namespace mesh::balancing {
 
 // Maps a number of [0, 1) to an index, so that each index gets a share in
-// proportion to its weight. The shares lie side by side in order of index; a
+// proportion to its weight. The shares lie side by side in order of index. A
 // guide of equal steps tells where a search begins (Chen and Asau, "On
-// generating random variates from an empirical distribution", 1974), so a
+// generating random variates from an empirical distribution", 1974). So a
 // lookup takes constant time on average, whatever the weights.
 //
 // Immutable: any number of threads may read it.
