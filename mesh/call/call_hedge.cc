@@ -17,7 +17,7 @@ using telemetry::AttemptReason;
 ABSL_ATTRIBUTE_NOINLINE void CallMachine::ArmHedge(absl::Time now) {
   if (!plan_.idempotent || !plan_.replayable || !plan_.unary) return;
   if (!hedging_.has_value()) {
-    // Once a call: all its hedges come in the same step.
+    // Once per call: all its hedges come in the same step.
     hedging_.emplace();
     hedging_->delay = HedgeDelay(now);
   }
@@ -41,8 +41,8 @@ absl::Duration CallMachine::HedgeDelay(absl::Time now) const {
                   policy.min_delay);
 }
 
-// Another attempt beside those that run. When there is none to be had now, it
-// is asked for again, after twice as long each time.
+// Makes another attempt beside those that run. When there is no endpoint for it
+// now, it is tried again, after twice as long each time.
 Action CallMachine::Hedge(const Moment& moment) {
   StopHedging();
   const int unanswered = running_[0].number;
@@ -60,8 +60,9 @@ Action CallMachine::Hedge(const Moment& moment) {
   Choice choice = ChooseBeside(moment, nullptr);
   bool back = false;
   if (choice.again && unseen_at_ != nullptr) {
-    // The call has been everywhere; but its connection was gone there, and may
-    // be back. That is better than to wait for who does not answer.
+    // The call has been everywhere. But the connection to this endpoint was
+    // gone then, and may be back. That is better than waiting for one that does
+    // not answer.
     Decline(choice, moment);
     choice = ChooseBeside(moment, unseen_at_);
     back = choice.result.endpoint == unseen_at_;

@@ -23,7 +23,7 @@ using telemetry::PickEvent;
 
 namespace {
 
-// Endpoints at their cap that a pick passes over before it gives up.
+// How many endpoints at their cap a pick passes over before it gives up.
 constexpr size_t kMostCapped = 64;
 
 bool Forbids(std::optional<absl::Duration> pushback) {
@@ -89,7 +89,7 @@ Action CallMachine::OnAttemptDone(int attempt, const AttemptOutcome& outcome,
   last_attempt_ = attempt;
   if (Forbids(outcome.pushback)) pushed_back_ = true;
 
-  // What ends the call whatever the policy says.
+  // These end the call whatever the policy says.
   std::optional<Verdict> end;
   if (cancelled_) {
     end = Verdict::kCancelled;
@@ -391,7 +391,7 @@ ABSL_ATTRIBUTE_NOINLINE Action CallMachine::FailToPick(
                     moment.now);
     }
   }
-  // What a server or a connection said tells more than that there is none.
+  // The status of a server or a connection tells more than "no endpoint".
   if (attempts_ > 0) return Finish(last_attempt_, last_code_, moment.now);
   return Fail(status, moment.now);
 }
@@ -426,9 +426,10 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Begin(
   action.attempt = attempts_;
   action.at = info_->deadline;
   // Each attempt of a call that may be made again is cut short, the last one
-  // too: until it has ended nobody knows that it is. Of any other the timeout
-  // would only turn a slow answer into none. (Not of streams: an attempt may
-  // become the stream, so shells give them the call's deadline.)
+  // too: until it has ended nobody knows that it is the last. For any other
+  // call the timeout would only turn a slow answer into none. (Streams are not
+  // cut short: an attempt may become the stream, so shells give them the call's
+  // deadline.)
   const absl::Duration timeout = plan_.policy->retry.attempt_timeout;
   if (timeout != absl::InfiniteDuration() && plan_.replayable &&
       plan_.idempotent) {
@@ -467,7 +468,7 @@ Action CallMachine::Wait(const Choice& choice, const Moment& moment) {
   state_ = State::kWaiting;
   if (moment.now >= info_->deadline) return FailAtDeadline(moment.now);
   Action action = Rest(Action::Kind::kWait, info_->deadline);
-  // Once, and then it waits for whatever comes.
+  // It asks once, and then waits for whatever comes.
   action.asks = choice.result.unreachable && !asked_;
   asked_ |= action.asks;
   return action;

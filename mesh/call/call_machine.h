@@ -36,20 +36,20 @@ struct CallPlan {
   telemetry::Observer* observer = nullptr;         // Null: nobody listens.
   resilience::HealthMonitor* health = nullptr;     // Null: none.
   resilience::Admission* admission = nullptr;      // Null: all are admitted.
-  // Of the method, for the delay of hedges. Null: no hedging.
+  // The method's latencies, for the delay of hedges. Null: no hedging.
   resilience::LatencyTracker* latency = nullptr;
-  // Of the method, for `health`. Null: nobody knows it.
+  // The method's latencies, for `health`. Null: nobody knows them.
   resilience::MethodPace* pace = nullptr;
-  // Whether another attempt could end before the deadline is asked of `health`.
-  // A replay, which has none, says here what an answer takes.
+  // A replay has no `health`. It says here how long an answer takes. Otherwise
+  // null, and `health` is asked whether another attempt could end in time.
   resilience::LatencyTracker* needed = nullptr;
-  // For max_calls_per_endpoint; the others are `admission`'s. Null: no bound.
+  // For max_calls_per_endpoint; `admission` has the other caps. Null: no bound.
   const options::CapsOptions* caps = nullptr;
   bool idempotent = false;      // May be executed twice.
   bool wait_for_ready = false;  // Waits rather than fails without endpoints.
   bool replayable = false;      // The shell can send the request again.
   bool unary = true;            // Otherwise a stream: never hedged.
-  // What metadata of the call asks for (FaultOptions::by_header).
+  // The fault that metadata of the call ask for (FaultOptions::by_header).
   std::optional<absl::StatusCode> abort_by_header;
   std::optional<absl::Duration> delay_by_header;
 };
@@ -57,19 +57,21 @@ struct CallPlan {
 // How one attempt ended.
 struct AttemptOutcome {
   absl::StatusCode code = absl::StatusCode::kOk;
-  // Proved that no server application has seen it, and none will.
+  // It is proved that no server application has seen it, and that none will.
   bool never_sent = false;
-  // It came about on this side of the connection: it could not be made, or
-  // broke, or a deadline of ours passed. Otherwise a server said so.
+  // The status was made on this side of the connection: the attempt could not
+  // be made, or broke, or a deadline of ours passed. Otherwise a server sent
+  // it.
   bool local = false;
-  // This side made it, and would have made it of whatever endpoint: a limit on
-  // messages, credentials that could not be had.
+  // This side made the status, and would have made it for any endpoint: a limit
+  // on messages, or credentials that could not be had.
   bool own = false;
-  // `own`: an endpoint had answered; this side did not take the answer.
+  // Goes with `own`: an endpoint had answered, but this side did not take the
+  // answer.
   bool answered = false;
   // It ran into the deadline of the attempt, not of the call.
   bool attempt_timed_out = false;
-  // Of its answer something has been handed to the caller.
+  // The caller has been given something of its answer.
   bool committed = false;
   // The server's grpc-retry-pushback-ms. Negative (or not a number): do not
   // retry.
@@ -78,13 +80,13 @@ struct AttemptOutcome {
 
 // What the shell is to do next. Without hedging exactly one thing is
 // outstanding at a time: an attempt, a timer, or the wait for endpoints. With
-// it, several attempts and a timer.
+// hedging there may be several attempts and a timer.
 struct Action {
   enum class Kind : uint8_t {
-    // Start attempt number `attempt` on `endpoint`, which is acquired for it;
-    // `at` is its deadline (InfiniteFuture: none). Then OnAttemptDone() of it,
-    // once, unless it is cancelled as one of the others. Where `hedge`, others
-    // run and go on.
+    // Start attempt number `attempt` on `endpoint`, which is acquired for it.
+    // `at` is its deadline (InfiniteFuture: none). Then call OnAttemptDone()
+    // for it, once, unless it is cancelled like the others. With `hedge`, other
+    // attempts run and go on.
     kStartAttempt,
     // Call OnTimer() at `at`.
     kSetTimer,
@@ -92,30 +94,31 @@ struct Action {
     // `at` (the deadline), whichever comes first.
     kWait,
     // The outcome of attempt number `attempt` is the outcome of the call.
-    // Others that run are to be cancelled: nothing is to be told of them any
-    // more, and their endpoints are released already.
+    // Cancel the others that run: tell nothing more about them; their endpoints
+    // are released already.
     kFinish,
-    // `status` is the outcome of the call: no attempt has one for it. Attempts
-    // that run are to be cancelled likewise.
+    // `status` is the outcome of the call; no attempt has one for it. Cancel
+    // the attempts that run, in the same way.
     kFail,
-    // Attempts run that will say more.
+    // Wait for the attempts that run.
     kGoOn,
   };
   Kind kind = Kind::kFinish;
   bool hedge = false;
-  // kWait: nothing is connected and all dials have failed. Dial at once, as far
-  // as that is allowed, and call OnEndpointsChanged() when an endpoint is
-  // connected or a dial that has begun since has failed, or at once when there
-  // is none; not for other new pickers.
+  // Goes with kWait: nothing is connected and all dials have failed. Dial at
+  // once, as far as that is allowed. Call OnEndpointsChanged() when an endpoint
+  // is connected, or when a dial that began since has failed. If no dial can
+  // begin, call it at once. Do not call it for other new pickers.
   bool asks = false;
-  // kGoOn: all attempts that run but `attempt` are to be cancelled likewise.
+  // Goes with kGoOn: cancel all attempts that run except `attempt`, in the same
+  // way.
   bool cancel_others = false;
   int attempt = 0;
   cluster::LiveEndpoint* endpoint = nullptr;
   absl::Time at = absl::InfiniteFuture();
-  // kStartAttempt and kGoOn: call OnTimer() then, too, if the call has not
-  // ended; it replaces the timer of an earlier action. InfiniteFuture: no
-  // timer is needed any more.
+  // Goes with kStartAttempt and kGoOn: call OnTimer() at this time, too, if the
+  // call has not ended. It replaces the timer of an earlier action.
+  // InfiniteFuture: no timer is needed any more.
   absl::Time timer = absl::InfiniteFuture();
   absl::Status status;
 };
@@ -129,27 +132,27 @@ struct Moment {
   absl::Span<const cluster::LiveEndpointPtr> endpoints;
 };
 
-// Most transparent retries that a call makes at once. After them its failure
-// is one like any other.
+// The most transparent retries that a call makes at once. After them its
+// failure counts like any other.
 inline constexpr int kMaxTransparentRetries = 5;
 
-// A call waits so long, at most, for a dial that it has asked for.
+// How long a call waits, at most, for a dial that it has asked for.
 inline constexpr absl::Duration kAskWaits = absl::Seconds(1);
 
-// A server that asks for more patience than this is taken to say: do not
-// retry.
+// A server that asks for more patience than this means: do not retry.
 inline constexpr absl::Duration kMaxPushback = absl::Minutes(1);
 
 // The life of one logical call: pick, attempt, judge, back off, retry, finish.
 // A pure state machine: no I/O, no thread, no clock. The shells (mesh/channel
-// on gRPC, mesh/simulation on virtual time) feed it events and do what it
-// says. Not thread-safe: one event at a time. An event that the state does not
-// expect (a late timer, a change that nobody waits for) is answered with
-// nullopt and changes nothing; a timer that comes before its time is answered
-// with the action that is still to be done.
+// on gRPC, mesh/simulation on virtual time) feed it events and do what it says.
 //
-// Follows gRFC A6 where that has a rule, with the differences that
-// docs/retries.md lists (retries go elsewhere, the budget is a share of calls).
+// Not thread-safe: one event at a time. An event that the state does not expect
+// (a late timer, a change that nobody waits for) changes nothing, and the
+// answer is nullopt. A timer that comes before its time is answered with the
+// action that is still to be done.
+//
+// It follows gRFC A6 where that has a rule. docs/retries.md lists the
+// differences (retries go elsewhere, the budget is a share of calls).
 class CallMachine {
  public:
   // `info` and what `plan` points to must outlive the machine.
@@ -158,41 +161,42 @@ class CallMachine {
 
   // Once, first.
   Action Start(const Moment& moment);
-  // For each kStartAttempt, however the attempt ends. Of one that was to be
-  // cancelled, or when the call has ended, it changes nothing: kGoOn.
+  // Call it for each kStartAttempt, however the attempt ends. It changes
+  // nothing (kGoOn) if the attempt was to be cancelled, or if the call has
+  // ended.
   Action OnAttemptDone(int attempt, const AttemptOutcome& outcome,
                        const Moment& moment);
-  // Of the answer of `attempt` something is handed to the caller while it runs
-  // (gRFC A6, "commit"): no other attempt will count.
+  // Something of the answer of `attempt` is handed to the caller while the
+  // attempt runs (gRFC A6, "commit"). No other attempt will count.
   Action OnCommitted(int attempt, const Moment& moment);
-  // The answer of a call that is a stream has begun: it is no more than open
-  // from here on. Any thread, also beside another event.
+  // The answer of a call that is a stream has begun. From here on it counts as
+  // open only. Any thread, also beside another event.
   void OnStreamAnswer() {
     if (admitted_) plan_.admission->OnStreamAnswer(&ticket_);
   }
   std::optional<Action> OnTimer(const Moment& moment);
   std::optional<Action> OnEndpointsChanged(const Moment& moment);
-  // The caller cancelled. While an attempt runs nothing is to be done but to
-  // let it be cancelled: its outcome then ends the call.
+  // The caller cancelled. While an attempt runs, only let it be cancelled: its
+  // outcome then ends the call.
   std::optional<Action> OnCancelled(const Moment& moment);
 
-  // For a call that goes away without its outcome having been seen: gives the
-  // endpoint back and ends the accounting, as CANCELLED. Nothing before
-  // Start() and after kFinish or kFail.
+  // For a call that goes away before its outcome was seen. Gives the endpoint
+  // back and ends the accounting, as CANCELLED. Does nothing before Start() and
+  // after kFinish or kFail.
   void Abandon(absl::Time now);
 
   // Attempts begun.
   int attempts() const { return attempts_; }
-  // As `grpc-previous-rpc-attempts` is to say with the attempt that was begun
-  // last: attempts before it that a server may have seen, hedged ones too.
+  // What `grpc-previous-rpc-attempts` is to say with the attempt that began
+  // last: how many attempts before it a server may have seen, hedges included.
   int previous_attempts() const { return std::max(0, attempts_ - 1 - unseen_); }
-  // The endpoint of the attempt that was begun last. May be null. Valid while
-  // the attempt runs.
+  // The endpoint of the attempt that began last. May be null. Valid while the
+  // attempt runs.
   cluster::LiveEndpoint* endpoint() const { return endpoint_; }
   bool finished() const { return state_ == State::kFinished; }
-  // Once finished: it failed though it was tried more than once, or would have
-  // been had the budget allowed it. Who made the call should not try again on
-  // top.
+  // Once finished: whether it failed though it was tried more than once, or
+  // would have been had the budget allowed it. The one who made the call should
+  // not try again on top.
   bool retried_in_vain() const;
   // For a person: "cart: 3 attempts in 412 ms, last UNAVAILABLE from
   // 10.0.0.7:80; retry budget exhausted".
@@ -203,14 +207,14 @@ class CallMachine {
 
   enum class State : uint8_t {
     kNew,
-    kDelayed,  // By an injected fault.
+    kDelayed,  // An injected fault delays it.
     kAttempting,
     kBackingOff,
     kWaiting,
     kFinished,
   };
 
-  // One that runs.
+  // An attempt that runs.
   struct Attempt {
     cluster::LiveEndpoint* endpoint;  // Acquired.
     absl::Time start;
@@ -220,8 +224,8 @@ class CallMachine {
     cluster::TrialTicket ticket;
   };
 
-  // Those that run, in place: it costs nothing to make. In the order in which
-  // they began.
+  // The attempts that run, in the order in which they began. They are stored in
+  // place, so that making this costs nothing.
   class Running {
    public:
     Running() {}  // NOLINT: leaves what is not used uninitialised.
@@ -250,7 +254,7 @@ class CallMachine {
   // Failed attempts that are remembered by address: the first ones and the
   // last.
   static constexpr size_t kMostFailures = 5;
-  // One that has failed, for Story().
+  // A failed attempt, for Story().
   struct Failure {
     int attempt;
     absl::StatusCode code;
@@ -259,12 +263,13 @@ class CallMachine {
 
   // What a call that may be hedged keeps for that.
   struct HedgeState {
-    absl::Time at;         // Of the next hedge. Else InfiniteFuture.
-    absl::Duration delay;  // Of an attempt, until it is hedged.
-    absl::Duration wait;   // As that, but twice as long after each no.
+    absl::Time at;         // When the next hedge is due. Else InfiniteFuture.
+    absl::Duration delay;  // How long an attempt runs until it is hedged.
+    // The same, but doubled each time no endpoint is found.
+    absl::Duration wait;
   };
 
-  // One pick and what an observer wants to know of it.
+  // One pick, and what an observer wants to know about it.
   struct Choice {
     balancing::PickResult result;
     bool again = false;   // The call has tried all that there is.
@@ -291,24 +296,26 @@ class CallMachine {
   Choice Pick(absl::Span<const cluster::LiveEndpoint* const> tried,
               const cluster::LiveEndpoint* elsewhere_than,
               const Moment& moment);
-  // What was chosen is at its cap: chooses another.
+  // The chosen endpoint is at its cap: chooses another one.
   void PickBelowCap(balancing::PickArgs args, Choice* choice,
                     const Moment& moment);
-  // Where the call goes next, while no attempt runs; beside those that do.
+  // Where the call goes next, while no attempt runs, and beside those that run.
   Choice Choose(const Moment& moment);
-  // The latter where the call has not been. `but` (may be null) does not count.
+  // The latter, to where the call has not been. `but` (may be null) does not
+  // count.
   Choice ChooseBeside(const Moment& moment, const cluster::LiveEndpoint* but);
-  // Gives back what was chosen.
+  // Gives the chosen endpoint back.
   void Decline(const Choice& choice, const Moment& moment);
 
-  // Each twice: in line for a call's first attempt, and for what is rarer.
+  // There are two of each: in line for a call's first attempt, and out of line
+  // for what is rarer.
   Choice ChooseAnother(const Moment& moment);
   Action PickAndStart(const Moment& moment);
   Action PickAgain(const Moment& moment);
   Action Begin(const Choice& choice, const Moment& moment);
   Action BeginAnother(const Choice& choice, const Moment& moment);
   Action Wait(const Choice& choice, const Moment& moment);
-  // What was chosen has failed: for a dial that begins now.
+  // The chosen endpoint has failed: asks for a dial that begins now.
   Action WaitForDial(const Choice& choice, const Moment& moment);
   Action FailToPick(const Choice& choice, const absl::Status& status,
                     const Moment& moment);
@@ -324,7 +331,7 @@ class CallMachine {
   // Whether another attempt that begins after `delay` could hardly be answered
   // before the deadline.
   bool TooLate(absl::Duration delay, absl::Time now) const;
-  // What it takes, as far as that is known. Never infinite.
+  // How long an answer takes, as far as that is known. Never infinite.
   absl::Duration NeededToAnswer(absl::Time now) const;
   bool TryRetry(const Moment& moment);
   Pause NextBackoff(base::Random* random);
@@ -342,7 +349,7 @@ class CallMachine {
   Action Hedge(const Moment& moment);
   void ReportUnmadeHedge(const Attempt& attempt, absl::Time now);
 
-  // Nothing to do until then, but what may happen.
+  // There is nothing to do until then, except on an event.
   Action Rest(Action::Kind kind, absl::Time until);
   Action GoOn(int attempt) const;
 
@@ -354,7 +361,7 @@ class CallMachine {
   // Ends what runs at `index`.
   void EndAttempt(size_t index, const AttemptOutcome& outcome, bool given_up,
                   absl::Time now);
-  // Ends all that run, when the call does not want them any more.
+  // Ends all that run, when the call does not need them any more.
   void GiveUp(bool another_counts, absl::Time now);
   void Remember(const Attempt& attempt, absl::StatusCode code);
   void Decided(Verdict verdict, int attempt, absl::StatusCode code,
@@ -367,7 +374,7 @@ class CallMachine {
   Action FailAtDeadline(absl::Time now);
   void End(absl::StatusCode code, absl::Time now);
 
-  // Attempts that count against limits on them.
+  // How many attempts count against limits on attempts.
   int counted_attempts() const { return attempts_ - transparent_; }
   // "3 attempts in 412 ms (a, b, c), last UNAVAILABLE from c; ...".
   std::string Account(absl::Time now) const;
@@ -379,10 +386,10 @@ class CallMachine {
   State state_ = State::kNew;
   telemetry::AttemptReason reason_ = telemetry::AttemptReason::kFirst;
   bool cancelled_ = false;    // While an attempt ran.
-  bool committed_ = false;    // To the one attempt that runs.
+  bool committed_ = false;    // It is bound to the one attempt that runs.
   bool pushed_back_ = false;  // A server said that nothing may follow.
   bool repeated_ = false;     // A transparent retry went to a tried endpoint.
-  bool asked_ = false;        // For a dial.
+  bool asked_ = false;        // It has asked for a dial.
   bool wants_picks_ = false;
   bool admitted_ = false;
   bool holds_wait_ = false;   // Admission::EndWait() is owed.
@@ -391,8 +398,9 @@ class CallMachine {
   // Why the call went no further, once an attempt has failed for good.
   std::optional<Verdict> stopped_;
   int attempts_ = 0;
-  int unseen_ = 0;  // Of them ended, never sent...
-  const cluster::LiveEndpoint* unseen_at_ = nullptr;  // ...the last one there.
+  int unseen_ = 0;  // Ended attempts that were never sent...
+  // ...and where the last one of them was made.
+  const cluster::LiveEndpoint* unseen_at_ = nullptr;
   int transparent_ = 0;  // Transparent retries begun.
   int retries_ = 0;      // By policy.
   int backoffs_ = 0;     // Since the start, or the last pushback.
@@ -400,7 +408,8 @@ class CallMachine {
   // Once finished: what the call ended with.
   absl::StatusCode last_code_ = absl::StatusCode::kOk;
   int last_attempt_ = 0;
-  uint32_t priority_ = balancing::kNoPriority;  // The one that it has drawn.
+  // The priority that the call has drawn.
+  uint32_t priority_ = balancing::kNoPriority;
   cluster::LiveEndpoint* endpoint_ = nullptr;
   absl::Time timer_at_;  // While it is delayed, backs off or waits.
   Running running_;
@@ -410,7 +419,7 @@ class CallMachine {
   // gone. When there is no other, a new round begins.
   absl::InlinedVector<const cluster::LiveEndpoint*, 4> tried_;
   std::vector<Failure> failures_;
-  // What a waiting call would have failed with, or one that is refused fails
+  // What a waiting call would have failed with, or what a refused call fails
   // with.
   absl::Status unreachable_;
 };

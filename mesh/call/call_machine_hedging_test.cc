@@ -319,7 +319,7 @@ TEST_F(CallMachineTest, ARetryIsHedgedToo) {
   Done(3, Ok());
 }
 
-// It was tried while its connection was gone, and the other one is silent.
+// One was tried while its connection was gone, and the other one is silent.
 TEST_F(CallMachineTest, AHedgeGoesToATriedEndpointWhenAllOthersAreBusyWithIt) {
   Endpoints(2);
   HedgeAfter(absl::Milliseconds(50));
@@ -332,7 +332,7 @@ TEST_F(CallMachineTest, AHedgeGoesToATriedEndpointWhenAllOthersAreBusyWithIt) {
   EXPECT_EQ(Done(3, Ok()).kind, Kind::kFinish);
 }
 
-// Where the only other one runs there is no hedge to be had.
+// When the attempt runs on the only other endpoint, there is no hedge.
 TEST_F(CallMachineTest, NoTwoAttemptsOfACallRunOnOneEndpoint) {
   Endpoints(1);
   HedgeAfter(absl::Milliseconds(50));

@@ -46,7 +46,7 @@ class FirstUntried : public balancing::Picker {
   const std::vector<cluster::LiveEndpoint*> endpoints_;
 };
 
-// Always says the same, which is not an endpoint.
+// Always gives the same result, which is no endpoint.
 class Says : public balancing::Picker {
  public:
   explicit Says(balancing::PickResult::Kind kind, absl::Status status = {})

@@ -14,12 +14,14 @@ namespace mesh::call {
 using balancing::PickResult;
 using telemetry::AttemptReason;
 
-// No server has seen the attempt that failed: it may be made again whatever
-// the method is, costs no server anything, and is not charged to the budget.
-// At once while there is an endpoint that the call has not tried, and, if no
-// other attempt runs, once more when there is none: a connection may have
-// ended under the call whose endpoint is well. After that a call that waits
-// for ready backs off, for any other the policy decides (nullopt).
+// No server has seen the attempt that failed. It may be made again whatever the
+// method is, costs no server anything, and is not charged to the budget.
+//
+// It is made at once while there is an endpoint that the call has not tried.
+// When there is none, and no other attempt runs, it is made at once a single
+// time: the endpoint may be well, and only its connection ended under the call.
+// After that a call that waits for ready backs off. For any other call the
+// policy decides (nullopt).
 std::optional<Action> CallMachine::RetryTransparently(int attempt,
                                                       absl::StatusCode code,
                                                       const Moment& moment) {
@@ -59,8 +61,8 @@ std::optional<Action> CallMachine::RetryTransparently(int attempt,
   return std::nullopt;
 }
 
-// Retry of what a server may have seen, as gRFC A6 has it. The budget is asked
-// last, so that it is charged only for a retry that is made.
+// Retry of an attempt that a server may have seen, as gRFC A6 has it. The
+// budget is asked last, so that it is charged only for a retry that is made.
 Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
                                   const Moment& moment) {
   const options::RetryOptions& policy = plan_.policy->retry;
@@ -85,7 +87,7 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
     backoffs_ = 0;
   } else {
     // The first retry does not wait when it can go where this call has not
-    // been: what failed says nothing of an endpoint elsewhere.
+    // been: the failure says nothing about an endpoint elsewhere.
     if (retries_ == 0) {
       at_once = ChooseAnother(moment);
       if (at_once->result.kind != PickResult::Kind::kUse || at_once->again ||
@@ -119,9 +121,10 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
   return BackOff(pause.delay, moment.now);
 }
 
-// As gRFC A6 has it for hedges: a failure that may be retried leaves the call
-// to the others, and the next hedge need not wait for its time; any other is
-// the call's. Pushback holds for all that would follow.
+// Judges as gRFC A6 has it for hedges. A failure that may be retried leaves the
+// call to the other attempts, and the next hedge need not wait for its time.
+// Any other failure is the call's. Pushback holds for all attempts that would
+// follow.
 Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
                                 const Moment& moment) {
   if (!MayRetry(outcome) && !outcome.never_sent) {
@@ -149,9 +152,10 @@ bool CallMachine::TooLate(absl::Duration delay, absl::Time now) const {
   return delay + NeededToAnswer(now) >= info_->deadline - now;
 }
 
-// What only a tenth of the service's unary calls do not exceed: its methods may
-// differ much, and a quick one is not to be judged by the slow ones. Not what
-// hedging knows of the method: whether it is on, or observes, changes no retry.
+// The latency that only a tenth of the service's unary calls do not exceed.
+// Methods may differ much, and a quick one is not to be judged by the slow
+// ones. What hedging knows of the method is not used: hedging, or observing it,
+// is to change no retry.
 absl::Duration CallMachine::NeededToAnswer(absl::Time now) const {
   if (ABSL_PREDICT_FALSE(plan_.needed != nullptr)) {
     const absl::Duration median = plan_.needed->Median(now);

@@ -1,4 +1,4 @@
-// What the call machine says to a person of a call that failed.
+// What the call machine tells a person about a call that failed.
 
 #include <algorithm>
 #include <string>

@@ -23,7 +23,7 @@ using telemetry::RetryEvent;
 
 namespace {
 
-// Members whose loads are written down at each pick, at most.
+// Most members whose loads are written down at each pick.
 constexpr size_t kMostMembers = 256;
 
 std::string Nanoseconds(absl::Time time) {

@@ -16,8 +16,8 @@
 namespace mesh::call {
 
 // Writes down every decision of every call, with all that it was made from, as
-// text: one line an event, `key=value` words. What mesh/simulation/replay.h
-// plays again, and what a person reads to learn what became of a call.
+// text: one line per event, in `key=value` words. mesh/simulation/replay.h
+// plays it again, and a person reads it to learn what became of a call.
 //
 //   call id=1 t=.. service=cart method=/shop.Cart/Get deadline=.. idempotent=1
 //       ... the policy
@@ -29,16 +29,16 @@ namespace mesh::call {
 //   refusal id=1 t=.. guard=max_retries observed=0 code=8 delay=0 | why=...
 //   end id=1 t=.. code=0 attempts=2
 //
-// Beside the calls stand what becomes of endpoints: "picker", "health" and
+// Beside the calls it has what becomes of endpoints: "picker", "health" and
 // "probe" lines.
 //
-// Times are nanoseconds of the monotonic clock. An observer that costs
-// microseconds an event, for tests and for looking into trouble, not for
-// always. Thread-safe.
+// Times are nanoseconds of the monotonic clock. The observer costs microseconds
+// per event: it is for tests and for looking into trouble, not for permanent
+// use. Thread-safe.
 class TraceRecorder final : public telemetry::Observer {
  public:
-  // `policy` is the balancing of the services that are recorded. When about
-  // `max_bytes` have been written, calls that begin after that are left out.
+  // `policy` is the balancing policy of the recorded services. Once about
+  // `max_bytes` have been written, calls that begin later are left out.
   explicit TraceRecorder(
       options::BalancingPolicy policy = options::BalancingPolicy::kLeastRequest,
       size_t max_bytes = 64 << 20);
@@ -79,15 +79,15 @@ class TraceRecorder final : public telemetry::Observer {
   std::unordered_map<const telemetry::CallInfo*, uint64_t> ids_
       ABSL_GUARDED_BY(mu_);
   // The numbers of pickers, by identity. One that has gone stays until another
-  // has its address.
+  // picker has its address.
   std::unordered_map<const void*, uint64_t> picker_ids_ ABSL_GUARDED_BY(mu_);
 };
 
-// The lines that a recorder writes, without what stands after " |". For
-// whoever compares them.
+// The lines that a recorder writes, without what stands after " |". For code
+// that compares them.
 namespace trace {
 
-// Without white space, '%', '|', ',' and '='. `Unescape` takes it back.
+// The text without white space, '%', '|', ',' and '='. `Unescape` reverts it.
 std::string Escape(absl::string_view text);
 std::string Unescape(absl::string_view text);
 

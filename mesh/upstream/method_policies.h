@@ -18,32 +18,33 @@
 
 namespace mesh::upstream {
 
-// A method that a caller has registered. It survives reloads: what changes with
+// A method that a caller has registered. It survives reloads. What changes with
 // them is found by `index` in a MethodPolicies.
 struct Method {
   std::string name;  // "/package.Service/Method".
   size_t index = 0;
-  std::optional<bool> idempotent;  // As its .proto says, where that is known.
-  // Made when a call of it may be hedged. The Upstream owns it.
+  std::optional<bool> idempotent;  // What its .proto says, where that is known.
+  // Made when a call of the method may be hedged. The Upstream owns it.
   std::atomic<resilience::LatencyTracker*> latency{nullptr};
-  // How long calls of it take. For the health monitor of its service.
+  // How long its calls take. For the health monitor of the service.
   resilience::MethodPace pace;
 };
 
-// The policies of a service's methods, as one configuration has them. Immutable
-// once made: any number of threads may read it.
+// The policies of a service's methods in one configuration. Immutable once
+// made: any number of threads may read it.
 class MethodPolicies {
  public:
-  // The service is unknown: each method has the defaults.
+  // For a service that is unknown: each method has the defaults.
   MethodPolicies() = default;
-  // `options` may be null, as above. `registered[i]` has the index i; methods
-  // that come after it are found by their names until the next one is made.
+  // `options` may be null, as above. `registered[i]` has the index i. Methods
+  // that come later are found by their names, until the next MethodPolicies is
+  // made.
   explicit MethodPolicies(
       std::shared_ptr<const options::ServiceOptions> options,
       absl::Span<const Method* const> registered = {});
 
-  // The policy of `method`, or, where that is null, of the method named `name`
-  // that nobody has registered. It lives as long as this object.
+  // The policy of `method`. Where `method` is null: the policy of the
+  // unregistered method named `name`. It lives as long as this object.
   const options::MethodOptions& Of(const Method* method,
                                    absl::string_view name) const {
     if (ABSL_PREDICT_TRUE(method != nullptr &&
@@ -67,8 +68,8 @@ class MethodPolicies {
   std::shared_ptr<const options::ServiceOptions> options_;
   bool all_idempotent_ = false;
   std::vector<const options::MethodOptions*> by_index_;
-  // For methods that nobody has registered: what stands in place of a policy
-  // that is for any method and limits its rate.
+  // For methods that nobody has registered: stands in for a policy that is for
+  // any method and limits its rate.
   std::map<const options::MethodOptions*, options::MethodOptions> others_;
 };
 

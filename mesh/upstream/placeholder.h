@@ -6,8 +6,8 @@
 
 namespace mesh::upstream {
 
-// A picker while there is no set of endpoints yet. `why` OK: calls wait.
-// Otherwise they fail with it, unless they wait for ready.
+// A picker for a service that has no set of endpoints yet. `why` OK: calls
+// wait. Otherwise they fail with it, unless they wait for ready.
 balancing::PickerPtr NoEndpointsPicker(absl::Status why);
 
 // A picker that fails every call with `why`, also those that would wait.

@@ -14,12 +14,12 @@ namespace mesh::upstream {
 // A call that is about to begin, as its shell knows it.
 struct CallShape {
   Method* method = nullptr;  // Null: nobody has registered it.
-  absl::string_view name;    // The method's.
+  absl::string_view name;    // The name of the method.
   bool unary = true;         // Otherwise a stream.
-  // What the caller says. Empty: nothing, so the policy decides.
+  // What the caller wants. Empty: the policy decides.
   std::optional<bool> wait_for_ready;
-  // The shell keeps the request, so that it can be sent again. A stream's is
-  // kept only where its policy gives it `stream_bytes`.
+  // The shell keeps the request, so that it can be sent again. A stream's
+  // request is kept only where its policy gives it `stream_bytes`.
   bool keeps_request = true;
 };
 
@@ -28,10 +28,10 @@ inline bool WantsLatency(const options::MethodOptions& policy, bool unary) {
   return unary && policy.hedging.mode != options::Mode::kOff;
 }
 
-// Whether what a stream sends is kept, to be sent again. Of one that may not be
-// executed twice that could only be what has not left this process, and that is
-// no more than a moment's worth: it is kept only where the stream is to wait
-// for an endpoint however long that takes.
+// Whether what a stream sends is kept, to be sent again. Of a stream that may
+// not be executed twice, only what has not left this process could be sent
+// again. That is no more than a moment's worth. So it is kept only where the
+// stream is to wait for an endpoint however long that takes.
 inline bool KeepsStream(const options::MethodOptions& policy,
                         const call::CallPlan& plan) {
   return policy.retry.stream_bytes > 0 &&
@@ -39,8 +39,8 @@ inline bool KeepsStream(const options::MethodOptions& policy,
           plan.wait_for_ready);
 }
 
-// The part of a plan that follows from the policy and the call. What it points
-// to beside the policy is left null. In line: each call comes this way.
+// The part of a plan that follows from the policy and the call. The other
+// pointers are left null. It is inline, since each call comes this way.
 inline call::CallPlan PlanOf(const MethodPolicies& policies,
                              const CallShape& shape) {
   const options::MethodOptions& policy = policies.Of(shape.method, shape.name);

@@ -189,7 +189,8 @@ void Upstream::UpdateShares(const std::vector<balancing::Member>& members,
   if (priorities.size() < 2) {
     shares_ = nullptr;
   } else if (shares_ == nullptr || shares_->priorities() != priorities) {
-    // Pickers that were made before keep to theirs, which nobody sets any more.
+    // Pickers that were made before keep their shares, which nobody sets any
+    // more.
     shares_ = std::make_shared<cluster::LoadShares>(std::move(priorities));
   }
   if (shares_ == nullptr && !had_several) return;

@@ -31,17 +31,17 @@
 
 namespace mesh::upstream {
 
-// What discovery has found of a service.
+// What discovery has found for a service.
 struct Discovered {
   bool resolved = false;  // A set of endpoints has been accepted.
-  absl::Status error;     // Of the last try to find one. OK: it succeeded.
+  absl::Status error;  // What the last try to find one met. OK: it succeeded.
   const std::vector<balancing::Member>* members = nullptr;  // Never null.
 };
 
 // All that one client keeps of one service: what it may retry, whom it trusts,
 // what it admits, how it balances, and how long calls take. Both shells drive
 // it: mesh/service over gRPC, mesh/simulation on virtual time. It does no I/O
-// and owns no thread; time comes in with each call.
+// and owns no thread. Time comes in with each call.
 class Upstream final : private resilience::HealthMonitor::Host {
  public:
   // What a shell does for it. Called on the thread that called in, with no lock
@@ -49,12 +49,12 @@ class Upstream final : private resilience::HealthMonitor::Host {
   class Host {
    public:
     virtual ~Host() = default;
-    // Send a probe to `endpoint`: call BeginProbe(), which says what to send,
-    // and EndProbe() when it is answered or has failed, later or from inside.
-    // HealthMonitor::Host::Probe() has the rules.
+    // Send a probe to `endpoint`. Call BeginProbe(), which says what to send,
+    // and EndProbe() when the probe is answered or has failed, later or from
+    // inside. HealthMonitor::Host::Probe() has the rules.
     virtual void SendProbe(cluster::LiveEndpoint* endpoint) = 0;
-    // An endpoint's health has changed, not only in the eyes of `observe` mode.
-    // The observer has been told already; this is for the log.
+    // An endpoint's health has changed, and not only in `observe` mode. The
+    // observer has been told already; this is for the log.
     virtual void OnHealthChange(const resilience::HealthChange& change) = 0;
   };
 
@@ -65,8 +65,8 @@ class Upstream final : private resilience::HealthMonitor::Host {
     // Both outlive the object. The observer may be null.
     telemetry::Observer* observer = nullptr;
     Host* host = nullptr;
-    // So many methods that nobody has registered have latencies of their own;
-    // the others share.
+    // How many methods that nobody has registered have latencies of their own.
+    // The others share.
     size_t max_latencies = std::numeric_limits<size_t>::max();
     absl::Time now;
   };
@@ -94,28 +94,29 @@ class Upstream final : private resilience::HealthMonitor::Host {
     return plan;
   }
 
-  // What the delay of hedges goes by. `method` null: the one named `name`, that
-  // nobody has registered.
+  // The latencies that the delay of hedges goes by. `method` null: those of the
+  // unregistered method named `name`.
   resilience::LatencyTracker* LatencyOf(Method* method, absl::string_view name);
 
   // A probe that the host was asked for is sent. Returns its method.
   std::string BeginProbe(cluster::LiveEndpoint* endpoint, absl::Time now);
-  // It has ended. `answered`: by a server. The endpoint may be gone when this
-  // returns.
+  // The probe has ended. `answered`: by a server. The endpoint may be gone when
+  // this returns.
   void EndProbe(cluster::LiveEndpoint* endpoint, bool answered, absl::Time now);
 
   // Fills in the budget and the admission.
   void Describe(absl::Time now, telemetry::ServiceSnapshot* snapshot);
 
   // --- One thread at a time.
-  // New configuration. What is known of endpoints, calls and methods is kept.
-  // Null options: the service is unknown, and its calls fail with `unknown`.
+  // Takes a new configuration. What is known of endpoints, calls and methods is
+  // kept. Null options: the service is unknown, and its calls fail with
+  // `unknown`.
   void SetOptions(std::shared_ptr<const options::ServiceOptions> options,
                   absl::Status unknown);
   // The configuration says that there is no such service.
   bool unknown() const { return options_ == nullptr && !unknown_.ok(); }
-  // The picker for what discovery has found. An observer of picks is told of
-  // each that has endpoints.
+  // The picker for what discovery has found. An observer of picks is told about
+  // each picker that has endpoints.
   balancing::PickerPtr MakePicker(const Discovered& discovered, absl::Time now);
 
  private:
@@ -156,7 +157,7 @@ class Upstream final : private resilience::HealthMonitor::Host {
   std::shared_ptr<const options::ServiceOptions> options_;
   absl::Status unknown_;
   std::unique_ptr<balancing::LoadBalancer> balancer_;  // Null: unknown.
-  // Of the priorities of the endpoints. Null: there is one at most.
+  // The load shares of the endpoints' priorities. Null: there is one at most.
   std::shared_ptr<cluster::LoadShares> shares_;
 };
 
