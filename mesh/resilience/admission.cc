@@ -15,7 +15,7 @@ constexpr int64_t kLongestCall = 3'600'000'000'000;  // Latencies count as less.
 
 constexpr auto relaxed = std::memory_order_relaxed;
 
-// Not taken by the service, or not finished.
+// The service did not take the call, or did not finish it.
 constexpr options::StatusCodeSet kRejections =
     options::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
         .With(absl::StatusCode::kDeadlineExceeded)
@@ -64,8 +64,8 @@ void Admission::SetSlowCall(absl::Duration slow_call) {
 void Admission::Publish() {
   const bool quiet = breaker_.quiet() && throttle_.quiet() &&
                      concurrency_.quiet() && rate_limiter_.quiet();
-  // A limit of adaptive concurrency has streams on top, which are not counted
-  // here: a call too many asks, and that is all.
+  // Streams under way come on top of adaptive concurrency's limit, and are not
+  // counted here. The only effect is that a call too many asks.
   quiet_.store(quiet ? std::min(caps_.bound(), concurrency_.limit()) : 0,
                relaxed);
   const bool looks = breaker_.on() || throttle_.on() || concurrency_.on();
@@ -178,7 +178,7 @@ void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
     Publish();
   }
   if (ticket.sample) {
-    // What was given up may have waited in a queue for all that time.
+    // A call that was given up may have waited in a queue for all that time.
     if (code != absl::StatusCode::kOk) {
       concurrency_.LoseSample();
     } else if (concurrency_.EndSample(latency)) {

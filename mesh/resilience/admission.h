@@ -29,19 +29,19 @@
 namespace mesh::resilience {
 
 // Whether calls of one service may be made: caps, circuit breaker, throttle,
-// adaptive concurrency and rate limits, in front of all attempts. A function
-// of (state, time, outcome); owns no thread and no timer: whichever call comes
-// first when a twentieth of a second is over looks at what was counted
-// (Update()). Thread-safe.
+// adaptive concurrency and rate limits, in front of all attempts. A function of
+// (state, time, outcome). It owns no thread and no timer: the first call after
+// a twentieth of a second looks at what was counted (Update()). Thread-safe.
 //
-// A call that nobody has anything to say about takes no lock: it is counted,
-// and that count is compared with one number (`quiet_`), which is 0 as soon as
-// a guard wants to be asked.
+// A call that no guard has anything to say about takes no lock. It is counted,
+// and that count is compared with one number (`quiet_`). That number is 0 as
+// soon as a guard wants to be asked.
 //
-// The guards are asked in the order of Guards(), cheapest and most final first:
-// caps; breaker; throttle and adaptive concurrency, which let the breaker's
-// probes pass; rate limits, whose tokens are only for calls that are made. When
-// one refuses, those before it take back what they have counted.
+// The guards are asked in the order of Guards(), cheapest and most final first.
+// Caps come first, then the breaker. Throttle and adaptive concurrency follow,
+// and let the breaker's probes pass. Rate limits come last, because tokens are
+// only for calls that are made. When one guard refuses, those before it take
+// back what they have counted.
 class Admission {
  public:
   using Ticket = AdmissionTicket;
@@ -56,19 +56,20 @@ class Admission {
   // New options, from a reload. Counts are kept where they mean the same.
   void SetOptions(const options::GuardOptions& options);
 
-  // Before the first attempt of a call. `method` ("/package.Service/Method")
-  // tells the buckets of rate limits apart, of which it has `method_limit`;
-  // methods whose names a caller could make up without end should share one
-  // name. The refusal that is enforced, or nullopt: the call is admitted, and
-  // OnCallEnd(ticket) is to be called when it has ended. `listener` may be
-  // null.
+  // Asks before the first attempt of a call. Returns the refusal that is
+  // enforced, or nullopt. nullopt: the call is admitted, and OnCallEnd(ticket)
+  // is to be called when it has ended. `listener` may be null.
+  //
+  // `method` ("/package.Service/Method") tells the buckets of rate limits
+  // apart, of which there are `method_limit`. Methods whose names a caller
+  // could make up without end should share one name.
   std::optional<Refusal> Admit(absl::string_view method,
                                const options::RateLimitOptions& method_limit,
                                absl::Time now, base::Random* random,
                                Listener* listener, Ticket* ticket) {
     ticket->start = base::ToNanos(now);
-    // Of every call, so that it is no matter who is to be asked: a guard that
-    // observes would hasten what the others do.
+    // Every call counts, whichever guards are to be asked. Otherwise a guard
+    // that only observes would hasten what the others do.
     if (ABSL_PREDICT_FALSE(ticket->start >=
                            due_.load(std::memory_order_relaxed))) {
       Update(ticket->start);
@@ -83,7 +84,7 @@ class Admission {
     return Ask(method, method_limit, random, listener, ticket);
   }
 
-  // `code`: what the caller got. CANCELLED says nothing of the service.
+  // `code`: what the caller got. CANCELLED says nothing about the service.
   void OnCallEnd(const Ticket& ticket, absl::StatusCode code, absl::Time now) {
     const int64_t time = base::ToNanos(now);
     const uint64_t latency =
@@ -103,8 +104,8 @@ class Admission {
     }
   }
 
-  // The answer of a stream that was admitted has begun: it is open from here
-  // on, and counts as a call no more. Changes nothing the second time. Any
+  // The answer of a stream that was admitted has begun. From here on it counts
+  // as open, and no longer as a call. Changes nothing the second time. Any
   // thread, also beside OnCallEnd().
   void OnStreamAnswer(const Ticket* ticket) {
     if (ticket->held && ticket->stream && ticket->answered.First()) {
@@ -113,7 +114,7 @@ class Admission {
     }
   }
 
-  // As CapsGuard has them.
+  // The numbers that CapsGuard has.
   bool TryWait(Listener* listener) { return caps_.TryWait(listener); }
   void EndWait() { caps_.EndWait(); }
   bool TryRetry(Listener* listener) { return caps_.TryRetry(listener); }
@@ -126,9 +127,11 @@ class Admission {
   struct alignas(64) Shard {
     std::atomic<int64_t> timed{0};    // Calls whose latency counts...
     std::atomic<int64_t> latency{0};  // ...and its sum.
-    std::atomic<int64_t> untimed{0};  // Others that ended; not cancelled ones.
+    // Others that ended, except cancelled ones.
+    std::atomic<int64_t> untimed{0};
     std::atomic<int64_t> failed{0};
-    std::atomic<int64_t> rejected{0};  // By the service, or not in time.
+    // The service rejected them, or they were not in time.
+    std::atomic<int64_t> rejected{0};
     std::atomic<int64_t> slow{0};
   };
 
@@ -136,7 +139,7 @@ class Admission {
   auto Guards() {
     return std::tie(caps_, breaker_, throttle_, concurrency_, rate_limiter_);
   }
-  // Asks this guard and all after it. False: nothing is held of any of them.
+  // Asks this guard and all after it. False: none of them holds anything.
   template <size_t kFirst = 0>
   bool AskFrom(Asking* asking);
 
@@ -146,7 +149,7 @@ class Admission {
                              Ticket* ticket);
   void EndSpecial(const Ticket& ticket, absl::StatusCode code, int64_t now);
   CallTotals Sum() const;
-  // Takes in what was counted. Nothing while another thread does.
+  // Takes in what was counted. Does nothing while another thread does.
   void Update(int64_t now);
   // Sets what is read without the lock.
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -157,8 +160,8 @@ class Admission {
   std::array<base::OnDemand<Shard>, base::kShards> shards_;
 
   // Read by every call; written with the lock held.
-  alignas(64) std::atomic<int64_t> quiet_{0};  // So many calls need not ask.
-  std::atomic<int64_t> due_{0};                // Update() then.
+  alignas(64) std::atomic<int64_t> quiet_{0};  // How many calls need not ask.
+  std::atomic<int64_t> due_{0};                // When Update() is due.
   std::atomic<uint64_t> slow_{0};  // Latencies from here on are special, ns.
 
   // Each of them is thread-safe.
@@ -167,7 +170,7 @@ class Admission {
   ConcurrencyGuard concurrency_;
   RateLimiter rate_limiter_;
 
-  // Held while all of them are looked at; theirs are taken inside of it.
+  // Held while all guards are looked at; their locks are taken inside of it.
   mutable base::Mutex mu_;
   int64_t updated_ ABSL_GUARDED_BY(mu_);
 };

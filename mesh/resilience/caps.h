@@ -12,18 +12,19 @@
 
 namespace mesh::resilience {
 
-// How many of something are under way, and a bound on it. Thread-safe. Who is
-// being refused is counted for that moment, so at the bound one too many may
-// be refused, never one too few.
+// How many of something are under way, and a bound on it. Thread-safe. One that
+// is being refused counts for that moment. So at the bound one too many may be
+// refused, never one too few.
 class Cap {
  public:
-  // One more. False, and nothing counted, when that is more than `most`.
+  // Counts one more. False, and nothing is counted, when that is more than
+  // `most`.
   bool TryTake(int64_t most) {
     if (Take() <= most) return true;
     Give();
     return false;
   }
-  // One more, whatever the bound. How many there are then.
+  // Counts one more, whatever the bound. Returns how many there are then.
   int64_t Take() { return count_.fetch_add(1, std::memory_order_relaxed) + 1; }
   void Give() { count_.fetch_sub(1, std::memory_order_relaxed); }
 
@@ -34,20 +35,20 @@ class Cap {
 };
 
 // The guard that bounds how many calls of a service are under way, wait for an
-// endpoint, and retry. The cheapest of the guards, and the most final.
+// endpoint, and retry. It is the cheapest and the most final of the guards.
 class CapsGuard {
  public:
   static constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
 
   void SetOptions(const options::CapsOptions& options);
 
-  // One call more, as far as `most`; nothing else is asked.
+  // Counts one more call, as far as `most`. Nothing else is asked.
   bool TryTake(int64_t most) { return calls_.TryTake(most); }
   // A call has ended, or the answer of a stream has begun.
   void Give() { calls_.Give(); }
   // A stream has ended.
   void EndStream() { streams_.Give(); }
-  // So many calls may be under way.
+  // How many calls may be under way.
   int64_t bound() const;
 
   bool Admit(Asking* asking);

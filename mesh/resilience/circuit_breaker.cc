@@ -94,7 +94,7 @@ void CircuitBreaker::Open(int64_t open_for, int64_t now) {
   probe_at_ = now + open_for;
   probing_ = false;
   good_probes_ = 0;
-  opened_at_ = ++probe_;  // Those that are under way count no more.
+  opened_at_ = ++probe_;  // Probes that are under way no longer count.
 }
 
 CircuitBreaker::Decision CircuitBreaker::Admit(int64_t now) {
@@ -170,7 +170,7 @@ BreakerGuard::BreakerGuard(const options::BreakerOptions& options)
 void BreakerGuard::SetOptions(const options::BreakerOptions& options,
                               const CallTotals& totals) {
   base::MutexLock lock(&mu_);
-  // What was off begins anew: its counts are of long ago.
+  // A breaker that was off begins anew: its counts are old.
   if (!on()) {
     breaker_ = CircuitBreaker(options, TotalsOf(totals));
   } else {

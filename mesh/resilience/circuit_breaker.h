@@ -15,10 +15,10 @@
 
 namespace mesh::resilience {
 
-// A circuit breaker for one service (Nygard, "Release It!"): refuses all calls
-// while most of them fail or are slow, and lets single ones probe. As
-// options::BreakerOptions says. A function of (state, time, outcome); times are
-// nanoseconds of a monotonic clock. Not thread-safe.
+// A circuit breaker for one service (Nygard, "Release It!"). It refuses all
+// calls while most of them fail, and lets single ones probe.
+// options::BreakerOptions has the settings. A function of (state, time,
+// outcome); times are nanoseconds of a monotonic clock. Not thread-safe.
 class CircuitBreaker {
  public:
   enum class State : uint8_t {
@@ -29,7 +29,7 @@ class CircuitBreaker {
 
   // Since the beginning; only grows.
   struct Totals {
-    int64_t calls = 0;  // Ended, however; not those that were cancelled.
+    int64_t calls = 0;  // Ended in any way, except cancelled ones.
     int64_t failed = 0;
     int64_t slow = 0;
   };
@@ -39,18 +39,18 @@ class CircuitBreaker {
     uint32_t probe = 0;  // Not 0: it probes. To be handed back at its end.
   };
 
-  // What is in `totals` was before its time.
+  // It ignores what was in `totals` before its time.
   CircuitBreaker(const options::BreakerOptions& options, const Totals& totals);
   // State and counts are kept; counts only while the window is the same.
   void SetOptions(const options::BreakerOptions& options);
 
-  // What was seen until now: opens.
+  // Takes in what was seen until now, and may open.
   void Update(const Totals& totals, int64_t now);
 
   Decision Admit(int64_t now);
   // The end of a call with Decision::probe.
   void OnProbeEnd(uint32_t probe, bool good, int64_t now);
-  // The probing call was not made, or cancelled: another may probe.
+  // The probing call was not made, or was cancelled: another one may probe.
   void OnProbeLost(uint32_t probe);
 
   State state() const { return state_; }
@@ -58,8 +58,8 @@ class CircuitBreaker {
   // 230 calls in 10s failed; next probe in 0.4s".
   std::string Why(int64_t now) const;
 
-  // Calls and shares of the window; while the breaker is not closed, when it
-  // opened.
+  // Calls and shares of the window. While the breaker is not closed: of the
+  // window when it opened.
   int64_t calls() const;
   double failed_share() const;
   double slow_share() const;
@@ -85,12 +85,12 @@ class CircuitBreaker {
   bool probing_ = false;     // A probe is under way...
   int64_t probe_until_ = 0;  // ...and is waited for until then.
   uint32_t probe_ = 0;       // The newest.
-  uint32_t opened_at_ = 0;   // Probes up to this one count no more.
+  uint32_t opened_at_ = 0;   // Probes up to this number no longer count.
   int good_probes_ = 0;
 };
 
-// The guard that asks a circuit breaker. Thread-safe; takes its lock only while
-// the breaker is not closed.
+// The guard that asks a circuit breaker. Thread-safe. It takes its lock only
+// while the breaker is not closed.
 class BreakerGuard {
  public:
   explicit BreakerGuard(const options::BreakerOptions& options);
@@ -109,7 +109,8 @@ class BreakerGuard {
   bool Admit(Asking* asking) { return quiet() || !on() || AdmitProbe(asking); }
   void Undo(const Asking& asking) { LoseProbe(*asking.ticket); }
 
-  // A call that probes has ended: well; was cancelled, so that another may.
+  // A call that probes has ended well; or it was cancelled, so that another one
+  // may probe.
   void EndProbe(const AdmissionTicket& ticket, bool good, int64_t now);
   void LoseProbe(const AdmissionTicket& ticket);
 

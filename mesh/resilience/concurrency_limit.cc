@@ -13,33 +13,34 @@ namespace {
 constexpr int64_t kSecond = 1'000'000'000;  // ns
 
 // A window is at least this long, as long as a call takes, and has this many
-// calls: enough to know the mean of anything to a quarter.
+// calls. That is enough to know the mean of anything to a quarter.
 constexpr int64_t kMinWindow = kSecond / 25;
 constexpr int64_t kMinCalls = 16;
 // Windows that show the latency without queue have more.
 constexpr double kBaseCalls = 64;
-// The short ones end first of calls that begin together: the first ones seen
+// Short calls end first among calls that begin together. The first ones seen
 // say too little, for so many latencies.
 constexpr double kWarmUp = 5;
 
 // How much latency may change by itself in ten seconds.
 constexpr double kDrift = 0.1;
-// What is said of a mean of calls before anything is known of their spread:
-// that their deviation is as large as the mean, as where service times are
-// exponential. Relative, squared.
+// The assumption about a mean of calls before their spread is known: their
+// deviation is as large as the mean, as with exponential service times.
+// Relative, squared.
 double VarianceOfMean(double calls) { return 1 / std::max(1.0, calls); }
 // How much of the way the limit goes in one window.
 double Gain(double calls) {
   return kDrift * kDrift / (kDrift * kDrift + VarianceOfMean(calls));
 }
 
-// Up to so much above the latency without queue there is none.
+// Up to this much above the latency without queue, there is no queue.
 constexpr double kNoQueue = 1.1;
-// What is above it raises it more slowly than what is below it lowers it, or
-// light load would pass for none.
+// A mean above it raises it more slowly than one below lowers it. Otherwise
+// light load would pass for no load.
 constexpr double kRise = 0.1;
 
-// The limit grows only below so much of the target: one call more must fit.
+// The limit grows only below this much of the target, so that one more call
+// fits.
 constexpr double kGrowBelow = 0.9;
 constexpr double kMostGrowth = 1.25;  // A window.
 constexpr double kMostCut = 0.5;      // A window.
@@ -55,12 +56,13 @@ constexpr double kMeasureShare = 0.7;
 constexpr double kMinSamples = 16;
 constexpr double kMaxSamples = 64;
 
-// A latency that with a lower limit is below this share of what it was has
-// fallen, or has not stayed what it was.
+// A latency that falls below this share of itself with a lower limit has
+// fallen: it has not stayed what it was.
 constexpr double kFell = 0.85;
 constexpr double kStayed = 0.9;
-// It has stayed, above so much of the target: the latency without queue is
-// higher than was thought, and may be taken to be so many times as high.
+// A latency that has stayed above this much of the target means that the
+// latency without queue is higher than was thought. It may be taken to be this
+// many times as high.
 constexpr double kTooSlow = 1.1;
 constexpr double kMostRise = 1.5;
 // The weight of a window in the mean that decides about that, and growth.
@@ -114,8 +116,8 @@ void ConcurrencyLimit::Clamp() {
 void ConcurrencyLimit::Update(const Totals& totals, bool met, int64_t now) {
   if (measuring_) {
     if (now >= level_until_ || has_samples()) EndLevel(now);
-    // What was seen meanwhile is of before, or of the measurement; and so is
-    // what ends soon after it.
+    // What was seen meanwhile belongs to the time before, or to the
+    // measurement. So does what ends soon after it.
     StartWindow(totals,
                 now + (measuring_ ? 0 : static_cast<int64_t>(latency_)));
     return;
@@ -253,7 +255,7 @@ void ConcurrencyLimit::StartMeasuring(const Window& window, int64_t now) {
   base_before_ = base_;
   level_latency_ = window.latency;
   if (!measured_ || suspect_base_) doubt_ = 1;
-  // What is under way where nothing waits.
+  // How many calls are under way where nothing waits.
   const double busy =
       std::min(limit_ / options_.latency_factor, window.per_ns * base_);
   StartLevel(kMeasureShare * busy, now);
@@ -297,7 +299,8 @@ void ConcurrencyLimit::EndLevel(int64_t now) {
   if (samples_ >= kMinSamples / 2) {
     const double mean = sample_sum_ / samples_;
     spread_ = std::max(0.0, sample_squares_ / samples_ / (mean * mean) - 1);
-    // Where latency fell as the limit did there was a queue, and may be still.
+    // Where latency fell as the limit did, there was a queue, and there may be
+    // one still.
     const bool as_known = measured_ && !suspect_base_ &&
                           std::abs(mean / base_ - 1) < kNoQueue - 1;
     if (mean < kFell * level_latency_ && level_ > 1 && !as_known) {
@@ -308,8 +311,8 @@ void ConcurrencyLimit::EndLevel(int64_t now) {
     double base = base_ + Believe(spread_ / samples_, now) * (mean - base_);
     bool stays = false;
     if (measured_ && mean > kNoQueue * base_) {
-      // This may be the queue of others, but for what does not come and go
-      // with the limit.
+      // This may be the queue of other clients. So the latency without queue
+      // rises only if latency stayed high as the limit fell, and by little.
       stays = suspect_base_ && mean > kStayed * level_latency_;
       base = std::min(base, (stays ? kMostRise : 1) * base_);
     }
@@ -348,7 +351,7 @@ void ConcurrencyGuard::SetOptions(
     const options::AdaptiveConcurrencyOptions& options,
     const CallTotals& totals, int64_t now) {
   base::MutexLock lock(&mu_);
-  // What was off begins anew: its counts are of long ago.
+  // A limit that was off begins anew: its counts are old.
   if (!on()) {
     concurrency_ = ConcurrencyLimit(options, TotalsOf(totals), now);
   } else {

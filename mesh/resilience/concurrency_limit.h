@@ -17,33 +17,34 @@ namespace mesh::resilience {
 
 // Finds how many calls a service can have under way, from their latency alone.
 //
-// By Little's law, calls under way = throughput * latency. A service that is
-// saturated has a fixed throughput, so each call more only waits longer. The
-// limit that keeps latency at a target is throughput * target, and the target
-// is `latency_factor` times the latency without queue: with a factor of 2 as
-// many calls wait as are worked on, which is enough to keep the service busy
-// and no more.
+// By Little's law, calls under way = throughput * latency. A saturated service
+// has a fixed throughput, so each additional call only waits longer. The limit
+// that keeps latency at a target is throughput * target. The target is
+// `latency_factor` times the latency without queue. With a factor of 2 as many
+// calls wait as are worked on. That keeps the service busy, and no more.
 //
 // The latency without queue is the mean of a window in which latency was low.
-// Under lasting overload there is no such window. So now and then (every ten
-// seconds or so, for about a twentieth of a second and some ten calls) the
-// limit is lowered to where nothing should wait, and further while latency
-// falls with it; the service has nearly enough work meanwhile. (BBR's
-// PROBE_RTT; Envoy's gradient controller, which goes down to 3 calls.) What is
-// measured so may lower the latency without queue at once. It raises it only
-// where latency stays high however low the limit is: it may be the queue of
-// other clients. Of many clients none can tell that from a service that became
-// slower, so under lasting overload by many of them limits rise in the end.
+// Under lasting overload there is no such window. So now and then the limit is
+// lowered to where nothing should wait, and further while latency falls with
+// it. That happens every ten seconds or so, for about a twentieth of a second
+// and some ten calls. The service has nearly enough work meanwhile. (BBR does
+// so in PROBE_RTT; Envoy's gradient controller goes down to 3 calls.)
+//
+// Such a measurement may lower the latency without queue at once. It raises it
+// only where latency stays high however low the limit is, since the queue may
+// be that of other clients. No client among many can tell that queue from a
+// service that became slower. So under lasting overload by many clients, limits
+// rise in the end.
 //
 // GRADIENT goes towards throughput * target by a share that grows with the
 // number of calls in a window, so that noise does not shake it. AIMD adds one a
 // window and cuts a tenth where latency is above the target or the service
 // turned calls away.
 //
-// A limit that is not used says nothing: while fewer than half of it are under
+// A limit that is not used says nothing. While fewer than half of it are under
 // way and nobody met it, it stays.
 //
-// It knows one latency for all methods: where they differ much and their mix
+// It knows one latency for all methods. Where methods differ much and their mix
 // changes, it takes a slower mix for a queue until it has measured anew.
 //
 // A function of what it is told. Times are nanoseconds of a monotonic clock.
@@ -57,20 +58,20 @@ class ConcurrencyLimit {
     int64_t overloaded = 0;  // Ended as if by overload, whatever the latency.
   };
 
-  // What is in `totals` was before its time.
+  // It ignores what was in `totals` before its time.
   ConcurrencyLimit(const options::AdaptiveConcurrencyOptions& options,
                    const Totals& totals, int64_t now);
   // What was found is kept, within the new bounds.
   void SetOptions(const options::AdaptiveConcurrencyOptions& options);
 
-  // What was seen until now. `met`: a call met the limit since the last time.
-  // To be called some 20 times a second while there are calls; more often
-  // changes nothing.
+  // Takes in what was seen until now. `met`: a call met the limit since the
+  // last time. Call it some 20 times per second while there are calls; more
+  // often changes nothing.
   void Update(const Totals& totals, bool met, int64_t now);
 
-  // While it measures the latency without queue, calls that are admitted then
-  // are samples: whether one is; then what it took to be answered, or that it
-  // was not.
+  // While it measures the latency without queue, calls that are admitted are
+  // samples. These say whether one is, how long it took to be answered, or that
+  // it was not answered.
   bool measuring() const { return measuring_; }
   bool TakeSample();
   void OnSample(int64_t latency_ns);
@@ -80,7 +81,7 @@ class ConcurrencyLimit {
 
   // Most calls under way right now. At least 1.
   int limit() const;
-  // As it was found, measuring or not.
+  // The limit that was found, measuring or not.
   double found() const { return limit_; }
   // The latency without queue. 0: not known yet.
   double base_ns() const { return base_; }
@@ -99,7 +100,7 @@ class ConcurrencyLimit {
   void LearnBase(double latency, int64_t now);
   void Adapt(const Window& window);
   // Whether latency is far above the target, and lowering the limit does not
-  // help: it is not our calls that queue.
+  // help: then other clients' calls queue.
   bool LatencyStays(const Window& window);
   void StartMeasuring(const Window& window, int64_t now);
   void StartLevel(double level, int64_t now);
@@ -128,7 +129,8 @@ class ConcurrencyLimit {
   int64_t believed_at_ = 0;
   double base_calls_ = 0;  // Since it was last learned.
   double base_latency_ = 0;
-  // The greatest limit since it was measured, or halved, and the latency then.
+  // The greatest limit since the latency was measured or halved, and the
+  // latency at that limit.
   double high_limit_ = 0;
   double high_latency_ = 0;
   double smooth_latency_ = 0;
@@ -141,7 +143,7 @@ class ConcurrencyLimit {
   int64_t measured_at_ = 0;  // When it last began.
   double base_before_ = 0;
   double level_ = 0;          // The limit meanwhile.
-  double level_latency_ = 0;  // At the one before.
+  double level_latency_ = 0;  // The latency at the limit before this one.
   int64_t level_until_ = 0;
   double spread_ = 0;  // Relative variance of samples.
   int wanted_ = 0;     // Samples.
@@ -152,8 +154,8 @@ class ConcurrencyLimit {
 };
 
 // The guard that keeps the calls under way within the limit that was found. It
-// counts no streams, and lets the breaker's probes pass. Thread-safe; takes its
-// lock only while it measures.
+// counts no streams, and lets the breaker's probes pass. Thread-safe. It takes
+// its lock only while it measures.
 class ConcurrencyGuard {
  public:
   static constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
@@ -180,8 +182,9 @@ class ConcurrencyGuard {
 
   // A stream that was admitted has ended, or its answer has begun.
   void EndStream() { streams_.Give(); }
-  // A sample has ended: after that; in a way that says nothing.
-  // EndSample(): true when these were enough, and Update() is to come soon.
+  // A sample has ended: after that time, or in a way that says nothing.
+  // EndSample() returns true when these were enough, and Update() is to come
+  // soon.
   bool EndSample(int64_t latency_ns);
   void LoseSample();
 

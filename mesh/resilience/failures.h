@@ -6,8 +6,8 @@
 
 namespace mesh::resilience {
 
-// The codes that tell of a service that is ill, for the breaker, as
-// mesh/v1/config.proto promises. Any other one is an answer.
+// The codes that tell of an ill service, for the breaker, as
+// mesh/v1/config.proto promises. Any other code is an answer.
 inline constexpr options::StatusCodeSet kFailures =
     options::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
         .With(absl::StatusCode::kDeadlineExceeded)
@@ -16,8 +16,8 @@ inline constexpr options::StatusCodeSet kFailures =
         .With(absl::StatusCode::kDataLoss)
         .With(absl::StatusCode::kResourceExhausted);
 
-// Those that tell of one endpoint. RESOURCE_EXHAUSTED does not: it is load, or
-// the quota of one tenant.
+// The codes that tell of an ill endpoint. RESOURCE_EXHAUSTED is not among them:
+// it tells of load, or of the quota of one tenant.
 inline constexpr options::StatusCodeSet kEndpointFailures =
     options::StatusCodeSet::Of(absl::StatusCode::kUnavailable)
         .With(absl::StatusCode::kDeadlineExceeded)

@@ -14,17 +14,20 @@
 #include "mesh/options/admission.h"
 
 // What the guards of a service have in common. A guard stands in front of all
-// attempts of a call; Admission asks one after the other. It is a class with
-//   // False: asking->Refuse() was called, and the guard holds nothing.
-//   bool Admit(Asking* asking);
-//   // It has admitted, and a later guard has not: gives back what it holds.
-//   void Undo(const Asking& asking);
-// and is thread-safe. It is no virtual interface, since most calls of some
-// services (all streams) pass all of the guards.
+// attempts of a call; Admission asks one after the other. It is a thread-safe
+// class with
+//
+//    // False: asking->Refuse() was called, and the guard holds nothing.
+//    bool Admit(Asking* asking);
+//    // It has admitted, and a later guard has not: gives back what it holds.
+//    void Undo(const Asking& asking);
+//
+// It is no virtual interface, since most calls of some services (all streams)
+// pass all of the guards.
 
 namespace mesh::resilience {
 
-// A guard that says no, or (`observed`) that would have.
+// A guard refuses; `observed`: it would, in mode `enforce`.
 struct Refusal {
   base::Guard guard = base::Guard::kMaxCalls;
   bool observed = false;
@@ -34,7 +37,7 @@ struct Refusal {
   std::string why;
 };
 
-// Told of each refusal, enforced or observed, on the thread that asks.
+// It is told of each refusal, enforced or observed, on the thread that asks.
 class RefusalListener {
  public:
   virtual ~RefusalListener() = default;
@@ -50,7 +53,7 @@ class OnlyOnce {
     done_ = other.done_.load();
     return *this;
   }
-  // True for the first who asks.
+  // True for the first one that asks.
   bool First() const {
     return !done_.exchange(true, std::memory_order_relaxed);
   }
@@ -61,16 +64,16 @@ class OnlyOnce {
 
 // What an admitted call holds until it has ended.
 struct AdmissionTicket {
-  // To be set before Admit(): the call is a stream. How long it lasts says
-  // nothing of the service, so adaptive concurrency leaves it alone.
+  // Set it before Admit(): the call is a stream. Its duration says nothing
+  // about the service, so adaptive concurrency leaves it alone.
   bool stream = false;
   bool held = false;
   bool plain = false;   // Held, and none of the below.
   bool sample = false;  // It measures the latency without queue.
   uint32_t probe = 0;   // Not 0: it probes for the breaker.
   int64_t start = 0;    // Nanoseconds of the monotonic clock.
-  // Of a stream: it counts as a call no more. Its answer may begin on one
-  // thread while it ends on another.
+  // Set for a stream that no longer counts as a call. Its answer may begin on
+  // one thread while it ends on another.
   OnlyOnce answered;
 };
 
@@ -83,9 +86,11 @@ struct Asking {
   AdmissionTicket* ticket;
   int64_t now;  // Nanoseconds of the monotonic clock.
 
-  int64_t calls = 0;    // Under way, this one too. As the caps have counted.
-  bool probes = false;  // For a breaker that is enforced: others let it pass.
-  Refusal refusal;      // Once a guard has refused.
+  // Calls under way, this one included, as the caps have counted them.
+  int64_t calls = 0;
+  // It probes for an enforced breaker: the others let it pass.
+  bool probes = false;
+  Refusal refusal;  // Set once a guard has refused.
 
   // A guard would refuse if it were enforced.
   void Observe(base::Guard guard);
@@ -103,9 +108,9 @@ struct Asking {
 struct CallTotals {
   int64_t timed = 0;    // Calls whose latency counts...
   int64_t latency = 0;  // ...and its sum, ns.
-  int64_t untimed = 0;  // Others that ended; not cancelled ones.
+  int64_t untimed = 0;  // Others that ended, except cancelled ones.
   int64_t failed = 0;
-  int64_t rejected = 0;  // By the service, or not in time.
+  int64_t rejected = 0;  // The service rejected them, or they were not in time.
   int64_t slow = 0;
 
   int64_t calls() const { return timed + untimed; }

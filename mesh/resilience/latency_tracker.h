@@ -14,29 +14,30 @@ namespace mesh::resilience {
 
 // Quantiles of the latencies of the last ten seconds or so (8.6 to 12.9).
 // Thread-safe. Recording takes no lock, and allocates only what it needs for
-// the first time. Of what is recorded while a part of the window begins anew a
-// few may be lost.
+// the first time. A few samples may be lost while a part of the window begins
+// anew.
 //
-// A histogram whose buckets are no wider than 6.3% of their value: 16 of equal
-// width to each power of two (as HdrHistogram has them), from a microsecond to
-// a little over four minutes; what is outside counts as the nearest.
+// It is a histogram whose buckets are no wider than 6.3% of their value. Each
+// power of two has 16 buckets of equal width, like HdrHistogram's. They go from
+// a microsecond to a little over four minutes; what is outside counts in the
+// nearest one.
 class LatencyTracker {
  public:
-  // Fewer samples than this are not spoken of.
+  // With fewer samples than this there is no quantile.
   static constexpr int kMinSamples = 20;
 
   void Record(absl::Duration latency, absl::Time now);
-  // The least latency that a share `q` (0..1) of them does not exceed, give or
-  // take a bucket. InfiniteDuration while there are fewer than kMinSamples. At
-  // most a tenth of a second old, for the `q` that was asked for last: meant
-  // to be asked for the same one.
+  // The least latency that a share `q` (0..1) of the samples does not exceed,
+  // give or take a bucket. InfiniteDuration while there are fewer than
+  // kMinSamples. It is at most a tenth of a second old for the `q` that was
+  // asked for last. So it is best always asked for the same `q`.
   absl::Duration Quantile(double q, absl::Time now) {
     return Recall(q, now, &quantile_);
   }
-  // Quantile(0.5), remembered by itself: whoever asks for it and whoever asks
-  // for another do not disturb each other.
+  // Quantile(0.5), remembered by itself. Callers of this one and callers for
+  // another quantile do not disturb each other.
   absl::Duration Median(absl::Time now) { return Recall(0.5, now, &median_); }
-  // Several, of one look, now. As `Quantile`, but for the memory of it.
+  // Several quantiles of one look, computed now, without Quantile()'s memory.
   template <size_t n>
   std::array<absl::Duration, n> Quantiles(const std::array<double, n>& q,
                                           absl::Time now) const {
@@ -54,11 +55,12 @@ class LatencyTracker {
   static constexpr int kOctaves = kMaxExponent - kMinExponent;
   static constexpr int kSubs = 1 << kSubBits;
   static constexpr int kBuckets = kOctaves * kSubs;
-  // A part of the window: 2^32 ns, or 4.3 s. The present one and two others.
+  // A part of the window: 2^32 ns, or 4.3 s. The window is the present part and
+  // two others.
   static constexpr int kPartBits = 32;
   static constexpr int kParts = 3;
 
-  // What was counted between a latency and twice as much.
+  // What was counted between a latency and twice that latency.
   struct Octave {
     std::array<std::atomic<uint32_t>, kSubs> counts = {};
   };
@@ -70,10 +72,10 @@ class LatencyTracker {
                                      std::memory_order_relaxed);
     }
 
-    // What time it is of: nanoseconds >> kPartBits.
+    // The time of the part: nanoseconds >> kPartBits.
     std::atomic<int64_t> period{-1};
-    // Buckets below and from here on are empty. Latencies are alike, so few of
-    // all are looked at.
+    // Buckets below and from here on are empty. Latencies are alike, so only a
+    // few of all buckets are looked at.
     std::atomic<int> low{kBuckets};
     std::atomic<int> high{0};
     // A service's latencies are in few of them.
@@ -82,10 +84,10 @@ class LatencyTracker {
 
   // A quantile that has been computed.
   struct Memory {
-    std::atomic<int64_t> until{0};  // It is good.
+    std::atomic<int64_t> until{0};  // Until when it is good.
     // What was asked for, and its latency in nanoseconds (negative: too few
-    // samples), both as floats: in one word, as one is nothing without the
-    // other. At first what nobody asks for.
+    // samples), both as floats. They are in one word, since one is nothing
+    // without the other. At first it holds what nobody asks for.
     std::atomic<uint64_t> what{~uint64_t{0}};
   };
 
@@ -99,8 +101,8 @@ class LatencyTracker {
 
   static int BucketOf(int64_t nanoseconds);
   static double LowerEnd(int bucket);
-  // Makes `part` that of `period`. False: another thread is at it, or its time
-  // has come and gone.
+  // Makes `part` that of `period`. False: another thread is at it, or the
+  // period has come and gone.
   static bool Begin(Part* part, int64_t period);
   // Makes `part` say that `bucket` is not empty.
   static void Widen(Part* part, int bucket);

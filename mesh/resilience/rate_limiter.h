@@ -16,14 +16,14 @@
 namespace mesh::resilience {
 
 // Tokens that come in at a steady rate and are taken one by one. It begins
-// full. Times are nanoseconds of a monotonic clock, and may go back a little:
-// threads read the clock before they come here. Not thread-safe.
+// full. Times are nanoseconds of a monotonic clock. They may go back a little,
+// since threads read the clock before they come here. Not thread-safe.
 class TokenBucket {
  public:
-  // Takes one. False when there is none. The rate and the size may be others
+  // Takes one token. False when there is none. The rate and the size may differ
   // each time.
   bool TryTake(const options::RateLimitOptions& limit, int64_t now);
-  // It was not needed after all.
+  // Gives the token back: it was not needed after all.
   void Give() { tokens_ += 1; }
 
  private:
@@ -33,8 +33,8 @@ class TokenBucket {
 };
 
 // The guard that has the buckets of one service and of its methods. It comes
-// last: tokens are only for calls that are made. Thread-safe; takes its lock
-// for each call that a limit is for.
+// last, since tokens are only for calls that are made. Thread-safe. It takes
+// its lock for each call that has a limit.
 class RateLimiter {
  public:
   explicit RateLimiter(const options::RateLimitOptions& service)
@@ -43,7 +43,7 @@ class RateLimiter {
   // Tokens are kept, up to the new burst.
   void SetOptions(const options::RateLimitOptions& service);
 
-  // Calls need not ask it, but for the limit of their method.
+  // Calls need not ask it, except for the limit of their method.
   bool quiet() const { return !limited_.load(std::memory_order_relaxed); }
 
   bool Admit(Asking* asking) {
@@ -54,9 +54,10 @@ class RateLimiter {
   void Undo(const Asking&) {}
 
   enum class Decision : uint8_t { kAdmit, kServiceLimit, kMethodLimit };
-  // One call. A bucket whose mode is not kEnforce refuses nothing:
-  // `*observed` says that it would have. The method's is the one that its limit
-  // names, if it does. Buckets beyond kMaxMethods are one.
+  // Takes the tokens of one call. A bucket whose mode is not kEnforce refuses
+  // nothing: `*observed` says that it would have. The method's bucket is the
+  // one that its limit names, if it names one. All buckets beyond kMaxMethods
+  // are one.
   Decision TryTake(absl::string_view method,
                    const options::RateLimitOptions& method_limit, int64_t now,
                    bool* observed);

@@ -6,14 +6,14 @@
 namespace mesh::resilience {
 namespace {
 
-// Over a second, but for the very first tokens, everything is forgotten; so a
-// longer pause counts as this.
+// Everything is forgotten over a second, except the very first tokens. So a
+// longer pause counts like this one.
 constexpr double kLongestPauseSeconds = 3600;
 
 // Ten calls at a ratio of 0.1 earn one retry, though 0.1 ten times is not 1.
 constexpr double kRoundingError = 1e-6;
 
-// The configuration is checked where it is read; here only what would poison
+// The configuration is checked where it is read. Here only what would poison
 // the arithmetic is kept out.
 double Sane(double value) { return value > 0 ? std::min(value, 1e9) : 0; }
 
@@ -65,8 +65,8 @@ void RetryBudget::Refill(absl::Time now) {
       static_cast<double>(std::max<int64_t>(0, calls - last_calls_));
   last_calls_ = calls;
 
-  // A mean with a time constant of one second, exact for a steady rate over
-  // the time that has passed. Its limit for no time is to add `begun`.
+  // A mean with a time constant of one second. It is exact for a steady rate
+  // over the time that has passed. In the limit of no time it adds `begun`.
   const double kept = std::exp(-seconds);
   const double weight = seconds > 1e-9 ? -std::expm1(-seconds) / seconds : 1;
   calls_per_second_ = calls_per_second_ * kept + begun * weight;

@@ -114,15 +114,15 @@ TEST(RetryBudgetTest, NewLimitsApplyAtOnce) {
   EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Seconds(10)), 0);
 }
 
-// Over any window that begins with the traffic or when it has been steady for
-// long, retries are at most the calls' share and the floor, with one second
-// more of each and one retry.
+// Looks at windows that begin with the traffic, or when it has been steady for
+// long. In each, retries are at most the calls' share and the floor, with one
+// second more of each and one retry.
 TEST(RetryBudgetTest, NeverGivesMoreThanItsShareInAnyWindow) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     base::Random random(seed);
     const double ratio = random.Unit() * (random.Below(4) == 0 ? 1 : 0.2);
     const double floor = random.Below(3) == 0 ? 0 : random.Unit() * 20;
-    const double rate = std::pow(10, random.Unit() * 3.5);  // Calls a second.
+    const double rate = std::pow(10, random.Unit() * 3.5);  // Calls per second.
     const double hunger = random.Unit();  // Share of calls that would retry.
     RetryBudget budget(Options(ratio, floor), kStart);
 
@@ -205,7 +205,8 @@ TEST(RetryBudgetTest, NoMoreIsOwedThanComesInWithinASecond) {
   for (int i = 0; i < 1000; ++i) budget.Overdraw(kStart);
   EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Milliseconds(1000)), 0);
   EXPECT_EQ(WithdrawAll(&budget, kStart + absl::Milliseconds(1501)), 5);
-  // Who may not retry at all may probe, and owes nothing for it.
+  // A service that may not retry at all may still probe, and owes nothing for
+  // it.
   budget.SetOptions(Options(0, 0));
   budget.Overdraw(kStart + absl::Seconds(2));
   budget.SetOptions(Options(0, 10));

@@ -8,8 +8,8 @@
 
 namespace mesh::resilience {
 
-// Sums over about the last `window` nanoseconds, in ten buckets: what is
-// forgotten is forgotten a tenth at a time. Not thread-safe.
+// Sums over about the last `window` nanoseconds, in ten buckets. It forgets a
+// tenth at a time. Not thread-safe.
 template <size_t kValues>
 class RollingWindow {
  public:
@@ -26,7 +26,7 @@ class RollingWindow {
     }
   }
 
-  // As of the last Add().
+  // The state at the last Add().
   const Values& sum() const { return sum_; }
 
   void Clear() {

@@ -69,8 +69,8 @@ std::string Throttle::Why() const {
 ThrottleGuard::ThrottleGuard(const options::ThrottleOptions& options)
     : mode_(options.mode), throttle_(options, {}) {}
 
-// The service has not seen those that were dropped here; they count as asked
-// for.
+// The service has not seen calls that were dropped here. They count as
+// requests.
 Throttle::Totals ThrottleGuard::TotalsOf(const CallTotals& totals) const {
   return {totals.calls() + dropped_.load(std::memory_order_relaxed),
           totals.calls() - totals.rejected};
@@ -79,7 +79,7 @@ Throttle::Totals ThrottleGuard::TotalsOf(const CallTotals& totals) const {
 void ThrottleGuard::SetOptions(const options::ThrottleOptions& options,
                                const CallTotals& totals) {
   base::MutexLock lock(&mu_);
-  // What was off begins anew: its counts are of long ago.
+  // A throttle that was off begins anew: its counts are old.
   if (!on()) {
     throttle_ = Throttle(options, TotalsOf(totals));
   } else {

@@ -55,8 +55,8 @@ TEST(ThrottleTest, WhatWasBeforeItsTimeDoesNotCount) {
   EXPECT_EQ(throttle.probability(), 0);
 }
 
-// A backend that takes 100 calls a second of 1,000: with K = 2 it sees about
-// 200 of them.
+// A backend that takes 100 calls per second out of 1,000. With K = 2 it sees
+// about 200 of them.
 TEST(ThrottleTest, LetsThroughTwiceWhatIsAccepted) {
   Throttle throttle(Options(), {});
   base::Random random(1);

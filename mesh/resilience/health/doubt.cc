@@ -6,20 +6,20 @@
 namespace mesh::resilience {
 namespace {
 
-// Others fail at least so often, as far as doubt goes, and at most so often.
+// The rate at which others fail, as far as doubt goes: at least, and at most.
 constexpr double kLeastRate = 0.01;
 constexpr double kMostRate = 0.9;
-// The endpoint that is feared fails with odds that are so many times as high:
-// 9% where others fail at 1%. So two failures in a row are not enough.
+// The odds of failure of the endpoint that is feared are this many times as
+// high: 9% where others fail at 1%. So two failures in a row are not enough.
 constexpr double kOdds = 10;
-// An answer is slow against another one that chance has picked so often when
-// both are alike, and so often when its endpoint is slow.
+// How often an answer is slow against another one that chance has picked: when
+// both are alike, and when its endpoint is slow.
 constexpr double kSlowByChance = 0.2;
 constexpr double kSlowByFault = 0.6;
 // A sum climbs no higher than this many times what is enough.
 constexpr double kMostSum = 2;
 
-// How often others fail is known from the last so many attempts.
+// How often others fail is known from this many recent attempts.
 constexpr double kRecentAttempts = 500;
 // A doubt rests for at most 2^this times as many calls as its trial took.
 constexpr int kMostDoublings = 4;
@@ -65,7 +65,7 @@ void Doubts::Count(const Counted& counted, uint32_t ended,
   memory->failed += std::min(counted.failed, counted.total);
   counting_.total += memory->total;
   counting_.failed += memory->failed;
-  // Counts are modulo their width, so what is over is noted in time.
+  // Counts are modulo their width, so the end of a rest is noted in time.
   for (DoubtMemory::Rest& rest : memory->rests) {
     if (rest.calls != 0 &&
         static_cast<int32_t>(ended - rest.until - rest.calls) > 0) {

@@ -10,32 +10,32 @@
 namespace mesh::resilience {
 
 // The detector of doubt: whether an endpoint is to be put on trial (trial.h).
-// It may be wrong, for what the balancer sends somewhere is no fair sample, and
-// costs little. Three doubts are kept apart:
+// It may be wrong, because what the balancer sends somewhere is no fair sample;
+// but a trial costs little. Three doubts are kept apart:
 //   kRow       three failures in a row.
 //   kFailures  a cumulative sum (Page, "Continuous inspection schemes", 1954)
 //              of the log-likelihood that it fails more often than the other
 //              endpoints do.
 //   kSlowness  such a sum of answers that took longer than a recent answer of
 //              the same method elsewhere.
-// No sum is reset by an interval: it falls with each attempt that goes well,
-// which is counted when the next bad one comes.
+// No interval resets a sum. It falls with each attempt that goes well, which is
+// counted when the next bad one comes.
 
 inline constexpr uint32_t kDoubtfulRow = 3;
 inline constexpr double kDoubtfulFailures = 4.6;
 inline constexpr double kDoubtfulSlowness = 6;
 
 // The log-likelihood `sum` after `good` attempts that went well and one that
-// failed, where a share `others` of the attempts elsewhere fails.
+// failed. `others` is the share of the attempts elsewhere that fails.
 double AfterFailure(double sum, uint32_t good, double others);
-// Likewise, after `quick` answers that were not slow and one that was.
+// The same, after `quick` answers that were not slow and one that was.
 double AfterSlowAnswer(double sum, uint32_t quick);
 
-// All doubts of the endpoints of one service, and how often those fail. Not
-// thread-safe.
+// All doubts of the endpoints of one service, and how often those endpoints
+// fail. Not thread-safe.
 class Doubts {
  public:
-  // A look at all endpoints: Count() of each between the two others.
+  // A look at all endpoints: call Count() for each, between the two others.
   void BeginLook();
   void Count(const Counted& counted, uint32_t ended, DoubtMemory* memory);
   void EndLook();
@@ -43,20 +43,21 @@ class Doubts {
   // How often the others have failed lately.
   double OthersFail(const DoubtMemory& memory) const;
 
-  // A failure, the `row`th in a row. `ended`: attempts on the endpoint that
-  // say something and have ended. What is in doubt, if anything is now.
+  // Notes a failure, the `row`th in a row. `ended`: attempts on the endpoint
+  // that say something and have ended. Returns what is in doubt, if anything is
+  // now.
   std::optional<Doubt> OnFailure(uint32_t row, uint32_t ended,
                                  DoubtMemory* memory) const;
-  // An answer that took too long.
+  // Notes an answer that took too long. Returns the same.
   static std::optional<Doubt> OnSlowAnswer(uint32_t ended, int64_t now,
                                            DoubtMemory* memory);
 
-  // The trial that `doubt` had brought about is over, after so many calls; it
+  // The trial that `doubt` had brought about is over, after so many calls. It
   // began when `began` attempts had ended. The same doubt rests for as many
   // attempts, and for longer each time that it comes again soon.
   static void Acquit(Doubt doubt, uint32_t calls, uint32_t began,
                      uint32_t ended, DoubtMemory* memory);
-  // What was held against it is judged.
+  // Clears what was held against the endpoint, since that is judged.
   static void Forget(DoubtMemory* memory);
 
  private:
@@ -64,7 +65,7 @@ class Doubts {
     double total = 0;
     double failed = 0;
   };
-  Tally all_;           // Of the last look.
+  Tally all_;           // What the last look counted.
   Tally counting_;      // Since BeginLook().
   bool halve_ = false;  // What was counted before weighs half from now on.
 };

@@ -8,7 +8,7 @@ namespace {
 using cluster::EndpointObservations;
 
 Finding::Kind KindOf(const AttemptResult& result, bool timed_out) {
-  // A stream that lives until its deadline is as it should be.
+  // A stream that lives until its deadline is no failure.
   if (result.given_up || result.never_sent || result.own ||
       (timed_out && !result.unary) ||
       (result.local && result.code == absl::StatusCode::kCancelled)) {
@@ -83,7 +83,7 @@ void AttemptLedger::EndUnanswered(EndpointObservations* seen,
       silence.accounted.fetch_add(1, std::memory_order_relaxed);
     }
   } else if (!finding.telling && !finding.timed_out) {
-    // It was answered; or its connection is gone, and all that waited there.
+    // It was answered. Or its connection is gone, and all that waited there.
     seen->silence.Forget();
   }
 }
@@ -107,7 +107,7 @@ void AttemptLedger::CountFailure(EndpointObservations* seen,
     if (finding.kind == Finding::Kind::kConnectionFailure) {
       ++after.connection;
     } else if (!finding.timed_out) {
-      after.connection = 0;  // It was there to answer.
+      after.connection = 0;  // Somebody was there to answer.
     }
   } while (!seen->consecutive.compare_exchange_weak(before, after.Packed(),
                                                     std::memory_order_relaxed));

@@ -20,27 +20,29 @@ namespace mesh::resilience {
 // How an attempt ended, for whoever judges its endpoint.
 struct AttemptResult {
   absl::StatusCode code = absl::StatusCode::kOk;
-  // It came about on this side: not connected, reset, attempt timed out.
+  // The failure came about on this side: not connected, reset, attempt timed
+  // out.
   bool local = false;
-  // Proved that no server has seen it: says nothing of the server.
+  // It is proved that no server has seen it, so it says nothing about the
+  // server.
   bool never_sent = false;
-  // This side made the failure, and would have made it of any endpoint's
+  // This side made the failure, and would have made it for any endpoint's
   // answer: a limit on messages, credentials.
   bool own = false;
-  // `own`: of an answer that had come, and that this side did not take.
+  // Goes with `own`: an answer had come, and this side did not take it.
   bool answered = false;
-  // Given up by the caller (cancelled, or another attempt won): it was not
+  // The caller gave it up (cancelled, or another attempt won). It was not
   // answered, and that is no failure.
   bool given_up = false;
   bool unary = true;
-  // The side of a trial that the call was given, if it was.
+  // The side of a trial that the call was given, if any.
   cluster::TrialTicket ticket;
-  // Of the call's method. Null: it is not known.
+  // How long calls of its method take. Null: not known.
   MethodPace* pace = nullptr;
   absl::Duration latency;
 };
 
-// What an attempt says of its endpoint.
+// What an attempt says about its endpoint.
 struct Finding {
   enum class Kind : uint8_t {
     kSuccess,
@@ -54,18 +56,23 @@ struct Finding {
 
   Kind kind = Kind::kNothing;
   bool unary = true;
-  bool timed_out = false;  // Here, by its own deadline.
-  bool telling = false;    // Left unanswered for longer than the peers take, as
-                           // a hedge's rival is.
-  bool hasty = false;      // timed_out: a deadline that passes anywhere.
-  bool answered = false;   // kNothing: but somebody was there to answer.
-  bool duplicate = false;  // kNothing: its connection has broken, and another
-                           // of the calls on it counts.
-  double others_fail = 0;  // kFailure: the share of calls elsewhere that do.
-  bool lags = false;       // It may be slow against others of its method.
-  bool overloaded = false;  // kSuccess: the server had no room for it. That is
-                            // no failure, and draws calls as one would.
-  const MethodPace* pace = nullptr;  // Of its method. Null: it is not known.
+  bool timed_out = false;  // On this side, by its own deadline.
+  // Left unanswered for longer than the other endpoints take, like a hedge's
+  // rival.
+  bool telling = false;
+  // timed_out, but by a deadline that passes on any endpoint.
+  bool hasty = false;
+  bool answered = false;  // kNothing, but somebody was there to answer.
+  // kNothing: its connection has broken, and another one of the calls on it
+  // counts.
+  bool duplicate = false;
+  double others_fail = 0;  // kFailure: the share of calls elsewhere that fail.
+  bool lags = false;    // It may be slow against others of its method.
+  // kSuccess: the server had no room for it. That is no failure, but draws
+  // calls as a failure would.
+  bool overloaded = false;
+  // How long calls of its method take. Null: not known.
+  const MethodPace* pace = nullptr;
   int64_t began = 0;
   int64_t latency = 0;
 };
@@ -92,7 +99,7 @@ inline uint32_t Told(const cluster::EndpointObservations& seen) {
          seen.discounted.load(std::memory_order_relaxed);
 }
 
-// What was counted of an endpoint between two looks.
+// What was counted for an endpoint between two looks.
 struct Counted {
   uint32_t ended = 0;   // Unary attempts.
   uint32_t total = 0;   // Attempts that say something, streams too.
@@ -101,11 +108,12 @@ struct Counted {
 // Makes `last` what the counts are now.
 Counted TakeCounts(const cluster::EndpointObservations& seen, LookedAt* last);
 
-// Counts how attempts on the endpoints of one service begin and end, into the
-// observations of each endpoint. Takes no lock and judges nobody. Thread-safe.
+// Counts how attempts on the endpoints of one service begin and end, in the
+// observations of each endpoint. It takes no lock and judges nobody.
+// Thread-safe.
 class AttemptLedger {
  public:
-  // Unanswered attempts that are evidence of silence by their number alone.
+  // How many unanswered attempts are evidence of silence by their number alone.
   static constexpr int32_t kManySilent = 5;
 
   // An attempt begins.
@@ -120,8 +128,8 @@ class AttemptLedger {
         silence.begun.fetch_add(1, std::memory_order_relaxed);
     const auto silent = static_cast<int32_t>(
         begun - silence.accounted.load(std::memory_order_relaxed));
-    // The first or second since the last answer; or the first that runs now,
-    // when there were but a few before it.
+    // The first or second since the last answer. Or the first one that runs
+    // now, when there were but a few before it.
     if (silent <= 1 || (silent < kManySilent &&
                         begun == seen->ended.load(std::memory_order_relaxed))) {
       silence.quiet_since.store(base::ToNanos(now), std::memory_order_relaxed);
@@ -144,8 +152,8 @@ class AttemptLedger {
     }
   }
 
-  // Any end of an attempt: counted, and what it says. CountFailure() is to
-  // follow where it has failed. `in_use`: calls use the endpoint, so that the
+  // Counts any end of an attempt, and returns what it says. After a failure
+  // call CountFailure(), too. `in_use`: calls use the endpoint, so that the
   // latency counts.
   Finding OnEnd(cluster::EndpointObservations* seen,
                 const AttemptResult& result, bool in_use, absl::Time now);
@@ -153,11 +161,11 @@ class AttemptLedger {
   // What is hasty or a duplicate says nothing, and is discounted.
   static void CountFailure(cluster::EndpointObservations* seen,
                            const Finding& finding);
-  // Ends it. Whether there was one.
+  // Ends the row. Returns whether there was one.
   static bool EndRow(cluster::EndpointObservations* seen);
 
   // A tenth of the service's unary calls of the last ten seconds or so were
-  // answered within this; zero while unknown.
+  // answered within this. Zero while unknown.
   absl::Duration p10_latency() const {
     return absl::Nanoseconds(p10_latency_.load(std::memory_order_relaxed));
   }
@@ -169,8 +177,8 @@ class AttemptLedger {
     return slowest_.exchange(0, std::memory_order_relaxed);
   }
 
-  // By whoever knows what is usual (UsualLatency). `mask`: one in so many
-  // answers, plus one, is sampled; a power of two less one.
+  // For the one who knows what is usual (UsualLatency). `mask` + 1: one in how
+  // many answers is sampled. It is a power of two less one.
   void set_sample_mask(uint32_t mask) {
     sample_mask_.store(mask, std::memory_order_relaxed);
   }
@@ -190,7 +198,7 @@ class AttemptLedger {
     return {slow_factor_.load(std::memory_order_relaxed),
             slow_difference_.load(std::memory_order_relaxed)};
   }
-  // An attempt was given up after so long by another that won: it is slow then,
+  // An attempt was given up after so long because another one won. It is slow
   // if it has taken so much more than others, too.
   int64_t telling_age() const {
     return telling_age_.load(std::memory_order_relaxed);

@@ -18,23 +18,23 @@ using cluster::LiveEndpoint;
 using cluster::Readiness;
 using options::Mode;
 
-// How often endpoints are looked at, if there are calls; and no endpoint more
-// often than this for each that there is.
+// How often endpoints are looked at, if there are calls. With many endpoints it
+// is rarer: this time for each of them is the least.
 constexpr int64_t kTick = 25 * kMillisecond;
 constexpr int64_t kTickAnEndpoint = 100'000;
-// While there is nothing to compare.
+// How often, while there is nothing to compare with.
 constexpr int64_t kIdleTick = 100 * kMillisecond;
-// A caller looks at so many endpoints: well under 100 us.
+// How many endpoints a caller looks at: well under 100 us.
 constexpr size_t kMostLooks = 512;
 
 constexpr uint32_t kFullShare = 255;
 
-// A doubt that is observed only rests as if a trial of so many calls had come
+// A doubt that is only observed rests as if a trial of this many calls had come
 // to nothing.
 constexpr uint32_t kObservedTrial = 128;
 
-// How much quicker than an ejected endpoint the peers may be and still be as
-// slow: half of `latency.factor`'s logarithm.
+// How much quicker than an ejected endpoint the others may be and still count
+// as slow as it: half of `latency.factor`'s logarithm.
 constexpr double kAsSlow = 0.5;
 
 HealthCause CauseOf(Doubt doubt) {
@@ -94,8 +94,9 @@ void HealthMonitor::LookAtOnceIfPanicChanged() {
 
 // ---- What happens to an endpoint ----
 
-// What is not a unary success, quick enough, on an endpoint of which nothing
-// bad is known. Counts first, and takes the lock only when something follows.
+// Handles every end except a unary success, quick enough, on an endpoint of
+// which nothing bad is known. It counts first, and takes the lock only when
+// something follows.
 void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
                                  const AttemptResult& result, absl::Time now) {
   cluster::EndpointObservations& seen = endpoint->mutable_observations();
@@ -116,7 +117,7 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
     base::MutexLock lock(&mu_);
     HealthRecord& record = RecordOf(endpoint);
     if (finding.kind == Finding::Kind::kConnectionFailure) {
-      // Of all calls that a connection takes with it one counts.
+      // A lost connection takes many calls with it: one of them counts.
       if (finding.began < record.connection_failed) {
         finding.kind = Finding::Kind::kNothing;
         finding.duplicate = true;
@@ -175,7 +176,7 @@ void HealthMonitor::OnConnected(LiveEndpoint* endpoint, absl::Time now) {
 void HealthMonitor::OnMembers(absl::Span<const cluster::Member> members,
                               std::shared_ptr<cluster::LoadShares> shares,
                               int ahead, absl::Time now) {
-  // Of ten thousand endpoints few are known: the lock is held for these.
+  // Few of ten thousand endpoints have a record: the lock is held for these.
   HealthStates::Members sorted;
   if (shares != nullptr) sorted = HealthStates::Sort(members, *shares);
   base::MutexLock lock(&mu_);
@@ -187,7 +188,7 @@ void HealthMonitor::OnMembers(absl::Span<const cluster::Member> members,
                        absl::ToUnixNanos(now));
   }
   LookAtOnceIfPanicChanged();
-  // What was dialled a moment ago counts until then.
+  // Endpoints dialled a moment ago count until then.
   SetDue(std::min(next_tick_.load(std::memory_order_relaxed),
                   states_.population().dialled_until()));
 }
@@ -230,7 +231,7 @@ void HealthMonitor::Weigh(LiveEndpoint* endpoint, const AttemptResult& result,
   } else if (finding.lags && result.pace != nullptr) {
     const Slowness slowness = ledger_.slowness();
     const int64_t elsewhere = result.pace->Elsewhere(&seen);
-    // What was given up would have taken longer still.
+    // A call that was given up would have taken longer still.
     const int64_t limit = finding.telling ? elsewhere + slowness.difference
                                           : slowness.Limit(elsewhere);
     if (slowness.factor == 0 || elsewhere == 0 || finding.latency <= limit) {
@@ -245,10 +246,10 @@ void HealthMonitor::Try(LiveEndpoint* endpoint, Doubt doubt, int64_t now,
                         Outbox* outbox) {
   // A coin needs two places to send to.
   if (states_.population().InUse() < 2) return;
-  // Nor may those that are not in doubt be flooded, or they get slow: half of a
-  // priority at most is on trial for slowness, and one always may be. The doubt
-  // stays, and comes again. (Where failures are the doubt, all may be on trial:
-  // then calls go to the next priority.)
+  // Endpoints that are not in doubt may not be flooded, or they get slow. So at
+  // most half of a priority is on trial for slowness; one endpoint always may
+  // be. The doubt stays, and comes again. (Where failures are the doubt, all
+  // may be on trial: then calls go to the next priority.)
   const Population& population = states_.population();
   const size_t place = population.PlaceOf(*endpoint);
   const uint32_t on_trial = trials_.CountOf(endpoint->priority());
@@ -281,13 +282,14 @@ void HealthMonitor::CountInTrial(LiveEndpoint* endpoint,
   TrialCall call;
   call.here = result.ticket.here();
   call.failed = finding.Failed();
-  // Endpoints of another priority may be far away. If calls there were left out
-  // it would follow from their side which calls are compared.
+  // Endpoints of another priority may be far away. But leaving out the calls
+  // that went there would make it depend on their side which calls are
+  // compared.
   if (endpoint->priority() != running->priority) {
     running->trial.IgnoreSlowness();
   }
   // There is something to compare with while some endpoint of its priority is
-  // not in doubt. That has nothing to do with the side of the call.
+  // not in doubt. The side of the call has no part in that.
   const Population& population = states_.population();
   const size_t place = population.PlaceOf(*endpoint);
   const Slowness slowness = ledger_.slowness();
@@ -308,12 +310,13 @@ void HealthMonitor::CountInTrial(LiveEndpoint* endpoint,
   if (running->endpoint == endpoint && endpoint->trial() == number) {
     return Settle(endpoint, number, running, now, outbox);
   }
-  // Whoever holds that endpoint does what follows: the next call that begins.
+  // The next call that begins holds that endpoint, and does what follows.
   if (running->trial.Judge(rules_, now) == Ruling::kNone) {
     return running->trial.Resume(rules_);
   }
   trials_.SetDue(number, running);
-  // What could not be ejected is tried again by the next look that is due.
+  // An endpoint that could not be ejected is tried again by the next look that
+  // is due.
   if (!running->refused) SetDue(0);
 }
 
@@ -347,7 +350,7 @@ void HealthMonitor::Settle(LiveEndpoint* endpoint, uint32_t number,
   if (over) {
     trials_.End(number);
   } else {
-    // It goes on while it may not be ejected.
+    // The trial goes on while it may not be ejected.
     running->refused |= ruling != Ruling::kNone;
     running->trial.Resume(rules_);
   }
@@ -366,8 +369,8 @@ void HealthMonitor::SettleDue(
   }
 }
 
-// Who was silent may be slow now because all are, and who failed is judged by
-// failures.
+// An endpoint that was silent may be slow now because all are. One that failed
+// is judged by its failures.
 bool HealthMonitor::IsSlowProbe(const HealthRecord& record,
                                 const AttemptResult& result,
                                 const Finding& finding) const {
@@ -378,8 +381,8 @@ bool HealthMonitor::IsSlowProbe(const HealthRecord& record,
          finding.latency > ledger_.slowness().Limit(result.pace->usual());
 }
 
-// The peers have slowed since, perhaps because they carry its load. Out of use
-// it helps nobody then.
+// The other endpoints have slowed since, perhaps because they carry its load.
+// Then keeping it out of use helps nobody.
 bool HealthMonitor::PeersAreAsSlow(const HealthRecord& record,
                                    int64_t now) const {
   if (record.cause != HealthCause::kLatency) return false;
@@ -404,7 +407,7 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
   const int64_t period = std::max<int64_t>(
       kTick, static_cast<int64_t>(endpoints.size()) * kTickAnEndpoint);
   Outbox outbox;
-  // Nobody else comes meanwhile.
+  // No other thread looks meanwhile.
   SetDue(kNever);
   if (trials_.some_due()) SettleDue(endpoints, at, &outbox);
   if (look_.cursor == 0) BeginLook(period, at);
@@ -416,7 +419,7 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
   if (done) EndLook();
   int64_t next = at;
   if (done) {
-    // In every mode: retries read what calls usually take.
+    // In every mode, since retries read what calls usually take.
     next +=
         look_.stalled || states_.population().total() >= 2 ? period : kIdleTick;
   }
@@ -427,8 +430,9 @@ void HealthMonitor::Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
 }
 
 void HealthMonitor::BeginLook(int64_t period, int64_t now) {
-  // Whoever has not looked for long has perhaps not run, and others wait for
-  // what is answered already: the next look is believed.
+  // A process that has not looked for long has perhaps not run. Then others
+  // wait for what is answered already. So the next look is believed, not this
+  // one.
   const bool late = now - look_.began > 4 * period && look_.began != 0;
   look_.stalled = late && !look_.stalled;
   look_.began = now;
@@ -464,7 +468,7 @@ void HealthMonitor::Look(LiveEndpoint* endpoint, int64_t now, Outbox* outbox) {
     if (trials_.Find(endpoint->trial()) != nullptr) {
       trials_.Saw(endpoint->trial());
     } else {
-      // Another look has not passed it, as endpoints came and went meanwhile.
+      // As endpoints came and went, another look may have passed it already.
       states_.EndTrial(endpoint, now, &outbox->changes);
     }
   }
@@ -499,7 +503,8 @@ void HealthMonitor::SendProbe(LiveEndpoint* endpoint, int64_t now,
                               Outbox* outbox) {
   HealthRecord& record = RecordOf(endpoint);
   if (record.probe_sent || now < record.next_probe) return;
-  // Retries may leave the budget empty for long: one probe a second is owed.
+  // Retries may leave the budget empty for long. A probe per second is owed all
+  // the same.
   const absl::Time at = absl::FromUnixNanos(now);
   const bool owed = now - record.probed >= kSecond;
   if (budget_ != nullptr && !owed && !budget_->TryWithdraw(at)) {

@@ -27,11 +27,11 @@
 
 namespace mesh::resilience {
 
-// Passive health checking of one service's endpoints: doubt and a trial by coin
-// for what fails or is slow, suspicion of peers that are silent, and ejection
-// for connections that fail. docs/decisions/endpoint-health.md and
-// trial-by-coin.md say why. Owns no thread and no timer: whoever starts a call
-// and finds Due() calls Tick(). Thread-safe.
+// Passive health checking of one service's endpoints. What fails or is slow
+// gets doubt and a trial by coin. What is silent becomes suspect. What loses
+// its connections is ejected. docs/decisions/endpoint-health.md and
+// trial-by-coin.md say why. The monitor owns no thread and no timer: whoever
+// starts a call and finds Due() calls Tick(). Thread-safe.
 //
 // Its parts: the ledger counts attempts without a lock. An attempt that is bad,
 // slow or part of a trial is weighed as it ends (doubt.h, trial.h). A look
@@ -39,11 +39,11 @@ namespace mesh::resilience {
 // the states (state.h has the picture of them). All but the counting is under
 // one lock, which guards the record of each endpoint, too.
 //
-// Acts on picks through the share of each endpoint, the trial that it is on,
-// and the share of each priority only. While the priorities together cannot
-// carry the load, those of which less than panic_threshold_percent is in use
-// give all their endpoints a full share. (One priority alone does so whenever
-// that little is in use.)
+// It acts on picks only through the share of each endpoint, the trial that the
+// endpoint is on, and the share of each priority. While the priorities together
+// cannot carry the load, some of them panic. A priority panics when less than
+// panic_threshold_percent of it is in use. Then all its endpoints have a full
+// share. (A priority that is alone panics whenever that little is in use.)
 class HealthMonitor {
  public:
   // What a shell does for it. Called on the thread that calls in, with no lock
@@ -51,10 +51,10 @@ class HealthMonitor {
   class Host {
    public:
     virtual ~Host() = default;
-    // Send a probe to `endpoint` (black_hole.probe_method; any answer of its
-    // server counts) and call OnProbeDone() when it is answered or has failed,
-    // later or from inside. It has no deadline: a peer that is stopped answers
-    // when it goes on. One at a time an endpoint. The monitor has acquired
+    // Send a probe to `endpoint` (silence.probe_method). Call OnProbeDone()
+    // when it is answered or has failed, later or from inside; any answer of
+    // its server counts. A probe has no deadline: a stopped server answers when
+    // it goes on. There is one at a time per endpoint. The monitor has acquired
     // `endpoint` for it and releases it in OnProbeDone(), so a shell ends the
     // probes of an endpoint that it retires.
     virtual void Probe(cluster::LiveEndpoint* endpoint) = 0;
@@ -97,32 +97,32 @@ class HealthMonitor {
     return base::ToNanos(now) >= next_tick_.load(std::memory_order_relaxed);
   }
   // A tenth of the service's unary calls of the last ten seconds or so were
-  // answered within this, whatever their methods; so hardly any could be
-  // answered in less. Of a sample, and up to a look old. Zero while unknown.
-  // Known in every mode, as is what the ledger samples.
+  // answered within this, whatever their methods. So hardly any could be
+  // answered in less. It comes from a sample, and is up to a look old. Zero
+  // while unknown. It is known in every mode, as is what the ledger samples.
   absl::Duration p10_latency() const { return ledger_.p10_latency(); }
-  // Looks at all endpoints of the service: at some hundreds of them, the others
-  // next time. Does nothing when another thread is at it. `endpoints` lives
-  // until it returns.
+  // Looks at all endpoints of the service. It looks at some hundreds of them,
+  // and at the others next time. Does nothing when another thread is at it.
+  // `endpoints` lives until it returns.
   void Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
             absl::Time now);
 
-  // The probe that Host::Probe() was asked for. `answered`: by a server. The
-  // endpoint may be gone when this returns.
+  // The probe that Host::Probe() was asked for has ended. `answered`: by a
+  // server. The endpoint may be gone when this returns.
   void OnProbeDone(cluster::LiveEndpoint* endpoint, bool answered,
                    absl::Time now);
-  // The server behind it says that it is about to shut down. It is ejected, and
-  // comes back with a new connection.
+  // The endpoint's server says that it is about to shut down. The endpoint is
+  // ejected, and comes back with a new connection.
   void OnDraining(cluster::LiveEndpoint* endpoint, absl::Time now);
   // `to` is the same endpoint as `from`, over another connection, and takes its
-  // place: it has what is known of it from now on. What was counted of the
-  // other connection is not: a trial ends, and doubt begins anew.
+  // place. From now on `to` has what is known of the endpoint. What was counted
+  // for the other connection is dropped: a trial ends, and doubt begins anew.
   void Inherit(cluster::LiveEndpoint* from, cluster::LiveEndpoint* to);
   // The endpoint has a new connection.
   void OnConnected(cluster::LiveEndpoint* endpoint, absl::Time now);
-  // Before each new picker: the endpoints that it is made of, and the shares of
-  // their priorities, which are right when this returns. Null: there is one
-  // priority. `ahead`: as the configuration has it.
+  // Call it before each new picker, with the endpoints that the picker is made
+  // of and the shares of their priorities. The shares are right when this
+  // returns. Null: there is one priority. `ahead`: the configuration's value.
   void OnMembers(absl::Span<const cluster::Member> members,
                  std::shared_ptr<cluster::LoadShares> shares, int ahead,
                  absl::Time now);
@@ -141,7 +141,7 @@ class HealthMonitor {
                     const AttemptResult& result, absl::Time now);
   void Send(const Outbox& outbox);
 
-  // All below: times in nanoseconds.
+  // All times below are in nanoseconds.
   void ApplyOptions(const options::GuardOptions& options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BeginLook(int64_t period, int64_t now)
@@ -161,7 +161,7 @@ class HealthMonitor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Try(cluster::LiveEndpoint* endpoint, Doubt doubt, int64_t now,
            Outbox* outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Does what a trial of `endpoint` has come to, if it has.
+  // Acts on the verdict of the trial of `endpoint`, if there is one.
   void Settle(cluster::LiveEndpoint* endpoint, uint32_t number,
               Trials::Running* running, int64_t now, Outbox* outbox)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -175,7 +175,7 @@ class HealthMonitor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendProbe(cluster::LiveEndpoint* endpoint, int64_t now, Outbox* outbox)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // When panic begins or ends, all endpoints are to be told: by a look at once.
+  // When panic begins or ends, all endpoints are to be told, by a look at once.
   void LookAtOnceIfPanicChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetDue(int64_t at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     next_tick_.store(at, std::memory_order_relaxed);

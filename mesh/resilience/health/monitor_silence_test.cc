@@ -230,7 +230,7 @@ TEST(HealthMonitorTest, RetriesThatEmptyTheBudgetDoNotKeepASuspectFromProbes) {
   EXPECT_EQ(service.probes, 1) << "though there is nothing left";
   EXPECT_LT(service.budget.Balance(service.now), 1);
 
-  // Its probes fail; others follow, one a second.
+  // Its probes fail; others follow, one per second.
   for (int second = 2; second <= 5; ++second) {
     service.monitor.OnProbeDone(service.live[0].get(), false, service.now);
     for (int i = 0; i < 40; ++i) {

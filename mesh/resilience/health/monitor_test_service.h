@@ -40,8 +40,8 @@ inline absl::Duration Ms(double milliseconds) {
 
 inline options::GuardOptions Defaults() { return {}; }
 
-// Its calls are made on virtual time; its servers are functions of that.
-// For the tests of the monitor, whichever part they look at.
+// For the tests of the monitor, whichever part they look at. Calls are made on
+// virtual time; servers are functions of that.
 class TestService : public HealthMonitor::Host {
  public:
   struct Server {
@@ -131,14 +131,15 @@ class TestService : public HealthMonitor::Host {
     monitor.OnAttemptEnd(live[i].get(), result, now);
     live[i]->Release();
   }
-  // Failures of connections in a row until it is ejected for them.
+  // Fails connections in a row until the endpoint is ejected for it.
   void FailConnections(int i, int count = 5) {
     for (int k = 0; k < count; ++k) {
       Attempt(i, Ms(0.1), Failure(kUnavailable, /*local=*/true));
     }
   }
-  // Calls of which a coin sends half to `i` and half to `other`, until no trial
-  // of `i` runs. `i` fails and is slow as these say. Returns the calls on it.
+  // Makes calls until no trial of `i` runs. A coin sends half of them to `i`
+  // and half to `other`. `i` fails and is slow as these say. Returns the calls
+  // on it.
   int TryOut(int i, int other, const AttemptResult& its,
              absl::Duration latency) {
     int calls = 0;
@@ -159,7 +160,7 @@ class TestService : public HealthMonitor::Host {
     result.local = local;
     return result;
   }
-  // So that there is something to compare with: `n` calls to each.
+  // Makes `n` calls to each, so that there is something to compare with.
   void Warm(int n = 200, absl::Duration latency = Ms(1)) {
     for (int k = 0; k < n; ++k) {
       for (size_t i = 0; i < live.size(); ++i) {
@@ -185,8 +186,8 @@ class TestService : public HealthMonitor::Host {
   }
   void RunFor(absl::Duration time) { RunUntil(now + time); }
 
-  // As least request, or in turn, with regard to health and trials as pickers
-  // have it.
+  // Picks by least request, or in turn, with regard to health and trials as
+  // pickers have it.
   struct Choice {
     int endpoint;
     cluster::TrialTicket ticket;
@@ -206,7 +207,7 @@ class TestService : public HealthMonitor::Host {
       }
       return random.Below(255) < endpoint.share();
     };
-    // As the coin has it.
+    // The coin decides.
     auto is_out = [&](int i) {
       return ticket && !ticket.here() && live[i]->trial() == ticket.trial();
     };
@@ -228,8 +229,8 @@ class TestService : public HealthMonitor::Host {
     return {static_cast<int>(random.Below(size)), ticket};
   }
 
-  // Calls at random, `rate` a second, until then. What is not answered within
-  // `deadline` fails; with `hedge_after` it is given up then.
+  // Makes calls at random, `rate` per second, until then. What is not answered
+  // within `deadline` fails. With `hedge_after` it is given up then.
   void Load(double rate, absl::Time until, bool in_turn = false,
             absl::Duration deadline = absl::Seconds(1),
             absl::Duration hedge_after = absl::InfiniteDuration()) {
@@ -305,7 +306,7 @@ class TestService : public HealthMonitor::Host {
 
  public:
   RetryBudget budget;
-  MethodPace pace;  // Of its calls, unless another one is given.
+  MethodPace pace;  // How long its calls take, unless another one is given.
   HealthMonitor monitor;
   std::vector<Server> servers;
   std::vector<LiveEndpointPtr> live;

@@ -17,7 +17,7 @@ TEST(HealthMonitorTest, AnEndpointThatFailsAPartOfItsCallsIsFoundAtAnyRate) {
     int most;
   };
   for (const Case& c : {Case{1, 40}, Case{0.4, 200}, Case{0.1, 1500}}) {
-    for (double rate : {20.0, 2000.0}) {  // Of all ten.
+    for (double rate : {20.0, 2000.0}) {  // The rate of all ten together.
       TestService service(10, Defaults(), /*seed=*/3);
       service.Load(rate, service.now + absl::Seconds(4000));
       service.RunFor(absl::Seconds(5));
@@ -322,9 +322,9 @@ TEST(HealthMonitorTest, MixedMethodsEjectNobody) {
   }
 }
 
-// What the comparison of latencies could not tell apart: least request keeps
-// the slow requests of one caller and the quick ones of another apart, so that
-// each endpoint has its kind.
+// The comparison of latencies could not tell this apart. Least request keeps
+// the slow requests of one caller and the quick ones of another apart. So each
+// endpoint has its kind.
 TEST(HealthMonitorTest, WhoWasSentTheSlowRequestsIsNotEjected) {
   TestService service(2, Defaults(), /*seed=*/5);
   service.Warm();

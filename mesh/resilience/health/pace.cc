@@ -5,7 +5,7 @@
 namespace mesh::resilience {
 namespace {
 
-// A sample moves the median by so much of log2 * 256: 4%, and more at first.
+// How much a sample moves the median of log2 * 256: 4%, and more at first.
 constexpr uint32_t kStep = 16;
 constexpr uint32_t kFirstStep = 256;
 constexpr uint32_t kMostCount = 255;
@@ -24,8 +24,8 @@ Slowness Slowness::Of(const options::OutlierEjectionOptions& options) {
 }
 
 uint64_t MethodPace::TagOf(const cluster::EndpointObservations* endpoint) {
-  // Never 0. Two endpoints seldom have the same: then one is not compared with
-  // the other.
+  // Never 0. Two endpoints seldom have the same tag. If they do, one is not
+  // compared with the other.
   return (reinterpret_cast<uintptr_t>(endpoint) * 0x9e3779b97f4a7c15u >>
           kLatencyBits) |
          1;

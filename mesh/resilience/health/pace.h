@@ -34,7 +34,8 @@ struct Slowness {
 
   static Slowness Of(const options::OutlierEjectionOptions& options);
 
-  // More nanoseconds than this are slow where `usual` are usual.
+  // An answer that takes more nanoseconds than this is slow where `usual` are
+  // usual.
   int64_t Limit(int64_t usual) const {
     if (factor == 0 || usual <= 0) return kNever;
     return std::max(static_cast<int64_t>(
@@ -44,31 +45,33 @@ struct Slowness {
 };
 
 // How long calls of one method take with the endpoints of one service: what an
-// answer is compared with. Thread-safe and without a lock, but for UsualIn().
-// Some of what threads note at the same time may be lost.
+// answer is compared with. Thread-safe and without a lock, except for
+// UsualIn(). What threads note at the same time may in part be lost.
 class MethodPace {
  public:
-  // An answer that took longer may be slow. All that most answers read.
+  // An answer that took longer than this may be slow. Most answers read nothing
+  // else.
   int64_t limit() const { return limit_.load(std::memory_order_relaxed); }
 
-  // An endpoint, named by its observations, has answered after so long.
+  // Notes that an endpoint, named by its observations, has answered after so
+  // long.
   void Note(const cluster::EndpointObservations* endpoint, int64_t nanoseconds,
             const Slowness& slowness);
 
-  // A recent answer of another endpoint than this one. 0: none is known.
+  // A recent answer of an endpoint other than this one. 0: none is known.
   int64_t Elsewhere(const cluster::EndpointObservations* endpoint) const;
 
   // The median, or 0 while it is not known. It follows slowly.
   int64_t usual() const;
-  // What was usual when `epoch` was first asked for. Under the monitor's lock;
-  // epochs are not 0 and only grow.
+  // What was usual when `epoch` was first asked for. Under the monitor's lock.
+  // Epochs are not 0 and only grow.
   int64_t UsualIn(uint32_t epoch);
 
  private:
   static uint64_t TagOf(const cluster::EndpointObservations* endpoint);
 
   std::atomic<int64_t> limit_{kNever};
-  // The last answer, and the last one of an endpoint other than that: a tag of
+  // The last answer, and the last one of another endpoint. Each has a tag of
   // the endpoint above kLatencyBits of nanoseconds. 0: none.
   static constexpr int kLatencyBits = 40;
   std::atomic<uint64_t> last_{0};
@@ -80,7 +83,7 @@ class MethodPace {
   uint32_t fixed_log_ = 0;
 };
 
-// The paces of methods that nobody has registered: some share one. They are
+// The paces of methods that nobody has registered: several share one. They are
 // made when the first of them is asked for. Thread-safe.
 class SharedPaces {
  public:

@@ -8,7 +8,7 @@ namespace mesh::resilience {
 using cluster::Health;
 
 bool CountsAsEjected(const HealthRecord& record) {
-  // What leaves by itself takes no place of what fails.
+  // An endpoint that leaves by itself takes no place from those that fail.
   if (record.cause == cluster::HealthCause::kDraining) return false;
   return record.health == Health::kEjected ||
          (record.health == Health::kProbing && !IsSilence(record.cause));
@@ -75,7 +75,7 @@ void Population::SetNamed(absl::Span<const uint32_t> endpoints) {
 void Population::Move(const cluster::LiveEndpoint& endpoint, Health from,
                       bool was_ejected, const HealthRecord& record) {
   const size_t place = PlaceOf(endpoint);
-  // One that discovery names no longer is not counted.
+  // An endpoint that discovery no longer names is not counted.
   if (endpoint.closed() || place == tallies_.size()) return;
   Tally& tally = tallies_[place];
   const auto change = [](uint32_t* count, bool was, bool is) {

@@ -23,12 +23,12 @@ class Population {
  public:
   // How the endpoints of one priority are.
   struct Tally {
-    uint32_t endpoints = 0;  // That discovery names. 0 with one priority.
+    uint32_t endpoints = 0;  // As many as discovery names. 0 with one priority.
     uint32_t ready = 0;      // Connected, out or not.
-    uint32_t out = 0;        // Of those: suspect, ejected or probed.
-    uint32_t probing = 0;    // Of those: probed.
+    uint32_t out = 0;        // Ready ones that are suspect, ejected or probed.
+    uint32_t probing = 0;    // Ready ones that are probed.
     uint32_t total = 0;      // Connected, or ejected.
-    uint32_t ejected = 0;    // As CountsAsEjected() says.
+    uint32_t ejected = 0;    // Those that CountsAsEjected().
     uint32_t dialled = 0;    // Not connected, and dialled a moment ago.
 
     uint32_t InUse() const { return ready > out ? ready - out : 0; }
@@ -37,8 +37,8 @@ class Population {
     }
   };
 
-  // The priorities that there are. Null: there is one. Forgets all that was
-  // counted.
+  // Sets the priorities that there are. Null: there is one. Forgets all that
+  // was counted.
   void SetPriorities(std::shared_ptr<const cluster::LoadShares> priorities);
   // How many endpoints discovery names, by place. After SetPriorities().
   void SetNamed(absl::Span<const uint32_t> endpoints);
@@ -47,27 +47,27 @@ class Population {
   // and longer if priorities were set meanwhile.
   void Begin();
   void Add(const cluster::LiveEndpoint& endpoint, const HealthRecord& record);
-  // One without a record, which is healthy and not connected.
+  // Counts an endpoint without a record, which is healthy and not connected.
   void AddUnconnected(const cluster::LiveEndpoint& endpoint, int64_t now);
   void Finish();
 
-  // Between two counts: the health of one has become that of `record`.
+  // Between two counts: the health of one endpoint has become that of `record`.
   void Move(const cluster::LiveEndpoint& endpoint, cluster::Health from,
             bool was_ejected, const HealthRecord& record);
 
   // In the order of the priorities. There is one at least.
   size_t size() const { return tallies_.size(); }
   const Tally& operator[](size_t place) const { return tallies_[place]; }
-  // Where an endpoint is counted. size(): nowhere, as no priority is its own.
+  // Where an endpoint is counted. size(): nowhere, since it has none of the
+  // priorities.
   size_t PlaceOf(const cluster::LiveEndpoint& endpoint) const;
 
-  // Of all priorities together.
+  // The sum over all priorities.
   uint32_t total() const { return Sum(&Tally::total); }
   uint32_t ready() const { return Sum(&Tally::ready); }
   uint32_t ejected() const { return Sum(&Tally::ejected); }
   uint32_t InUse() const;
-  // When what was dialled a moment ago does not count any more. kNever: nothing
-  // was.
+  // When those dialled a moment ago no longer count. kNever: there are none.
   int64_t dialled_until() const { return dialled_until_; }
 
  private:

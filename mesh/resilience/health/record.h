@@ -26,7 +26,7 @@ inline int64_t Nanos(absl::Duration duration) {
 // alarms (silence.h).
 struct SilencePatience {
   int doublings = 0;  // Its silence may be 2^this times as long.
-  int64_t since = 0;  // When that last changed, or was last of use.
+  int64_t since = 0;  // When `doublings` last changed, or was last of use.
 };
 
 // Counts of an endpoint at the last look.
@@ -47,7 +47,7 @@ struct SlowMethod {
     log += (log_latency - log) / ++calls;
   }
 
-  const MethodPace* pace = nullptr;  // Null: it is not known.
+  const MethodPace* pace = nullptr;  // Null: not known.
   double log = 0;                    // Mean log2 of nanoseconds.
   int calls = 0;
 };
@@ -61,7 +61,7 @@ struct DoubtMemory {
   // A doubt that came to nothing rests until so many attempts have ended.
   struct Rest {
     uint32_t until = 0;
-    uint32_t calls = 0;  // For so many. 0: it does not rest, and has not.
+    uint32_t calls = 0;  // For how many. 0: it does not rest, and has not.
     int doublings = 0;
   };
   Rest& rest(Doubt doubt) { return rests[static_cast<size_t>(doubt)]; }
@@ -77,7 +77,7 @@ struct DoubtMemory {
   uint32_t slowness_at = 0;
   int64_t slow_since = 0;  // When `slowness` was last 0.
   std::array<Rest, kDoubts> rests;
-  // Attempts lately, and failures among them.
+  // Recent attempts, and failures among them.
   double total = 0;
   double failed = 0;
 };
@@ -93,26 +93,28 @@ struct HealthRecord final : cluster::HealthMemory {
   int64_t since = 0;                         // In this state.
   int64_t ramp_began = 0;                    // 0: it does not ramp.
   int64_t until = 0;                         // kEjected: its end.
-  int64_t returned = 0;                      // When it was last ejected till.
-  int ejections = 0;                         // The next one is longer by them.
-  SlowMethod slow_for;            // kLatency: what it was ejected for.
-  int64_t connection_failed = 0;  // When a failure of one last counted; or 0.
+  int64_t returned = 0;  // When its last ejection was to end.
+  int ejections = 0;     // They make the next one longer.
+  SlowMethod slow_for;   // kLatency: the method that it was ejected for.
+  // When a failure of a connection last counted; or 0.
+  int64_t connection_failed = 0;
   // When a new connection last ended an ejection for local failures; or 0.
   int64_t reconnected = 0;
 
-  // Observed only: would be ejected until then, or suspect.
+  // In mode observe: when its ejection would end, or whether it would be
+  // suspect.
   int64_t observed_until = 0;
   bool observed_suspect = false;
 
-  // kSuspect.
-  bool probe_sent = false;  // And not answered.
+  // For kSuspect.
+  bool probe_sent = false;  // It is not answered.
   int64_t next_probe = 0;
   int64_t probed = 0;   // When a probe was last sent.
-  int64_t silence = 0;  // So long was too long, if many waited.
+  int64_t silence = 0;  // How long a silence was too long, if many waited.
   SilencePatience patience;
 
-  // kProbing: calls that went well, and that were slow; and when the one under
-  // way was first seen, or 0.
+  // For kProbing: calls that went well, and calls that were slow; and when the
+  // one under way was first seen, or 0.
   int good = 0;
   int slow = 0;
   // The chance that as many calls elsewhere as ran into deadlines here, since it

@@ -7,11 +7,11 @@
 namespace mesh::resilience {
 namespace {
 
-// So many attempts, begun at different times and none of them answered, tell
-// in half the time.
+// This many attempts, begun at different times and none of them answered, show
+// silence in half the time.
 constexpr int32_t kPlenty = 8;
 constexpr int kMostPatience = 4;  // Sixteen times.
-// Each doubling of it, since it was last of use.
+// How long each doubling of it lasts, since it was last of use.
 constexpr int64_t kPatienceLasts = 60 * kSecond;
 
 void Decay(int64_t now, SilencePatience* patience) {
@@ -33,7 +33,7 @@ std::optional<int64_t> FindSilence(const SilenceCounts& counts,
       peers.usual_p99 == 0) {
     return std::nullopt;
   }
-  // One alone may be a call that takes long.
+  // One attempt alone may be a call that takes long.
   if (counts.unanswered < 2) return std::nullopt;
   if (counts.unanswered < AttemptLedger::kManySilent && !counts.awaited) {
     return std::nullopt;
@@ -53,7 +53,7 @@ std::optional<int64_t> FindSilence(const SilenceCounts& counts,
   const int64_t quiet = now - counts.quiet_since;
   if (quiet < limit) return std::nullopt;
   if (patience->doublings > 0) {
-    // It is silent as it was when it was suspected for nothing.
+    // It is as silent as when it was suspected for nothing.
     patience->since = now;
     limit <<= patience->doublings;
     if (quiet < limit) return std::nullopt;

@@ -9,11 +9,12 @@
 
 namespace mesh::resilience {
 
-// The detector of silence. Silence is when attempts that have begun since the
-// last answer wait for longer than the service's calls take. What began before
-// that answer may be calls that take long, and is no evidence.
+// The detector of silence. An endpoint is silent when attempts that have begun
+// since its last answer wait for longer than the service's calls take. Attempts
+// that began before that answer may be calls that take long. They are no
+// evidence.
 
-// What was counted of one endpoint.
+// What was counted for one endpoint.
 struct SilenceCounts {
   int32_t unanswered = 0;   // Begun since the last answer, and not answered.
   bool awaited = false;     // Some attempt runs.
@@ -22,14 +23,15 @@ struct SilenceCounts {
 
 // What is known of the service.
 struct SilencePeers {
-  // This process did not run for a while: what seems silent may have answered.
+  // This process did not run for a while, so what seems silent may have
+  // answered.
   bool stalled = false;
   int64_t usual_p99 = 0;   // Latency; 0: unknown.
   int64_t usual_most = 0;  // The slowest of the last minute or two.
 };
 
-// Whether an endpoint is silent now. If it is: for how long it was too long
-// for it, if many waited (HealthRecord::silence). `patience` may decay. A
+// Whether an endpoint is silent now. If it is: for how long it was, beyond what
+// is allowed, if many waited (HealthRecord::silence). `patience` may decay. A
 // function of its arguments.
 std::optional<int64_t> FindSilence(const SilenceCounts& counts,
                                    const SilencePeers& peers,
@@ -37,8 +39,8 @@ std::optional<int64_t> FindSilence(const SilenceCounts& counts,
                                    int64_t now, SilencePatience* patience);
 
 // An endpoint that was found to be silent at `since`, after `silence`, has
-// answered. If it was soon, there was a call that takes long, or a pause of the
-// process: next time it may be silent for twice as long.
+// answered. If it answered soon, there was a call that takes long, or a pause
+// of the process. Its allowed silence doubles then.
 void LearnPatience(int64_t since, int64_t silence, int64_t now,
                    SilencePatience* patience);
 

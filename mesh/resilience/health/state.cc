@@ -19,32 +19,33 @@ using cluster::Readiness;
 using options::Mode;
 
 constexpr uint32_t kFullShare = 255;
-// What an endpoint that returns begins with: a tenth.
+// The share that an endpoint begins with when it returns: a tenth.
 constexpr uint32_t kLeastShare = 26;
 
-// A server that has said that it is draining and is still connected after so
-// long is tried again.
+// A server that has said that it is draining, and is still connected after this
+// long, is tried again.
 constexpr int64_t kDrainingFor = 10 * kSecond;
 
-// Where others fail so often, one failure says little of an endpoint.
+// Where others fail this often, one failure says little about an endpoint.
 constexpr double kOthersFail = 0.1;
 
 // An endpoint that was silent and answers probes is ejected when calls on it
-// run into their deadlines, and as many calls elsewhere would all have failed
-// with this chance at most: after two where few of the others fail.
+// run into their deadlines. As many calls elsewhere would all have failed with
+// this chance at most: it takes two where few of the others fail.
 constexpr double kLeastChance = 0.02;
 
 // Failures of connections in a row that end a ramp.
 constexpr uint32_t kMostWhileRamping = 3;
 
-// It is of a connection, or what is behind it, and goes with it.
+// Whether the cause lies with a connection, or with what is behind it, and ends
+// with it.
 bool EndsWithConnection(HealthCause cause) {
   return cause == HealthCause::kSilence ||
          cause == HealthCause::kConsecutiveLocalFailures ||
          cause == HealthCause::kDraining;
 }
 
-// A trial has shown it.
+// Whether a trial has shown the cause.
 bool IsByTrial(HealthCause cause) {
   return cause == HealthCause::kFailures || cause == HealthCause::kLatency;
 }
@@ -59,9 +60,9 @@ void ForgetFailures(LiveEndpoint* endpoint) {
                                                      std::memory_order_relaxed);
 }
 
-// An endpoint that fails fast is always idle, so that least request would send
-// it more than its part: each failure in a row after the first halves what it
-// gets.
+// An endpoint that fails fast is always idle, so least request would send it
+// more than its part. Each failure in a row after the first therefore halves
+// what it gets.
 uint32_t WaryShare(const LiveEndpoint& endpoint) {
   const uint32_t failures = RowOf(endpoint).failures;
   if (ABSL_PREDICT_TRUE(failures < 2)) return kFullShare;
@@ -155,13 +156,14 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
                                 bool slow, int64_t now,
                                 HealthChanges* changes) {
   HealthRecord& record = RecordOf(endpoint);
-  // Begun before, and late: it says nothing of how the endpoint does now.
+  // The attempt began before, and is late. It says nothing about how the
+  // endpoint does now.
   if (finding.began < record.since) return;
   SlowMethod slow_for;
   slow_for.Add(finding.pace, LogOf(finding.latency) / 256.0);
   switch (finding.kind) {
     case Finding::Kind::kNothing:
-      // This side did not take its answer, but it was there to answer.
+      // This side did not take its answer, but somebody was there to answer.
       if (finding.answered && EndsWithConnection(record.cause)) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
       }
@@ -196,9 +198,9 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
         record.by_chance *= std::max(finding.others_fail, kOthersFail);
         spared = record.by_chance > kLeastChance;
       }
-      // One failure does not convict: where more follow a trial tells. Who was
-      // convicted is ejected again, unless the others fail as well. Calls that
-      // run into their deadlines may be long ones.
+      // One failure does not convict: where more follow, a trial tells. An
+      // endpoint that was convicted before is ejected again, unless the others
+      // fail as well. Calls that run into their deadlines may be long ones.
       if (of_call && (IsByTrial(record.cause) || spared ? others_fail
                                                         : !finding.timed_out)) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
@@ -206,7 +208,8 @@ void HealthStates::JudgeProbing(LiveEndpoint* endpoint, const Finding& finding,
       if (!spared && Eject(endpoint, HealthCause::kProbeFailed, now, changes)) {
         return;
       }
-      // It may not be ejected. Silent again? Otherwise it is at work.
+      // It may not be ejected. If it is silent again, silence acts. Otherwise
+      // it works.
       if (of_call && !finding.timed_out) {
         return BeginRamp(endpoint, HealthCause::kProbeAnswered, now, changes);
       }
@@ -236,8 +239,8 @@ void HealthStates::OnProbeDone(LiveEndpoint* endpoint, bool answered,
   BeginProbing(endpoint, HealthCause::kProbeAnswered, now, changes);
 }
 
-// Not bounded by max_ejection_percent, as it is the server's own word: panic is
-// bound enough when all of them say so.
+// max_ejection_percent does not bound this, since it is the server's own word.
+// Panic bounds it when all of them say so.
 void HealthStates::OnDraining(LiveEndpoint* endpoint, int64_t now,
                               HealthChanges* changes) {
   HealthRecord& record = RecordOf(endpoint);
@@ -269,7 +272,7 @@ void HealthStates::OnConnected(LiveEndpoint* endpoint, int64_t now,
   if (record.health == Health::kEjected) record.returned = now;
   bool again = false;
   if (record.cause == HealthCause::kConsecutiveLocalFailures) {
-    // The last one came to nothing: calls try this one singly.
+    // The last new connection helped nothing, so calls try this one singly.
     again = record.reconnected != 0 &&
             now - record.reconnected < EjectionTime(record, ejection_);
     record.reconnected = now;
@@ -303,12 +306,12 @@ void HealthStates::Advance(LiveEndpoint* endpoint, bool peers_are_as_slow,
                            int64_t now, HealthChanges* changes) {
   HealthRecord& record = RecordOf(endpoint);
   if (record.health != Health::kHealthy) {
-    // Of an endpoint on trial the cause is that of an earlier time.
+    // An endpoint on trial still has the cause of an earlier time.
     const bool by_silence =
         record.health == Health::kSuspect ||
         (record.health != Health::kTrial && IsSilence(record.cause));
     if ((by_silence ? silence_.mode : ejection_.mode) != Mode::kEnforce) {
-      // It is so no longer because of a policy that acts no longer.
+      // A policy that no longer acts has set this health.
       Change(endpoint, Health::kHealthy, HealthCause::kRamped, now, changes);
     }
   }
@@ -354,15 +357,15 @@ void HealthStates::AdvanceProbing(LiveEndpoint* endpoint, int64_t now,
   finding.unary = false;
   finding.began = record.claimed;
   if (silent <= 0) {
-    // A stream that lasts. Or an attempt that was not made after all (the call
-    // met a cap): nothing.
+    // It is a stream that lasts. Or it is an attempt that was not made after
+    // all (the call met a cap), so there is nothing.
     if (seen.streams_begun.load(std::memory_order_relaxed) !=
         record.streams_begun) {
       finding.kind = Finding::Kind::kSuccess;
     }
   } else if (silent >= AttemptLedger::kManySilent) {
     finding.kind = Finding::Kind::kConnectionFailure;
-  }  // Otherwise it may be a call that takes long: another one.
+  }  // Otherwise it may be a call that takes long: another one may try.
   JudgeProbing(endpoint, finding, /*slow=*/false, now, changes);
 }
 
@@ -423,7 +426,7 @@ bool HealthStates::Eject(LiveEndpoint* endpoint, HealthCause cause, int64_t now,
   }
   if (CapForbids(*endpoint, record)) return false;
 
-  // One is forgotten for each such time since the last one ended.
+  // One ejection is forgotten for each such time since the last one ended.
   const int64_t forgotten = std::max<int64_t>(0, now - record.returned) / base;
   record.ejections =
       static_cast<int>(std::max<int64_t>(0, record.ejections - forgotten) + 1);
@@ -436,8 +439,8 @@ bool HealthStates::Eject(LiveEndpoint* endpoint, HealthCause cause, int64_t now,
   return true;
 }
 
-// max_ejection_percent counts within a priority, where one may always be
-// ejected. It does not bind while the priorities together can carry the load
+// max_ejection_percent counts within a priority, where one endpoint may always
+// be ejected. It does not bind while the priorities together can carry the load
 // without the endpoint.
 bool HealthStates::CapForbids(const LiveEndpoint& endpoint,
                               const HealthRecord& record) const {
@@ -500,7 +503,7 @@ void HealthStates::Change(LiveEndpoint* endpoint, Health to, HealthCause cause,
   record.health = to;
   record.since = now;
   population_.Move(*endpoint, from, was_ejected, record);
-  // The others are told by the next look.
+  // The next look tells the others.
   UpdateLoad();
   Publish(endpoint, now);
 }
@@ -573,13 +576,15 @@ void HealthStates::UpdateLoad() {
     const bool carried =
         cluster::SumOfCapacities(states, ahead_) >= cluster::kWholeLoad;
     size_t to_probe = shares.size();
-    size_t last = 0;  // That carries load.
+    size_t last = 0;  // The last priority that carries load.
     for (size_t i = 0; i < shares.size(); ++i) {
       if (shares[i] > 0) last = i;
-      // One without load has nothing of it that could be too much for few.
+      // A priority without load has no load that could be too much for few
+      // endpoints.
       panics[i] = !carried && shares[i] > 0 && too_few(population_[i]);
     }
-    // Calls reach it only for this: its endpoints would never come back.
+    // Calls reach it only for this. Otherwise its endpoints would never come
+    // back.
     for (size_t i = last; i-- > 0;) {
       if (shares[i] == 0 && population_[i].probing > 0) to_probe = i;
     }

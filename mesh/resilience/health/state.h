@@ -20,8 +20,8 @@
 
 namespace mesh::resilience {
 
-// A change of an endpoint's health, or (`observed`) one that would have been
-// made.
+// A change of an endpoint's health. `observed`: mode enforce would have made
+// it.
 struct HealthChange {
   using Cause = cluster::HealthCause;
   cluster::LiveEndpoint* endpoint = nullptr;
@@ -33,27 +33,32 @@ struct HealthChange {
 };
 using HealthChanges = absl::InlinedVector<HealthChange, 2>;
 
-// When a probe was not answered, or there was no budget for it.
+// When a probe is repeated that was not answered, or had no budget.
 inline constexpr int64_t kProbeAgain = 100 * kMillisecond;
 
-// How long an ejection with what has been counted is.
+// How long an ejection is, with what has been counted.
 int64_t EjectionTime(const HealthRecord& record,
                      const options::OutlierEjectionOptions& options);
 
-// The state machine of the endpoints of one service: acts on the record of an
-// endpoint, and through that on the share which picks leave it. What it decides
-// is added to `changes`, for whoever tells others once the lock is released.
-// Not thread-safe.
+// The state machine of the endpoints of one service. It acts on the record of
+// an endpoint, and through that on the share which picks leave it. What it
+// decides is added to `changes`, for whoever tells others once the lock is
+// released. Not thread-safe.
 //
-//   kHealthy -- silence --> kSuspect -- probe answered --> kProbing
-//   kHealthy, kRamping -- doubt --> kTrial -- acquitted --> as before
-//   kTrial -- it fails, or is slow --> kEjected -- its time is over -->
-//   kProbing kHealthy, kRamping, kTrial -- its connections fail --> kEjected
-//   kProbing -- real calls go well --> kRamping -- ramp --> kHealthy
-//   kProbing, kRamping -- they fail, or are slow --> kEjected, for longer
-//   kHealthy -- it says that it is draining --> kEjected
-//   kSuspect, kEjected for local failures or draining -- new connection -->
-//       kRamping; or kProbing, when the connection before failed soon, too
+//   kHealthy                     silence           -> kSuspect
+//   kSuspect                     probe answered    -> kProbing
+//   kHealthy, kRamping           doubt             -> kTrial
+//   kTrial                       acquitted         -> as before
+//   kTrial                       fails, or is slow -> kEjected
+//   kEjected                     its time is over  -> kProbing
+//   kHealthy, kRamping, kTrial   connections fail  -> kEjected
+//   kProbing                     calls go well     -> kRamping
+//   kRamping                     its ramp is over  -> kHealthy
+//   kProbing, kRamping           fails, or is slow -> kEjected, for longer
+//   kHealthy                     says it is draining -> kEjected
+//   kSuspect, and kEjected for local failures or draining:
+//                                new connection    -> kRamping; or kProbing,
+//                                when the connection before failed soon, too
 class HealthStates {
  public:
   void SetOptions(const options::OutlierEjectionOptions& ejection,
@@ -61,8 +66,8 @@ class HealthStates {
   const options::OutlierEjectionOptions& ejection() const { return ejection_; }
   const options::BlackHoleOptions& silence() const { return silence_; }
 
-  // An attempt on it has ended. `slow`: it probes, and took for longer than its
-  // peers take.
+  // An attempt on it has ended. `slow`: the endpoint is probed, and the attempt
+  // took longer than other endpoints take.
   void OnAttempt(cluster::LiveEndpoint* endpoint, const Finding& finding,
                  bool slow, int64_t now, HealthChanges* changes);
   // The probe of a silent one.
@@ -72,41 +77,42 @@ class HealthStates {
                   HealthChanges* changes);
   void OnConnected(cluster::LiveEndpoint* endpoint, int64_t now,
                    HealthChanges* changes);
-  // It is in use and silent, for longer than `silence`. A suspect is to be
-  // probed.
+  // It is in use and has been silent for longer than `silence`. A suspect is to
+  // be probed.
   void OnSilence(cluster::LiveEndpoint* endpoint, int64_t silence, int64_t now,
                  HealthChanges* changes);
-  // A coin decides who gets its calls from now on: the trial of that number. It
-  // is healthy or ramps.
+  // A coin decides who gets its calls from now on: the trial of that number.
+  // The endpoint is healthy or ramps.
   void BeginTrial(cluster::LiveEndpoint* endpoint, uint32_t trial,
                   cluster::HealthCause cause, int64_t now,
                   HealthChanges* changes);
   // It is acquitted.
   void EndTrial(cluster::LiveEndpoint* endpoint, int64_t now,
                 HealthChanges* changes);
-  // Who observes only cannot toss coins: tells that it would have.
+  // In mode observe no coin may be tossed: tells that it would have been.
   static void TellOfDoubt(cluster::LiveEndpoint* endpoint,
                           cluster::HealthCause cause, int64_t now,
                           HealthChanges* changes);
   // It fails, or is slow. False: it may not be ejected.
   bool Eject(cluster::LiveEndpoint* endpoint, cluster::HealthCause cause,
              int64_t now, HealthChanges* changes);
-  // Likewise, for calls of that method.
+  // The same, for calls of that method.
   bool EjectForLatency(cluster::LiveEndpoint* endpoint, const SlowMethod& slow,
                        int64_t now, HealthChanges* changes);
-  // What time brings. `peers_are_as_slow`: it was ejected for its latency, and
-  // would be no worse than the others by now.
+  // Makes the changes that time brings. `peers_are_as_slow`: it was ejected for
+  // its latency, and would be no worse than the others by now.
   void Advance(cluster::LiveEndpoint* endpoint, bool peers_are_as_slow,
                int64_t now, HealthChanges* changes);
   // Sets the share of the endpoint.
   void Publish(cluster::LiveEndpoint* endpoint, int64_t now);
 
-  // The endpoints that discovery names, whenever it names others or one of them
-  // was connected to or lost; of a service with several priorities. The shares
-  // of these are set from then on. `ahead`: as the configuration has it.
+  // Sets the endpoints that discovery names, for a service with several
+  // priorities. Call it whenever discovery names others, or one of them was
+  // connected to or lost. It sets the shares of these priorities from then on.
+  // `ahead`: the configuration's value.
   struct Members {
     std::vector<uint32_t> named;  // How many there are, by priority.
-    // Those that were dialled, are connected, or are not healthy.
+    // Endpoints that were dialled, are connected, or are not healthy.
     std::vector<cluster::LiveEndpoint*> known;
   };
   static Members Sort(absl::Span<const cluster::Member> members,
@@ -117,8 +123,8 @@ class HealthStates {
   // There is one priority only.
   void ForgetMembers();
 
-  // A look: Count() of each endpoint, or CountUnconnected() of one that is
-  // healthy and not connected, between the two others.
+  // A look. Between the two others, call Count() for each endpoint, or
+  // CountUnconnected() for one that is healthy and not connected.
   void BeginCount() { population_.Begin(); }
   void Count(const cluster::LiveEndpoint& endpoint,
              const HealthRecord& record) {
@@ -135,7 +141,8 @@ class HealthStates {
     const size_t place = population_.PlaceOf(endpoint);
     return place < panics_.size() && panics_[place];
   }
-  // Whether panic began or ended since this was asked: all are to be looked at.
+  // Whether panic began or ended since this was last asked. If so, all are to
+  // be looked at.
   bool TakePanicChanged();
 
  private:

@@ -37,25 +37,25 @@ const Steps& TheSteps() {
   return steps;
 }
 
-// Calls that end within so long may be slow for one cause. (What lasts for
+// Calls that end within this time may be slow for one cause. (What lasts for
 // longer is silence, for most services.)
 constexpr int64_t kMoment = 50 * kMillisecond;
 // log(2): what one call can say at most.
 constexpr double kMostOfACall = 0.6931471805599453;
 
-// So many more calls may have counted elsewhere than on the endpoint. (A fair
+// How many more calls may have counted elsewhere than on the endpoint. (A fair
 // coin is seldom as uneven early in a trial.)
 constexpr uint32_t kMostAhead = 8;
 
-// An endpoint is acquitted after so many calls on it with evidence below that,
-// since the evidence was last held back.
+// An endpoint is acquitted after this many calls on it with evidence below
+// that, since the evidence was last held back.
 constexpr struct {
   uint32_t here;
   double log;
 } kAcquittals[] = {{64, 1}, {256, 4}};
 constexpr uint32_t kMostHere = 1500;
 
-// What is usual is fixed for as long while a trial runs.
+// How long what is usual stays fixed while a trial runs.
 constexpr int64_t kEpoch = 10 * kSecond;
 
 }  // namespace
@@ -139,7 +139,7 @@ Ruling Trial::Judge(const TrialRules& rules, int64_t now) const {
   return Ruling::kNone;
 }
 
-// What is beyond the bound now may be over when it may count: then it is to
+// What is beyond the bound now may be over when it may count. Then it is to
 // show again.
 void Trial::Resume(const TrialRules& rules) {
   const bool failures = failures_.CapAt(rules.bound);
@@ -158,7 +158,7 @@ uint32_t Trials::Begin(const Trial& trial,
     if (epoch_ == 0) ++epoch_;
     epoch_since_ = now;
   }
-  End(last_);  // Of long ago.
+  End(last_);  // An old trial may still have that number.
   const uint32_t priority = endpoint->priority();
   running_.emplace(last_,
                    Running{trial, endpoint, priority, began, epoch_, look_});

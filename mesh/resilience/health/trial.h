@@ -14,12 +14,12 @@
 namespace mesh::resilience {
 
 // The evidence of one trial by coin. Each call that the balancer would give to
-// the endpoint goes there or elsewhere by a fair coin. If the endpoint is like
-// the others, the side of a call is a fair coin whatever becomes of it, so the
-// product of 2 * P(side | bad or not) is a martingale that begins at 1. Where
-// it is above 1 / p an endpoint like the others comes with a chance of p at
-// most, at any time (Ville's inequality). The product is averaged over five
-// pairs of rates that an ill endpoint and the others may have.
+// the endpoint goes there or elsewhere by a fair coin. Suppose that the
+// endpoint is like the others. Then the side of a call is a fair coin whatever
+// becomes of the call. So the product of 2 * P(side | bad or not) is a
+// martingale that begins at 1. It exceeds 1 / p with a chance of p at most, at
+// any time (Ville's inequality). The product is averaged over five pairs of
+// rates that an ill endpoint and the others may have.
 class Evidence {
  public:
   // A call of that side has ended.
@@ -27,7 +27,7 @@ class Evidence {
   // The natural logarithm of the product.
   double Log() const;
   // Takes it down to no more than that, and says whether it stood there or
-  // above. (What is less than a martingale is still bounded as one.)
+  // above. (What is less than a martingale is still bounded like one.)
   bool CapAt(double log);
 
  private:
@@ -36,8 +36,8 @@ class Evidence {
 };
 
 // What a call on either side says. Every call that has a side counts, also one
-// that was given up: it did not fail. If calls were left out because of what
-// became of them, those of an endpoint that is a little slower would be, and
+// that was given up: it did not fail. Leaving calls out because of what became
+// of them would leave out those of an endpoint that is a little slower. Then
 // the others' successes would convict it.
 struct TrialCall {
   bool here = false;
@@ -48,11 +48,11 @@ struct TrialCall {
 
 // When a trial ends.
 struct TrialRules {
-  double bound = 0;            // On the logarithm of the evidence.
+  double bound = 0;            // A bound on the logarithm of the evidence.
   int64_t slow_for = kSecond;  // Slowness lasts for so long at least.
 
   // An endpoint like the others is ejected with this chance at most. There are
-  // two products, so that each may have half of it.
+  // two products, so each may have half of it.
   static TrialRules Of(double chance, int64_t slow_for);
 };
 
@@ -61,7 +61,7 @@ enum class Ruling : uint8_t { kNone, kFails, kSlow, kAcquitted };
 // One trial. Pure but for what it is told.
 class Trial {
  public:
-  // `slow_since`: when the slowness that it is doubted for began.
+  // `slow_since`: when the slowness began for which it is doubted.
   Trial(Doubt doubt, int64_t slow_since)
       : doubt_(doubt), slow_since_(slow_since) {}
 
@@ -70,13 +70,13 @@ class Trial {
   uint32_t here() const { return here_; }
   uint32_t calls() const { return calls_; }
 
-  // A call has ended. All slowness of a moment is no more evidence than one
+  // A call has ended. All slowness of one moment is no more evidence than one
   // call can be: a pause of an endpoint makes all calls on it slow at once.
   void Count(const TrialCall& call, int64_t now);
   // Slowness counts no more, and has not counted.
   void IgnoreSlowness();
-  // How it would end now. After kFails and kSlow that are not followed the
-  // trial goes on: Resume().
+  // How the trial would end now. After a kFails or kSlow that is not followed,
+  // the trial goes on: Resume().
   Ruling Judge(const TrialRules& rules, int64_t now) const;
   void Resume(const TrialRules& rules);
 
@@ -95,10 +95,11 @@ class Trial {
   // What `here_` was when the evidence was last held back.
   uint32_t held_ = 0;
   int64_t moment_began_ = 0;
-  double moment_most_ = 0;  // No more evidence of slowness in this moment.
+  // The evidence of slowness is held to this in the moment.
+  double moment_most_ = 0;
   bool ignores_slowness_ = false;
   Evidence failures_;
-  Evidence slowness_;  // Of calls that did not fail.
+  Evidence slowness_;  // Counts calls that did not fail.
 };
 
 // The trials of one service that run. Not thread-safe.
@@ -106,7 +107,7 @@ class Trials {
  public:
   struct Running {
     Trial trial;
-    // On trial. It may be gone: compare it with one that is not.
+    // The endpoint on trial. It may be gone: compare it with one that is not.
     const cluster::LiveEndpoint* endpoint;
     uint32_t priority;
     uint32_t began;        // As Doubts::Acquit() wants it.
@@ -114,7 +115,7 @@ class Trials {
     uint32_t look;         // When it was last seen.
     bool due = false;      // In `due_`.
     bool refused = false;  // It could not be ejected when it was to be.
-    SlowMethod slow;       // Of the last slow calls on it.
+    SlowMethod slow;       // The method of the last slow calls on it.
   };
 
   // Begins a trial. Returns its number.
@@ -129,8 +130,8 @@ class Trials {
   bool some_due() const { return !due_.empty(); }
   std::vector<uint32_t> TakeDue();
 
-  // A look at all endpoints: Saw() of each that is on trial between the two
-  // others. Ends the trials of endpoints that are gone.
+  // A look at all endpoints. Between the two others, call Saw() for each that
+  // is on trial. It ends the trials of endpoints that are gone.
   void BeginLook() { ++look_; }
   void Saw(uint32_t number);
   void EndLook();
@@ -147,7 +148,7 @@ class Trials {
   std::vector<uint32_t> due_;
   uint32_t last_ = 0;  // The number of the last one.
   uint32_t look_ = 1;
-  uint32_t epoch_ = 0;  // Of what is usual...
+  uint32_t epoch_ = 0;  // The epoch of what is usual...
   int64_t epoch_since_ = 0;
 };
 

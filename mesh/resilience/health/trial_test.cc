@@ -10,7 +10,7 @@ namespace mesh::resilience {
 namespace {
 
 constexpr int64_t kNow = 1'000'000 * kSecond;
-// What is so long apart has not one cause.
+// Calls that are this far apart have no common cause.
 constexpr int64_t kMoment = 50 * kMillisecond;
 
 TrialRules Rules() { return TrialRules::Of(1e-6, kSecond); }

@@ -14,7 +14,7 @@ constexpr int64_t kSlowestFor = 60 * kSecond;
 
 void UsualLatency::Refresh(int64_t now, AttemptLedger* ledger) {
   if (now - refreshed_ < 100 * kMillisecond) return;
-  // Some hundred samples a second are enough.
+  // Some hundred samples per second are enough.
   const double seconds =
       static_cast<double>(now - refreshed_) / static_cast<double>(kSecond);
   const double rate = answers_ / seconds;
@@ -26,9 +26,9 @@ void UsualLatency::Refresh(int64_t now, AttemptLedger* ledger) {
 
   const auto [p10, p90, p99] = ledger->latencies().Quantiles<3>(
       {0.1, 0.9, 0.99}, absl::FromUnixNanos(now));
-  // This one keeps attempts from being made, so that it is to be fresh.
+  // This one keeps attempts from being made, so it is to be fresh.
   ledger->set_p10_latency(p10 == absl::InfiniteDuration() ? 0 : Nanos(p10));
-  // What else was known last is good until there is something new.
+  // The other ones stay what they were last, until there is something new.
   if (p99 != absl::InfiniteDuration()) {
     p99_ = std::max<int64_t>(1, Nanos(p99));
     ledger->set_telling_age(Nanos(p90));

@@ -7,8 +7,8 @@
 
 namespace mesh::resilience {
 
-// How long calls of a service usually take, from the ledger's sample; and what
-// the ledger needs to know of that. Not thread-safe, but for the ledger.
+// How long calls of a service usually take, from the ledger's sample, and what
+// the ledger needs to know about that. Not thread-safe, except the ledger.
 class UsualLatency {
  public:
   // Some endpoint has answered so many more.
@@ -16,7 +16,7 @@ class UsualLatency {
   // Looks at the sample, at most ten times a second.
   void Refresh(int64_t now, AttemptLedger* ledger);
 
-  // Nanoseconds. 0: not known yet. Otherwise what was known last.
+  // Nanoseconds. 0: not known yet. Afterwards it keeps the last known value.
   int64_t p99() const { return p99_; }
   // The slowest answer before those that the ledger knows, or 0.
   int64_t slowest_before() const { return slowest_before_; }
