@@ -63,7 +63,8 @@ std::vector<std::string> Texts(std::vector<Address> addresses) {
 struct AType {
   using Address = Ipv4;
   using Record = ares_addrttl;
-  static constexpr size_t kMinSize = 15;  // Of a record in a reply.
+  // The least size of a record in a reply.
+  static constexpr size_t kMinSize = 15;
   static int Parse(const unsigned char* reply, int size, Record* records,
                    int* n) {
     return ares_parse_a_reply(reply, size, nullptr, records, n);

@@ -15,15 +15,15 @@
 
 namespace mesh::discovery {
 
-// What one lookup learned of the records of one type.
+// What one lookup learned about the records of one type.
 struct DnsRecords {
-  // OK: `addresses` is all that there is, maybe nothing. Otherwise why nothing
-  // is known.
+  // OK: `addresses` is all that there is, maybe nothing. Otherwise it says why
+  // nothing is known.
   absl::Status status;
-  // As inet_ntop() writes them. In the order of the numbers, each once, so
-  // that a server that rotates its answers says the same.
+  // As inet_ntop() writes them, sorted, and each once. So a server that rotates
+  // its answers always says the same.
   std::vector<std::string> addresses;
-  // How long that may be kept. Infinite when nothing limits it.
+  // How long the answer may be kept. Infinite when nothing limits it.
   absl::Duration ttl = absl::InfiniteDuration();
 };
 
@@ -39,14 +39,15 @@ struct DnsAnswer {
 
 // Asks once for the A and AAAA records of a name.
 //
-// As users know it from the system's resolver: an address stands for itself;
-// /etc/hosts comes first; "localhost" and what ends in ".localhost" are this
-// machine even when nobody says so (RFC 6761); the search list and `ndots` of
-// /etc/resolv.conf apply unless the name ends in a dot. Other than there, both
-// types are asked for under one name of the search list before the next is
-// tried, and the search ends at the first name of which a server could not
-// tell: a server in trouble never makes another service of the search list
-// take the calls.
+// It does what users know from the system's resolver. An address stands for
+// itself. /etc/hosts comes first. "localhost" and what ends in ".localhost" are
+// this machine even when nobody says so (RFC 6761). The search list and `ndots`
+// of /etc/resolv.conf apply unless the name ends in a dot.
+//
+// Two things differ. Both types are asked for under one name of the search list
+// before the next one is tried. And the search ends at the first name about
+// which a server could not tell. So a server in trouble never makes another
+// service of the search list take the calls.
 //
 // With name servers given, those alone count: no /etc/hosts, no search list.
 // The configuration is read anew for each lookup.
@@ -64,15 +65,15 @@ class DnsLookup {
   DnsLookup(const DnsLookup&) = delete;
   DnsLookup& operator=(const DnsLookup&) = delete;
 
-  // Called once. Calls back once, maybe before it returns; the lookup may be
-  // destroyed inside that.
+  // Call it once. It calls back once, maybe before it returns. The lookup may
+  // be destroyed inside that.
   void Start(Done done);
 
  private:
   enum class Outcome { kAsked, kAddresses, kNoRecords, kNoName, kError };
 
-  // The question for one type. With a channel of its own: on a shared socket
-  // the sending of one question can swallow the error that was meant for the
+  // The question for one type. Each has a channel of its own. On a shared
+  // socket, sending one question can swallow the error that was meant for the
   // other, which then waits for its timeout.
   struct Question {
     explicit Question(DnsLookup* lookup) : lookup(lookup) {}
@@ -84,8 +85,8 @@ class DnsLookup {
     DnsRecords records;
   };
 
-  // Callbacks of c-ares, with a Question. They only note things: c-ares must
-  // not be entered or left for good from within.
+  // Callbacks of c-ares, with a Question. They only note things, since c-ares
+  // must not be entered or left for good from within.
   static void OnSocket(void* question, ares_socket_t fd, int read, int write);
   template <typename Type>
   static void OnReply(void* question, int status, int timeouts,
@@ -101,7 +102,7 @@ class DnsLookup {
   void Proceed();
   void Finish(DnsAnswer answer);
   void SetTimer(Question* question);
-  // For messages. Empty when the system's are asked.
+  // For messages. Empty when the system's name servers are asked.
   std::string AskedServers() const;
 
   // Constant.
@@ -127,7 +128,7 @@ std::vector<std::string> SearchNames(const std::string& name, int ndots,
                                      const std::vector<std::string>& domains);
 
 // The answer for what needs no server: an address (in brackets or not), a name
-// in `hosts` (the text of a hosts file), the local host. Nothing otherwise.
+// in `hosts` (the text of a hosts file), the local host. Otherwise nothing.
 std::optional<DnsAnswer> LocalAnswer(absl::string_view name,
                                      absl::string_view hosts);
 

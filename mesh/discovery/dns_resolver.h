@@ -15,24 +15,25 @@
 
 namespace mesh::discovery {
 
-// Resolves a name (see DnsLookup) again and again: when the TTL of what was
-// found has passed, bounded by `min_refresh` and `max_refresh`. After a
-// failure, or an answer without addresses, it tries again in 1 s, then in
-// twice as long each time up to 30 s, 20% more or less, never sooner than
-// `min_refresh`.
+// Resolves a name (see DnsLookup) again and again, each time the TTL of what
+// was found has passed. The time is bounded by `min_refresh` and `max_refresh`.
+// After a failure, or an answer without addresses, it tries again in 1 s. It
+// then waits twice as long each time, up to 30 s, 20% more or less. It never
+// tries sooner than `min_refresh`.
 //
-// A name that exists but has no addresses is an empty set. One that does not
-// exist is a failure (NOT_FOUND): the last set stays, as a wrong name, a lost
-// search list and a name server that lost its zone look the same. When only one
-// of A and AAAA can be had, what was last known of the other stays.
+// A name that exists but has no addresses is an empty set. A name that does not
+// exist is a failure (NOT_FOUND), and the last set stays. The reason: a wrong
+// name, a lost search list and a name server that lost its zone look the same.
+// When only one of A and AAAA can be had, what was last known of the other
+// stays.
 class DnsResolver final : public Resolver {
  public:
   DnsResolver(options::DnsOptions options, base::EventLoop* loop);
   ~DnsResolver() override;
 
   void Start(Listener listener) override;
-  // Resolves as soon as `min_refresh` allows; nothing while it does so already
-  // or waits after a failure.
+  // Resolves as soon as `min_refresh` allows. Does nothing while it resolves
+  // already, or waits after a failure.
   void Refresh() override;
   void AskAgain() override;
 
@@ -59,12 +60,12 @@ class DnsResolver final : public Resolver {
   base::EventLoop::TimerId timer_ = 0;
   absl::Time begun_at_;  // The last lookup.
   absl::Time next_at_;   // When the next is due.
-  int misses_ = 0;       // Lookups running that found no address.
-  std::string found_;    // The full name of these:
+  int misses_ = 0;       // Lookups in a row that found no address.
+  std::string found_;    // The full name of the addresses below.
   std::vector<std::string> a_;
   std::vector<std::string> aaaa_;
   // What was reported last: an error, or `set_`. `set_` is null before the
-  // first.
+  // first report of a set.
   absl::Status error_;
   cluster::EndpointSetPtr set_;
 };

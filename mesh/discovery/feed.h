@@ -20,9 +20,9 @@
 
 namespace mesh::discovery {
 
-// The endpoints of one service as they are to be used: what its resolver
-// reports, less what an UpdateFilter doubts; and what went wrong. Control
-// thread only, but for stats().
+// The endpoints of one service as they are to be used, and what went wrong.
+// They are what its resolver reports, less what an UpdateFilter doubts. Control
+// thread only, except stats().
 class Feed {
  public:
   // What its service does about it. On the control thread, maybe inside
@@ -31,7 +31,7 @@ class Feed {
    public:
     // The endpoints are these now.
     virtual void OnEndpoints(const cluster::EndpointSetPtr& set) = 0;
-    // There is none yet, and error() says why.
+    // There are no endpoints yet, and error() says why.
     virtual void OnNoEndpoints() = 0;
 
    protected:
@@ -50,7 +50,7 @@ class Feed {
     LogSink log;
   };
 
-  // Since construction, and what the last resolution said.
+  // Counts since construction, and what the last resolution said.
   struct Stats {
     uint64_t updates = 0;
     uint64_t failures = 0;
@@ -64,8 +64,8 @@ class Feed {
   Feed(const Feed&) = delete;
   Feed& operator=(const Feed&) = delete;
 
-  // Begins anew with `source`. The set that is in force stays until there is
-  // another one.
+  // Begins anew with `source`. The set in force stays until there is another
+  // one.
   void Start(const options::EndpointSource& source);
   // Ends, and forgets that there was a set.
   void Stop();
@@ -74,9 +74,9 @@ class Feed {
   // There are no endpoints, and a call wants one.
   void AskAgain();
 
-  // The listener has been given a set since the last Stop().
+  // Whether the listener has been given a set since the last Stop().
   bool resolved() const { return resolved_; }
-  // Of the last resolution. OK: it went well, or there was none.
+  // What the last resolution met. OK: it went well, or there was none.
   const absl::Status& error() const { return error_; }
 
   Stats stats() const;  // Any thread.

@@ -39,7 +39,7 @@ class FeedTest : public ::testing::Test, protected Feed::Listener {
       std::make_shared<base::OwnedScheduler>(&loop_);
   FakeDiscovery discovery_;
   std::vector<std::string> log_;
-  std::vector<size_t> sizes_;         // Of sets that were handed on.
+  std::vector<size_t> sizes_;         // Sizes of the sets that were handed on.
   std::vector<absl::Status> errors_;  // Said where there was no set.
   std::optional<Feed> feed_;
 };

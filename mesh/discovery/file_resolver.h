@@ -46,8 +46,8 @@ class FileResolver final : public Resolver {
   base::Scheduler::TimerId timer_ = 0;
   absl::Time looked_at_ = absl::InfinitePast();
   std::optional<base::FilePoller> file_;  // As it was read last.
-  // What was reported last: an error, or a set with that hash. The set itself
-  // is not kept: it may be big. Empty before the first set.
+  // What was reported last: an error, or a set with that hash. Empty before the
+  // first set. The set itself is not kept, because it may be big.
   absl::Status error_;
   std::optional<size_t> hash_;
 };

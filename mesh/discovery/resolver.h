@@ -14,34 +14,37 @@
 
 namespace mesh::discovery {
 
-// Finds the endpoints of one service and goes on watching them. Lives on one
-// event loop: made, started, used and destroyed on its thread, and calls back
-// there. Does no blocking I/O on it but reading small local files.
+// Finds the endpoints of one service and goes on watching them. It lives on one
+// event loop: it is made, started, used and destroyed on that thread, and calls
+// back there. It does no blocking I/O there, except that it reads small local
+// files.
 class Resolver {
  public:
-  // Every change, every failure, an empty set each time that a server says so
-  // anew, and the set once more when it is had again after a failure. A failure
-  // does not take back the last set: whoever listens keeps it. Not called after
-  // the resolver is destroyed; the resolver may be destroyed inside it.
+  // It is told of every change and every failure. It is told of an empty set
+  // each time that a server says so anew, and of the set once more when that is
+  // had again after a failure. A failure does not take back the last set: the
+  // listener keeps it. It is not called after the resolver is destroyed. The
+  // resolver may be destroyed inside it.
   using Listener = std::function<void(absl::StatusOr<cluster::EndpointSetPtr>)>;
 
   virtual ~Resolver() = default;
 
-  // Begins. Called once. May call back before it returns.
+  // Begins. Call it once. It may call back before it returns.
   virtual void Start(Listener listener) = 0;
 
   // A hint that the endpoints may have changed (connections break). The
   // resolver decides whether and when to look again.
   virtual void Refresh() = 0;
 
-  // There are no endpoints, and somebody wants one: look again once a second
-  // has passed since the last time, whatever was planned. Where looking is no
-  // question to anybody, nothing is to be done.
+  // There are no endpoints, and somebody wants one. Looks again once a second
+  // has passed since the last time, whatever was planned. Where a look asks
+  // nobody, there is nothing to do.
   virtual void AskAgain() {}
 };
 
 // Reads the text of an endpoints file; `name` stands for its path in errors.
-// The schema is not discovery's: whoever makes a resolver brings it along.
+// Discovery does not know the schema: whoever makes a resolver brings this
+// along.
 using ParseEndpoints = std::function<absl::StatusOr<cluster::EndpointSetPtr>(
     absl::string_view text, const std::string& name)>;
 

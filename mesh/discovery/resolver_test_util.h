@@ -37,8 +37,8 @@ class Watched {
     RunOn(loop_, [&] {
       resolver_ = MakeResolver(source, &loop_, config::ParseEndpoints);
       resolver_->Start([this](absl::StatusOr<cluster::EndpointSetPtr> update) {
-        // A copy of its own: the count of a shared status is kept by the
-        // system's Abseil, unseen by the thread sanitizer.
+        // A copy of its own. The system's Abseil counts the references of a
+        // shared status, and the thread sanitizer does not see that.
         if (!update.ok()) {
           update = absl::Status(update.status().code(),
                                 std::string(update.status().message()));
@@ -61,8 +61,9 @@ class Watched {
     RunOn(loop_, [this] { resolver_->AskAgain(); });
   }
 
-  // The next report, at most `patience` later: a generous bound, or, where
-  // nothing is to come, how long to make sure of that (DEADLINE_EXCEEDED).
+  // The next report, at most `patience` later. That is a generous bound. Where
+  // nothing is to come, it is how long to make sure of that
+  // (DEADLINE_EXCEEDED).
   absl::StatusOr<cluster::EndpointSetPtr> NextSet(
       absl::Duration patience = absl::Seconds(40)) {
     const absl::Time until = base::Clock::Real().Now() + patience;

@@ -11,14 +11,15 @@ namespace mesh::discovery {
 
 // Decides which reports of a resolver are applied. The rule:
 //
-//   A failure is never applied: the last set stays.
-//   A set that names endpoints is applied at once.
-//   An empty set is applied at once while nothing, or an empty set, is in
-//   force. After a set that names endpoints it is doubted: a registry that
-//   loses its data reports just that. It is applied when it has been reported
-//   kReports times running, or has stood for kStanding without another report,
-//   whichever comes first. A failure in between means that the source is ill:
-//   the doubt begins again with the next report.
+// - A failure is never applied: the last set stays.
+// - A set that names endpoints is applied at once.
+// - An empty set is applied at once while nothing, or an empty set, is in
+//   force.
+// - An empty set after one that names endpoints is doubted, because a registry
+//   that loses its data reports just that. It is applied when it has been
+//   reported kReports times running, or has stood for kStanding without another
+//   report. A failure in between means that the source is ill: the doubt begins
+//   again with the next report.
 //
 // Pure: time comes in with each call. Not thread-safe.
 class UpdateFilter {
@@ -30,13 +31,13 @@ class UpdateFilter {
     // What to apply now. Null: nothing.
     cluster::EndpointSetPtr apply;
     // When to call OnTime(), unless OnUpdate() is called before.
-    // InfiniteFuture: not at all.
+    // InfiniteFuture: never.
     absl::Time look_again = absl::InfiniteFuture();
   };
 
-  // Since construction.
+  // Counts since construction.
   struct Counters {
-    uint64_t applied = 0;   // Sets, with empty ones.
+    uint64_t applied = 0;   // Sets, empty ones included.
     uint64_t failures = 0;  // Reports of a failure.
     uint64_t doubted = 0;   // Reports of an empty set that were held back.
     uint64_t emptied = 0;   // Times that a doubted empty set was applied.
@@ -56,7 +57,7 @@ class UpdateFilter {
 
   bool has_endpoints_ = false;    // The set in force names some.
   cluster::EndpointSetPtr held_;  // The doubted set. Null: none.
-  int reports_ = 0;               // How often it was reported running.
+  int reports_ = 0;               // How often it was reported in a row.
   absl::Time apply_held_at_;
   Counters counters_;
 };

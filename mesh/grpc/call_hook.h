@@ -3,11 +3,11 @@
 
 // The door through which mesh sees the batches of a call.
 //
-// An interceptor is shown each batch on its way to the core and back, in every
-// version of gRPC. Below 1.79 a call can have a hook as well: gRPC hands each
-// batch to it before anything else. That is cheaper where there is nothing to
-// see in a batch, and it is all that the hook is for: without it the
-// interceptor does the same on the batch's way down.
+// In every version of gRPC an interceptor is shown each batch on its way to the
+// core and back. Below 1.79 a call can have a hook as well: gRPC hands each
+// batch to it before anything else. The hook is cheaper where there is nothing
+// to see in a batch. It has no other purpose: without it the interceptor does
+// the same on the batch's way down.
 //
 // MESH_CALL_HOOK chooses: 1 below gRPC 1.79 and 0 from it on. It may be set to
 // 0 for any version.
@@ -33,9 +33,9 @@ namespace mesh::core {
 
 inline constexpr bool kCallHook = MESH_CALL_HOOK != 0;
 
-// What gRPC starts batches on. `hook` has a say only in the call that the
-// application's stub is given; a null pointer will do in others. gRPC has one
-// of two constructors: a template, so that the other need not be there.
+// What gRPC starts batches on. Only the call that the application's stub is
+// given uses `hook`; for others a null pointer will do. gRPC has one of two
+// constructors. This is a template, so the other one need not exist.
 template <typename Hook, typename Call = grpc::internal::Call>
 Call MakeCall(grpc_call* core, Hook hook, grpc::CompletionQueue* queue,
               grpc::experimental::ClientRpcInfo* info) {
@@ -51,8 +51,8 @@ Call MakeCall(grpc_call* core, Hook hook, grpc::CompletionQueue* queue,
 #if MESH_CALL_HOOK
 
 // Base of a class that is handed each batch of its call first. `Self` has
-//   void StartBatch(grpc::internal::CallOpSetInterface* ops);
-// which starts it (BatchRunner).
+//    void StartBatch(grpc::internal::CallOpSetInterface* ops);
+// which starts the batch (BatchRunner).
 template <typename Self>
 class Hooked : public grpc::internal::CallHook {
  public:
@@ -62,7 +62,7 @@ class Hooked : public grpc::internal::CallHook {
   }
 };
 
-// A hook that does nothing but to start the batches.
+// A hook that only starts the batches.
 class PlainHook final : public grpc::internal::CallHook {
  public:
   grpc::internal::CallHook* get() { return this; }
@@ -83,7 +83,7 @@ class PlainHook final : public grpc::internal::CallHook {
 template <typename Self>
 class Hooked {};
 
-// Where gRPC wants a hook, one of its own: a channel that goes nowhere.
+// A channel that goes nowhere, as gRPC's hook of a call that needs one.
 class PlainHook final {
  public:
   PlainHook()
@@ -101,14 +101,14 @@ class PlainHook final {
 
 #endif
 
-// The grpc_call that a batch which an interceptor is shown will be started on,
+// The grpc_call on which a batch that an interceptor is shown will be started,
 // or has been.
 inline grpc_call* CoreCallOf(grpc::experimental::InterceptorBatchMethods* m) {
   return (Impl(m)->*CallMember())->call();
 }
 
 // A batch on its way down will be started on `to`, which FillOps() did not
-// know. The reference that it holds goes with it.
+// know. The batch takes the reference that it holds along.
 inline void Redirect(grpc::experimental::InterceptorBatchMethods* methods,
                      grpc_call* to) {
   grpc::internal::Call& call = *(Impl(methods)->*CallMember());
@@ -119,14 +119,15 @@ inline void Redirect(grpc::experimental::InterceptorBatchMethods* methods,
 }
 
 // Starts a batch that is on its way down; no interceptor will see it come back.
-// To be called where all have seen it, by the last of them. As if gRPC had not
-// run any: a batch without interceptors does not count in its queue.
+// The last of its interceptors calls this, when all have seen it. The effect is
+// that gRPC has run none: a batch without interceptors does not count in its
+// queue.
 inline void StartUnseen(grpc::experimental::InterceptorBatchMethods* methods) {
   grpc::internal::Call& call = *(Impl(methods)->*CallMember());
   grpc::CompletionQueue* const queue = call.cq();
   call = MakeCall(call.call(), nullptr, queue, nullptr);
-  // The batch may have ended when this returns, and be gone. The queue is not:
-  // what is counted in it holds back its shutdown.
+  // The batch may have ended when this returns, and be gone. The queue is not
+  // gone: what is counted in it holds back its shutdown.
   OpsOf(methods)->ContinueFillOpsAfterInterception();
   Access::CompleteAvalanching(queue);
 }

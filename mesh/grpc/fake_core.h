@@ -16,10 +16,10 @@
 #include "mesh/base/mutex.h"
 
 // A stand-in for gRPC's core, for tests of what runs calls. fake_core.cc
-// defines the C functions of the core that a call comes through; a program that
+// defines the C functions of the core that a call comes through. A program that
 // links it calls those instead of libgrpc's, also from gRPC's C++ classes. So
-// real stubs, contexts and batches run with no server, no thread and no clock,
-// and a test decides what a call brings and in which order.
+// real stubs, contexts and batches run with no server, no thread and no clock.
+// A test decides what a call brings and in which order.
 //
 // While a FakeCore lives, channels that it makes, lame channels, and calls on
 // them are fakes. All others are the real core's: channels inside the process
@@ -50,7 +50,7 @@ class FakeCall {
   gpr_timespec deadline() const { return deadline_; }
   bool cancelled() const { return cancelled_; }
   bool ended() const { return ended_; }
-  bool gone() const { return refs_ == 0; }  // No reference is left.
+  bool gone() const { return refs_ == 0; }  // It has no reference left.
   // Metadata and messages that were sent on it, and whether it half-closed.
   const std::multimap<std::string, std::string>& sent_metadata() const {
     return sent_metadata_;
@@ -64,8 +64,8 @@ class FakeCall {
   void SendHeaders(const Metadata& metadata = {});
   // After headers, which are sent if they were not.
   void SendMessage(const std::string& bytes);
-  // The call ends. Without headers before, what comes is trailers only. An
-  // empty `debug`: as gRPC writes it for what a peer has said.
+  // The call ends. Without headers before, it is trailers only. An empty
+  // `debug`: the text is what gRPC writes for a peer's status.
   void End(grpc_status_code code, const std::string& message = "",
            const Metadata& trailers = {}, const std::string& debug = "");
   // The answer of a unary call.
@@ -108,18 +108,18 @@ class FakeCall {
   Metadata trailers_;
 
   std::deque<FakeBatch> pending_;
-  std::list<std::string> texts_;  // That metadata points to.
+  std::list<std::string> texts_;  // Metadata points to these.
   std::vector<std::unique_ptr<char[]>> arena_;
 };
 
-// What comes back to whom waits in a queue.
+// What comes back, and to whom, waits in a queue.
 struct FakeEvent {
   void* tag = nullptr;
   bool ok = false;
 };
 
-// One at a time. One thread; only what other threads of the real core may ask,
-// whether something is a fake, is thread-safe.
+// There is one at a time, on one thread. Other threads of the real core may
+// only ask whether something is a fake; that is thread-safe.
 class FakeCore {
  public:
   FakeCore();
@@ -135,11 +135,11 @@ class FakeCore {
   size_t calls() const { return calls_.size(); }
   FakeCall& call(size_t i) { return *calls_.at(i); }
   FakeCall& last() { return *calls_.back(); }
-  // Calls that are in use still, lame ones too.
+  // Calls that are still in use, lame ones too.
   size_t live() const;
 
-  // Batches that are done and wait to be taken from their queues, and taking
-  // one: then gRPC's C++ classes, and mesh's interceptor, see it.
+  // Batches that are done wait to be taken from their queues. Taking one lets
+  // gRPC's C++ classes, and mesh's interceptor, see it.
   size_t ready() const { return ready_.size(); }
   void Run(size_t i = 0);
   // All, with those that come meanwhile.

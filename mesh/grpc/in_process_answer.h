@@ -17,7 +17,7 @@ namespace mesh::core {
 // What a call is to be answered with.
 struct InProcessAnswer {
   InProcessAnswer() = default;
-  // As `answer`, whose bytes are shared.
+  // The same as `answer`, whose bytes are shared.
   explicit InProcessAnswer(const RawAnswer& answer);
 
   using Metadata = std::vector<std::pair<std::string, std::string>>;
@@ -29,11 +29,11 @@ struct InProcessAnswer {
 };
 
 // Answers calls inside the process with what is known already. An application
-// waits on batches whose message type mesh does not know, on a queue of its
-// own: to hand it an answer that came elsewhere, its batches are started on a
-// call to here, and gRPC does the rest. A gRPC server without a port or a
-// thread: all that it does is done on the thread that starts the batch.
-// Thread-safe.
+// waits, on a queue of its own, on batches whose message type mesh does not
+// know. To hand it an answer that came elsewhere, its batches are started on a
+// call to this server, and gRPC does the rest. It is a gRPC server without a
+// port or a thread: all that it does happens on the thread that starts the
+// batch. Thread-safe.
 class InProcessServer {
  public:
   InProcessServer();
@@ -42,19 +42,19 @@ class InProcessServer {
   InProcessServer(const InProcessServer&) = delete;
   InProcessServer& operator=(const InProcessServer&) = delete;
 
-  // A new call with events on `queue` that will be answered with `answer`, for
-  // as long as `registration`, which is set, is kept.
+  // A new call, with events on `queue`, that will be answered with `answer`. It
+  // is answered for as long as `registration`, which is set, is kept.
   grpc_call* NewCall(InProcessAnswer answer, grpc_completion_queue* queue,
                      std::shared_ptr<void>* registration);
 
   // A new call, with events on the server's queue, that ends only when it is
-  // cancelled: by whoever has it, or with `parent`, a call of some server's.
+  // cancelled: by its owner, or with `parent`, a call that some server serves.
   grpc_call* NewSilentCall(grpc_call* parent);
 
  private:
   struct Core;
 
-  const std::shared_ptr<Core> core_;  // Also of what is under way.
+  const std::shared_ptr<Core> core_;  // What is under way shares it.
 };
 
 }  // namespace mesh::core

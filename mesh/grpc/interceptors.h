@@ -11,16 +11,16 @@
 
 namespace mesh::core {
 
-// Makes the list of a call's interceptors: the application's, from number
-// `position` of `factories` on, then gRPC's global one if there is one, then
-// `last`, which it takes. gRPC itself puts the global one last. `position`
-// beyond all of `factories`: only `last`.
+// Makes the list of a call's interceptors. First come the application's, from
+// number `position` of `factories` on, then gRPC's global one if there is one.
+// `last`, which it takes, ends the list. gRPC itself puts the global one last.
+// `position` beyond all of `factories`: only `last`.
 grpc::experimental::ClientRpcInfo* MakeInterceptors(
     grpc::ClientContext* context, const grpc::internal::RpcMethod& method,
     grpc::ChannelInterface* channel, const InterceptorFactories& factories,
     size_t position, grpc::experimental::Interceptor* last);
 
-// Who sees the batches of a call that were started again as they come back.
+// It sees restarted batches of a call as they come back.
 class RestartedBatches {
  public:
   virtual void InterceptRestarted(
@@ -31,8 +31,8 @@ class RestartedBatches {
 };
 
 // Starts the batches of one call through its interceptors, the last of which is
-// mesh's own, and starts them again past those that have seen them already.
-// Thread-safe.
+// mesh's own. Starts them again past those interceptors that have seen them
+// already. Thread-safe.
 class BatchRunner {
  public:
   using Ops = grpc::internal::CallOpSetInterface;
@@ -45,8 +45,8 @@ class BatchRunner {
   BatchRunner(const BatchRunner&) = delete;
   BatchRunner& operator=(const BatchRunner&) = delete;
 
-  // Once, before any batch: the interceptors of the call, which is of `method`.
-  // The last of them is mesh's own.
+  // Call it once, before any batch: sets the interceptors of the call, whose
+  // method is `method`. The last one is mesh's own.
   void Begin(grpc::experimental::ClientRpcInfo* info, const char* method,
              grpc::internal::RpcMethod::RpcType type) {
     info_ = info;
@@ -73,14 +73,14 @@ class BatchRunner {
     return any_restarted_.load(std::memory_order_acquire);
   }
 
-  // To be asked first by the last interceptor. True: the batch only passes
-  // there because of this object, and has been let go on.
+  // The last interceptor asks this first. True: the batch only passes there
+  // because of this object, and has been let go on.
   bool Passes(Methods* methods);
 
-  // Lets a batch go on its way up: one that came to InterceptRestarted()
-  // (`restarted`) through the application's interceptors.
+  // Lets a batch that came to InterceptRestarted() go on its way up.
+  // `restarted`: through the application's interceptors.
   void LetUp(Methods* methods, bool restarted);
-  // The same inside the batch's own event. The call may be gone afterwards.
+  // The same, inside the batch's own event. The call may be gone afterwards.
   void LetUpHere(Methods* methods, bool restarted);
 
  private:
@@ -98,12 +98,12 @@ class BatchRunner {
 
   std::atomic<bool> any_restarted_{false};
 
-  // Made for the first batch that is started again, then constant. With what
-  // restarted batches go through: all interceptors but the application's.
+  // Made for the first batch that is started again, then constant. Restarted
+  // batches go through it: all interceptors but the application's.
   absl::once_flag prepared_;
   std::unique_ptr<grpc::ClientContext> restart_context_;
   grpc::experimental::ClientRpcInfo* restart_info_ = nullptr;
-  // With all of them again, for what such a batch has brought.
+  // What such a batch has brought goes through it: all of them again.
   grpc::internal::Call full_call_;
 };
 

@@ -8,9 +8,9 @@
 #include "grpcpp/grpcpp.h"
 #include "mesh/grpc/access.h"
 
-// What batches of the application tell, whose type only gRPC knows, and how
-// they are armed again. A batch is a grpc::internal::CallOpSet; its operations
-// are base classes of it, which are found by dynamic_cast.
+// What batches of the application tell, though only gRPC knows their type, and
+// how they are armed again. A batch is a grpc::internal::CallOpSet. Its
+// operations are base classes of it, which dynamic_cast finds.
 
 namespace mesh::core {
 
@@ -27,7 +27,7 @@ inline BatchOps* OpsOf(grpc::experimental::InterceptorBatchMethods* methods) {
 }
 
 // Whether `methods`, of a batch (and so not of a cancellation), is at `hook`.
-// Without a virtual call: it is asked several times a call.
+// It makes no virtual call, since it is asked several times per call.
 inline bool IsAt(grpc::experimental::InterceptorBatchMethods* methods,
                  grpc::experimental::InterceptionHookPoints hook) {
   return Impl(methods)
@@ -52,15 +52,15 @@ inline bool& Succeeded(grpc::experimental::InterceptorBatchMethods* methods) {
 }
 
 // Whether the batch's event comes to a function of gRPC's callback API, and not
-// to whoever looks into a queue for it.
+// to a thread that takes it from a queue.
 inline bool ComesToFunction(BatchOps* ops) { return ops->core_cq_tag() != ops; }
 
-// Lets go on its way up a batch whose event comes to a function: calls that, on
-// this thread. Only inside the batch's own event, by the last interceptor, and
-// where no other has to see it. It spares the empty batch by which gRPC comes
-// back to the queue after interceptors, and with that often another thread. The
-// batch, and the call, may be gone when this returns; gRPC's own frames below
-// do not touch them any more.
+// Lets a batch go on its way up whose event comes to a function; calls that
+// function, on this thread. Call it only inside the batch's own event, by the
+// last interceptor, and where no other has to see the batch. It spares the
+// empty batch by which gRPC comes back to the queue after interceptors, and
+// often another thread. The batch, and the call, may be gone when this returns.
+// gRPC's own frames below do not touch them any more.
 inline void LetUpInPlace(grpc::experimental::InterceptorBatchMethods* methods) {
   static const ptrdiff_t distance = [] {
     AnyCallOpSet any;
@@ -74,15 +74,15 @@ inline void LetUpInPlace(grpc::experimental::InterceptorBatchMethods* methods) {
   function->functor_run(function, /*ok=*/1);
 }
 
-// Whether what came instead of response headers is the status. Known once
-// initial metadata has been received.
+// Whether the status came instead of response headers. Known once initial
+// metadata has been received.
 bool TrailersOnly(grpc_call* call);
 
-// False: the stub was compiled without RTTI. Nothing is found in the batch
-// then.
+// False: the stub was compiled without RTTI. Then nothing is found in the
+// batch.
 inline bool KnowsItsType(BatchOps* ops) {
-  // The slot before the first virtual function points to the type's
-  // information (Itanium C++ ABI, 2.5.2).
+  // The slot before the first virtual function points to the type's information
+  // (Itanium C++ ABI, 2.5.2).
   const void* const* const table = *reinterpret_cast<const void* const**>(ops);
   return table[-1] != nullptr;
 }
@@ -95,7 +95,7 @@ grpc::internal::CallOpSendMessage* SendMessageOf(BatchOps* ops);
 // Remembers which types of a call's batches bring no status. Thread-safe.
 class StatuslessBatches {
  public:
-  // True for a batch that brings none, as far as that is quickly known.
+  // True for a batch that brings no status, as far as that is quickly known.
   bool Includes(BatchOps* ops);
 
  private:
@@ -103,10 +103,10 @@ class StatuslessBatches {
   std::atomic<const void*> tables_[4] = {};
 };
 
-// --- Arming a batch again. Each does nothing to a batch without the operation
-// that it is about, but where it says so.
+// --- Arming a batch again. Each of these does nothing to a batch without the
+// operation that it is about, unless it says otherwise.
 
-// As ClientContext has the metadata now.
+// The batch sends the metadata that ClientContext has now.
 void RearmStart(BatchOps* ops, grpc::ClientContext* context);
 // The batch sends `bytes`. False: it sends no message.
 bool RearmMessage(BatchOps* ops, const grpc::ByteBuffer& bytes,
@@ -115,7 +115,7 @@ bool RearmMessage(BatchOps* ops, const grpc::ByteBuffer& bytes,
 void DropMessage(BatchOps* ops);
 void RearmClose(BatchOps* ops);
 void RearmHeaders(BatchOps* ops, grpc::ClientContext* context);
-// The operation is there.
+// The batch has the operation.
 void RearmStatus(BatchOps* ops, grpc::ClientContext* context,
                  grpc::Status* status);
 
@@ -126,24 +126,26 @@ void SendBytes(grpc::internal::CallOpSendMessage* op,
 // How a batch's message, that is still to be sent, is to be written.
 const grpc::WriteOptions& WriteOptionsOf(grpc::internal::CallOpSendMessage* op);
 
-// Receives headers without the context's being marked so: once more.
+// Receives headers once more, without the context being marked for that.
 void ReceiveHeaders(grpc::internal::CallOpRecvInitialMetadata* op,
                     grpc::ClientContext* context);
 // Does not receive headers, though the batch was made to.
 void SkipHeaders(BatchOps* ops);
 
 // A CallOpGenericRecvMessage forgets how to read its message once it has tried.
-// Keeps that: what is returned is to be kept for as long as the batch may be
-// armed, and lent to it again each time. Null: the batch has no such operation.
+// This keeps that knowledge. Keep the result for as long as the batch may be
+// armed, and lend it to the batch again each time. Null: the batch has no such
+// operation.
 Deserializer KeepDeserializer(BatchOps* ops);
 void LendDeserializer(BatchOps* ops,
                       grpc::internal::DeserializeFunc* deserializer);
 
-// Makes a batch that has not been started one that receives nothing, so that
-// another can come back under its tag.
+// Makes a batch that has not been started one that receives nothing. So another
+// one can come back under its tag.
 void Disarm(BatchOps* ops);
 
-// The core is not asked for what the batch receives: it has given it already.
+// The core is not asked for what the batch receives, since it has given it
+// already.
 void SkipReceiving(BatchOps* ops);
 
 }  // namespace mesh::core

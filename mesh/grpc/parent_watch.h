@@ -9,18 +9,20 @@
 
 namespace mesh::core {
 
-// Notices that a call of a server is cancelled, or over, for one that is made
-// for it and runs on no grpc_call at the moment, which the core would cancel.
-// A call of the core's own is cancelled with its parent and tells; so this one
-// is a silent child of it.
+// Notices that a call that a server serves is cancelled, or over. It serves a
+// call made for that one that runs on no grpc_call at the moment. Otherwise the
+// core would cancel it. The core cancels a call of its own with its parent, and
+// tells; so this watch is a silent child of the parent.
 class ParentWatch {
  public:
-  // `core` is a child of the call to be watched that nothing is sent on and
-  // nothing ends by itself (InProcessServer::NewSilentCall()), with events on a
-  // CoreQueue; it is taken. `cancelled` is called at most once, maybe already
-  // in here, inside whatever call of gRPC's brings it: it must be quick and
-  // take no lock that is held around one. Not once the watch is gone, but for
-  // a thread that has begun already.
+  // `core` is a child of the call to be watched
+  // (InProcessServer::NewSilentCall()). Nothing is sent on it and nothing ends
+  // it by itself. Its events are on a CoreQueue; the watch takes it.
+  //
+  // `cancelled` is called at most once, maybe already in here, inside whatever
+  // call of gRPC brings it. It must be quick and take no lock that is held
+  // around such a call. It is not called once the watch is gone, except by a
+  // thread that has begun already.
   ParentWatch(grpc_call* core, std::function<void()> cancelled);
   ~ParentWatch();
   ParentWatch(const ParentWatch&) = delete;
@@ -29,7 +31,7 @@ class ParentWatch {
  private:
   struct State;
 
-  const std::shared_ptr<State> state_;  // Also of the event to come.
+  const std::shared_ptr<State> state_;  // The event to come shares it.
 };
 
 }  // namespace mesh::core

@@ -15,7 +15,7 @@
 
 namespace mesh::core {
 
-// What became of a call, as gRPC's C++ classes would have it from the core.
+// What became of a call, as gRPC's C++ classes would get it from the core.
 struct RawAnswer {
   grpc::Status status;
   std::string debug;  // Empty when the status is OK.
@@ -25,8 +25,8 @@ struct RawAnswer {
   grpc_byte_buffer* message = nullptr;  // Null: none came.
 };
 
-// One unary call of mesh's own: on the core's C interface, on a queue of mesh's
-// own, received as bytes. Thread-safe where it says so.
+// One unary call of mesh's own, on the core's C interface and on a queue of
+// mesh's own. Its answer is received as bytes. Thread-safe where it says so.
 class RawCall {
  public:
   // Takes `call`, which is to be on a CoreQueue. gRPC stays up for as long as
@@ -36,9 +36,9 @@ class RawCall {
   RawCall(const RawCall&) = delete;
   RawCall& operator=(const RawCall&) = delete;
 
-  // Once. The memory of `request` is shared. `done` is called once, when all of
-  // the answer is there, on a thread of gRPC's with no lock held; `self` is
-  // kept until then.
+  // Call it once. It shares the memory of `request`. `done` is called once,
+  // when all of the answer is there, on a thread of gRPC with no lock held.
+  // `self` is kept until then.
   static void Start(std::shared_ptr<RawCall> self,
                     const std::multimap<std::string, std::string>& metadata,
                     uint32_t metadata_flags, const grpc::ByteBuffer& request,

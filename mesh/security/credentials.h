@@ -10,10 +10,10 @@
 
 namespace mesh::security {
 
-// What the files that `tls` names hold, for grpc::SslCredentials(): mutual TLS
-// where a certificate is named. Checked before gRPC sees it, which would only
-// fail every connection: the files must be readable PEM, and the key must be
-// the certificate's. INVALID_ARGUMENT says which file and why.
+// Reads the files that `tls` names, for grpc::SslCredentials(). A certificate
+// makes it mutual TLS. The files are checked before gRPC sees them, because
+// gRPC would only fail every connection. They must be readable PEM, and the key
+// must be the certificate's. INVALID_ARGUMENT says which file is wrong and why.
 absl::StatusOr<grpc::SslCredentialsOptions> ReadTlsFiles(
     const options::TlsOptions& tls);
 

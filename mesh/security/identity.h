@@ -17,26 +17,27 @@ using Credentials = std::shared_ptr<grpc::ChannelCredentials>;
 // What the connections of one service are made with.
 struct Secrets {
   Credentials credentials;  // Never null.
-  // What they were made of. Empty: of no files.
+  // The files' contents that they were made of. Empty: no files.
   std::optional<grpc::SslCredentialsOptions> tls;
 };
 using SecretsByService = std::map<std::string, Secrets>;
 
-// Decides with what this process shows itself to each service: credentials that
-// were given in code, else those of the service's `tls` files, else plaintext.
-// Immutable, so any number of threads may ask at once. Reads files.
+// Decides with what this process shows itself to each service. Credentials
+// given in code come first, then those of the service's `tls` files, then
+// plaintext. Immutable, so any number of threads may ask at once. Reads files.
 class Identity {
  public:
   // `given`: by the service's name. Null ones count as absent.
   explicit Identity(std::map<std::string, Credentials> given);
 
-  // `before`: what holds now; null when that is nothing. The same secrets give
-  // the same object again, since new credentials are new connections. Errors
-  // are those of ReadTlsFiles().
+  // `before`: what is in force; null when nothing is. The same secrets give the
+  // same object again, since new credentials are new connections. Errors are
+  // those of ReadTlsFiles().
   absl::StatusOr<Secrets> SecretsFor(const options::ServiceOptions& service,
                                      const Secrets* before) const;
 
-  // For all services at once. An error begins with "services.NAME.tls: ".
+  // Does so for all services at once. An error begins with "services.NAME.tls:
+  // ".
   absl::StatusOr<SecretsByService> SecretsForAll(
       const options::MeshOptions& options,
       const SecretsByService& before) const;

@@ -16,11 +16,11 @@
 namespace mesh::service {
 
 // The application's own code, as it was given with the options of a Mesh. What
-// that throws ends here. Thread-safe.
+// it throws ends here. Thread-safe.
 class Application {
  public:
-  // `tell` is given a line about what an observer or a fallback has thrown
-  // first, on the thread of the call. Of the log sink stderr is told.
+  // `tell` is given a line about the first exception of an observer or a
+  // fallback, on the thread of the call. stderr is told about the log sink's.
   Application(LogSink log,
               std::vector<std::shared_ptr<telemetry::Observer>> observers,
               std::map<std::string, Fallback> fallbacks,
@@ -31,11 +31,12 @@ class Application {
   void Log(LogSeverity severity, absl::string_view line) const {
     log_(severity, line);
   }
-  // An event that an observer throws on is as one that it ignores.
+  // An event on which an observer throws counts as ignored.
   const std::vector<std::shared_ptr<telemetry::Observer>>& observers() const {
     return observers_;
   }
-  // Null: none. One that throws has no answer. As long as this object.
+  // Null: there is none. A fallback that throws has no answer. The result lives
+  // as long as this object.
   const Fallback* FallbackOf(const std::string& service) const;
 
   // What each of them has thrown, without those that have thrown nothing.

@@ -12,9 +12,9 @@
 namespace mesh::service {
 
 // One connection of an endpoint. Failures, latency and ejections belong to the
-// endpoint, whichever of its connections they came over; what a connection has
-// of its own is here. It is kept by a ConnectedEndpoint. Control thread only,
-// but for Core().
+// endpoint, whichever of its connections they came over. What a connection has
+// of its own is here. A ConnectedEndpoint keeps it. Control thread only, except
+// Core().
 class Connection {
  public:
   // `generation`: 0 for an endpoint's first connection.
@@ -29,21 +29,22 @@ class Connection {
   virtual grpc_channel* Core(bool exact) = 0;
   // Begins to connect if it is idle and `connect` says so.
   virtual grpc_connectivity_state GetState(bool connect) = 0;
-  // Dials at once what waits for its backoff. It may be dialling already.
+  // Dials at once if it waits for its backoff. It may be dialling already.
   virtual void ResetBackoff() = 0;
-  // Calls `done` with why it could not be made, while that is its state; maybe
-  // in here, or on a thread of gRPC's. The connection is kept until then.
+  // Calls `done` with the reason why the connection could not be made, while
+  // that is its state. It may do so in here, or on a thread of gRPC. The
+  // connection is kept until then.
   virtual void AskWhy(std::function<void(absl::Status why)> done) = 0;
-  // Whether it may be closed: gRPC leaves the socket of a channel for ever that
-  // goes while it connects.
+  // Whether it may be closed. gRPC leaves the socket of a channel open for ever
+  // if the channel goes while it connects.
   virtual bool MayClose() = 0;
   // What has come over it, in bytes. Empty: not known.
   virtual std::optional<uint64_t> BytesReceived() = 0;
-  // Ends it under the calls that run on it. False: it cannot.
+  // Ends it under the calls that run on it. False: that is not possible.
   virtual bool Break() = 0;
-  // Calls `changed` once when the state is not `last` any more, on a thread of
-  // gRPC's or the caller's; it must be quick and call no gRPC. The end of the
-  // connection is such a change.
+  // Calls `changed` once when the state is no longer `last`, on a thread of
+  // gRPC or the caller's. `changed` must be quick and call no gRPC. The end of
+  // the connection is such a change.
   virtual void Watch(grpc_connectivity_state last,
                      std::function<void()> changed) = 0;
 
@@ -58,14 +59,14 @@ class Connection {
     begun_ = now;
     succeeded_before_ = succeeded;
   }
-  // Whether, lost at `now`, it was none to speak of: begun just before, and no
-  // call over it went well.
+  // Whether the connection, lost at `now`, was hardly one: it began just
+  // before, and no call over it went well.
   bool LostAtOnce(absl::Time now, uint64_t succeeded) const {
     return now - begun_ < kAtOnce && succeeded == succeeded_before_;
   }
 
  private:
-  // One that lives longer is a connection, whatever becomes of it.
+  // A connection that lives longer counts as one, whatever becomes of it.
   static constexpr absl::Duration kAtOnce = absl::Milliseconds(100);
 
   const uint64_t generation_;

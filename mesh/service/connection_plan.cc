@@ -263,7 +263,7 @@ class Planner {
   int ahead_ = 0;
 
   // As the priorities are gone through.
-  double left_ = 1;        // Of the load.
+  double left_ = 1;        // The part of the load that is left.
   bool reserved_ = false;  // The reserve is planned.
   bool open_ = true;       // The priority may be dialled.
   bool connected_before_ = false;

@@ -16,14 +16,15 @@
 
 namespace mesh::service {
 
-// The endpoints of one service and their connections: opens and closes those
-// that PlanConnections() says, notices what becomes of them, and drains and
-// closes those of endpoints that discovery does not name any more. All members
-// on the control thread.
+// The endpoints of one service and their connections. It opens and closes those
+// that PlanConnections() says, and notices what becomes of them. It drains and
+// closes the connections of endpoints that discovery no longer names. All
+// members on the control thread.
 //
-// A dial is a channel: gRPC says of a channel once that it cannot connect, and
-// then dials again as often as it likes. So mesh closes a channel whose dial
-// has failed, keeps the reason, and dials with another when it wants to.
+// A dial is a channel: gRPC says once about a channel that it cannot connect,
+// and then dials again as often as it likes. So mesh closes a channel whose
+// dial has failed and keeps the reason. It dials with another channel when it
+// wants to.
 class Connections {
  public:
   // What its service does about it. On the control thread.
@@ -36,7 +37,7 @@ class Connections {
     // The readiness of an endpoint may have changed. Replan() is due soon.
     virtual void OnReadinessChange() = 0;
     // `now`, the same endpoint, has taken the place of `before` among the
-    // members, which RetireReplaced() retires once that is published.
+    // members. RetireReplaced() retires `before` once that is published.
     virtual void OnReplaced(cluster::LiveEndpoint* before,
                             cluster::LiveEndpoint* now) = 0;
     // Calls that ask for a connection get none: no dial is under way any more.
@@ -57,7 +58,7 @@ class Connections {
     std::shared_ptr<base::Scheduler> control;
     const base::Clock* clock = nullptr;
     Make make;
-    // Connections are being made or closed: gRPC is to do its I/O.
+    // Connections are being made or closed, so gRPC is to do its I/O.
     std::function<void()> poll;
     // Closes a connection that no call uses, once it may be closed.
     std::function<void(std::unique_ptr<Connection> connection)> close;
@@ -73,37 +74,37 @@ class Connections {
   Connections(const Connections&) = delete;
   Connections& operator=(const Connections&) = delete;
 
-  // Settings of connections that are made from now on. False: they are what
-  // they were. Renew() is for those that there are.
+  // Settings for connections that are made from now on. False: they have not
+  // changed. For existing connections call Renew().
   bool Configure(const ConnectionSettings& settings);
   const ConnectionSettings& settings() const { return *settings_; }
 
   // Makes the endpoints what `set` describes, and connects. The caller
-  // publishes what is left and then has what was removed retired.
+  // publishes the members and then has those that were removed retired.
   cluster::Membership::Change Update(const cluster::EndpointSet& set);
   const std::vector<cluster::Member>& members() const {
     return membership_.members();
   }
-  // Forgets all members, which are to be retired.
+  // Forgets all members. The caller is to retire them.
   std::vector<cluster::LiveEndpointPtr> Forget();
-  // Connects to all members anew. Those that are connected are used until that
-  // has been done. The others are made anew at once.
+  // Connects to all members anew. Connected ones are used until that has been
+  // done. The others are made anew at once.
   void Renew();
-  // Retires what OnReplaced() told of. What is left is published.
+  // Retires what OnReplaced() told of, once the members are published.
   void RetireReplaced();
 
   // Lets no new call on `endpoints`, waits for those that run (for as long as
   // drain_timeout says, then ends their streams), and disconnects.
   void Retire(const std::vector<cluster::LiveEndpointPtr>& endpoints);
 
-  // Somebody waits: connect to one endpoint at least, whatever `ahead` says.
-  // Forgotten when one is connected.
+  // Somebody waits: connects to at least one endpoint, whatever `ahead` says.
+  // This is forgotten when one is connected.
   void Want();
-  // A call waits that has found nothing but failures: dials those again that
-  // may be. OnAskedInVain() follows unless one of them is connected.
+  // A call waits that has found only failures: dials again those endpoints that
+  // may be dialled. OnAskedInVain() follows unless one of them is connected.
   void Ask();
   bool asking() const { return asked_; }
-  // An endpoint is silent or out of use, or is not so any more.
+  // An endpoint is silent or out of use, or is so no longer.
   void OnHealthChange() { Ensure(); }
   // Once for all that has changed since the last time.
   void Replan();
@@ -116,7 +117,7 @@ class Connections {
     std::shared_ptr<ConnectedEndpoint> successor;  // Null: none.
     int64_t counted = 0;
     // It was silent when it lost its place. It is dead when its successor has
-    // answered more than it had then, and a while later it has brought nothing.
+    // answered more than it had then, and it has brought nothing a while later.
     bool silent = false;
     uint64_t answered = 0;
     uint64_t brought = 0;
@@ -127,7 +128,7 @@ class Connections {
     std::shared_ptr<ConnectedEndpoint> endpoint;
     std::unique_ptr<Connection> connection;
   };
-  // One that calls are not to use any more. Some may know it still.
+  // An endpoint that calls are no longer to use. Some may still know it.
   struct Leaving {
     std::shared_ptr<ConnectedEndpoint> endpoint;
     absl::Time at;
@@ -165,7 +166,7 @@ class Connections {
 
   void Watch(ConnectedEndpoint* endpoint, Connection* connection,
              grpc_connectivity_state last);
-  // It is not in the state `last` any more.
+  // It is no longer in the state `last`.
   void OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
                 grpc_connectivity_state last);
   void OnState(ConnectedEndpoint* endpoint, Connection* connection,

@@ -76,7 +76,7 @@ class ConnectionsTest : public ::testing::Test,
     control_.loop.Run();
   }
   void Advance(absl::Duration by) { control_.loop.Advance(by); }
-  // What is left is `addresses`; the others are retired.
+  // Keeps only `addresses`; the others are retired.
   void Keep(const Addresses& addresses) {
     connections_->Retire(connections_->Update(SetOf(addresses)).removed);
   }

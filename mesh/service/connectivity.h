@@ -16,8 +16,9 @@
 
 namespace mesh::service {
 
-// As gRPC's round_robin aggregates: the best state that any of `members` has.
-// `resolved`: that there are none is known, or that they cannot be found.
+// The best state that any of `members` has, as gRPC's round_robin aggregates
+// it. `resolved`: it is known that there are none, or that they cannot be
+// found.
 grpc_connectivity_state Aggregate(const std::vector<cluster::Member>& members,
                                   bool resolved);
 
@@ -30,7 +31,7 @@ class Connectivity {
 
   // Closures on `control` run on the control thread, and only while this lives.
   explicit Connectivity(std::shared_ptr<base::Scheduler> control);
-  // Who still watches is told of GRPC_CHANNEL_SHUTDOWN, as gRPC tells of a
+  // Ends. Who still watches is told GRPC_CHANNEL_SHUTDOWN, as gRPC tells of a
   // channel's end.
   ~Connectivity() { Set(GRPC_CHANNEL_SHUTDOWN); }
   Connectivity(const Connectivity&) = delete;
@@ -38,8 +39,8 @@ class Connectivity {
 
   grpc_connectivity_state state() const;
 
-  // Calls `done` when the state is not `last`, maybe in here, or at `deadline`;
-  // with no lock held.
+  // Calls `done` when the state is not `last`, maybe in here, or at `deadline`.
+  // No lock is held then.
   void Watch(grpc_connectivity_state last, absl::Time deadline, Done done);
 
   // The state is `state` now. Tells those who watch.

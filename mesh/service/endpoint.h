@@ -23,8 +23,8 @@ class ConnectedEndpoint;
 // What is known of the dials of an endpoint. Control thread only.
 struct DialRecord {
   bool dialling = false;
-  bool lingers = false;  // As EndpointState.
-  // gRPC will not say that the dial has failed: its time says it.
+  bool lingers = false;  // As in EndpointState.
+  // gRPC will not say that the dial has failed; the time says it.
   bool blind = false;
   bool leaving = false;  // Connected, not wanted, and to be closed.
   int failures = 0;
@@ -32,27 +32,28 @@ struct DialRecord {
   absl::Time redial_at = absl::InfinitePast();
   absl::Time asked = absl::InfinitePast();
   absl::Time used = absl::InfinitePast();
-  uint64_t attempts = 0;  // That had ended at `used`.
-  // Connections in a row that took the place of a silent one and have not
-  // answered yet, this one too; and until when it gets no second one, unless it
+  uint64_t attempts = 0;  // Attempts that had ended at `used`.
+  // Connections in a row, this one too, that took the place of a silent one and
+  // have not answered yet. And until when it gets no second one, unless it
   // answers.
   int vain_seconds = 0;
-  uint64_t answered = 0;  // By the endpoint, when this took that place.
+  // Answers of the endpoint when this connection took that place.
+  uint64_t answered = 0;
   absl::Time second_at = absl::InfinitePast();
-  // As second() and beside() of the endpoint.
+  // See second() and beside() of the endpoint.
   std::shared_ptr<ConnectedEndpoint> second;
   ConnectedEndpoint* beside = nullptr;
 };
 
-// An endpoint with its connection. There is none before it is first dialled,
-// nor after a dial that failed. The control thread opens and closes it; calls
-// only read it, while they hold the endpoint acquired.
+// An endpoint with its connection. It has none before it is first dialled, nor
+// after a dial that failed. The control thread opens and closes it. Calls only
+// read it, while they hold the endpoint acquired.
 class ConnectedEndpoint final
     : public cluster::LiveEndpoint,
       public std::enable_shared_from_this<ConnectedEndpoint> {
  public:
   // `main_is_exact`: Core(false) of its connections has gRPC's transparent
-  // retries, too. `generation`: of its first connection.
+  // retries, too. `generation`: that of its first connection.
   ConnectedEndpoint(const cluster::Endpoint& endpoint, bool main_is_exact,
                     uint32_t rank = 0, uint64_t generation = 0)
       : LiveEndpoint(endpoint),
@@ -60,8 +61,8 @@ class ConnectedEndpoint final
         rank_(rank),
         next_generation_(generation) {}
 
-  // The one way from what pickers and the monitor know. All endpoints of a
-  // service are made by its Connections, so all are of this type.
+  // The one way here from what pickers and the monitor know. All endpoints of a
+  // service are made by its Connections, so all have this type.
   static ConnectedEndpoint* Of(cluster::LiveEndpoint* endpoint) {
     assert(dynamic_cast<ConnectedEndpoint*>(endpoint) != nullptr);
     return static_cast<ConnectedEndpoint*>(endpoint);
@@ -77,22 +78,22 @@ class ConnectedEndpoint final
     Connection* const connection = for_calls_.load(std::memory_order_seq_cst);
     return connection != nullptr ? connection->Core(exact) : nullptr;
   }
-  // Why it could not be connected to the last time. Any thread.
+  // Why the last dial failed. Any thread.
   absl::Status Failure() const;
 
-  // The smaller one of two is preferred by this process.
+  // This process prefers an endpoint with a smaller number.
   uint32_t rank() const { return rank_; }
 
   // --- Control thread only.
-  // Takes a connection of the next generation. It has none.
+  // Takes a connection of the next generation. The endpoint has none.
   uint64_t next_generation() const { return next_generation_; }
   Connection* Open(std::unique_ptr<Connection> connection);
   // Null: there is none.
   Connection* connection() const { return connection_.get(); }
-  // The connection of that generation. Null: it is not the endpoint's any more.
+  // The connection of that generation. Null: it is no longer the endpoint's.
   Connection* Find(uint64_t generation) const;
-  // Takes the connection away: calls that begin do not find it. It is to be
-  // kept until Unused(), since calls that are beginning may have found it.
+  // Takes the connection away, so that calls that begin do not find it. Keep it
+  // until Unused(), since calls that are beginning may have found it.
   std::unique_ptr<Connection> Detach();
   // No attempt runs now.
   bool Unused() const { return CountedInFlight() == 0; }
@@ -104,28 +105,28 @@ class ConnectedEndpoint final
     return counters().ended[0].load(std::memory_order_relaxed);
   }
 
-  // Its second connection, while there is one: an endpoint of its own, so that
-  // calls in flight and silence are counted for each connection. It takes this
-  // one's place when it is connected. Null: there is none.
+  // Its second connection, while there is one. It is an endpoint of its own, so
+  // that calls in flight and silence are counted for each connection. It takes
+  // this one's place when it is connected. Null: there is none.
   ConnectedEndpoint* second() const {
     return dial_ != nullptr ? dial_->second.get() : nullptr;
   }
-  // Whose second connection it is. Null: nobody's.
+  // The endpoint whose second connection this is. Null: none.
   ConnectedEndpoint* beside() const {
     return dial_ != nullptr ? dial_->beside : nullptr;
   }
   void SetSecond(std::shared_ptr<ConnectedEndpoint> second);
-  // It is nobody's second one from now on. Null: there was none.
+  // From now on this is nobody's second connection. Null: there was none.
   std::shared_ptr<ConnectedEndpoint> TakeSecond();
 
-  // It is connected to with settings that are not those of now.
+  // It was connected to with settings that are no longer in force.
   bool outdated() const { return outdated_; }
   void set_outdated() { outdated_ = true; }
 
   // Made with the first dial.
   DialRecord& dial();
-  // Takes what is known of the dials of `before`, which gets no more. Its
-  // connection stays with it.
+  // Takes what is known of the dials of `before`, which gets no more. The
+  // connection of `before` stays with it.
   void GoOnFrom(ConnectedEndpoint* before);
   // A dial is under way whose failure gRPC does not tell.
   bool DialsBlindly() const {
@@ -137,7 +138,7 @@ class ConnectedEndpoint final
 
  private:
   // Few bytes each: a service may know tens of thousands of endpoints. What
-  // only those need that are dialled is in `dial_`.
+  // only dialled ones need is in `dial_`.
 
   // Constant.
   const bool main_is_exact_;
@@ -146,7 +147,7 @@ class ConnectedEndpoint final
   // Constant.
   const uint32_t rank_;
 
-  // Of the connection; read by calls.
+  // The connection's channel, which calls read.
   std::atomic<grpc_channel*> main_core_{nullptr};
   std::atomic<Connection*> for_calls_{nullptr};
 

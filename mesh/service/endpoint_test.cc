@@ -162,7 +162,7 @@ TEST_F(EndpointTest, AConnectionIsLostAtOnceIfNoCallWentWellOverIt) {
 
 // --- What gRPC makes of generations
 
-// Of several of one name the last counts. -1: there is none.
+// The last one of that name counts. -1: there is none.
 int IntegerOf(const grpc::ChannelArguments& arguments, const std::string& key) {
   const grpc_channel_args args = arguments.c_channel_args();
   for (size_t i = args.num_args; i-- > 0;) {

@@ -18,7 +18,7 @@
 namespace mesh::service {
 namespace {
 
-// Of what a proxy is to connect to.
+// Whether it is the target of a proxy.
 bool IsName(absl::string_view address) {
   return absl::StartsWith(address, "dns:");
 }

@@ -15,7 +15,7 @@
 
 namespace mesh::service {
 
-// What the connections of one service are made with. A value; when it changes
+// What the connections of one service are made with. A value. When it changes,
 // the service makes all its endpoints anew.
 struct ConnectionSettings {
   std::shared_ptr<grpc::ChannelCredentials> credentials;  // Never null.
@@ -28,8 +28,8 @@ struct ConnectionSettings {
   // gRPC's transparent retries do, and gRPC's are left out (docs/decisions):
   // they cost a tenth of a call.
   bool all_idempotent = false;
-  // Addresses are those of a name, which goes through no proxy, though gRPC
-  // knows one.
+  // The addresses are those of a name. Connections to them go through no proxy,
+  // though gRPC knows one.
   bool resolved = false;
 
   bool operator==(const ConnectionSettings& o) const {
@@ -41,7 +41,7 @@ struct ConnectionSettings {
   }
 };
 
-// gRPC gives channels of equal arguments to one address one and the same
+// gRPC gives channels with equal arguments to one address one and the same
 // connection. So from the second generation on it is an argument.
 inline constexpr char kGenerationArgument[] = "mesh.connection_generation";
 
@@ -52,7 +52,7 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
                                    uint64_t generation, bool exact);
 
 // A plain grpc::Channel to one address. Where the service has both kinds of
-// calls the second kind of channel is made when it is first needed. `endpoint`
+// calls, the second kind of channel is made when it is first needed. `endpoint`
 // and `watches`, whose events tell of changes, outlive it.
 std::unique_ptr<Connection> MakeGrpcConnection(
     const cluster::Endpoint& endpoint,

@@ -12,10 +12,11 @@
 
 namespace mesh::service {
 
-// Log lines about the health of one service's endpoints, some a second at most.
+// Log lines about the health of one service's endpoints, at most a few per
+// second.
 class HealthLog {
  public:
-  // The most lines a second. Then comes one that says how many were left out.
+  // The most lines per second. One more line says how many were left out.
   static constexpr int kMost = 10;
 
   // `name`: the service's. Closures on `control` run on the control thread, and
@@ -25,8 +26,8 @@ class HealthLog {
   HealthLog(const HealthLog&) = delete;
   HealthLog& operator=(const HealthLog&) = delete;
 
-  // Any thread. Logs later, on the control thread: whoever logs may take its
-  // time.
+  // Any thread. It logs later, on the control thread, since a log sink may take
+  // its time.
   void Note(const resilience::HealthChange& change);
 
  private:
@@ -38,7 +39,7 @@ class HealthLog {
   const base::Clock* const clock_;
   const LogSink log_;
 
-  // Control thread only: of the second that began then.
+  // Control thread only. They count in the second that began then.
   absl::Time since_ = absl::InfinitePast();
   int lines_ = 0;
 };

@@ -7,18 +7,17 @@
 
 namespace mesh::service {
 
-// A stream that runs, between LiveStreams::Add() and Remove(). Both questions
-// are asked on the control thread, with no lock held. Remove() waits for an
-// answer that is being given, so an answer takes the stream's own lock at most,
-// which nobody holds around Remove(), and calls nothing of mesh's or gRPC's but
+// A stream that runs, between LiveStreams::Add() and Remove(). The control
+// thread asks both questions, with no lock held. Remove() waits for an answer
+// that is being given. So an answer takes at most the stream's own lock, which
+// nobody holds around Remove(). It calls nothing of mesh or gRPC but
 // grpc_call_ref().
 class LiveStream {
  public:
   // A reference to the grpc_call of a stream that runs on `endpoint`, or null.
   virtual grpc_call* RefIfOn(const cluster::LiveEndpoint* endpoint) = 0;
-  // When a stream that is watched is to be asked again. Where it has been idle
-  // for too long, `idle` is a reference to its grpc_call, which is to be
-  // cancelled.
+  // When to ask a watched stream again. Where it has been idle for too long,
+  // `idle` is a reference to its grpc_call, which is to be cancelled.
   virtual absl::Time CheckIdle(absl::Time now, grpc_call** idle) = 0;
 
  protected:

@@ -20,11 +20,11 @@ namespace mesh::service {
 // long, and those that are idle for too long. Thread-safe.
 //
 // A stream may be destroyed on any thread while the control thread wants to ask
-// it something. No lock is held while it is asked. Instead the lot notes whom
-// it asks, and Remove() of that one waits until the answer is there. So after
-// Remove() a stream is not asked and may be destroyed. What it answered with is
-// a reference of its own, which outlives it. Only the control thread asks, one
-// stream at a time, so it does not wait for itself as long as no answer calls
+// it something. No lock is held while it is asked. Instead the object notes
+// whom it asks, and Remove() of that stream waits until the answer is there. So
+// after Remove() a stream is not asked and may be destroyed. Its answer is a
+// reference of its own, which outlives it. Only the control thread asks, one
+// stream at a time. So it does not wait for itself, as long as no answer calls
 // Remove().
 class LiveStreams {
  public:
@@ -44,10 +44,10 @@ class LiveStreams {
 
   // Once, before WatchIdle() and Remove().
   void Add(LiveStream* stream);
-  // Asks `stream` at `at` whether it is idle, and then whenever it says. Ends
-  // it when it is. Once a stream.
+  // Asks `stream` at `at` whether it is idle, and then whenever the stream
+  // says. Ends it when it is idle. Call this once per stream.
   void WatchIdle(LiveStream* stream, absl::Time at);
-  // Returns when `stream` will not be asked any more. Nothing happens if it has
+  // Returns when `stream` will not be asked any more. Does nothing if it has
   // been removed before.
   void Remove(LiveStream* stream);
 
@@ -56,10 +56,10 @@ class LiveStreams {
 
  private:
   struct Entry {
-    // Of the stream, which may have the address of one before it, and of its
-    // timer, which may run before it is noted.
+    // Identifies the stream, which may have the address of an earlier one, and
+    // its timer, which may run before it is noted.
     uint64_t id = 0;
-    base::Scheduler::TimerId timer = 0;  // Of its idle watch, or 0.
+    base::Scheduler::TimerId timer = 0;  // The timer of its idle watch, or 0.
   };
 
   bool BeginAsking(LiveStream* stream, uint64_t id);
@@ -78,7 +78,7 @@ class LiveStreams {
   std::map<LiveStream*, Entry> streams_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   const LiveStream* asking_ ABSL_GUARDED_BY(mu_) = nullptr;
-  int waiting_ ABSL_GUARDED_BY(mu_) = 0;  // For answered_.
+  int waiting_ ABSL_GUARDED_BY(mu_) = 0;  // How many wait for answered_.
 };
 
 }  // namespace mesh::service

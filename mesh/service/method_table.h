@@ -60,7 +60,7 @@ class MethodTable {
   telemetry::ServiceMetrics* const metrics_;
 
   mutable base::Mutex mu_;
-  // By the name that the method itself has.
+  // The key is the name in the method itself.
   absl::flat_hash_map<absl::string_view, std::unique_ptr<Method>> methods_
       ABSL_GUARDED_BY(mu_);
   std::vector<const upstream::Method*> by_index_ ABSL_GUARDED_BY(mu_);

@@ -17,13 +17,14 @@
 namespace mesh::service {
 
 // Keeps the calls that wait: for a time, for another snapshot, or for both. A
-// call is woken once, by what comes first; what comes later finds it gone.
+// call is woken once, by what comes first. What comes later finds it gone.
 // Thread-safe.
 class ParkingLot {
  public:
   // Calls `cancelled` at most once, when `parent`, a call of a server, is
-  // cancelled or over: on any thread, maybe before it returns. Not once what is
-  // returned is destroyed, but for a thread that has begun already.
+  // cancelled or over. It may do so on any thread, maybe before it returns. It
+  // does not once the result is destroyed, except on a thread that has begun
+  // already.
   using WatchParent = std::function<std::shared_ptr<void>(
       grpc_call* parent, std::function<void()> cancelled)>;
 
@@ -38,29 +39,29 @@ class ParkingLot {
   enum class Until {
     kTime,       // Nothing.
     kEndpoints,  // Another snapshot: WakeForEndpoints().
-    // A connection, for which it asks: from Heard() on WakeForEndpoints() of
+    // A connection, for which it asks. From Heard() on: WakeForEndpoints() for
     // those that ask, too, or WakeAsking().
     kAsking,
   };
 
   // Keeps `call` until `at`, or until what `until` says. When `parent`, if not
-  // null, is cancelled or over, it is woken as cancelled. Returns its id, never
-  // 0.
+  // null, is cancelled or over, the call is woken as cancelled. Returns its id,
+  // never 0.
   //
   // It may be woken before this returns. So the caller holds a lock that the
   // waiter takes first when it is woken.
   uint64_t Park(Waiter* call, Until until, absl::Time at, grpc_call* parent);
-  // What a call asks for is being seen to. Nothing that went before wakes it.
-  // Control thread only.
+  // What a call asks for is being seen to. Nothing that happened before wakes
+  // it. Control thread only.
   void Heard(uint64_t id);
-  // Wakes a call as cancelled, on the control thread, if it is parked still.
-  // Only posts.
+  // Wakes a call as cancelled, on the control thread, if it is still parked. It
+  // only posts.
   void Cancel(uint64_t id);
-  // The snapshot is another one. Wakes all that wait for that and were parked
-  // before, the oldest first; those that ask only where `also_asking`. Control
-  // thread only.
+  // The snapshot is another one. Wakes all calls that wait for that and were
+  // parked before, the oldest first. Wakes those that ask only with
+  // `also_asking`. Control thread only.
   void WakeForEndpoints(bool also_asking);
-  // What they have asked for does not come. Control thread only.
+  // What the asking calls asked for does not come. Control thread only.
   void WakeAsking();
 
  private:
@@ -84,7 +85,7 @@ class ParkingLot {
   uint64_t last_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, Parked> parked_ ABSL_GUARDED_BY(mu_);
 
-  // Those that were heard since asking ones were last woken. Some may be gone.
+  // Calls that were heard since asking ones were last woken. Some may be gone.
   // Control thread only.
   std::vector<uint64_t> asking_;
 };

@@ -55,7 +55,7 @@ class ParkingLotTest : public ::testing::Test {
 
   FakeControl control_;
   char parents_[4] = {};
-  int watches_ = 0;  // That live.
+  int watches_ = 0;  // Watches that live.
   std::map<grpc_call*, std::function<void()>> cancels_;
   bool cancelled_already_ = false;
   std::function<void()> on_watch_;

@@ -25,20 +25,20 @@ class Prober {
   Prober(const Prober&) = delete;
   Prober& operator=(const Prober&) = delete;
 
-  // Calls `method` ("/package.Service/Method") on `endpoint`, which is acquired
-  // until `done` returns, with an empty request and no deadline. `done` is
-  // called once, on a thread of gRPC's. `answered`: the peer's server has said
-  // something, be it that it has no such method.
+  // Calls `method` ("/package.Service/Method") on `endpoint`, with an empty
+  // request and no deadline. `endpoint` is acquired until `done` returns.
+  // `done` is called once, on a thread of gRPC. `answered`: the endpoint's
+  // server has said something, be it that it has no such method.
   void Probe(std::shared_ptr<ConnectedEndpoint> endpoint,
              const std::string& method,
              std::function<void(bool answered)> done);
 
-  // Ends the probe of an endpoint that has been closed, if there is one, as not
-  // answered.
+  // Ends the probe of an endpoint that has been closed, if there is one. It
+  // counts as not answered.
   void Cancel(const ConnectedEndpoint* endpoint);
 
  private:
-  // Also of the probes, which may outlive the prober.
+  // Probes share it, since they may outlive the prober.
   struct Running {
     base::Mutex mu;
     std::map<const ConnectedEndpoint*, std::shared_ptr<core::RawCall>> probes

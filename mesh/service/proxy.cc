@@ -14,7 +14,7 @@ namespace {
 
 constexpr char kHttpProxyArgument[] = "grpc.http_proxy";
 
-// Of the first that is set. Empty: none is.
+// The value of the first name that is set. Empty: none is.
 absl::string_view FirstOf(std::initializer_list<const char*> names,
                           const Environment& environment) {
   for (const char* name : names) {

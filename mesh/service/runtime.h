@@ -31,13 +31,13 @@
 namespace mesh::service {
 
 // What all services of one Mesh share: the control thread, the watcher of
-// connections, and what was given in code. Lives until the last channel is
+// connections, and what was given in code. It lives until the last channel is
 // gone, which may be after the Mesh. Thread-safe.
 class Runtime {
  public:
-  // In place of a control thread, sockets and the like: what a test moves by
-  // hand. It outlives the runtime. There is no thread then, gRPC is not polled,
-  // and resolvers and connections are those that a test makes
+  // Replaces the control thread, sockets and the like with what a test moves by
+  // hand. It outlives the runtime. There is no thread then, and gRPC is not
+  // polled. Resolvers and connections are those that a test makes
   // (service_test_util.h has all that is needed).
   struct Control {
     base::Scheduler* loop = nullptr;
@@ -73,22 +73,22 @@ class Runtime {
   std::unique_ptr<discovery::Resolver> MakeResolver(
       const options::EndpointSource& source);
 
-  // A connection of `endpoint`, which outlives it, as the runtime does.
+  // A connection of `endpoint`. Both the endpoint and the runtime outlive it.
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
       std::shared_ptr<const ConnectionSettings> settings, uint64_t generation);
-  // Closes a connection that no call uses: later, while it connects. Control
-  // thread only.
+  // Closes a connection that no call uses. It does so later while the
+  // connection is being made. Control thread only.
   void CloseConnection(std::unique_ptr<Connection> connection);
-  // Of calls that mesh makes itself.
+  // The queue of the calls that mesh makes itself.
   core::CoreQueue& queue() { return queue_; }
   const options::TelemetryOptions& telemetry() const { return telemetry_; }
 
   // What all streams together may keep of what they send.
   base::ByteBudget& stream_bytes() { return stream_bytes_; }
 
-  // A call on it can be created, and none ever starts: what a call has until
-  // there is an endpoint for it.
+  // A channel on which a call can be created, and none ever starts. A call has
+  // it until there is an endpoint for it.
   grpc_channel* placeholder() const { return placeholder_; }
 
   // The queue of the callback API. It belongs to no endpoint.
@@ -97,7 +97,7 @@ class Runtime {
   // Made when it is first needed.
   core::InProcessServer& in_process();
 
-  // Lets gRPC do its I/O for a moment, now and then: connections are opened
+  // Lets gRPC do its I/O for a moment, now and then. So connections are opened
   // and lost also while no call polls. Control thread only.
   void PollWhileConnecting();
 
@@ -106,8 +106,8 @@ class Runtime {
   void SchedulePoll();
   void SweepClosing();
 
-  // gRPC is up as long as this is: the channel below is made without the C++
-  // classes that would see to it.
+  // gRPC is up as long as this lives. The channel below is made without the C++
+  // classes that would see to that.
   struct Library {
     Library() { grpc_init(); }
     ~Library() { grpc_shutdown(); }
@@ -121,11 +121,11 @@ class Runtime {
   const options::TelemetryOptions telemetry_;
   const base::Clock& clock_;
   const discovery::ParseEndpoints parse_endpoints_;
-  // Null but in a test.
+  // Null except in a test.
   const discovery::Feed::MakeResolver make_resolver_;
   const Connections::Make make_connection_;
   base::ByteBudget stream_bytes_;
-  grpc_channel* placeholder_;  // Of callback_channel_.
+  grpc_channel* placeholder_;  // The channel below callback_channel_.
   std::shared_ptr<grpc::Channel> callback_channel_;
   grpc_completion_queue* const poll_queue_;
 
@@ -138,13 +138,14 @@ class Runtime {
   };
   std::vector<Closing> closing_;
 
-  core::CoreQueue watches_;  // Of what tells that connections change.
+  // It brings the events that tell of changed connections.
+  core::CoreQueue watches_;
   core::CoreQueue queue_;
   base::Mutex in_process_mu_;
   std::unique_ptr<core::InProcessServer> in_process_
       ABSL_GUARDED_BY(in_process_mu_);
 
-  // Last: it starts what uses the rest, and ends before that goes.
+  // Last: it starts what uses the rest, and ends before the rest goes.
   const std::unique_ptr<base::EventLoop> thread_;  // Null in a test.
   base::Scheduler* const loop_;
 };

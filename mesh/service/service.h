@@ -51,7 +51,7 @@ using ServiceViewPtr = std::shared_ptr<const ServiceView>;
 // control half runs on the control thread, the data half anywhere. Its last
 // reference may be dropped anywhere.
 //
-// The way of an update: Feed -> Connections -> Publish(): Upstream makes a
+// The way of an update: Feed -> Connections -> Publish(). Upstream makes a
 // picker, the snapshot is replaced, watchers and waiting calls are told.
 class Service final : public std::enable_shared_from_this<Service>,
                       private upstream::Upstream::Host,
@@ -59,7 +59,7 @@ class Service final : public std::enable_shared_from_this<Service>,
                       private Connections::Listener {
  public:
   // `options`: what Configure() is about to say, so that a call made at once
-  // has its policy; null when the configuration does not know the service.
+  // has its policy. Null when the configuration does not know the service.
   static std::shared_ptr<Service> Create(
       std::shared_ptr<Runtime> runtime, std::string name,
       std::shared_ptr<const options::ServiceOptions> options);
@@ -71,7 +71,8 @@ class Service final : public std::enable_shared_from_this<Service>,
   upstream::Upstream& upstream() { return upstream_; }
   const Fallback* fallback() const { return fallback_; }  // Null: none.
 
-  // Never null; the same for the same name. Lives as long as the service.
+  // Never null, and the same for the same name. It lives as long as the
+  // service.
   Method* RegisterMethod(absl::string_view name);
   // Null when no stub has registered it.
   Method* FindMethod(absl::string_view name) { return methods_.Find(name); }
@@ -80,14 +81,14 @@ class Service final : public std::enable_shared_from_this<Service>,
   }
   telemetry::MethodMetrics* other_methods() { return other_methods_; }
 
-  // Keeps `call` until `at`, or, where `seen` is not null, until the snapshot
-  // is another one than `seen`; then a connection is wanted. Where it `asks`,
-  // endpoints that failed are dialled as soon as may be, and it is woken when
-  // one of them is connected, or none can be. ParkingLot::Park() says the rest.
+  // Keeps `call` until `at`. With `seen`: also until the snapshot is another
+  // one than `seen`, and then a connection is wanted. With `asks`: endpoints
+  // that failed are dialled as soon as may be, and the call is woken when one
+  // of them is connected, or none can be. ParkingLot::Park() says the rest.
   uint64_t Park(Waiter* call, const ServiceView* seen, bool asks, absl::Time at,
                 grpc_call* parent);
-  // A call has failed because there is no endpoint at all. At most once per
-  // second discovery is asked again.
+  // A call has failed because there is no endpoint at all. Asks discovery
+  // again, at most once per second.
   void OnNoEndpoint();
   ParkingLot& parking() { return parking_; }
   LiveStreams& streams() { return streams_; }
@@ -99,13 +100,13 @@ class Service final : public std::enable_shared_from_this<Service>,
   telemetry::ServiceSnapshot Metrics();
 
   // --- Control plane; any thread, carried out in order.
-  // New configuration. Null options: the service is unknown, and its calls
-  // fail with `unknown`. A greater `version` is a later configuration: one that
-  // comes after a later one is left aside.
+  // Takes a new configuration. Null options: the service is unknown, and its
+  // calls fail with `unknown`. A greater `version` is a later configuration.
+  // One that comes after a later one is ignored.
   void Configure(std::shared_ptr<const options::ServiceOptions> options,
                  std::shared_ptr<grpc::ChannelCredentials> credentials,
                  absl::Status unknown, uint64_t version);
-  // A channel exists: find endpoints and connect. Further calls do nothing.
+  // A channel exists: finds endpoints and connects. Further calls do nothing.
   void Start();
 
  private:
@@ -121,7 +122,7 @@ class Service final : public std::enable_shared_from_this<Service>,
   void SendProbe(cluster::LiveEndpoint* endpoint) override;
   void OnHealthChange(const resilience::HealthChange& change) override;
 
-  // All on the control thread. First discovery::Feed::Listener
+  // All on the control thread. First discovery::Feed::Listener.
   void OnEndpoints(const cluster::EndpointSetPtr& set) override;
   void OnNoEndpoints() override { Publish(); }
   // Connections::Listener
@@ -167,16 +168,15 @@ class Service final : public std::enable_shared_from_this<Service>,
   std::atomic<int64_t> ask_again_at_{0};  // Unix ns.
   std::atomic<bool> plan_posted_{false};
 
-  // Control thread only. They end in the order from the last to the first:
-  // what finds endpoints, then the connections, then the watches of their
-  // state.
-  uint64_t version_ = 0;  // Of the configuration that holds.
+  // Control thread only. They end in the order from the last to the first: what
+  // finds endpoints, then the connections, then the watches of their state.
+  uint64_t version_ = 0;  // The version of the configuration in force.
   bool running_ = false;
   bool dirty_ = false;    // Publish() is due.
   bool in_vain_ = false;  // Calls that ask are to be told so.
   std::shared_ptr<const options::ServiceOptions> options_;
   Lingering lingering_;
-  bool named_ = false;  // The endpoints are addresses of the name of now.
+  bool named_ = false;  // The endpoints are addresses of the present name.
   base::Scheduler::TimerId linger_timer_ = 0;
   Connections connections_;
   discovery::Feed feed_;

@@ -26,7 +26,7 @@
 
 namespace mesh::service {
 
-// A control thread that a test moves, and whose parts it may let go.
+// A control thread that a test moves. The test may let its parts go.
 struct FakeControl {
   FakeControl() { scheduler->Bind(owner); }
 
@@ -58,7 +58,7 @@ class InterruptedScheduler final : public base::Scheduler {
   base::Scheduler* const scheduler_;
 };
 
-// The connections of all endpoints, which are as a test says. A connection is
+// The connections of all endpoints, whose state a test sets. A connection is
 // known by its endpoint's address; of several the newest counts.
 class FakeNetwork {
  public:
@@ -74,26 +74,28 @@ class FakeNetwork {
     };
   }
 
-  // Changes the state of the connection to `address`, and tells who watches.
+  // Changes the state of the connection to `address`, and tells those who
+  // watch.
   void Set(const std::string& address, grpc_connectivity_state state) {
     FakeConnection* const connection = newest_[address];
     if (connection != nullptr) connection->Set(state);
   }
-  // What changes the state of the connection that is the newest one now.
+  // A function that changes the state of the connection that is the newest one
+  // now.
   std::function<void(grpc_connectivity_state)> newest(
       const std::string& address) {
     return [connection = newest_[address]](grpc_connectivity_state state) {
       connection->Set(state);
     };
   }
-  // All connections to it that were made, and those that are there still.
+  // All connections to it that were made, and those that still exist.
   int made(const std::string& address) { return made_[address]; }
   int live(const std::string& address) { return live_[address]; }
-  // How often one was asked to connect.
+  // How often a connection was asked to connect.
   int dials(const std::string& address) { return dials_[address]; }
-  // How often one was told not to wait for its backoff.
+  // How often a connection was told not to wait for its backoff.
   int resets(const std::string& address) { return resets_[address]; }
-  // How often one was ended under its calls.
+  // How often a connection was ended under its calls.
   int broken(const std::string& address) { return broken_[address]; }
   int all_live() const {
     int all = 0;
@@ -177,8 +179,8 @@ class FakeNetwork {
   std::shared_ptr<const ConnectionSettings> last_settings_;
 };
 
-// A runtime without a thread, a clock or a socket: services run when the test
-// runs the loop, and connections and endpoints are as it says.
+// A runtime without a thread, a clock or a socket. Services run when the test
+// runs the loop; connections and endpoints are what it says.
 struct FakeRuntime {
   explicit FakeRuntime(
       std::vector<std::shared_ptr<telemetry::Observer>> observers = {},
@@ -193,7 +195,7 @@ struct FakeRuntime {
         std::move(observers), std::move(fallbacks), options::TelemetryOptions(),
         options::LimitsOptions(), nullptr, &control);
   }
-  // What was posted at last runs: services are destroyed so.
+  // What was posted last runs, so services are destroyed.
   ~FakeRuntime() {
     loop.Run();
     runtime.reset();

@@ -11,7 +11,7 @@ class Waiter {
   virtual void OnTimer() = 0;
   // The snapshot is another one.
   virtual void OnEndpointsChanged() = 0;
-  // By the application, or with its parent.
+  // It was cancelled, by the application or with its parent.
   virtual void OnCancelled() = 0;
 
  protected:
