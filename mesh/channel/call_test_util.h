@@ -77,7 +77,7 @@ class FakeWorld {
     return options;
   }
 
-  // Endpoints from now on, all connected.
+  // Sets the endpoints from now on, all connected.
   void Connect(const std::vector<std::string>& endpoints) {
     fake_->discovery.Report(endpoints);
     loop().Run();
@@ -106,7 +106,7 @@ class FakeWorld {
     for (const core::FakeEvent& event : core_.TakeDelivered()) {
       events_.push_back(event);
     }
-    // What the real core has: answers from inside the process.
+    // The real core has these: answers from inside the process.
     void* tag = nullptr;
     bool ok = false;
     while (queue_.AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_REALTIME)) ==
@@ -115,7 +115,7 @@ class FakeWorld {
     }
   }
 
-  // How often the application got `tag`, and with what the last time.
+  // How often the application got `tag`, and with which result the last time.
   int Got(void* tag, bool* ok = nullptr) const {
     int got = 0;
     for (const core::FakeEvent& event : events_) {
@@ -153,7 +153,7 @@ class FakeWorld {
 
 // A unary call of the asynchronous API.
 struct FakeUnary {
-  // Begun, with all of its batch started, unless `prepare`.
+  // Begins the call and, unless `prepare`, starts all of its batch.
   explicit FakeUnary(FakeWorld* world, const std::string& payload = "hello",
                      bool prepare = false)
       : FakeUnary(world, payload, prepare, [](grpc::ClientContext*) {}) {}

@@ -10,8 +10,8 @@
 namespace mesh::channel {
 namespace {
 
-// Puts `tag` on `queue` once, with the `ok` that Fire() is given: an empty
-// batch of a call that goes nowhere. Deletes itself.
+// Puts `tag` on `queue` once, with the `ok` that Fire() is given. It is an
+// empty batch of a call that goes nowhere. It deletes itself.
 class Notification final : public grpc::internal::CompletionQueueTag {
  public:
   Notification(grpc_channel* placeholder, grpc::CompletionQueue* queue,
@@ -22,14 +22,14 @@ class Notification final : public grpc::internal::CompletionQueueTag {
             placeholder, nullptr, GRPC_PROPAGATE_DEFAULTS, queue->cq(),
             grpc_slice_from_static_string("/"), nullptr,
             gpr_inf_future(GPR_CLOCK_REALTIME), nullptr)) {
-    // A shutdown of the queue waits for this, as it does for gRPC's watches.
+    // The shutdown of the queue waits for this, as it does for gRPC's watches.
     core::Access::RegisterAvalanching(queue_);
   }
 
   void Fire(bool ok) {
     ok_ = ok;
     grpc_call_start_batch(call_, nullptr, 0, this, nullptr);
-  }  // May be deleted by now.
+  }  // This object may be deleted by now.
 
   bool FinalizeResult(void** tag, bool* ok) override {
     *tag = tag_;
@@ -59,8 +59,8 @@ grpc::internal::Call Channel::CreateCall(
   return CreateCallInternal(method, context, queue, 0);
 }
 
-// An interceptor may make calls that begin behind itself: the application's, or
-// gRPC's global one, which stands behind all of those.
+// An interceptor may make calls whose interceptors begin after itself: the
+// application's, or gRPC's global one, which stands behind all of those.
 grpc::internal::Call Channel::CreateCallInternal(
     const grpc::internal::RpcMethod& method, grpc::ClientContext* context,
     grpc::CompletionQueue* queue, size_t interceptor_position) {

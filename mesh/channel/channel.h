@@ -10,8 +10,8 @@
 
 namespace mesh::channel {
 
-// What a stub is given: gRPC's channel interface over one service. Each call
-// gets a LogicalCall, which is its shell. Thread-safe.
+// What a stub is given: gRPC's channel interface over one service. A
+// LogicalCall is the shell of each call. Thread-safe.
 class Channel final : public grpc::ChannelInterface,
                       public std::enable_shared_from_this<Channel> {
  public:
@@ -23,7 +23,7 @@ class Channel final : public grpc::ChannelInterface,
   grpc_connectivity_state GetState(bool try_to_connect) override;
 
  private:
-  // A call of ours: a UnaryCall or a StreamCall.
+  // A call of mesh: a UnaryCall or a StreamCall.
   template <typename Shell>
   grpc::internal::Call Create(const grpc::internal::RpcMethod& method,
                               grpc::ClientContext* context,

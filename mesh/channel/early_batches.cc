@@ -29,8 +29,8 @@ EarlyBatches::Down EarlyBatches::OnDown(Methods* methods) {
       return std::exchange(engaged_, true) ? Down::kHeld : Down::kHeldFirst;
     }
   }
-  // What it was started on may have been the placeholder, or an attempt before
-  // this one.
+  // What it was started on may have been the placeholder, or an earlier
+  // attempt.
   core::Redirect(methods, running());
   return Down::kGoOn;
 }

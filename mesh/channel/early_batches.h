@@ -12,9 +12,9 @@
 namespace mesh::channel {
 
 // Knows what the batches of a call are started on, and holds back those that
-// are started before there is an endpoint: the call begins on a placeholder
-// then, and its batches go down on that, through the application's
-// interceptors, as far as here. Thread-safe.
+// are started before there is an endpoint. Such a call begins on a placeholder.
+// Its batches go down on that as far as here, through the application's
+// interceptors. Thread-safe.
 class EarlyBatches {
  public:
   using Methods = grpc::experimental::InterceptorBatchMethods;
@@ -22,38 +22,39 @@ class EarlyBatches {
 
   // What is to become of a batch on its way down.
   enum class Down {
-    kGoOn,  // Any more; it will be started on what runs now.
+    kGoOn,  // It is not held; it will be started on what runs now.
     kHeld,
-    kHeldFirst,  // And nobody looks for an endpoint yet.
+    kHeldFirst,  // It is held, and nobody looks for an endpoint yet.
   };
 
   EarlyBatches() = default;
   EarlyBatches(const EarlyBatches&) = delete;
   EarlyBatches& operator=(const EarlyBatches&) = delete;
 
-  // Once, first. `waiting`: `running` is a placeholder.
+  // Call it once, first. `waiting`: `running` is a placeholder.
   void Begin(grpc_call* running, bool waiting);
 
-  // Null before Begin(). Lives until another runs, and if it is the first one
-  // of the call, as long as that.
+  // Null before Begin(). The result lives until another one runs. The first one
+  // of the call lives as long as the call.
   grpc_call* running() const {
     return running_.load(std::memory_order_acquire);
   }
-  // With a reference for the caller, where another may come to run meanwhile.
+  // The same, with a reference for the caller, where another one may come to
+  // run meanwhile.
   grpc_call* RefRunning();
 
-  // What the call began on. It is known to who was given the call.
+  // What the call began on. Whoever was given the call knows it.
   grpc_call* begun_on() const { return begun_on_; }
   bool born_waiting() const { return born_waiting_; }
   bool waiting() const { return waiting_.load(std::memory_order_acquire); }
 
   Down OnDown(Methods* methods);
 
-  // From now on batches are started on `next`. Whoever calls gives up what ran
-  // before, afterwards.
+  // From now on batches are started on `next`. The caller then gives up what
+  // ran before.
   void RunOn(grpc_call* next);
-  // The wait is over, with RunOn() or, where the call was cancelled, without.
-  // What was held is to be let go on. With the last one the call may end.
+  // The wait is over: with RunOn(), or without it if the call was cancelled.
+  // Held batches that are to be let go on. With the last one the call may end.
   Held EndWait();
 
  private:

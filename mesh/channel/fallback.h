@@ -12,8 +12,8 @@
 namespace mesh::channel {
 
 // Asks the application for an answer to a call that is about to fail with
-// `status`. Nullopt: there is none. With no lock held: it is the application's
-// code.
+// `status`. Nullopt: there is none. Call it with no lock held, since it runs
+// the application's code.
 std::optional<core::InProcessAnswer> AskFallback(
     const Fallback& fallback, const telemetry::CallInfo& info,
     const grpc::ByteBuffer& request, const grpc::Status& status);

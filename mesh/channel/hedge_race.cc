@@ -14,7 +14,7 @@ struct HedgeRace::Todo {
   std::optional<NewHedge> start;
   std::vector<std::shared_ptr<core::RawCall>> give_up;
   grpc_call* cancel = nullptr;  // The native attempt. Referenced.
-  // To go on with the application's batches; `host` is null otherwise.
+  // To go on with the application's batches; else `host` is null.
   Host* host = nullptr;
   std::optional<Action> act;
   std::shared_ptr<core::RawCall> answer;
@@ -63,7 +63,7 @@ void HedgeRace::OnNativeDone(grpc::Status* status) {
         todo.act = std::move(fail);
       } else if (!status->ok()) {
         todo.answer = winner_;
-      }  // Else what the application has is as good.
+      }  // Otherwise what the application has will do.
     } else {
       parked_ = true;
       const call::Moment moment = host_->MomentOfRace();
@@ -157,7 +157,7 @@ void HedgeRace::OnHedgeDone(int attempt) {
     const auto found = std::find_if(
         hedges_.begin(), hedges_.end(),
         [attempt](const Hedge& h) { return h.attempt == attempt; });
-    if (found == hedges_.end()) return;  // Given up.
+    if (found == hedges_.end()) return;  // It was given up.
     hedge = std::move(*found);
     hedges_.erase(found);
     const core::RawAnswer& answer = hedge.raw->answer();
@@ -182,7 +182,7 @@ void HedgeRace::OnCancelled() {
 }
 
 // The application has cancelled the call. While its own batches run, their end
-// tells of it. Otherwise that of the hedges, which are cancelled here.
+// tells so. Otherwise the end of the hedges does; they are cancelled here.
 void HedgeRace::EndParked() {
   std::vector<std::shared_ptr<core::RawCall>> running;
   {
@@ -229,7 +229,7 @@ void HedgeRace::Take(Action action, std::shared_ptr<core::RawCall> answer,
       SetTimer(absl::InfiniteFuture());
       break;
   }
-  // The native attempt is parked: who came here goes on with it.
+  // The native attempt is parked, so this thread goes on with it.
   parked_ = false;
   todo->host = host_;
   if (action.kind == Action::Kind::kFinish && answer != nullptr) {
@@ -240,7 +240,7 @@ void HedgeRace::Take(Action action, std::shared_ptr<core::RawCall> answer,
 }
 
 void HedgeRace::StartHedge(const Action& action, Todo* todo) {
-  // The context is there: its call has not ended.
+  // The context still exists, since its call has not ended.
   todo->start_attempt = action.attempt;
   todo->start = host_->MakeHedge(action, machine_->previous_attempts());
   hedges_.push_back(

@@ -22,22 +22,23 @@
 
 namespace mesh::channel {
 
-// What a call has beside the attempt that its application's batches run on, if
-// its policy hedges: the attempts that race with it.
+// The attempts that race with the one on which the application's batches run,
+// for a call whose policy hedges.
 //
-// The application's batches are on one attempt at a time, the native one, which
-// they began with or were started again on. A hedge is a call of mesh's own,
-// received as bytes. When it wins, the native attempt is cancelled; its status
-// comes to the thread that waits for it, and there the application's batches
+// The application's batches are on one attempt at a time, the native one. They
+// began with it or were started again on it. A hedge is a call of mesh's own,
+// received as bytes. When a hedge wins, the native attempt is cancelled. Its
+// status comes to the thread that waits for it. There the application's batches
 // are started once more, on a call inside the process that answers with the
 // winner's bytes (in_process_answer.h). A native attempt that fails while
 // hedges run is parked: its batches are held until one of them has ended.
 //
 // So the events of a hedged call come on several threads: the application's or
 // gRPC's for the native attempt, gRPC's for hedges, the control thread for the
-// timer. Each is told to the machine under this object's lock, and what follows
-// is done after it has been released. Only who finds the native attempt parked,
-// or brings its end, may touch the application's batches.
+// timer. The machine is told each event under this object's lock. What follows
+// is done after the lock has been released. Only the thread that finds the
+// native attempt parked, or that brings its end, may touch the application's
+// batches.
 //
 // It outlives the call: a hedge that ends late finds it detached.
 class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
@@ -51,13 +52,13 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
   };
 
   // The call. The first four are called with the race's lock held, which keeps
-  // the call there: they must not call the race.
+  // the call alive. They must not call the race.
   class Host {
    public:
     // The moment at which an event is handled.
     virtual call::Moment MomentOfRace() = 0;
-    // What the end of the native attempt, and of a hedge, tells of it and of
-    // its endpoint (may be null).
+    // What the end of the native attempt, or of a hedge, says about the attempt
+    // and its endpoint (which may be null).
     virtual call::AttemptOutcome NativeOutcome(
         const grpc::Status& status, cluster::LiveEndpoint* endpoint) = 0;
     virtual call::AttemptOutcome HedgeOutcome(const core::RawAnswer& answer,
@@ -66,9 +67,10 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
     // A hedge as `action` says.
     virtual NewHedge MakeHedge(const call::Action& action,
                                int previous_attempts) = 0;
-    // Goes on with the application's batches, all of which are held: with
-    // `action`, or with `answer`, or with neither: they are delivered as they
-    // are. With no lock held. The call may be gone when this returns.
+    // Goes on with the application's batches, all of which are held. It goes on
+    // with `action`, or with `answer`. With neither, the batches are delivered
+    // as they are. Called with no lock held. The call may be gone when this
+    // returns.
     virtual void GoOn(std::optional<call::Action> action,
                       std::shared_ptr<core::RawCall> answer) = 0;
 
@@ -83,7 +85,7 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
   HedgeRace(const HedgeRace&) = delete;
   HedgeRace& operator=(const HedgeRace&) = delete;
 
-  // --- From the call, for its native attempt
+  // --- The call tells about its native attempt
 
   // It is about to begin, as `action` says, on `core`.
   void OnNativeStart(const call::Action& action, grpc_call* core);
@@ -92,19 +94,20 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
   // It has ended with `status`, which is in its batches, and they are held.
   // Goes on with them.
   void OnNativeDone(grpc::Status* status);
-  // It was to begin, and has not, for the application has cancelled the call.
+  // It was to begin, and has not, because the application has cancelled the
+  // call.
   void OnNativeCancelled();
-  // Something of its answer is about to be handed to the application. False: it
-  // must not be, another attempt has won.
+  // Something of its answer is about to be handed to the application. False:
+  // another attempt has won, so it must not be.
   bool TryCommit();
 
   // The attempt that has won while the native one ran. Null: none.
   std::shared_ptr<core::RawCall> Winner();
-  // Makes `metadata`, which hedges are sent with too, say how many attempts
+  // Makes `metadata`, with which hedges are sent, too, say how many attempts
   // came before the native one.
   void SayPreviousAttempts(std::multimap<std::string, std::string>* metadata);
 
-  // The application cancels. Any thread, also with locks of gRPC's held.
+  // The application cancels. Any thread, also with gRPC's locks held.
   void OnCancelled();
 
   // The call goes away. Ends what still runs.
@@ -117,11 +120,11 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
     absl::Time deadline;
     std::shared_ptr<core::RawCall> raw;
   };
-  // What an event has led to, to be done once the lock is released.
+  // What an event has led to. It is done once the lock is released.
   struct Todo;
 
-  // With the lock held: takes over what the machine said. `answer` is what the
-  // attempt that ended has brought, null if that is the native one.
+  // Takes over what the machine said, with the lock held. `answer` is what the
+  // attempt that ended has brought; null for the native one.
   void Take(call::Action action, std::shared_ptr<core::RawCall> answer,
             Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartHedge(const call::Action& action, Todo* todo)
@@ -130,7 +133,7 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
   void End(Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveUpHedges(Todo* todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetTimer(absl::Time at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Without it.
+  // Does it, without the lock.
   void Do(Todo* todo);
 
   void OnTimer();
@@ -140,9 +143,9 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
   // Constant.
   base::Scheduler* const loop_;
 
-  // By the application. Set before EndParked() is posted, and read with the
-  // lock: so the one that comes later, that or the end of the native attempt,
-  // sees the other.
+  // The application has cancelled. It is set before EndParked() is posted, and
+  // read with the lock. So the later one of the two, EndParked() or the end of
+  // the native attempt, sees the other.
   std::atomic<bool> cancelled_{false};
 
   base::Mutex mu_;
@@ -151,13 +154,14 @@ class HedgeRace : public std::enable_shared_from_this<HedgeRace> {
   int native_attempt_ ABSL_GUARDED_BY(mu_) = 0;
   // Acquired until the machine has been told of the attempt's end.
   cluster::LiveEndpoint* native_endpoint_ ABSL_GUARDED_BY(mu_) = nullptr;
-  // While it runs; referenced.
+  // Set while it runs; holds a reference.
   grpc_call* native_ ABSL_GUARDED_BY(mu_) = nullptr;
   bool parked_ ABSL_GUARDED_BY(mu_) = false;
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // The call, as the machine says.
+  // The call has ended, as the machine says.
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
   bool has_request_ ABSL_GUARDED_BY(mu_) = false;
-  std::vector<Hedge> hedges_ ABSL_GUARDED_BY(mu_);  // That run.
-  // The last one that failed: the call may end with what it said.
+  std::vector<Hedge> hedges_ ABSL_GUARDED_BY(mu_);  // Those that run.
+  // The last one that failed. The call may end with its status.
   int failed_attempt_ ABSL_GUARDED_BY(mu_) = 0;
   std::shared_ptr<core::RawCall> failed_ ABSL_GUARDED_BY(mu_);
   // How the call has ended while the native attempt ran.

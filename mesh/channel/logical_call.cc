@@ -94,7 +94,7 @@ call::CallPlan LogicalCall::Plan(const call::Moment& moment, bool unary) {
 void LogicalCall::MakeMachine(const call::CallPlan& plan,
                               const call::Moment& moment) {
   if (plan.replayable && plan.wait_for_ready) {
-    // The machine waits, for any endpoint. gRPC would wait for this one, also
+    // The machine waits, for any endpoint. gRPC would wait for this one, even
     // when it is gone for good.
     context_->set_wait_for_ready(false);
   }
@@ -103,14 +103,15 @@ void LogicalCall::MakeMachine(const call::CallPlan& plan,
   machine_.emplace(plan, &call_info_);
 }
 
-// What the call takes from the one that it is made for.
+// What the call takes from the call that it is made for.
 void LogicalCall::InheritDeadline(absl::Time now) {
-  // A retry is a child of it too, and may begin when the server's call is over.
+  // A retry is a child of it, too, and may begin when the server's call is
+  // over.
   grpc_call_ref(parent_);
   if ((core::Access::Propagation(context_) & GRPC_PROPAGATE_DEADLINE) == 0) {
     return;
   }
-  // gRPC hands the deadline on, too, but does not say it.
+  // gRPC passes the deadline on, too, but does not tell it.
   if (const auto incoming = incoming::FindIncoming(parent_)) {
     call_info_.deadline = std::min(call_info_.deadline,
                                    core::ToMonotonic(incoming->deadline, now));
@@ -132,12 +133,12 @@ grpc_call* LogicalCall::BeginWithout(const Action& action) {
 }
 
 std::optional<call::Action> LogicalCall::LookForEndpoint() {
-  // The machine asks for a dial once. Park() is what makes it heard.
+  // The machine asks for a dial once. Park() passes that on.
   if (ABSL_PREDICT_FALSE(unheard_.has_value())) {
     return std::exchange(unheard_, std::nullopt);
   }
   auto action = machine_->OnEndpointsChanged(Now());
-  // Not for endpoints, then, but for a time.
+  // It waits for a time then, not for endpoints.
   if (!action.has_value()) action = machine_->OnTimer(Now());
   return action;
 }
@@ -186,8 +187,8 @@ grpc_channel* LogicalCall::ChannelOf(
 
 // What an attempt is a child of.
 grpc_call* LogicalCall::ParentOf(bool first) const {
-  // gRPC cancels what begins as the child of a call that is over, also when it
-  // was to inherit nothing.
+  // gRPC cancels a call that begins as the child of one that is over, even when
+  // it was to inherit nothing.
   constexpr uint32_t kInherits =
       GRPC_PROPAGATE_DEADLINE | GRPC_PROPAGATE_CANCELLATION;
   const bool orphan =
@@ -344,7 +345,7 @@ void LogicalCall::SetDebugString(const absl::Status& status) {
 
 void LogicalCall::Park(const Action& action) {
   {
-    // Whoever resumes the call takes this lock first.
+    // The one who resumes the call takes this lock first.
     grpc::internal::MutexLock lock(core::Access::Mu(context_));
     if (!IsCancelled()) {
       parked_ = service_->Park(
@@ -382,8 +383,8 @@ void LogicalCall::OnCancelled() {
   {
     grpc::internal::MutexLock lock(core::Access::Mu(context_));
     if (!IsCancelled()) {
-      // With the call that it is made for. TryCancel() would have cancelled the
-      // placeholder.
+      // It ends with the call that it is made for. TryCancel() would have
+      // cancelled the placeholder.
       NoteCancelled();
       grpc_call_cancel(early_.running(), nullptr);
     }

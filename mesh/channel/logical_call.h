@@ -25,25 +25,26 @@ class Channel;
 
 // One logical call on gRPC: the shell around a CallMachine. It is the call's
 // last interceptor, so it sees each batch go down and come back. gRPC owns it
-// with the ClientContext. Its heirs are the two kinds of calls: UnaryCall and
-// StreamCall. Here stands what they share.
+// with the ClientContext. Its heirs are the two kinds of calls, UnaryCall and
+// StreamCall. It holds what they share.
 //
 // The first attempt is gRPC's own batch, untouched. When its status comes back
-// the machine judges it, on the thread that brought it; if the call is to be
-// tried again, the application's own batches are armed once more and started on
-// a grpc_call of another endpoint: same tag, same queue, same message objects,
-// no thread between. A batch that must wait (there is no endpoint yet, a
-// backoff) is held by not letting the interceptors go on.
+// the machine judges it, on the thread that brought it. If the call is to be
+// tried again, the application's own batches are armed once more. They are
+// started on a grpc_call of another endpoint: same tag, same queue, same
+// message objects, no thread between. Some batches must wait (for an endpoint,
+// for a backoff). They are held by not letting the interceptors go on.
 //
 // The ways through the heirs:
-//   Channel::CreateCall -> Begin
-//   a batch goes down: StartBatch (where gRPC has hooks) -> Intercept -> OnDown
-//   a batch comes back: Intercept -> OnUp -> ... -> Act
-//   Act: deliver | try again | start (first attempt after a wait) | Park
-//   a parked call: OnTimer | OnEndpointsChanged | OnCancelled -> Act
+// - Channel::CreateCall -> Begin.
+// - A batch goes down: StartBatch (where gRPC has hooks) -> Intercept ->
+//   OnDown.
+// - A batch comes back: Intercept -> OnUp -> ... -> Act.
+// - Act: deliver | try again | start (first attempt after a wait) | Park.
+// - A parked call: OnTimer | OnEndpointsChanged | OnCancelled -> Act.
 //
-// What is not guarded belongs to whom the one outstanding event comes to: gRPC
-// or the lot of parked calls hands it over.
+// Members without a guard belong to the one that receives the outstanding
+// event. gRPC, or the lot of parked calls, hands them over.
 class LogicalCall : public grpc::experimental::Interceptor,
                     public service::Waiter,
                     public core::RestartedBatches {
@@ -77,32 +78,32 @@ class LogicalCall : public grpc::experimental::Interceptor,
   virtual void Act(const Action& action) = 0;
   // The call was cancelled while it was parked.
   virtual void EndParked() = 0;
-  // The application cancels, or a parked call's parent is cancelled. With the
-  // context's lock held, which TryCancel() holds: nothing is done but to tell.
+  // The application cancels, or a parked call's parent is cancelled. It runs
+  // with the context's lock held, which TryCancel() holds. So it only tells.
   virtual void NoteCancelled();
   // An attempt was to begin, and has not: the application has cancelled.
   virtual void EndCancelled();
 
   // --- The beginning
 
-  // The plan: what the policy, which is good for the call's life, and the
-  // context say. Then, once that is settled, the machine.
+  // Settles the plan: what the context says, and the policy, which stays for
+  // the call's life. The next one then starts the machine.
   call::CallPlan Plan(const call::Moment& moment, bool unary);
   void MakeMachine(const call::CallPlan& plan, const call::Moment& moment);
-  // The grpc_call to begin with when the machine starts no attempt at once: a
-  // placeholder while the call waits.
+  // The grpc_call to begin with when the machine starts no attempt at once. It
+  // is a placeholder while the call waits.
   grpc_call* BeginWithout(const Action& action);
 
   // --- Attempts
 
   call::Moment Now();
   absl::Time clock_now() const { return clock_.Now(); }
-  // An attempt on `endpoint`, with events on the call's queue.
+  // Makes an attempt on `endpoint`, with events on the call's queue.
   grpc_call* NewCall(cluster::LiveEndpoint* endpoint, absl::Time deadline);
-  // One that runs beside it.
+  // Makes an attempt that runs beside it.
   grpc_call* NewCallBeside(cluster::LiveEndpoint* endpoint,
                            absl::Time deadline);
-  // One that fails with `status`.
+  // Makes an attempt that fails with `status`.
   grpc_call* NewFailedCall(const absl::Status& status,
                            grpc_completion_queue* queue);
   grpc_call* NewFailedCall(const absl::Status& status) {
@@ -112,19 +113,19 @@ class LogicalCall : public grpc::experimental::Interceptor,
   // Makes `next` the context's call, so that TryCancel(), peer() and the like
   // are about the attempt that runs. False when the call has been cancelled.
   bool Swap(grpc_call* next, grpc_call** previous);
-  // Gives `previous` up, which runs no more; the first one of all is kept: it
-  // holds the arena of the application's batches.
+  // Gives `previous` up, which no longer runs. The first one of all is kept,
+  // because it holds the arena of the application's batches.
   void KeepFirst(grpc_call* previous);
   // Forgets what the last attempt received.
   void ForgetReceived();
-  // The wait for the first endpoint is over: what was held is started on
+  // The wait for the first endpoint is over. What was held is started on
   // `next`, which is taken. Null: the call was cancelled, and with it the
   // placeholder.
   void StartHeld(grpc_call* next);
 
   // --- Ends
 
-  // What a server says of itself, with the answer to any call.
+  // What a server says about itself, with the answer to any call.
   void Heed(const grpc_metadata_array& trailers,
             cluster::LiveEndpoint* endpoint);
   void HeedTrailers();
@@ -133,9 +134,9 @@ class LogicalCall : public grpc::experimental::Interceptor,
                                  absl::string_view debug,
                                  const grpc_metadata_array& trailers,
                                  absl::Time deadline);
-  // Has failed, maybe: then who made the call that this is part of should know.
+  // The call may have failed. If so, the call that it is part of is told.
   void TellParent();
-  // What became of a call that failed although it was retried, or would have
+  // The text about a call that failed although it was retried, or would have
   // been. Its status is a server's and stays as it is.
   void TellStory();
   void SetDebugString(const absl::Status& status);
@@ -145,8 +146,8 @@ class LogicalCall : public grpc::experimental::Interceptor,
   // The machine's answer when the first batch of a call that was born waiting
   // has come.
   std::optional<Action> LookForEndpoint();
-  // False: the stub was compiled without RTTI, which is logged once. With no
-  // lock held.
+  // Notes whether the stub was compiled with RTTI. False: it was not, which is
+  // logged once. Call it with no lock held.
   bool KnowsItsType(Ops* ops) const;
 
   bool IsCancelled() const {
@@ -159,7 +160,7 @@ class LogicalCall : public grpc::experimental::Interceptor,
   service::Service* const service_;
   const base::Clock& clock_;
   service::Method* const method_;  // Null for a method that no stub registered.
-  std::string own_name_;           // Of the method, if method_ is null.
+  std::string own_name_;           // The method's name, if method_ is null.
   const grpc::internal::RpcMethod::RpcType type_;
   grpc::ClientContext* const context_;
   grpc::CompletionQueue* const queue_;
@@ -167,8 +168,9 @@ class LogicalCall : public grpc::experimental::Interceptor,
   const service::ServiceViewPtr snapshot_;
   telemetry::CallInfo call_info_;
   absl::Time context_deadline_;  // The application's own.
-  grpc_call* parent_ = nullptr;  // Of a ServerContext. Ours too.
-  bool exact_ = true;            // On channels with gRPC's own retries.
+  // The call of a ServerContext. We hold a reference.
+  grpc_call* parent_ = nullptr;
+  bool exact_ = true;  // On channels with gRPC's own retries.
   bool idempotent_ = false;
 
   std::optional<call::CallMachine> machine_;
@@ -186,17 +188,18 @@ class LogicalCall : public grpc::experimental::Interceptor,
   grpc_call* ParentOf(bool first) const;
   void Resume();
 
-  grpc_call* first_ = nullptr;  // Once it runs no more. Ours.
-  // The one of the last pick. Not to be used.
+  // Set once it no longer runs. We hold a reference.
+  grpc_call* first_ = nullptr;
+  // The endpoint of the last pick. It may be gone: do not use it.
   const service::ServiceView* seen_ = nullptr;
   // What the call is to wait for, if it asks for a dial and has not been
   // parked.
   std::optional<Action> unheard_;
 
-  // Written with the context's lock, which TryCancel() holds. (Atomic for the
-  // sanitizer, which does not see that lock.)
+  // Written with the context's lock, which TryCancel() holds. (It is atomic for
+  // the sanitizer, which does not see that lock.)
   std::atomic<bool> cancelled_{false};
-  std::atomic<uint64_t> parked_{0};  // Id, while the call is parked.
+  std::atomic<uint64_t> parked_{0};  // The id, while the call is parked.
 };
 
 }  // namespace mesh::channel

@@ -15,7 +15,8 @@ constexpr char kDraining[] = "mesh-draining";  // mesh/server/server.h
 constexpr char kFaultAbort[] = "mesh-fault-abort";
 constexpr char kFaultDelay[] = "mesh-fault-delay-ms";
 
-// How early the clock of the other side may let an attempt's deadline pass.
+// How much earlier the clock of the other side may let an attempt's deadline
+// pass.
 constexpr absl::Duration kClockSlack = absl::Milliseconds(5);
 
 const grpc_metadata* Find(const grpc_metadata_array& array, const char* key) {

@@ -24,29 +24,29 @@ struct AttemptBounds {
   bool idempotent = false;  // The call may be executed twice.
 };
 
-// Of an attempt that failed, what its status and debug string tell. Says
-// nothing of whether it is committed, and of pushback.
+// What the status and debug string of a failed attempt tell. They say nothing
+// about pushback, nor whether the attempt is committed.
 call::AttemptOutcome Explain(const grpc::Status& status,
                              absl::string_view debug,
                              const AttemptBounds& bounds);
 
-// The server's `grpc-retry-pushback-ms`, where there is one. What is not a
-// number is negative: do not retry.
+// The server's `grpc-retry-pushback-ms`, if there is one. A value that is no
+// number becomes negative: do not retry.
 std::optional<absl::Duration> PushbackOf(const grpc_metadata_array& trailers);
 absl::Duration ParsePushback(absl::string_view text);
 
 // Whether the server says that it is about to go (mesh/server/server.h).
 bool SaysDraining(const grpc_metadata_array& trailers);
 
-// Makes `metadata` say how many attempts came before; nothing for none.
+// Makes `metadata` say how many attempts came before; for none it says nothing.
 void SayPreviousAttempts(int count,
                          std::multimap<std::string, std::string>* metadata);
 
-// A status code by name or number. Nullopt for OK and what is no code.
+// A status code by name or number. Nullopt for OK and for anything else.
 std::optional<absl::StatusCode> ParseCode(const std::string& text);
 
-// What metadata of a call asks for (FaultOptions::by_header). It is taken out:
-// it is not sent on.
+// What metadata of a call asks for (FaultOptions::by_header). It is taken out,
+// so that it is not sent on.
 struct HeaderFaults {
   std::optional<absl::StatusCode> abort;
   std::optional<absl::Duration> delay;

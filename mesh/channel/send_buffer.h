@@ -11,7 +11,7 @@
 
 namespace mesh::channel {
 
-// What a stream has sent so far, kept so that it can be sent again. Holds
+// What a stream has sent so far, kept so that it can be sent again. It holds
 // references to the serialized messages, not copies. Not thread-safe.
 class SendBuffer {
  public:
@@ -20,19 +20,19 @@ class SendBuffer {
     grpc::WriteOptions options;
   };
 
-  // What keeping a message is taken to cost beside its bytes: empty ones are
+  // What keeping a message counts as beside its bytes. So empty messages are
   // bounded, too.
   static constexpr uint64_t kOverhead = 256;
 
-  // Keeps at most `limit` bytes, and what `shared` (not null) has left.
+  // Keeps at most `limit` bytes, and at most what `shared` (not null) has left.
   SendBuffer(uint64_t limit, base::ByteBudget* shared)
       : limit_(limit), shared_(shared) {}
   ~SendBuffer() { Clear(); }
   SendBuffer(const SendBuffer&) = delete;
   SendBuffer& operator=(const SendBuffer&) = delete;
 
-  // A message that is about to be sent. False when it would go beyond a limit:
-  // it is not kept then.
+  // A message is about to be sent. False when it would go beyond a limit: it is
+  // not kept then.
   bool Add(const grpc::ByteBuffer& bytes, const grpc::WriteOptions& options) {
     const uint64_t size = bytes.Length() + kOverhead;
     if (size > limit_ || bytes_ > limit_ - size || !shared_->Take(size)) {
@@ -42,8 +42,8 @@ class SendBuffer {
     messages_.push_back({bytes, options});
     return true;
   }
-  // The application has been told that all messages until now were sent, so
-  // that to send them again is up to whom they are kept for.
+  // The application has been told that all messages until now were sent. So it
+  // is up to the keeper to send them again.
   void MarkDone() { done_ = messages_.size(); }
 
   using Messages = absl::InlinedVector<Message, 1>;

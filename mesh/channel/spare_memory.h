@@ -6,13 +6,13 @@
 
 namespace mesh::channel {
 
-// What a thread keeps of the memory of `T`s that have ended there, for its next
-// ones. `T` is a final class: all of them have one size. For its operator new
-// and delete.
+// The memory of `T`s that have ended on a thread, which that thread keeps for
+// its next ones. `T` is a final class: all of them have one size. For its
+// operator new and delete.
 template <typename T>
 class SpareMemory {
  public:
-  // Not under sanitizers, which are to see objects come and go.
+  // Off under sanitizers, which are to see objects come and go.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
     defined(MESH_TSAN)
   static constexpr size_t kMost = 0;

@@ -19,13 +19,13 @@ struct StreamBatch {
     kUp,       // Held on its way up.
     kPending,  // Held, to be started when what comes before has been sent.
   };
-  // What of ours runs under a batch's tag.
+  // What mesh itself runs under a batch's tag.
   enum class Errand : uint8_t {
     kNone,
     kReplay,     // Sends again what had been sent.
-    kHeaders,    // Asks whether there are response headers, as it has failed.
+    kHeaders,    // Asks, after a failure, whether there are response headers.
     kStatus,     // Asks for the status.
-    kOwnHeaders  // Its own initial metadata, apart from its status.
+    kOwnHeaders  // Brings its own initial metadata, apart from its status.
   };
 
   grpc::internal::CallOpSetInterface* ops = nullptr;
@@ -33,18 +33,18 @@ struct StreamBatch {
   grpc_call* filled = nullptr;  // FillOps() holds a reference to it.
   Where where = Where::kInCore;
   Errand errand = Errand::kNone;
-  bool ok = false;       // Has come up, and succeeded.
+  bool ok = false;       // It has come up, and succeeded.
   bool start = false;    // Sends initial metadata.
   bool send = false;     // Sends a message.
   bool close = false;    // Half-closes.
   bool headers = false;  // Receives initial metadata.
   bool read = false;     // Receives a message.
   bool restarted = false;
-  bool disarmed = false;  // Is not as the application made it.
+  bool disarmed = false;  // It is not as the application made it.
   bool owes_post_send = false;
   bool owes_post_headers = false;
   grpc::Status* status = nullptr;   // Receives the status.
-  core::Deserializer deserializer;  // Where gRPC forgets it.
+  core::Deserializer deserializer;  // Kept for when gRPC forgets it.
 
   bool sends() const { return start || send || close; }
 };
@@ -67,16 +67,16 @@ class StreamBatches {
   void Erase(StreamBatch* batch) {
     batches_.erase(batches_.begin() + (batch - batches_.data()));
   }
-  // Null: it is not there.
+  // Null: there is no such batch.
   StreamBatch* Find(const grpc::internal::CallOpSetInterface* ops);
 
-  // The batch under whose tag is sent again what had been sent: it starts only
-  // after that. Better not one that receives messages. Null: none is held.
+  // The batch under whose tag what had been sent is sent again; it starts only
+  // after that. Preferably it receives no messages. Null: none is held.
   StreamBatch* Vehicle();
 
-  // A message may not come before response headers have been asked for: the
-  // core would not know how it is compressed. Whether `batch` waits for another
-  // one that asks for them.
+  // Whether `batch` waits for another one that asks for response headers. A
+  // message may not come before they have been asked for, because the core
+  // would not know how it is compressed.
   bool WaitsForHeaders(const StreamBatch& batch) const;
 
   size_t size() const { return batches_.size(); }

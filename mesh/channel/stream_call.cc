@@ -28,7 +28,7 @@ grpc_call* StreamCall::Begin() {
   const auto until = idempotent_ && policy.retry.max_attempts > 1
                          ? StreamRetry::Until::kCommitted
                          : StreamRetry::Until::kSent;
-  // Where all methods may be executed twice the machine retries whatever gRPC
+  // Where all methods may be executed twice, the machine retries whatever gRPC
   // itself would.
   exact_ = !snapshot_->policies.all_idempotent() || !retries ||
            until != StreamRetry::Until::kCommitted;
@@ -61,7 +61,7 @@ grpc_call* StreamCall::Begin() {
 }
 
 grpc_call* StreamCall::NewAttempt(cluster::LiveEndpoint* endpoint) {
-  // An attempt may become the stream: its deadline is the call's.
+  // An attempt may become the stream, so its deadline is the call's.
   grpc_call* const call = NewCall(endpoint, call_info_.deadline);
   grpc_call_ref(call);
   grpc_call* previous;
@@ -83,14 +83,14 @@ void StreamCall::StartBatch(Ops* ops) {
   runner_.Start(ops, early_.running());
 }
 
-// Whether there is nothing to see in a batch: then it goes with no
+// Whether there is nothing to see in a batch. Then it goes with no
 // interception, at gRPC's own speed.
 bool StreamCall::MayGoUnseen(Ops* ops) {
   if (early_.waiting() || runner_.application_interceptors() > 0 ||
       watches_idle()) {
     return false;
   }
-  // Once a stream: that its answer begins is to be seen.
+  // Once per stream: the beginning of its answer is to be seen.
   if (!answered_.load(std::memory_order_relaxed) &&
       core::ReceivesHeaders(ops)) {
     return false;
@@ -165,9 +165,10 @@ bool StreamCall::IsAnswer(Methods* methods) const {
   return core::Succeeded(methods) && !core::TrailersOnly(early_.running());
 }
 
-// A reactor is told of headers with `ok`, less where the grpc_call that the
-// call began on has had its status in their place: gRPC asks that one, which it
-// holds by value. Where another one has run since, it is said here.
+// Tells a reactor about headers, if gRPC cannot. gRPC tells with `ok` whether
+// there are headers. For that it asks the grpc_call that the call began on,
+// which it holds by value. It does not know about an attempt that has run
+// since.
 void StreamCall::OnHeadersUp(Methods* methods) {
   if (early_.running() == early_.begun_on()) return;
   // The batches of a reactor come back under tags of their own.
@@ -183,7 +184,8 @@ void StreamCall::OnAnswer() {
   machine_->OnStreamAnswer();
 }
 
-// A stream that can't be tried again has its status: learns from it.
+// A stream that can't be tried again has its status. The machine learns from
+// it.
 void StreamCall::OnStatus(const grpc::Status& status) {
   if (machine_->finished()) return;
   HeedTrailers();
@@ -262,7 +264,7 @@ void StreamCall::OnNoAttempt(const absl::Status& status) {
 
 void StreamCall::OnOver() { Unlist(); }
 
-// What is asked of streams is asked of this one no more.
+// From now on nothing is asked of this stream.
 void StreamCall::Unlist() {
   if (!listed_.load(std::memory_order_relaxed)) return;
   if (listed_.exchange(false)) service_->streams().Remove(this);
@@ -276,7 +278,8 @@ absl::Time StreamCall::CheckIdle(absl::Time now, grpc_call** idle) {
       absl::FromUnixNanos(active_.load(std::memory_order_relaxed)) +
       idle_timeout_;
   if (now < until) return until;
-  // A call that waits for an endpoint is not idle: it has none to hear of.
+  // A call that waits for an endpoint is not idle: nobody could send it
+  // anything.
   if (stream_ == nullptr || IsParked()) return now + idle_timeout_;
   idle_.store(true, std::memory_order_relaxed);
   grpc_call_ref(stream_);

@@ -22,8 +22,8 @@ namespace mesh::channel {
 
 // A call that streams: any number of batches, on several threads. It is tried
 // again until it is committed (StreamRetry), if its policy keeps what it sends.
-// From then on it costs what gRPC's own stream costs: batches that bring no
-// status are not seen.
+// From then on it costs what gRPC's own stream costs, since batches that bring
+// no status are not seen.
 class StreamCall final : public LogicalCall,
                          public core::Hooked<StreamCall>,
                          public service::LiveStream,
@@ -93,11 +93,11 @@ class StreamCall final : public LogicalCall,
   core::StatuslessBatches statusless_;
   std::atomic<bool> answered_{false};  // The answer has begun.
   std::atomic<int64_t> active_{0};     // When a message came or went, Unix ns.
-  std::atomic<bool> idle_{false};      // It has ended so.
-  std::atomic<bool> listed_{false};    // With the service\'s streams.
+  std::atomic<bool> idle_{false};      // It has ended as idle.
+  std::atomic<bool> listed_{false};    // It is among the service's streams.
 
   // For what the control thread asks, which may come while the context goes
-  // away: the grpc_call, which is ours too, and where it runs.
+  // away: the grpc_call, to which we hold a reference, and where it runs.
   base::Mutex mu_;
   grpc_call* stream_ ABSL_GUARDED_BY(mu_) = nullptr;
   const cluster::LiveEndpoint* stream_on_ ABSL_GUARDED_BY(mu_) = nullptr;

@@ -14,8 +14,8 @@ namespace {
 using call::Action;
 using grpc::experimental::InterceptionHookPoints;
 
-// What a server takes before it reads: less than HTTP/2's first window. When
-// nobody reads a bidi stream's answers while more than that is sent again, both
+// What a server takes before it reads: less than HTTP/2's first window. If more
+// than that is sent again while nobody reads a bidi stream's answers, both
 // sides may wait for each other.
 constexpr uint64_t kTakenUnread = 60000;
 
@@ -43,7 +43,7 @@ bool StreamRetry::Perform(Ops* ops) {
   return true;
 }
 
-// Before a batch goes down. False: it is none of this object's business.
+// Before a batch goes down. False: it does not concern this object.
 bool StreamRetry::Admit(Ops* ops) {
   if (over_.load(std::memory_order_acquire) &&
       !special_.load(std::memory_order_relaxed)) {
@@ -172,8 +172,8 @@ bool StreamRetry::Arrived(Batch* batch, Steps* steps) {
                                         : CameBack(batch, steps);
 }
 
-// Once what was to be started has been, in its order: what came meanwhile from
-// either side. That nothing is let up before keeps the call alive.
+// What came meanwhile from either side, once what was to be started has been
+// started in its order. Nothing is let up before, which keeps the call alive.
 void StreamRetry::FinishStart() {
   bool judge = false;
   for (bool starting = true; starting;) {
@@ -202,7 +202,7 @@ bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
   batch->where = Where::kUp;
   batch->ok = core::Succeeded(batch->methods);
   if (batch->owes_post_headers && !batch->read && batch->status == nullptr) {
-    batch->ok = own_headers_ok_;  // In its place.
+    batch->ok = own_headers_ok_;  // This takes its place.
   }
   if (IsAnswer(*batch)) host_->OnAnswer();
   if (committed_) {
@@ -225,8 +225,8 @@ bool StreamRetry::CameUp(Batch* batch, Steps* steps) {
     bool commit = ok && !none;
     if (!ok && !none && batch->send) {
       // Headers may have come though the request could not be sent to its end.
-      // Unless a message is waited for, none may be asked for as long as this
-      // batch is held, and without that there is no status.
+      // Unless a message is waited for, none may be asked for while this batch
+      // is held, and without that there is no status.
       commit = true;
       for (const Batch& other : batches_) commit = commit && !other.read;
     }
@@ -296,15 +296,15 @@ bool StreamRetry::CameBack(Batch* batch, Steps* steps) {
   return false;
 }
 
-// Whether a batch that has come up brings something that a server has sent
-// before the end.
+// Whether a batch that has come up brings something that a server sent before
+// the end.
 bool StreamRetry::IsAnswer(const Batch& batch) const {
   if (batch.read && batch.methods->GetRecvMessage() != nullptr) return true;
   return batch.headers && batch.ok && !core::TrailersOnly(early_->running());
 }
 
-// Once the attempt has failed, and nothing of it is left below. True: Judge()
-// is to be called.
+// Called once the attempt has failed, and nothing of it is left below. True:
+// Judge() is to be called.
 bool StreamRetry::Settle(Steps* steps) {
   if (phase_ != Phase::kRunning || !failed_ || committed_ || in_core_ > 0) {
     return false;
@@ -345,8 +345,8 @@ void StreamRetry::Ask(Batch* batch, Errand errand, Steps* steps) {
 
 // --- Batches are started
 
-// On a new grpc_call: what the application is still to be told of under its own
-// tags, the rest under the tag of one of those.
+// Starts on a new grpc_call what the application is still to be told of, under
+// its own tags. The rest goes under the tag of one of those.
 void StreamRetry::StartAll(Steps* steps) {
   const bool replay = MustReplay();
   phase_ = replay ? Phase::kReplaying : Phase::kRunning;
@@ -413,7 +413,7 @@ void StreamRetry::Replay(Batch* vehicle, Steps* steps) {
 void StreamRetry::Start(Batch* batch, Steps* steps) {
   if (batch->status != nullptr && batch->headers && !asked_headers_ &&
       !committed_) {
-    // Asked for apart, so that headers are known when they come.
+    // They are asked for apart, so that headers are known when they come.
     batch->disarmed = true;
     core::Disarm(batch->ops);
     batch->where = Where::kPending;
@@ -444,7 +444,7 @@ void StreamRetry::Start(Batch* batch, Steps* steps) {
 void StreamRetry::Commit(Steps* steps) {
   committed_ = true;
   if (phase_ == Phase::kAsking) phase_ = Phase::kRunning;
-  // The status last: with it the call may end.
+  // The status goes last: with it the call may end.
   for (const bool status : {false, true}) {
     for (size_t i = 0; i < batches_.size();) {
       Batch& batch = batches_[i];
@@ -537,7 +537,7 @@ bool StreamRetry::OnCancelled() {
   return true;
 }
 
-// Cancelled between two attempts, or before the first.
+// The call was cancelled between two attempts, or before the first.
 void StreamRetry::GiveUp() {
   host_->StopWaiting();
   Steps steps;
@@ -573,7 +573,7 @@ void StreamRetry::NextAttempt(grpc_call* next) {
   FinishStart();
 }
 
-// The call has its status: the one given, or that of the last attempt.
+// The call has its status: the given one, or that of the last attempt.
 void StreamRetry::End(const grpc::Status* status) {
   Steps steps;
   {
@@ -640,7 +640,7 @@ void StreamRetry::Run(Steps* steps, Methods* here) {
 
 void StreamRetry::LetUpNow(Batch* batch, bool here) {
   if (batch->status != nullptr) host_->OnStatus(*batch->status);
-  // Errands under its tag have left what became of them.
+  // What became of errands under its tag is left in it.
   core::Succeeded(batch->methods) = batch->ok;
   if (batch->headers) host_->OnHeadersUp(batch->methods);
   if (batch->owes_post_send) {

@@ -20,7 +20,7 @@ UnaryCall::~UnaryCall() {
 grpc_call* UnaryCall::Begin() {
   const call::Moment moment = Now();
   const call::CallPlan plan = Plan(moment, /*unary=*/true);
-  // Where all methods may be executed twice the machine retries whatever gRPC
+  // Where all methods may be executed twice, the machine retries whatever gRPC
   // itself would.
   exact_ = !snapshot_->policies.all_idempotent();
   MakeMachine(plan, moment);
@@ -47,7 +47,7 @@ void UnaryCall::StartBatch(Ops* ops) {
 }
 
 void UnaryCall::NoteBatch(Ops* ops) {
-  Batches& batches = all_held();  // The count is this thread's to write.
+  Batches& batches = all_held();  // Only this thread writes the count.
   if (batches.count == 0) {
     batches.of[0].ops = ops;
     batches.count = 1;
@@ -132,9 +132,10 @@ void UnaryCall::OnUp(Methods* methods, bool restarted) {
   LetUp(methods, restarted);
 }
 
-// The first of the two batches. Its initial metadata is held back until it is
-// known that it will not be another attempt's: unless there is some, or the
-// application waits for it before it asks for the status.
+// The first of the two batches has come. Its initial metadata is held back
+// until it is known that it will not be another attempt's. It is not held back
+// if there is some, or if the application waits for it before it asks for the
+// status.
 void UnaryCall::OnStart(Methods* methods) {
   if (race_ != nullptr && answered_ == nullptr) return OnStartInRace(methods);
   bool hold;
@@ -162,7 +163,7 @@ void UnaryCall::OnStart(Methods* methods) {
 // Whether the application has asked for the status too.
 bool UnaryCall::StatusWillCome() const {
   return batches_.count == 2 ||
-         // A tag of the callback API's: it starts both batches in one go.
+         // The callback API's tag: it starts both batches in one go.
          batches_.of[0].ops->core_cq_tag() != batches_.of[0].ops;
 }
 
@@ -255,8 +256,8 @@ void UnaryCall::AnswerWith(std::shared_ptr<core::RawCall> winner) {
                      &answered_));
 }
 
-// The same when the application has only asked for the initial metadata yet:
-// `methods` is of that batch. False, and nothing is done: meanwhile it has
+// The same when the application has so far only asked for the initial metadata;
+// `methods` belongs to that batch. False, and nothing is done: meanwhile it has
 // asked for the rest.
 bool UnaryCall::AnswerStart(Methods* methods) {
   const std::shared_ptr<core::RawCall> winner = race_->Winner();
@@ -270,7 +271,7 @@ bool UnaryCall::AnswerStart(Methods* methods) {
   grpc_call* previous = nullptr;
   {
     // The second batch is noted with the lock held, and then started on what
-    // runs: so it comes before this, or runs on `next`.
+    // runs. So either it comes before this, or it runs on `next`.
     base::MutexLock lock(&mu_);
     late = batches_.count == 2;
     begun = !late && Swap(next, &previous);
@@ -279,7 +280,7 @@ bool UnaryCall::AnswerStart(Methods* methods) {
       early_.RunOn(next);
       answered_ = std::move(answered);
     } else if (!late) {
-      // Cancelled by the application, which then gets the end of the attempt.
+      // The application has cancelled, and then gets the end of the attempt.
       batches_.committed = true;
       batches_.start_is_up = true;
     }
@@ -297,7 +298,7 @@ bool UnaryCall::AnswerStart(Methods* methods) {
   return true;
 }
 
-// What was answered on a call inside the process is the winner's.
+// What a call inside the process answered is the winner's.
 void UnaryCall::DeliverAnswer() {
   if (!answered_->debug.empty()) {
     core::Access::SetDebugString(context_, answered_->debug);
@@ -311,7 +312,7 @@ void UnaryCall::DeliverAnswer() {
   Conclude();
 }
 
-// The call has ended: what became of it is told, if it failed, and delivered.
+// The call has ended. What became of it is told, if it failed, and delivered.
 void UnaryCall::Conclude() {
   if (ABSL_PREDICT_FALSE(!StatusOfBatches()->ok())) {
     if (FallBack()) return;
@@ -357,7 +358,7 @@ void UnaryCall::Deliver() {
 
 void UnaryCall::LetUp(Methods* methods, bool restarted) {
   if (owes_post_send_message_) {
-    // It is the first batch that goes up, and the one with the request.
+    // It is the first batch that goes up, and it has the request.
     owes_post_send_message_ = false;
     core::Impl(methods)->AddInterceptionHookPoint(
         InterceptionHookPoints::POST_SEND_MESSAGE);
@@ -418,7 +419,7 @@ void UnaryCall::TryAgain(grpc_call* next) {
     batches.of[i].held = nullptr;
   }
   // The batches hold references of their own to `was` until they are started
-  // again. The first call of all is kept: it owns their memory.
+  // again. The first call of all is kept, because it owns their memory.
   KeepFirst(previous);
   // With the last one the call may end, and this object with it.
   for (int i = 0; i < count; ++i) runner_.Restart(ops[i], next, was);
@@ -443,7 +444,7 @@ void UnaryCall::Rearm(Ops* ops, grpc::Status* status) {
     core::RearmMessage(ops, Request(), grpc::WriteOptions());
     core::RearmClose(ops);
   } else {
-    core::DropMessage(ops);  // Who only answers need not be asked.
+    core::DropMessage(ops);  // A call that only answers need not be asked.
   }
   core::RearmHeaders(ops, context_);
   if (status != nullptr) core::RearmStatus(ops, context_, status);

@@ -19,10 +19,11 @@
 
 namespace mesh::channel {
 
-// A call of one request and one answer. It is one batch of the application's,
-// or two when the application (or the callback API) takes the initial metadata
-// apart from the rest. It is tried again until something of its answer has been
-// given to the application, by itself or by a race of hedges.
+// A call of one request and one answer. It is one batch of the application's.
+// It is two when the application (or the callback API) takes the initial
+// metadata apart from the rest. It is tried again until the application has
+// been given something of its answer. It is tried by itself or by a race of
+// hedges.
 class UnaryCall final : public LogicalCall,
                         public core::Hooked<UnaryCall>,
                         private HedgeRace::Host {
@@ -52,7 +53,7 @@ class UnaryCall final : public LogicalCall,
  private:
   struct Batch {
     Ops* ops = nullptr;
-    Methods* held = nullptr;  // On its way up, not let go on.
+    Methods* held = nullptr;  // On its way up, and not let go on.
   };
 
   struct Batches {
@@ -67,10 +68,11 @@ class UnaryCall final : public LogicalCall,
     ~Answered() {
       if (in_process != nullptr) grpc_call_unref(in_process);
     }
-    std::shared_ptr<core::RawCall> by;  // Null: by the application's fallback.
+    // Null: the application's fallback made it.
+    std::shared_ptr<core::RawCall> by;
     std::shared_ptr<void> registration;
-    // What the batches received it on: the memory of the metadata. Ours once
-    // the winner's is the context's.
+    // The attempt on which the batches received it: it owns the memory of the
+    // metadata. We hold it once the winner's metadata is the context's.
     grpc_call* in_process = nullptr;
     std::string debug;
   };
@@ -129,22 +131,23 @@ class UnaryCall final : public LogicalCall,
   // Constant after Begin(). Null: the call is not hedged.
   std::shared_ptr<HedgeRace> race_;
 
-  // The serialized request, once there: mostly one slice, which costs no
-  // allocation.
+  // The serialized request, once it exists. It is mostly one slice, which costs
+  // no allocation.
   bool has_request_ = false;
   std::optional<grpc::Slice> request_slice_;
-  grpc::ByteBuffer request_;         // When it is not. Otherwise not valid.
-  core::Deserializer deserializer_;  // Of the reply, where gRPC forgets it.
-  // For gRPC to read the serialized request is to forget the message, and with
-  // it a hook that interceptors wait for: it is given back.
+  // Used when it is not one slice. Otherwise not valid.
+  grpc::ByteBuffer request_;
+  core::Deserializer deserializer_;  // Reads the reply, where gRPC forgets how.
+  // When gRPC reads the serialized request it forgets the message, and with it
+  // a hook that interceptors wait for. This gives the hook back.
   bool owes_post_send_message_ = false;
   std::unique_ptr<Answered> answered_;  // Mostly null.
 
   // A call of two batches has them on two threads, until both are held.
   base::Mutex mu_;
   Batches batches_ ABSL_GUARDED_BY(mu_);
-  // Without the lock: for who has all batches that there are, since no other
-  // thread touches them then.
+  // Without the lock: for the thread that has all batches that there are, since
+  // then no other one touches them.
   Batches& all_held() ABSL_NO_THREAD_SAFETY_ANALYSIS { return batches_; }
   const Batches& all_held() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return batches_;

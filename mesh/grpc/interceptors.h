@@ -63,10 +63,10 @@ class BatchRunner {
   void Start(Ops* ops, grpc_call* on);
   void StartUnseen(Ops* ops, grpc_call* on);
 
-  // Starts on `on` a batch that was started on `was` and is not under way any
-  // more. The application's interceptors don't see it go down again. What it
-  // brings comes to RestartedBatches, if there are any, otherwise to the last
-  // interceptor as usual.
+  // Starts on `on` a batch that was started on `was` and is no longer under
+  // way. The application's interceptors don't see it go down again. What it
+  // brings comes to RestartedBatches, if there are any. Otherwise it comes to
+  // the last interceptor as usual.
   void Restart(Ops* ops, grpc_call* on, grpc_call* was);
   // Whether a batch has been started again.
   bool any_restarted() const {
