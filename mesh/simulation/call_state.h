@@ -26,7 +26,7 @@ struct Attempt {
   bool deadline_armed = false;
   bool committed = false;
   uint32_t server = 0;
-  SimulatedEndpoint* endpoint = nullptr;  // Of its client.
+  SimulatedEndpoint* endpoint = nullptr;  // The client's view of it.
   int64_t connected = 0;  // When the connection that it runs over was made.
   int64_t network = 0;    // There and back.
   int64_t deadline = kNever;
@@ -39,19 +39,20 @@ struct CallState : telemetry::CallInfo {
   uint32_t slot = 0;
   uint32_t client = 0;
   uint32_t load = 0;
-  uint32_t request = kNone;    // Of the load. kNone: it has no kinds of them.
-  uint32_t execution = kNone;  // Under which it is made.
-  // Whatever still refers to the slot: events, queues. It is used again when
+  // The index of the load's request. kNone: the load has no kinds of requests.
+  uint32_t request = kNone;
+  uint32_t execution = kNone;  // The execution that makes it.
+  // How many events and queues still refer to the slot. It is used again when
   // the call has ended and this is 0, so late events find the right call.
   int references = 0;
-  int ends = 0;  // Times that OnCallEnd() came.
+  int ends = 0;  // How often OnCallEnd() came.
   absl::StatusCode code = absl::StatusCode::kOk;
   int64_t started = 0;
   int64_t deadline_at = kNever;
   int64_t rests_until = 0;  // The end of its backoff.
   int64_t timer_at = kNever;
   uint16_t last_token = 0;
-  absl::InlinedVector<Attempt, 2> attempts;  // That run.
+  absl::InlinedVector<Attempt, 2> attempts;  // Those that run.
 
   // For Invariants: endpoints of the attempts of this round, and that of the
   // attempt that was the last to end.
@@ -83,7 +84,7 @@ class Slots {
   auto end() { return all_.end(); }
   uint32_t size() const { return static_cast<uint32_t>(all_.size()); }
 
-  // A slot that is free, with what was left in it.
+  // A free slot, with what was left in it.
   uint32_t Take() {
     if (free_.empty()) {
       all_.emplace_back();

@@ -236,7 +236,7 @@ void Calls::OnEvent(const Event& event) {
     case EventKind::kFirst:
     case EventKind::kDone:
     case EventKind::kDeadline:
-      // Of an attempt that runs no more nothing is heard.
+      // Nothing is heard of an attempt that no longer runs.
       if (Attempt* const attempt = call.Find(static_cast<uint16_t>(event.b))) {
         OnAttemptEvent(call, *attempt, event);
       }

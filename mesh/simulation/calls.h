@@ -15,7 +15,7 @@
 
 namespace mesh::simulation {
 
-// The shell around the call machines: begins calls, tells the machines what
+// The shell around the call machines. It begins calls, tells the machines what
 // happens, and does what they say. Each call is in a slot.
 class Calls {
  public:
@@ -32,7 +32,7 @@ class Calls {
     const Load* const load = loads_[call.load].load;
     return load != nullptr && load->stream;
   }
-  // What it asks for. Null: what the server has.
+  // What it asks for. Null: the server decides.
   const Request* request(const CallState& call) const {
     return call.request == kNone
                ? nullptr
@@ -43,8 +43,9 @@ class Calls {
 
   // ---- Events ----
   void OnArrival(uint32_t load, uint32_t client);
-  void OnEvent(const Event& event);  // Of a call.
-  // There is another picker, for a call that waited. It was referred to.
+  void OnEvent(const Event& event);  // An event of a call.
+  // There is another picker, and a call waited for it. Drops the reference to
+  // the call.
   void Wake(uint32_t slot);
 
   // ---- For servers ----
@@ -67,20 +68,20 @@ class Calls {
   // The connection of `endpoint` is ended under the attempts that run over it.
   // The server goes on with what it has.
   void BreakConnection(const SimulatedEndpoint* endpoint);
-  // All calls of a client whose process ends.
+  // Ends all calls of a client whose process ends.
   void AbandonAllOf(uint32_t client);
 
  private:
   struct LoadState {
     const Load* load = nullptr;  // Null: a tier's.
-    upstream::CallShape shape;   // But for the method.
+    upstream::CallShape shape;   // All but the method.
     size_t method = 0;           // In ServiceState::methods.
     int64_t from = 0;
     int64_t until = 0;
     int64_t deadline = kNever;   // From the call's start.
     int64_t gap = 0;             // Mean, between calls of one client.
-    double weight = 0;           // Of all its requests.
-    std::vector<uint32_t> turn;  // By client: of its requests.
+    double weight = 0;           // The sum over its requests.
+    std::vector<uint32_t> turn;  // The turn of its requests, by client.
   };
 
   LoadState MakeLoad(const ServiceState& service, size_t method,
@@ -124,7 +125,7 @@ class Calls {
   Invariants& invariants_;
   Servers& servers_;
   Clients& clients_;
-  const int64_t end_;             // Of calls that begin.
+  const int64_t end_;             // Calls begin until then.
   base::Random decisions_;        // The machines'.
   std::vector<LoadState> loads_;  // Cluster::loads, then the tiers'.
   Slots<CallState> calls_;

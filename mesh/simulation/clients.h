@@ -20,11 +20,12 @@
 
 namespace mesh::simulation {
 
-// An endpoint is dialled so often at most, for calls or beside what is silent.
+// How often an endpoint is dialled at most, for calls or beside a silent
+// connection.
 inline constexpr int64_t kAskAgain = 1'000'000'000;
 
-// One client's view of one server, over one connection after the other. One
-// that takes the place of a silent connection has an endpoint of its own.
+// One client's view of one server, over one connection after the other. A
+// connection that takes the place of a silent one has an endpoint of its own.
 class SimulatedEndpoint final : public cluster::LiveEndpoint {
  public:
   SimulatedEndpoint(cluster::Endpoint endpoint, uint32_t server)
@@ -54,14 +55,14 @@ struct Client final : upstream::Upstream::Host {
   const uint32_t service;
   upstream::Upstream upstream;
   std::deque<upstream::Method> methods;  // As ServiceState::methods.
-  // By server of the service; or null.
+  // By server of the service; may be null.
   std::vector<std::shared_ptr<SimulatedEndpoint>> live;
   std::vector<std::shared_ptr<SimulatedEndpoint>> removed;
   std::vector<cluster::LiveEndpointPtr> endpoints;  // As `live`, no null.
   balancing::PickerPtr picker;
   std::vector<uint32_t> waiting;  // Calls.
   std::vector<uint32_t> asking;   // Calls that wait for a dial.
-  bool dialling = false;          // For those.
+  bool dialling = false;          // A dial for those calls is under way.
   int64_t rebuilt = 0;            // When `picker` was made.
 
  private:
@@ -78,7 +79,7 @@ class Clients {
   const Client& operator[](uint32_t index) const { return *clients_[index]; }
   size_t size() const { return clients_.size(); }
 
-  // What an event tells of: the endpoint, and its server.
+  // What an event tells about: the endpoint, and its server.
   const SimulatedEndpoint* EndpointOf(
       const cluster::EndpointView& endpoint) const {
     return endpoint_of_.find(endpoint.endpoint)->second;
@@ -86,11 +87,11 @@ class Clients {
   uint32_t ServerOf(const cluster::EndpointView& endpoint) const {
     return EndpointOf(endpoint)->server;
   }
-  // A client's endpoint of `server` that calls are to use. Null: it is not
+  // The client's endpoint of `server` that calls are to use. Null: it is not
   // listed.
   std::shared_ptr<SimulatedEndpoint>& LiveOf(Client& client, uint32_t server);
-  // Whether a client may dial one more, for calls that ask or beside what is
-  // silent.
+  // Whether a client may dial one more, for calls that ask or beside a silent
+  // connection.
   bool MayDial(const Client& client) const;
 
   // Returns its index.
@@ -102,9 +103,9 @@ class Clients {
 
   // A server has come or gone: its clients notice, each in its time.
   void SenseLater(uint32_t server, const Distribution& delay);
-  // Keeps `call` until there is another picker. Where it `asks`, servers that
-  // refused are dialled, and it is kept until one does not, or none is left
-  // that may be dialled: the bounds are those of mesh/service.
+  // Keeps `call` until there is another picker. With `asks`, servers that
+  // refused are dialled. The call is then kept until one does not refuse, or
+  // none is left that may be dialled. The bounds are those of mesh/service.
   void Wait(CallState& call, bool asks);
   // Another connection takes the place of that of `before`. Returns its
   // endpoint.

@@ -6,8 +6,8 @@
 
 namespace mesh::simulation {
 
-// Whether a description makes sense: INVALID_ARGUMENT with the first field that
-// does not, and its value.
+// Checks that a description makes sense. INVALID_ARGUMENT has the first field
+// that does not, and its value.
 absl::Status Check(const Cluster& cluster, const Options& options);
 
 }  // namespace mesh::simulation

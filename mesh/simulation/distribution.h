@@ -11,7 +11,7 @@
 
 namespace mesh::simulation {
 
-// A random duration. A value; made by one of the functions below. Samples are
+// A random duration. A value, made by one of the functions below. Samples are
 // never negative and at most a day.
 class Distribution {
  public:
@@ -28,8 +28,8 @@ class Distribution {
   // The logarithm is normal with deviation `sigma`: p99 is `median` times
   // exp(2.33 * sigma).
   static Distribution LogNormal(absl::Duration median, double sigma);
-  // Linear between the points; below the first and above the last, theirs.
-  // Points in ascending order of both.
+  // Linear between the points. Below the first point and above the last it is
+  // their value. Points are in ascending order of both fields.
   static Distribution Quantiles(const std::vector<Point>& points);
 
   // What is wrong with the parameters, or OK.

@@ -10,8 +10,8 @@
 namespace mesh::simulation {
 
 // Events in the order of their time; those of one time in the order in which
-// they came. A heap of four children a node: half as deep as one of two, and a
-// node's children share a cache line or two.
+// they came. It is a heap with four children per node. So it is half as deep as
+// one with two, and a node's children share a cache line or two.
 class EventQueue {
  public:
   bool empty() const { return heap_.empty(); }
@@ -30,7 +30,7 @@ class EventQueue {
     heap_[i] = event;
   }
 
-  // The earliest. Not when the queue is empty.
+  // The earliest event. The queue must not be empty.
   Event Pop() {
     const Event result = heap_.front();
     const Event last = heap_.back();

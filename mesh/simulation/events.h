@@ -47,7 +47,7 @@ enum class EventKind : uint8_t {
   kDeadline,  // b: token. Its deadline.
   kLate,      // b: number. Word of an attempt that was cancelled.
   kTimer,     // b: whether it is a stray one. The machine's timer.
-  kStray,     // Endpoints changed, says somebody.
+  kStray,     // Says that endpoints changed, when nobody waits for it.
   kCancel,    // The caller cancels.
   kAbandon,   // The caller goes away.
 
@@ -72,9 +72,9 @@ struct Answer {
   absl::StatusCode code : 8;
   bool never_sent : 1;   // No server has seen the attempt.
   bool committed : 1;    // The caller has seen a part of the answer.
-  bool pushed_back : 1;  // Retry after a while, says the server...
+  bool pushed_back : 1;  // The server says: retry after a while...
   bool no_retry : 1;     // ...or not at all.
-  bool local : 1;        // It came about on the client's side.
+  bool local : 1;        // The client's side made the status.
 
   explicit Answer(absl::StatusCode code = absl::StatusCode::kOk)
       : code(code),
@@ -85,7 +85,7 @@ struct Answer {
         local(false) {}
 };
 
-// Of kDialled: there was none to dial.
+// Stands in kDialled when there was no server to dial.
 inline constexpr uint32_t kNoServer = ~uint32_t{0};
 
 struct Event {
@@ -94,7 +94,7 @@ struct Event {
   uint32_t a = 0;
   uint32_t b = 0;
   EventKind kind = EventKind::kTimer;
-  Answer answer;  // Of kDone.
+  Answer answer;  // For kDone.
 };
 static_assert(sizeof(Event) == 32, "two of them share a cache line");
 

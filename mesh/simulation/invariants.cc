@@ -72,7 +72,7 @@ void Invariants::OnProbe(const Client& client,
                          const SimulatedEndpoint& endpoint) {
   if (!Charge(client.index) &&
       parts_.timeline.now() - endpoint.probed < 1'000'000'000) {
-    Violation("probes exceeded the budget and one a second");
+    Violation("probes exceeded the budget and one per second");
   }
 }
 

@@ -16,8 +16,8 @@ namespace mesh::simulation {
 struct Client;
 class SimulatedEndpoint;
 
-// Checks what holds whatever happens: of each decision, as it is made, and of
-// what is left at the end. What is broken is a bug of ours.
+// Checks what holds whatever happens: each decision, as it is made, and what is
+// left at the end. A broken invariant is a bug of ours.
 class Invariants final : public telemetry::Observer {
  public:
   explicit Invariants(const Parts& parts) : parts_(parts) {}
@@ -42,17 +42,17 @@ class Invariants final : public telemetry::Observer {
   // When all calls have ended.
   void CheckAtRest(Client& client);
 
-  // Something is broken: "a call ended twice". Of many the first ten are kept.
+  // Something is broken: "a call ended twice". The first ten are kept.
   void Violation(absl::string_view what);
   const std::vector<std::string>& violations() const { return violations_; }
 
  private:
-  // What a client has begun, and what of it was charged to its budget: retries,
-  // hedges and probes, but those beyond it.
+  // What a client has begun, and what of it was charged to its budget. That is
+  // retries, hedges and probes, except those beyond the budget.
   struct Account {
     uint64_t calls = 0;
     uint64_t charged = 0;
-    // Which call it was that last used an ejected endpoint without need.
+    // The call that last used an ejected endpoint without need.
     int64_t needless_call = -100;
   };
 

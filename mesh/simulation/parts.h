@@ -23,13 +23,13 @@ class Tally;
 // A service as its clients know it: `count` servers from `first` on.
 struct ServiceState {
   std::shared_ptr<const options::ServiceOptions> options;
-  std::vector<std::string> methods;  // That its clients call.
+  std::vector<std::string> methods;  // The methods that its clients call.
   upstream::MethodPolicies policies;
   uint32_t first = 0;
   uint32_t count = 0;
 };
 
-// All that is simulated, for each part to find the others. They live equally
+// All that is simulated, so that the parts find each other. They live equally
 // long.
 struct Parts {
   const Cluster& cluster;

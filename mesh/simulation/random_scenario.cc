@@ -479,7 +479,7 @@ Scenario RandomScenarioWithCapacity(uint64_t seed) {
     }
     cluster.faults.push_back(fault);
   }
-  // Of the exponential and the heavy-tailed latencies the mean is at most 1.1
+  // The mean of the exponential and the heavy-tailed latencies is at most 1.1
   // times `latency`.
   const double capacity =
       (servers - faulty) * slots / (1.1 * absl::ToDoubleSeconds(latency));

@@ -15,19 +15,19 @@ struct Scenario {
   Options options;
 };
 
-// About a thousand calls: large enough that things meet, small enough for many
-// seeds.
+// A scenario of about a thousand calls. That is large enough for things to
+// meet, and small enough for many seeds.
 Scenario RandomScenario(uint64_t seed);
 
-// A service as shipped, of idempotent methods with hedging on, whose servers
-// have slots and queues, and faults of any kind at some of them. What the
-// servers without faults can do is at least 1.2 times the load, and no caller
-// waits for less than twice what the slowest of them take.
+// A service as shipped, with idempotent methods and hedging on. Its servers
+// have slots and queues, and some have faults of any kind. The servers without
+// faults can do at least 1.2 times the load. No caller waits for less than
+// twice what the slowest of them take.
 Scenario RandomScenarioWithCapacity(uint64_t seed);
 
-// Servers that are alike and always well, two or more, each with room for all
+// Two or more servers that are alike and always well, each with room for all
 // calls. Policies, and what calls ask for and how tenants fail, are those of
-// RandomScenario(); endpoints are ejected and suspected as shipped.
+// RandomScenario(). Endpoints are ejected and suspected as shipped.
 Scenario RandomScenarioOfAlikes(uint64_t seed);
 
 // The same scenario, without retries and hedges.

@@ -102,10 +102,10 @@ TEST(RandomScenarioTest, KeepsEveryInvariantWhateverHappens) {
 }
 
 // With the shipped budget, and servers that can do at least 1.2 times the load,
-// retries and hedges do no harm: in pairs of runs of one seed, one with them
-// and one without, the goodput (the share of calls that end OK) with them is
-// on average not more than 1% below that without. A pair for 25 seeds, each run
-// of 10 to 30 simulated seconds.
+// retries and hedges do no harm. Goodput is the share of calls that end OK. It
+// is compared in pairs of runs of one seed, one with retries and hedges and one
+// without. With them it is on average not more than 1% lower. There is a pair
+// for 25 seeds; each run takes 10 to 30 simulated seconds.
 TEST(RandomScenarioTest, RetriesAndHedgesDoNotLowerGoodput) {
   const Seeds seeds(1000);
   const int64_t last = seeds.one ? seeds.last : seeds.last / 25;
@@ -181,7 +181,8 @@ class OutOfUse final : public telemetry::Observer {
   absl::Duration time;
 
  private:
-  std::map<const cluster::Endpoint*, absl::Time> since_;  // Of those out.
+  // When each endpoint that is out went out.
+  std::map<const cluster::Endpoint*, absl::Time> since_;
 };
 
 // Whatever calls cost, and whichever of them fail or are late: no trial

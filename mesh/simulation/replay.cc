@@ -53,9 +53,9 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
           absl::StrCat("line ", number, ": call ", id,
                        lines.empty() ? " has not begun" : " begins again"));
     }
-    // What a guard would have said changes nothing (what a fault would have
-    // done is drawn by the machine), and the cap of endpoints is a matter of
-    // picks, which are taken as recorded.
+    // What a guard would have said changes nothing. (The machine draws what a
+    // fault would have done.) The cap of endpoints is a matter of picks, which
+    // are taken as recorded.
     if (line->kind() == "refusal" &&
         (line->Text("guard") == "max_calls_per_endpoint" ||
          (line->Text("observed") == "1" && line->Text("guard") != "fault"))) {

@@ -45,7 +45,7 @@ void SecondConnections::GiveUp(SimulatedEndpoint* endpoint) {
 // ---- Dials ----
 
 // Whether another connection is wanted, and may be dialled now. It hangs at a
-// black hole, as one to a stopped process does, and ends with connect_timeout.
+// silent one, as one to a stopped process does, and ends with connect_timeout.
 void SecondConnections::OnLook(uint32_t server, uint32_t index) {
   Client& client = parts_.clients[index];
   SimulatedEndpoint* const live = parts_.clients.LiveOf(client, server).get();

@@ -11,19 +11,19 @@
 
 namespace mesh::simulation {
 
-// The connections that clients dial beside silent ones, as mesh/service does:
-// one that is made takes the place of the silent one, unless that has answered
-// before. The silent one gets no more calls. It is dead when the other one has
-// answered, and a second after that it has still brought nothing: then its
-// calls end as those of a connection that was lost.
+// The connections that clients dial beside silent ones, as mesh/service does. A
+// new one takes the place of the silent one, unless that has answered before.
+// Then the silent one gets no more calls. It is dead when the new one has
+// answered, and the silent one has still brought nothing a second later. Its
+// calls then end like those of a lost connection.
 //
-// Only where connections may die does any of this happen. Elsewhere a silent
-// server is silent on all connections, and what it owes comes over the first.
+// This happens only where connections may die. Elsewhere a silent server is
+// silent on all connections, and what it owes comes over the first one.
 class SecondConnections {
  public:
   explicit SecondConnections(const Parts& parts);
 
-  // An endpoint has become silent, or is not silent any more.
+  // An endpoint has become silent, or is no longer silent.
   void OnHealthChange(uint32_t client, const resilience::HealthChange& change);
   // No other connection is wanted beside that of `endpoint`.
   void GiveUp(SimulatedEndpoint* endpoint);
@@ -44,9 +44,10 @@ class SecondConnections {
   // A connection that was silent when another one took its place.
   struct Replaced {
     SimulatedEndpoint* endpoint = nullptr;
-    SimulatedEndpoint* successor = nullptr;  // Null: it has answered since.
-    uint64_t answered = 0;                   // By the successor, at first.
-    uint64_t brought = 0;                    // By the endpoint, at first.
+    // Null: the silent one has answered since.
+    SimulatedEndpoint* successor = nullptr;
+    uint64_t answered = 0;  // Answers of the successor at first.
+    uint64_t brought = 0;   // What the endpoint had brought at first.
   };
 
   void Replace(const Dial& dial);

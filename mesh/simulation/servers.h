@@ -16,8 +16,8 @@
 namespace mesh::simulation {
 
 // The servers of all services: their slots and queues, what goes wrong with
-// them, and what they execute. Where a tier is behind them, each calls it as a
-// client of its own.
+// them, and what they execute. Where there is a tier behind them, each server
+// calls it as a client of its own.
 class Servers {
  public:
   explicit Servers(const Parts& parts);
@@ -31,7 +31,7 @@ class Servers {
   }
   // Down or draining.
   bool refuses(uint32_t server) const { return servers_[server].refuses; }
-  // A black hole.
+  // It is silent.
   bool swallows(uint32_t server) const { return servers_[server].swallows; }
   // Whether nothing comes over a connection that was made at `connected`.
   bool IsDead(uint32_t server, int64_t connected) const {
@@ -39,18 +39,18 @@ class Servers {
   }
 
   void Add(const Server& description, uint32_t service);
-  // Once all are there: makes each a client of the tier behind it.
+  // Once all servers exist: makes each a client of the tier behind it.
   void MakeClients();
   // The first events of faults.
   void SetUpFaults();
 
   // ---- What becomes of an attempt ----
   void OnReach(CallState& call, Attempt& attempt);
-  // Nobody wants it any more. The server learns of it at once.
+  // Nobody waits for it any more. The server learns that at once.
   void GiveUp(const Attempt& attempt);
   // A probe reaches the server. False: it is swallowed, and answered later.
   bool TakeProbe(uint32_t server, uint32_t probe);
-  // The call that `execution` made of the tier behind has ended.
+  // The call that `execution` made to the tier behind has ended.
   void EndExecution(uint32_t execution, absl::StatusCode code, bool in_vain);
 
   // ---- Events ----
@@ -62,12 +62,12 @@ class Servers {
   struct State {
     const Server* description = nullptr;
     uint32_t service = 0;
-    uint32_t client = kNone;  // That calls the tier behind.
+    uint32_t client = kNone;  // The client that calls the tier behind.
 
     bool refuses = false;  // Down or draining.
     bool down = false;
     bool swallows = false;
-    int64_t silenced = -1;  // Connections that were made until then are dead.
+    int64_t silenced = -1;  // Connections made until then are dead.
     double factor = 1;
     double error_share = 0;
     absl::StatusCode error = absl::StatusCode::kUnavailable;
@@ -78,9 +78,9 @@ class Servers {
       uint16_t token;
     };
     int busy = 0;
-    uint32_t epoch = 0;  // Of the process: counts its deaths.
+    uint32_t epoch = 0;  // Counts the deaths of the process.
     std::deque<Queued> queue;
-    int places = 0;  // Of the queue that are taken.
+    int places = 0;  // How many places of the queue are taken.
     std::vector<uint32_t> swallowed_probes;
 
     bool has_behind() const { return client != kNone; }
@@ -90,7 +90,8 @@ class Servers {
   struct Execution {
     uint32_t server = 0;
     uint32_t epoch = 0;
-    uint32_t call = kNone;  // Whose attempt it answers. kNone: nobody's.
+    // The call whose attempt it answers. kNone: there is none.
+    uint32_t call = kNone;
     uint16_t token = 0;
   };
 

@@ -16,12 +16,12 @@
 #include "mesh/simulation/distribution.h"
 #include "mesh/telemetry/observer.h"
 
-// Tries a service's configuration against a cluster that is only described:
-// its servers, their latencies and limits, what breaks and when, and who
-// calls. The calls are decided by the same call machine, balancing, health
-// monitor, admission and retry budget that run over gRPC; time and network are
-// virtual. Millions of calls a real second, and the same again from the same
-// seed. docs/simulation.md is a guide.
+// Tries a service's configuration against a cluster that is only described: its
+// servers, their latencies and limits, what breaks and when, and who calls.
+// Calls are decided by the same call machine, balancing, health monitor,
+// admission and retry budget that run over gRPC. Only time and network are
+// virtual. It simulates millions of calls per real second. One seed always
+// gives the same result. docs/simulation.md is a guide.
 //
 //   Cluster cluster;
 //   cluster.servers = {{"a:1"}, {"b:1"}, {"c:1"}};
@@ -37,17 +37,17 @@ namespace mesh::simulation {
 // from the start of the simulation.
 struct Server {
   std::string address;  // A name is enough. Unique.
-  // Time that a call takes in the server, once it has begun.
+  // How long a call takes in the server, once it has begun.
   Distribution latency = Distribution::LogNormal(absl::Milliseconds(5), 0.5);
   // Time on the network, there and back.
   Distribution network = Distribution::Constant(absl::Microseconds(500));
-  // Calls that run at once; others queue, first come first served. 0: no
+  // How many calls run at once; others queue, first come first served. 0: no
   // limit.
   int slots = 0;
-  // Calls that queue at most; others are refused with RESOURCE_EXHAUSTED.
+  // How many calls queue at most; others are refused with RESOURCE_EXHAUSTED.
   int queue = 1000;
-  // Whether a queued call that its caller has given up is dropped when its
-  // turn comes, as good servers do, or executed for nobody.
+  // Whether a queued call that its caller has given up is dropped when its turn
+  // comes, as good servers do. Otherwise it is executed for nobody.
   bool drops_abandoned = true;
   uint32_t weight = 1;    // As config has it.
   uint32_t priority = 0;  // As config has it.
@@ -61,14 +61,16 @@ struct Server {
 struct Fault {
   enum class Kind {
     kDown,      // Killed: what it had is lost, what comes is refused.
-    kDraining,  // Finishes what it has; what comes is refused, unseen.
-    kSilence,   // What comes is swallowed and never answered; but the probes
-                // of health monitors are, when it ends.
-    kSlow,      // Takes `factor` times as long.
-    kErrors,    // Ends a share of `share` with `code`.
-    kDeadConnections,  // All connections to it fall silent for ever, and stay
-                       // open: a NAT or a relay has forgotten them. One that is
-                       // made later works. At `from`, and then each `period`.
+    kDraining,  // It finishes what it has, and refuses what comes, unseen.
+    // What comes is swallowed and never answered. Only the probes of health
+    // monitors are answered, when it ends.
+    kSilence,
+    kSlow,    // Takes `factor` times as long.
+    kErrors,  // A share of `share` ends with `code`.
+    // All connections to it fall silent for ever, and stay open: a NAT or a
+    // relay has forgotten them. A connection that is made later works. It
+    // happens at `from`, and then each `period`.
+    kDeadConnections,
   };
   Kind kind = Kind::kDown;
   std::string address;
@@ -77,11 +79,11 @@ struct Fault {
   double factor = 1;
   double share = 1;
   absl::StatusCode code = absl::StatusCode::kUnavailable;
-  // kErrors: how long a call that is to fail takes in the server. Empty: as
+  // For kErrors: how long a call that is to fail takes in the server. Empty: as
   // long as any other.
   std::optional<absl::Duration> after;
-  // Flapping: there for half of each period, gone for the other. Zero: there
-  // all the time.
+  // Flapping: present for half of each period, absent for the other. Zero:
+  // present all the time.
   absl::Duration period;
 
   static Fault Down(std::string address, absl::Duration from,
@@ -98,14 +100,14 @@ struct Fault {
   static Fault DeadConnections(std::string address, absl::Duration at);
 };
 
-// One kind of request that a load makes: what it costs, and whether it can
-// succeed at all, whichever server has it. Load::requests.
+// One kind of request that a load makes. It says what the request costs, and
+// whether it can succeed at all, whichever server has it. See Load::requests.
 struct Request {
-  double weight = 1;  // How often it comes among the load's, but for in_turn.
-  // Time that it takes in a server. Empty: as the server has it.
+  double weight = 1;  // How often it comes among the load's, unless in_turn.
+  // How long it takes in a server. Empty: the server decides.
   std::optional<Distribution> work;
-  // A share of `fails` ends with `code`, when it was for so long in a server:
-  // the requests of a tenant that has no more quota, say.
+  // A share of `fails` ends with `code`, after this long in a server. Example:
+  // the requests of a tenant that has no more quota.
   double fails = 0;
   absl::StatusCode code = absl::StatusCode::kInternal;
   absl::Duration fails_after;
@@ -114,7 +116,7 @@ struct Request {
 // A stream of calls of one method, of all clients together.
 struct Load {
   std::string method;
-  // Open loop: `rate` calls a second, at random (Poisson) or evenly. Closed
+  // Open loop: `rate` calls per second, at random (Poisson) or evenly. Closed
   // loop: `callers` that call, wait for the end, think, and call again. One of
   // the two is 0.
   double rate = 0;
@@ -122,7 +124,7 @@ struct Load {
   int callers = 0;
   Distribution think;
   // What it asks for, at random by weight, or in turn (for each client). Empty:
-  // all requests are as the servers have them.
+  // the servers decide about all requests.
   std::vector<Request> requests;
   bool in_turn = false;
   absl::Duration from;
@@ -145,12 +147,12 @@ struct Load {
 
 // A service that others call while they serve.
 struct Tier {
-  // The configuration that its callers have. Each caller, a server of the tier
-  // before, is a client of its own: with its own balancing, budget and health.
+  // The configuration of its callers. Each caller is a server of the tier
+  // before. It is a client with its own balancing, budget and health.
   options::ServiceOptions service;
   std::vector<Server> servers;
-  // What is called, once for each call that is executed, when the latency of
-  // the calling server has passed. The answer is that server's answer.
+  // What is called, once per executed call, when the latency of the calling
+  // server has passed. The answer is that server's answer.
   std::string method = "/simulated.Tier/Call";
   // What the calling server allows. The method's `timeout` counts too.
   absl::Duration deadline = absl::InfiniteDuration();
@@ -159,20 +161,22 @@ struct Tier {
 // All that is simulated.
 struct Cluster {
   std::vector<Server> servers;
-  // Behind `servers`, each called by the one before. A server is busy until
-  // the tier behind it has answered. Addresses are unique in all tiers.
+  // The tiers behind `servers`; each is called by the one before. A server is
+  // busy until the tier behind it has answered. Addresses are unique in all
+  // tiers.
   std::vector<Tier> behind;
-  // Whether servers use what mesh/server gives them: calls inherit the deadline
-  // of the call under which they are made, and who has retried in vain says so,
-  // that its caller does not retry on top.
+  // Whether servers use what mesh/server gives them. Then calls inherit the
+  // deadline of the call that they serve. A server that has retried in vain
+  // says so, and its caller does not retry on top.
   bool context_crosses_tiers = true;
   std::vector<Fault> faults;
   std::vector<Load> loads;
   // Processes that call. Each has its own connections, balancing, health,
-  // admission and budget; the loads are spread over them evenly.
+  // admission and budget. The loads are spread over them evenly.
   int clients = 1;
-  // Until a client sees that a connection broke, and until it is connected
-  // to a server that is back or new, or once more to one that is silent.
+  // How long it takes until a client sees that a connection broke. Also until
+  // it is connected to a server that is back or new, or once more to a silent
+  // one.
   Distribution detection = Distribution::Exponential(absl::Milliseconds(2));
   Distribution reconnection =
       Distribution::Exponential(absl::Milliseconds(200));
@@ -184,13 +188,13 @@ struct Options {
   absl::Duration duration = absl::Seconds(60);
   // Width of a step of the result's timeline.
   absl::Duration step = absl::Seconds(1);
-  // Share of events that come late, early, twice or where they should not,
+  // The share of events that come late, early, twice or where they should not,
   // as far as a shell may deliver them so. For tests of the machine. 0..1.
   double chaos = 0;
   // Sees every decision. May be null.
   telemetry::Observer* observer = nullptr;
-  // Once it is true no more calls begin: the observer has seen enough. May be
-  // null.
+  // Once it is true no more calls begin, since the observer has seen enough.
+  // May be null.
   const bool* enough = nullptr;
 };
 
@@ -224,53 +228,53 @@ struct Result {
   };
   struct Step {
     uint64_t started = 0;            // Calls that began in this step...
-    uint64_t succeeded = 0;          // ...and of those, that ended OK.
-    uint64_t ok = 0;                 // Calls that ended in it: goodput...
-    uint64_t failed = 0;             // ...and not.
-    std::vector<uint32_t> attempts;  // Begun in it, by endpoint.
+    uint64_t succeeded = 0;          // ...and ended OK.
+    uint64_t ok = 0;                 // Calls that ended OK in it: goodput...
+    uint64_t failed = 0;             // ...and those that failed.
+    std::vector<uint32_t> attempts;  // Attempts that began in it, by endpoint.
   };
   // What happened in one tier.
   struct Tier {
-    size_t first_endpoint = 0;  // Of `endpoints`.
+    size_t first_endpoint = 0;  // Its index in `endpoints`.
     size_t endpoints = 0;
     uint64_t calls = 0;
     uint64_t ok = 0;
     uint64_t attempts = 0;
-    uint64_t retries = 0;  // By policy.
+    uint64_t retries = 0;  // Retries by policy.
     uint64_t hedges = 0;
     uint64_t denied_by_budget = 0;
   };
-  // What happened, or only would have in `observe` mode.
+  // What happened. In `observe` mode: what would have happened.
   struct Count {
     uint64_t enforced = 0;
     uint64_t observed = 0;
   };
 
-  // Of the calls of the loads.
+  // What became of the loads' calls.
   uint64_t calls = 0;
   std::array<uint64_t, 17> ended = {};  // Calls, by status code.
   uint64_t ok() const { return ended[0]; }
   // Calls without deadline that were never answered.
   uint64_t hanging = 0;
-  Histogram latency;  // Of those that ended OK.
+  Histogram latency;  // The latency of calls that ended OK.
   Histogram all;
-  // Of the calls of all tiers.
+  // What happened to the calls of all tiers.
   uint64_t attempts = 0;
-  uint64_t retries = 0;  // By policy.
+  uint64_t retries = 0;  // Retries by policy.
   uint64_t hedges = 0;
   uint64_t unmade_hedges = 0;  // In `observe` mode.
   uint64_t transparent_retries = 0;
   uint64_t denied_by_budget = 0;
   uint64_t waited = 0;  // Calls that waited for an endpoint.
-  uint64_t probes = 0;  // That health monitors sent.
-  // Connections that were dialled beside silent ones, those of them that took
-  // the place of one, and silent ones that were ended since they were dead.
+  uint64_t probes = 0;  // Probes of the health monitors.
+  // Connections that were dialled beside silent ones. Those of them that took
+  // the place of one. Silent ones that were ended because they were dead.
   uint64_t second_dials = 0;
   uint64_t replaced = 0;
   uint64_t broken = 0;
   // By base::Guard.
   std::array<Count, base::kGuards> refusals = {};
-  // Changes of an endpoint's health in the eyes of one client, by
+  // Changes of an endpoint's health in the eyes of one client, by the
   // cluster::Health that it came to.
   std::array<Count, cluster::kHealths> health = {};
   const Count& ejections() const {
@@ -280,21 +284,21 @@ struct Result {
     return health[static_cast<size_t>(cluster::Health::kSuspect)];
   }
 
-  // As Cluster::servers, then the servers of each tier behind.
+  // In the order of Cluster::servers, then of the servers of each tier behind.
   std::vector<Endpoint> endpoints;
   std::vector<Tier> tiers;  // The first is Cluster::servers.
   std::vector<Step> steps;
-  absl::Duration step;  // Width of one.
+  absl::Duration step;  // The width of one step.
   uint64_t events = 0;
-  absl::Duration simulated;  // Until the last call had ended.
-  // Of the sequence of all decisions. Equal runs have equal hashes.
+  absl::Duration simulated;  // The time until the last call had ended.
+  // A hash of the sequence of all decisions. Equal runs have equal hashes.
   uint64_t hash = 0;
   // Broken invariants, at most ten: a bug of ours. Empty when all is well.
   std::vector<std::string> violations;
 
-  // Attempts that begin at the servers of a tier for each call that begins in
-  // the same time: of the steps in [from, until). 1 is no amplification. 0
-  // when no call begins.
+  // How many attempts begin at the servers of a tier per call that begins in
+  // the same time. It looks at the steps in [from, until). 1 is no
+  // amplification. 0 when no call begins.
   double Amplification(absl::Duration from, absl::Duration until,
                        size_t tier = 0) const;
 
@@ -302,9 +306,9 @@ struct Result {
   std::string Summary() const;
 };
 
-// Runs it. INVALID_ARGUMENT, with the field and its value, when the
-// description makes no sense. Of `service` the name, balancing, retry budget,
-// guards and policies count; its endpoints are the cluster's servers.
+// Runs the simulation. INVALID_ARGUMENT, with the field and its value, when the
+// description makes no sense. It uses the name, balancing, retry budget, guards
+// and policies of `service`. The cluster's servers are its endpoints.
 absl::StatusOr<Result> Simulate(const options::ServiceOptions& service,
                                 const Cluster& cluster,
                                 const Options& options = {});

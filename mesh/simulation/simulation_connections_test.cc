@@ -113,7 +113,7 @@ TEST(SimulationConnectionsTest, ConnectionsThatDieAgainAndAgainAreReplaced) {
   const Result result =
       RunOk(Idempotent(), cluster, InSteps(absl::Seconds(20)));
   EXPECT_EQ(result.hanging, 0);
-  EXPECT_LE(result.second_dials, 11) << "one a second";
+  EXPECT_LE(result.second_dials, 11) << "one per second";
   EXPECT_GE(result.replaced, 5);
 }
 

@@ -117,9 +117,10 @@ TEST(SimulationTest, AHedgedTrialOfASlowServerIsATrialThatItFails) {
   EXPECT_LE(ShareOf(result, 1, absl::Seconds(12), absl::Seconds(20)), 0.002);
 }
 
-// Servers at five sixths of what they can do, whose queues make them now and
-// then slower than their peers: whom that is held against, its load makes the
-// others slower still, and without end.
+// Servers are at five sixths of what they can do, and their queues make them
+// slower than the others now and then. An endpoint that is ejected for that
+// leaves its load to the others. They would become slower still, and so on
+// without end.
 TEST(SimulationTest, AnEjectionDoesNotDrownTheOthers) {
   for (uint64_t seed : {368, 548, 587}) {
     const Scenario scenario = RandomScenarioWithCapacity(seed);
@@ -134,7 +135,7 @@ TEST(SimulationTest, AdaptiveConcurrencyKeepsAServerAtWorkUnderTwiceItsLoad) {
   Server server;
   server.address = "a";
   server.latency = Distribution::Constant(20 * kMs);
-  server.slots = 8;  // 400 calls a second.
+  server.slots = 8;  // 400 calls per second.
   server.drops_abandoned = false;
   cluster.servers = {server};
   cluster.loads = {Load::Open("/shop.Cart/Get", 800)};

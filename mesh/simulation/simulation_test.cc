@@ -74,7 +74,7 @@ TEST(SimulationTest, WhatMayNotBeExecutedTwiceFailsOnlyWhereItWasSeen) {
   EXPECT_GT(drained.transparent_retries, 0);
 }
 
-TEST(SimulationTest, ASilentServerIsEscapedByTheAttemptTimeout) {
+TEST(SimulationTest, SilenceIsEscapedByTheAttemptTimeout) {
   // No suspicion and no ejection, and a budget for all that it swallows.
   options::ServiceOptions service = WithoutHealth(Idempotent());
   service.retry_budget.ratio = 0.5;
@@ -118,7 +118,7 @@ TEST(SimulationTest, TheBudgetKeepsRetriesFromMultiplyingAnOutage) {
   for (int second = 20; second < 30; ++second) {
     for (uint32_t each : bounded.steps[second].attempts) attempts += each;
   }
-  EXPECT_NEAR(attempts, 11'100, 400) << "a tenth, and ten a second";
+  EXPECT_NEAR(attempts, 11'100, 400) << "a tenth, and ten per second";
   EXPECT_GT(bounded.denied_by_budget, 20'000);
 
   service.retry_budget.ratio = 1e6;

@@ -36,7 +36,7 @@ class Tally final : public telemetry::Observer {
   void OnPicker(const telemetry::PickerEvent& event) override;
 
   // ---- What no observer is told of ----
-  void SetUp();  // Once all servers are known.
+  void SetUp();  // Call it once all servers are known.
   void OnCallBegin(const CallState& call);
   void OnAttemptStart(const CallState& call, uint32_t server);
   void OnExecuted(uint32_t server) { ++result_.endpoints[server].executed; }

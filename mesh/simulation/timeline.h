@@ -13,7 +13,7 @@
 namespace mesh::simulation {
 
 // Virtual time: what moment it is, what is still to happen, and the world's
-// random numbers. The order of draws is a part of what a seed means.
+// random numbers. A seed means a certain order of draws.
 class Timeline {
  public:
   explicit Timeline(const Options& options)

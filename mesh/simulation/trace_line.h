@@ -63,7 +63,7 @@ class Line {
                            : absl::Nanoseconds(value);
   }
 
-  // The first word that was asked for and is not there or not a number.
+  // The first word that was asked for and is missing, or is not a number.
   absl::Status bad() const {
     return bad_.empty() ? absl::OkStatus()
                         : absl::InvalidArgumentError(

@@ -15,11 +15,11 @@
 
 namespace mesh::testing {
 
-// A scheduler that a test moves, with the time of a FakeClock. Nothing runs but
-// inside Run() and Advance(), on the thread that calls them. Closures run in
-// the order in which an EventLoop runs them: posted ones first, then timers by
-// their time and, of one time, in the order in which they were set.
-// Post(), RunAt() and Cancel() are thread-safe.
+// A scheduler that a test moves, with the time of a FakeClock. Nothing runs
+// except inside Run() and Advance(), on the thread that calls them. Closures
+// run in the order in which an EventLoop runs them. Posted ones come first,
+// then timers by their time. Timers of one time run in the order in which they
+// were set. Post(), RunAt() and Cancel() are thread-safe.
 class FakeLoop final : public base::Scheduler {
  public:
   // `clock` outlives the loop.
@@ -90,7 +90,7 @@ class FakeLoop final : public base::Scheduler {
   }
 
  private:
-  // What is first by `until`, with the clock at its time.
+  // The first timer due by `until`. The clock is set to its time.
   bool RunOne(absl::Time until) {
     if (RunPosted()) return true;
     Closure closure;

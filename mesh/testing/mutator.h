@@ -13,9 +13,9 @@ namespace mesh::testing {
 // Makes new inputs for a parser from good and bad ones, by the seed alone.
 //
 // A parser stops at the first byte that is no text of its language. So most
-// changes keep the shape: a piece (a word, a quoted text, a bracket with all
-// that it holds) is dropped, doubled, moved, or replaced by a piece of another
-// input. A few change bytes.
+// changes keep the shape: a piece is dropped, doubled, moved, or replaced by a
+// piece of another input. A piece is a word, a quoted text, or a bracket with
+// all that it holds. A few changes are to bytes.
 class Mutator {
  public:
   explicit Mutator(std::vector<std::string> corpus);

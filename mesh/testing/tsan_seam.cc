@@ -1,13 +1,15 @@
 // Tells ThreadSanitizer what gRPC orders. Linked into every binary and test of
 // a --config=tsan build, and only there (.bazelrc).
 //
-// The system's gRPC and Abseil are not instrumented, so the sanitizer does not
-// see that what a thread did before it started a batch happens before what
-// another thread does when the batch's tag comes out of the queue. The
-// functions here stand in front of gRPC's own: the executable's definition of
-// a symbol is the one that the dynamic linker finds first, also for calls from
-// inside libgrpc++ and libgrpc, and it forwards to the next one. Each says the
-// one edge that gRPC promises, and no other:
+// The system's gRPC and Abseil are not instrumented. One thread does something
+// before it starts a batch. Another thread does something when the batch's tag
+// comes out of the queue. The sanitizer does not see that the first happens
+// before the second.
+//
+// The functions here stand in front of gRPC's own. The dynamic linker finds the
+// executable's definition of a symbol first, also for calls from inside
+// libgrpc++ and libgrpc. Each function forwards to the next definition. Each
+// tells the one edge that gRPC promises, and no other:
 //
 //   a tag goes in (grpc_cq_begin_op)   ->  it comes out (next, pluck)
 //   gRPC is done with it (end_op)      ->  it comes out
@@ -19,11 +21,11 @@
 //   an absl::Mutex is unlocked         ->  it is locked, both in code that is
 //                                          instrumented (gRPC's headers)
 //
-// What else gRPC's own code does (its locks, its sockets) orders nothing for
-// the sanitizer: only so is a race of ours not hidden behind an order that came
-// about by chance.
+// Whatever else gRPC's own code does (its locks, its sockets) orders nothing
+// for the sanitizer. Otherwise an order that came about by chance could hide a
+// race of ours.
 //
-// Relies on gRPC 1.51's internal symbols; checked by tests/sanitizers.
+// It relies on gRPC 1.51's internal symbols; tests/sanitizers checks them.
 
 #include <dlfcn.h>
 #include <grpc/grpc.h>
@@ -299,9 +301,10 @@ void grpc::Alarm::SetInternal(gpr_timespec deadline,
 }
 
 // ---- Counts that are lowered on both sides ----------------------------------
-// An atomic that instrumented code lowers, and gRPC's too: when gRPC brings it
+//
+// An atomic that instrumented code lowers, and gRPC, too. When gRPC brings it
 // to zero, that comes after all that was done before it was lowered elsewhere.
-// The address of an atomic is where the sanitizer keeps what it orders.
+// The sanitizer keeps what it orders at the address of the atomic.
 
 namespace {
 
