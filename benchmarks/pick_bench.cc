@@ -1,13 +1,13 @@
 // What choosing an endpoint costs a call: read the service's snapshot, pick,
 // count the call in, and later out again, exactly as a channel does it.
 //
-// Beside it, in the same run, a floor: a loop over an array of padded counters
-// that does no more than what power of two choices by calls in flight cannot do
-// without (a number from the thread's generator, two loads, a compare, an
-// atomic increment and later a decrement). Both keep kOutstanding calls in
-// flight a thread, so that loads differ and the compare is a real one. Blocks
-// of both alternate (ABBA); a ratio is taken a round, and the median of the
-// rounds is given.
+// Beside it, in the same run, is a floor: a loop over an array of padded
+// counters. The loop does only what power of two choices by calls in flight
+// cannot do without. That is a number from the thread's generator, two loads, a
+// compare, an atomic increment and later a decrement. Both keep kOutstanding
+// calls in flight per thread, so that loads differ and the compare is a real
+// one. Blocks of both alternate (ABBA). Each round gives a ratio; the result is
+// the median of the rounds.
 
 #include <time.h>
 
@@ -63,8 +63,8 @@ class Team {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Nanoseconds of CPU time that `block` takes a thread when all run it at
-  // once. Other processes on the machine do not count; a run in which they kept
+  // Nanoseconds of CPU time that `block` takes per thread when all run it at
+  // once. Other processes on the machine do not count. A run in which they kept
   // the threads from running at once is made again.
   double Time(const std::function<void()>& block) {
     constexpr int kTries = 50;

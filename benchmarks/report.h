@@ -14,8 +14,8 @@
 namespace mesh::benchmarks {
 
 // The middle of repeated measurements. `low` and `high` bound the true median
-// with 95% confidence, whatever the distribution (order statistics; with fewer
-// than 6 samples they are the least and the greatest).
+// with 95% confidence, whatever the distribution (order statistics). With fewer
+// than 6 samples they are the least and the greatest.
 struct Estimate {
   double median = 0;
   double low = 0;

@@ -1,6 +1,7 @@
-// How many calls a real second the simulator plays: the whole life of a call
-// (arrival, pick, network, server, answer, accounting), with invariants
-// checked, through the machine, balancing and budget that run over gRPC.
+// How many calls the simulator plays per real second. It plays the whole life
+// of a call (arrival, pick, network, server, answer, accounting), with
+// invariants checked. It plays them through the machine, balancing and budget
+// that run over gRPC.
 //
 //   simulation_bench [--json FILE]
 //   simulation_bench --digest [--each] [SEEDS]

@@ -1,9 +1,9 @@
 // Retry storms, after "Metastable Failures in Distributed Systems" (HotOS
-// 2021): what an outage of ten seconds does to a backend whose callers retry,
-// and whether the service comes back when the backend does.
+// 2021). What does an outage of ten seconds do to a backend whose callers
+// retry? Does the service come back when the backend does?
 //
-// A backend of 30 slots of 100 ms (300 calls a second at most) with a FIFO
-// queue; it drops a request that was given up when its turn comes. During the
+// The backend has 30 slots of 100 ms (at most 300 calls per second) with a FIFO
+// queue. It drops a request that was given up when its turn comes. During the
 // outage requests vanish. An attempt is given up after 1 s. Arms:
 //
 //   no retry   one attempt
@@ -11,10 +11,10 @@
 //   mesh       as shipped; the method is idempotent, an attempt times out
 //              after 1 s as in the other arms
 //
-// `amplification` is attempts that begin for each call that begins: during the
-// outage, and in the worst second of the run. `recovery` is the time from the
-// end of the outage after which, in each second, 99% of the calls that begin
-// succeed, to the end of the run. Of the seeds the worst one counts.
+// `amplification` is attempts that begin per call that begins: during the
+// outage, and in the worst second of the run. `recovery` begins at the end of
+// the outage. It ends where from then on, to the end of the run, 99% of the
+// calls that begin in each second succeed. The worst seed counts.
 
 #include <algorithm>
 #include <cstdio>
@@ -116,7 +116,7 @@ bool Recovered(const Result& result) {
   return Recovery(result) < absl::ToDoubleSeconds(kEnd - kOutageEnds) - 2;
 }
 
-// Of any second, wherever it begins.
+// The amplification of the worst second, wherever it begins.
 double MostAmplified(const Result& result, size_t tier = 0) {
   double most = 0;
   for (absl::Duration from; from + absl::Seconds(1) <= kEnd; from += kStep) {
@@ -187,10 +187,10 @@ double SuccessUnderErrors(Arm arm) {
   return worst;
 }
 
-// Three tiers of three servers, each calling the next; the leaves fail for ten
-// seconds: in one run what they are sent vanishes, in another it is answered
-// with UNAVAILABLE. The larger amplification, attempts at the leaves for each
-// call at the front, counts. In the naive arm nothing crosses tiers.
+// Three tiers of three servers, each calling the next one. The leaves fail for
+// ten seconds. In one run what they are sent vanishes, in another it is
+// answered with UNAVAILABLE. The larger amplification counts: attempts at the
+// leaves per call at the front. In the naive arm nothing crosses tiers.
 double LeafAmplification(Arm arm, Fault::Kind kind, double rate) {
   Cluster cluster;
   cluster.context_crosses_tiers = arm == Arm::kMesh;
@@ -274,7 +274,8 @@ int Main(int argc, char** argv) {
     report.Metric(prefix + "amplification_outage", worst.amplification_outage);
     report.Metric(prefix + "amplification_max_1s", worst.amplification_max_1s);
     report.Metric(prefix + "recovery_seconds", worst.recovery_seconds);
-    // For naive: whether any seed does at 280 or 295/s. Else whether all do.
+    // For the naive arm: whether any seed recovers at 280 or 295/s. Otherwise:
+    // whether all do.
     report.Metric(prefix + "recovers", arm == Arm::kNaive
                                            ? recovered_when_busy > 0
                                            : worst.recovered == kSeeds);

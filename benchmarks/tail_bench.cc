@@ -1,12 +1,12 @@
-// One slow server among eleven, after "Beyond Round Robin": 1,000 calls a
-// second for 60 s; from 15 s to 45 s one server is ten times slower. A call
-// succeeds that is answered OK within 1 s. Arms:
+// One slow server among eleven, after "Beyond Round Robin". There are 1,000
+// calls per second for 60 s; from 15 s to 45 s one server is ten times slower.
+// A call succeeds that is answered OK within 1 s. Arms:
 //
 //   no_hedging   as shipped: ejection and suspicion alone
 //   hedging      as shipped, with hedging on
 //   round_robin  beside them: no health, no hedging, whose turn it is
 //
-// The methods are idempotent. Of the seeds the worst one counts.
+// The methods are idempotent. The worst seed counts.
 
 #include <algorithm>
 #include <cstdio>

@@ -295,13 +295,12 @@ bool Kill(int kills, Report* report) {
 
 struct StopResult {
   LoadResult load;
-  // Of what is sent from 100 ms to 2 s after SIGSTOP, what the stopped server
-  // is sent.
+  // The stopped server's part of what is sent from 100 ms to 2 s after SIGSTOP.
   double victim_share = 0;
-  // The last that it is sent in that time, after SIGSTOP.
+  // When the last of it is sent, after SIGSTOP.
   absl::Duration left_after;
-  // From SIGCONT to the end of the first 200 ms in which it has half its fair
-  // share.
+  // From SIGCONT to the end of the first 200 ms in which the server has half
+  // its fair share.
   absl::Duration resumed_after = absl::InfiniteDuration();
 };
 
@@ -433,8 +432,8 @@ std::vector<std::string> ColumnsWithTwice() {
   return columns;
 }
 
-// Adds what became of one arm to `table`. Whether none failed or was executed
-// twice.
+// Adds what became of one arm to `table`. Returns whether no call failed or was
+// executed twice.
 bool AddOnce(Arm arm, const std::string& figure, const LoadResult& result,
              int twice, Table* table, Report* report) {
   std::vector<std::string> row = Row(arm, result);
@@ -515,8 +514,8 @@ bool Rolling(Report* report) {
   return met;
 }
 
-// Without a goal: what a server answers that is told to end while it is listed
-// is its own doing.
+// It has no goal: a server that is told to end while it is listed decides
+// itself what it answers.
 void Unannounced(Report* report) {
   Table table(ColumnsWithTwice());
   for (const Arm arm : {Arm::kMeshOnce, Arm::kMesh, Arm::kRoundRobin}) {

@@ -22,18 +22,18 @@ namespace mesh::benchmarks {
 struct LoadResult {
   int64_t calls = 0;
   int64_t failed = 0;  // Not OK by its deadline, or started late.
-  int64_t late = 0;    // Of those, how many started late.
+  int64_t late = 0;    // Calls that started late; `failed` includes them.
   absl::Duration latest_start;
-  // From the moment when a call was due to its end, successful ones.
+  // From the moment when a call was due to its end; successful calls only.
   absl::Duration p50, p99, longest;
-  // Of those that failed: "14: Socket closed" and how often.
+  // Why calls failed, "14: Socket closed", and how often.
   std::map<std::string, int64_t> failures;
 };
 
-// Unary calls at a fixed rate, whatever becomes of those before (open loop):
-// call i is due at i / rate, its deadline is a second after that, and one that
-// starts more than kLate after it was due has failed, too. One thread makes
-// the calls, two take the answers from a completion queue.
+// Unary calls at a fixed rate, whatever becomes of those before (open loop).
+// Call i is due at i / rate. Its deadline is a second after that. A call that
+// starts more than kLate after it was due has failed, too. One thread makes the
+// calls, two take the answers from a completion queue.
 class OpenLoop {
  public:
   static constexpr absl::Duration kDeadline = absl::Seconds(1);

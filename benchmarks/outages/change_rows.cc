@@ -293,7 +293,7 @@ struct Certificate {
   std::string key_file;
 };
 
-// Of `issuer`, or, without one, an authority.
+// Signed by `issuer`. Without one: an authority.
 Certificate MakeCertificate(const test::TempDirectory& directory,
                             const std::string& name,
                             const Certificate* issuer) {

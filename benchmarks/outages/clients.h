@@ -39,7 +39,7 @@ class EndpointList {
   const test::TempDirectory directory_;
 };
 
-// What a mesh says of its endpoints. Thread-safe.
+// What a mesh says about its endpoints. Thread-safe.
 class HealthLog final : public telemetry::Observer {
  public:
   void OnHealth(const telemetry::HealthEvent& event) override;
@@ -52,7 +52,7 @@ class HealthLog final : public telemetry::Observer {
   // What acted, in the order in which it was told.
   std::vector<HealthChange> changes() const;
   int ejections() const;
-  // Of the address since it is counted, until it was ejected.
+  // Attempts at the address since it is counted, until it was ejected.
   int64_t attempts() const;
   bool found() const;
 

@@ -102,7 +102,7 @@ void DeadConnection(int relays, int most_dials, Figures* figures) {
     }
     return worst;
   };
-  // The arms beside each other: 100 calls a second are little.
+  // The arms run beside each other: 100 calls per second are little.
   auto bare = std::async(std::launch::async, all, true);
   const Dead mesh = all(false);
   const Dead other = bare.get();

@@ -70,27 +70,27 @@ struct Outcome {
   bool ok() const { return code == 0 && !late; }
 };
 
-// Of calls that were due in a time.
+// What became of calls that were due in a time.
 struct Counts {
   int64_t calls = 0;
   int64_t failed = 0;
-  int64_t late = 0;  // Of these, how many only began late.
+  int64_t late = 0;  // Calls that only began late.
   int64_t by = 0;    // Answered by servers whose name begins with a letter.
 
   double success() const;   // Share of all, 1 if there are none.
-  double by_share() const;  // Of those that were answered, 0 if there are none.
+  double by_share() const;  // Share of the answered ones, 0 if there are none.
 };
-// Of calls that were due from `from` until before `to`.
+// Counts calls that were due from `from` until before `to`.
 Counts CountDue(const std::vector<Outcome>& outcomes, absl::Time from,
                 absl::Time to, char by = '\0');
 
-// From `fault` until the first call was due that was OK with the `row` - 1
+// From `fault` until the first call was due that was OK, with the `row` - 1
 // after it. Nothing when there is none. `outcomes` come in any order.
 std::optional<absl::Duration> RecoveredAfter(std::vector<Outcome> outcomes,
                                              absl::Time fault, int row);
 
-// Connections that a peer process wrote down: a line "accept NANOSECONDS" or
-// "close NANOSECONDS" each, of the monotonic clock.
+// Connections that a peer process wrote down. Each is a line "accept
+// NANOSECONDS" or "close NANOSECONDS", by the monotonic clock.
 struct Accepted {
   std::vector<absl::Time> accepts;
   std::vector<absl::Time> closes;

@@ -156,7 +156,7 @@ void Tenant(Figures* figures) {
   for (const int servers : {2, 3}) {
     for (const int code : {kResourceExhausted, kInternal}) {
       for (const bool round_robin : {false, true}) {
-        // The caller that alternates makes 40 calls a second, beside the two.
+        // The caller that alternates makes 40 calls per second, beside the two.
         TenantRun run;
         run.servers = servers;
         run.code = code;

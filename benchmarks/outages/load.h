@@ -22,11 +22,11 @@ using StubPtr = std::shared_ptr<test::TestService::Stub>;
 
 inline constexpr absl::Duration kDeadline = absl::Seconds(1);
 
-// Unary calls at a fixed rate, whatever becomes of those before (open loop):
-// call i is due at i / rate after the start, and its deadline counts from then.
-// A call that begins more than kLate after it was due has failed, for that is
-// the bench's doing. One thread makes the calls, another takes the answers. It
-// ends by itself after kLongest.
+// Unary calls at a fixed rate, whatever becomes of those before (open loop).
+// Call i is due at i / rate after the start, and its deadline counts from then.
+// A call that begins more than kLate after it was due has failed, since the
+// bench itself is the cause. One thread makes the calls, another takes the
+// answers. It ends by itself after kLongest.
 class OpenLoop {
  public:
   static constexpr absl::Duration kLate = absl::Milliseconds(100);

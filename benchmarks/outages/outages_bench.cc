@@ -1,6 +1,7 @@
 // What becomes of a service on the day on which things break, and what that
-// costs: server processes on loopback, over mesh and, for some rows, over
-// gRPC's round_robin with retries. README.md has how each figure is made.
+// costs. Server processes run on loopback. Calls go over mesh and, for some
+// rows, over gRPC's round_robin with retries. README.md has how each figure is
+// made.
 //
 //   outages_bench [--json FILE] [--only=KEY,...]
 

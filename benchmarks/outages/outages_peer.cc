@@ -1,6 +1,6 @@
 // What the outages bench puts in front of a server, or in its place: a process
-// on loopback ports that the system picks. Prints its addresses, one a line,
-// then an empty line, and runs until it is killed.
+// on loopback ports that the system picks. It prints its addresses, one per
+// line, then an empty line. It runs until it is killed.
 //
 //   outages_peer relay FILE PORT  forwards TCP to PORT of loopback. On SIGUSR1
 //                                 it drops from then on, without closing, what
@@ -213,8 +213,8 @@ class Relay {
     return true;
   }
 
-  // Of a silent one. The client learns nothing of the server, not even that it
-  // is gone.
+  // Drops what came on a silent connection. The client learns nothing about the
+  // server, not even that it is gone.
   static bool Drop(Pair* pair, int i) {
     char buffer[kBuffer];
     const ssize_t n = read(pair->fds[i], buffer, sizeof(buffer));

@@ -203,7 +203,8 @@ double UnhealthySuccess(bool bare, int count) {
 void PriorityUnhealthy(Figures* figures) {
   for (const bool bare : {false, true}) {
     Progress(Named(bare, "priority_unhealthy"));
-    // Beside each other: 600 calls a second are little, and a minute is long.
+    // They run beside each other: 600 calls per second are little, and a minute
+    // is long.
     auto six = std::async(std::launch::async, UnhealthySuccess, bare, 6);
     const double three = UnhealthySuccess(bare, 3);
     const double of_six = six.get();

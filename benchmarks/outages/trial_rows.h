@@ -8,9 +8,9 @@
 
 #include "absl/strings/string_view.h"
 
-// The rows of the outages bench that the simulator plays: how soon an endpoint
-// that fails a part of its calls is found, and how often one that is like the
-// others is ejected.
+// The rows of the outages bench that the simulator plays. They show how soon an
+// endpoint is found that fails a part of its calls. They also show how often an
+// endpoint that is like the others is ejected.
 
 namespace mesh::benchmarks {
 

@@ -99,7 +99,7 @@ struct Workload {
   const char* style;  // overhead_client's.
   int outstanding;
   const char* arm;  // Measured over "bare".
-  int endpoints;    // That the arm is given.
+  int endpoints;    // How many endpoints the arm is given.
   double at_most;   // What the ratio must not exceed; 0: only shown.
   const char* what;
 };
@@ -138,8 +138,8 @@ bool HasHook(const Workload& workload) {
 constexpr int kShortRun = 500;
 constexpr int kLongRun = 2500;
 constexpr int kRepetitions = 3;
-// Which thread takes the next event, and whether another has to be woken for
-// it, is never the same twice.
+// Which thread takes the next event, and whether another one has to be woken
+// for it, is never the same twice.
 constexpr int kCallbackRepetitions = 7;
 constexpr double kExtraAllocationsAtMost = 2;
 
@@ -348,10 +348,9 @@ double StudentT975(int degrees_of_freedom) {
   return kTable[std::min(degrees_of_freedom, last) - 1];
 }
 
-// The geometric mean of ratios, one a process, and its two-sided 95% interval:
-// processes are the independent trials, because a
-// process's layout in memory favours one arm or the other for as long as it
-// lives.
+// The geometric mean of ratios, one per process, and its two-sided 95%
+// interval. Processes are the independent trials, because a process's layout in
+// memory favours one arm or the other for as long as it lives.
 Estimate RatioOf(const std::vector<double>& ratios) {
   double sum = 0, squares = 0;
   for (const double ratio : ratios) sum += std::log(ratio);

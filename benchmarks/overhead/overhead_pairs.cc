@@ -1,12 +1,13 @@
-// Times two kinds of channel against each other, in short interleaved blocks
-// of unary sync calls: A B B A, then B A A B, and so on, so that whatever
-// changes slowly on the machine meets both alike.
+// Times two kinds of channel against each other, in short interleaved blocks of
+// unary sync calls: A B B A, then B A A B, and so on. So whatever changes
+// slowly on the machine meets both alike.
 //
 //   overhead_pairs ARM_A ADDRESS_A ARM_B ADDRESS_B SECONDS SWAPPED
 //
 // ARM_* are MakeChannel()'s. SWAPPED 1 makes B's channel first and begins with
-// B. Prints for each group of four blocks a line: CPU seconds of this process
-// in A's and in B's blocks, wall seconds in A's and in B's.
+// B. It prints a line for each group of four blocks. The line has the CPU
+// seconds of this process in A's and in B's blocks, then the wall seconds in
+// A's and in B's.
 
 #include <time.h>
 

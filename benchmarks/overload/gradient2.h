@@ -8,9 +8,10 @@
 namespace mesh::benchmarks {
 
 // The peer: Netflix concurrency-limits' Gradient2Limit in its WindowedLimit,
-// after its published description and with its defaults (limit 20 to 200 that
-// begins with 20, tolerance 1.5, smoothing 0.2, queue 4, a long window of 600
-// updates, windows of a second with at least 10 calls). Thread-safe.
+// after its published description and with its defaults. The limit begins with
+// 20 and stays within 20 to 200. Tolerance is 1.5, smoothing 0.2, queue 4, the
+// long window 600 updates. Windows are of a second with at least 10 calls.
+// Thread-safe.
 class Gradient2 {
  public:
   // Whether a call may begin. Each true is followed by one End().

@@ -15,18 +15,19 @@ namespace mesh::benchmarks {
 // What became of the calls that were due after the warm-up.
 struct LoadResult {
   int64_t calls = 0;
-  int64_t answered = 0;     // OK, within the deadline.
-  int64_t refused = 0;      // RESOURCE_EXHAUSTED: at the client's limit.
-  int64_t timed_out = 0;    // DEADLINE_EXCEEDED.
-  int64_t other = 0;        // Any other status.
-  int64_t late = 0;         // Started more than 10 ms after they were due.
-  absl::Duration p50, p99;  // Of those answered, from when they were due.
+  int64_t answered = 0;   // OK, within the deadline.
+  int64_t refused = 0;    // RESOURCE_EXHAUSTED: at the client's limit.
+  int64_t timed_out = 0;  // DEADLINE_EXCEEDED.
+  int64_t other = 0;      // Any other status.
+  int64_t late = 0;       // Started more than 10 ms after they were due.
+  // Latency of answered calls, from when they were due.
+  absl::Duration p50, p99;
 };
 
 constexpr absl::Duration kDeadline = absl::Seconds(1);
 
-// Calls at random moments with `rate` a second (Poisson), whatever becomes of
-// those before (open loop), each with kDeadline. `limit` may be null.
+// Makes calls at random moments, `rate` per second (Poisson), whatever becomes
+// of those before (open loop). Each has kDeadline. `limit` may be null.
 LoadResult OpenLoop(const std::shared_ptr<grpc::ChannelInterface>& channel,
                     Gradient2* limit, double rate, absl::Duration warm_up,
                     absl::Duration measured, uint64_t seed);

@@ -1,7 +1,7 @@
-// Overload: a real server of 8 slots that sleep 20 ms, with a queue, offered
-// 0.7 to 10 times what it can do, over mesh with adaptive concurrency, without
-// a limit, with a fixed one, and with gradient2. README.md has how each figure
-// is made.
+// Overload: a real server of 8 slots that sleep 20 ms, with a queue, is offered
+// 0.7 to 10 times what it can do. Calls go over mesh with adaptive concurrency,
+// without a limit, with a fixed one, and with gradient2. README.md has how each
+// figure is made.
 //
 //   overload_bench [--json FILE]
 

@@ -1,8 +1,8 @@
-// The server of the overload benchmark: some slots, each of which takes a
-// request from one FIFO queue and sleeps. The queue has no bound, and a request
-// whose caller has given up is worked on like any other, as in a server that
-// hands requests to a pool of threads. Prints its port on a line and serves
-// until whoever started it is gone (end of stdin).
+// The server of the overload benchmark. It has some slots; each takes a request
+// from one FIFO queue and sleeps. The queue has no bound. A request whose
+// caller has given up is worked on like any other, as in a server that hands
+// requests to a pool of threads. It prints its port on a line. It serves until
+// the process that started it is gone (end of stdin).
 //
 //   overload_server SLOTS MILLISECONDS
 

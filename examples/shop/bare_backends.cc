@@ -97,7 +97,7 @@ class FromGrpc final : public Backends {
   const std::string directory_;
   const std::string service_config_;
 
-  // Of the watching thread, once it runs.
+  // Only the watching thread uses it, once that runs.
   Target cart_, catalog_, payment_;
 
   std::atomic<bool> stopping_{false};

@@ -37,10 +37,11 @@
 namespace shop {
 namespace {
 
-constexpr double kRate = 400;           // Calls a second.
-constexpr double kDefaultSeconds = 74;  // Of load, both arms together.
-constexpr double kStep = 0.05;          // Between looks at the shop.
-constexpr double kDrain = 10;           // For the last calls to end.
+constexpr double kRate = 400;  // Calls per second.
+// How long the load lasts, both arms together.
+constexpr double kDefaultSeconds = 74;
+constexpr double kStep = 0.05;  // Time between looks at the shop.
+constexpr double kDrain = 10;   // Time for the last calls to end.
 
 volatile sig_atomic_t interrupted = 0;
 
@@ -157,7 +158,7 @@ std::string ProgressLine(const ArmLog& log, double seconds, double time) {
   for (const CallRecord& call : log.calls) {
     failed += call.status != 0 && ClassOf(call.kind) == Class::kIdempotent;
   }
-  // Of the calls due in the last second that has mostly ended.
+  // The calls due in the last second that has mostly ended.
   const CallStats stats =
       StatsOf(log, Class::kIdempotent, time - 1.2, time - 0.2);
   const uint64_t out = log.samples.empty() ? 0 : log.samples.back().out;
@@ -288,7 +289,7 @@ absl::Status Demo(const Arguments& arguments, const std::string& programs) {
   const double seconds = arguments.seconds / 2;
   printf(
       "An online shop: a frontend, 3 carts, 3 catalogs, 2 payments, each a "
-      "process,\nand %.0f calls a second for %.0f s, twice: over bare gRPC "
+      "process,\nand %.0f calls per second for %.0f s, twice: over bare gRPC "
       "channels, then over mesh.\n\n",
       kRate, seconds);
   printf(

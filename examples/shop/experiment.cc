@@ -71,7 +71,7 @@ std::vector<Phase> PlanPhases(double seconds) {
     const char* label;
     const char* service;
     double weight;
-    // Of the phase: when its fault begins and ends.
+    // When the fault of the phase begins and ends.
     double fault_from, fault_to;
     const char* story;
   };

@@ -37,12 +37,12 @@ constexpr double kMinArmSeconds = 20;
 // What the processes had counted at one time.
 struct Sample {
   double time = 0;
-  std::vector<uint64_t> calls;  // That arrived, a server.
-  // As mesh counts them. gRPC does not, so bare's are those that the servers
-  // saw (grpc-previous-rpc-attempts).
+  std::vector<uint64_t> calls;  // Calls that arrived, by server.
+  // Mesh counts them. gRPC does not, so bare's are those that the servers saw
+  // (grpc-previous-rpc-attempts).
   uint64_t retries = 0;
-  // Of each service, as kServices has them: how often mesh had taken one of
-  // its servers out of use. And how many were out of use, all together.
+  // For each service, in the order of kServices: how often mesh had taken one
+  // of its servers out of use. And how many were out of use, all together.
   std::vector<uint64_t> suspected, ejected;
   uint64_t out = 0;
 };
@@ -53,11 +53,10 @@ struct ArmLog {
   std::vector<Phase> phases;
   std::vector<std::string> servers;  // "cart-1", in the order of the samples.
   std::vector<CallRecord> calls;     // In no order.
-  int64_t start_ns = 0;              // Of the monotonic clock: second 0.
+  int64_t start_ns = 0;              // Second 0, by the monotonic clock.
   std::vector<Sample> samples;       // By time.
-  // Of all retries, those of calls that no server had seen; and retries that
-  // were not made because the budget was empty. Zero for bare, which has
-  // neither figure.
+  // Retries of calls that no server had seen, and retries that were not made
+  // because the budget was empty. Zero for bare, which has neither figure.
   uint64_t transparent_retries = 0;
   uint64_t denied_retries = 0;
   // Orders that were charged more than once.
@@ -103,8 +102,8 @@ HealthStats HealthOf(const ArmLog& log, double from, double to);
 // slowed down until it was fast again.
 double SlowShareOf(const ArmLog& log);
 
-// The `q` quantile (0 to 1): the smallest value that as many are not above.
-// 0 when there are none. Reorders `values`.
+// The `q` quantile (0 to 1): the smallest value such that a share `q` is not
+// above it. 0 when there are no values. Reorders `values`.
 double Quantile(double q, std::vector<double>* values);
 
 // All figures, by name: "mesh.failed", "bare.stop.p99_ms", ...

@@ -1,11 +1,11 @@
-// The shop's visitors. Calls are due at a fixed rate whatever becomes of those
-// before them (an open loop), and latency counts from when a call was due, so
-// a slow shop cannot slow down its own load. At most kVisitors calls are under
-// way at once; one that is due while all are starts late, and that is noted.
+// The shop's visitors. Calls are due at a fixed rate, whatever becomes of those
+// before them (an open loop). Latency counts from when a call was due. So a
+// slow shop cannot slow down its own load. At most kVisitors calls are under
+// way at once. A call that is due while all are starts late, and that is noted.
 //
 //   --frontend=HOST:PORT
 //   --results=FILE  where a CallRecord is appended for each call as it ends.
-//   --rate=N        calls a second
+//   --rate=N        calls per second
 //   --seconds=N     how long
 
 #include <fcntl.h>
@@ -32,10 +32,10 @@ namespace {
 constexpr int kVisitors = 192;
 constexpr std::chrono::seconds kDeadline(1);
 
-// What the `n`th call does: of 50 calls about 20 view an item, 12 a cart, 8 add
-// an item, 5 ask for a quote, 2 check out, and one each searches, watches a
-// cart and uploads items. In a mixed order, for calls that come in a pattern
-// fall in step with round robin, and the same one in every run.
+// What the `n`th call does. Of 50 calls about 20 view an item, 12 a cart, 8 add
+// an item, 5 ask for a quote, 2 check out. One each searches, watches a cart
+// and uploads items. The order is mixed, since calls in a pattern fall in step
+// with round robin. It is the same order in every run.
 Kind KindOf(int64_t n) {
   // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
   uint64_t hash = (n + 1) * 0x9e3779b97f4a7c15u;

@@ -19,13 +19,14 @@ struct Panel {
   std::atomic<uint32_t> fail_percent;  // Share of calls to fail.
 
   // Counted by a server.
-  std::atomic<uint64_t> calls;    // That arrived.
-  std::atomic<uint64_t> repeats;  // Of those, with grpc-previous-rpc-attempts.
+  std::atomic<uint64_t> calls;    // Calls that arrived.
+  std::atomic<uint64_t> repeats;  // Calls with grpc-previous-rpc-attempts.
 
   // Counted by a client, as far as it knows.
-  std::atomic<uint64_t> retries;              // By policy.
-  std::atomic<uint64_t> transparent_retries;  // Of calls no server had seen.
-  std::atomic<uint64_t> denied_retries;       // The budget was empty.
+  std::atomic<uint64_t> retries;  // By policy.
+  // No server had seen the attempt before.
+  std::atomic<uint64_t> transparent_retries;
+  std::atomic<uint64_t> denied_retries;  // The budget was empty.
 
   // Noted by a client of each service, as kServices has them: how often one of
   // its servers was taken out of use, and how many are right now.

@@ -316,7 +316,7 @@ std::string LatencyFigure(const std::vector<ArmLog>& arms,
       plot.Svg("latency over time"), "</figure>");
 }
 
-// Calls a second that came to each server of `service`, stacked.
+// Calls per second that came to each server of `service`, stacked.
 std::string TrafficFigure(const ArmLog& log, const std::string& service,
                           double rate) {
   const size_t buckets =
@@ -477,7 +477,7 @@ std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
       "<h1>One shop, the same faults, twice</h1><p class='lede'>");
   absl::StrAppendFormat(
       &html,
-      "%.0f calls a second for %.0f s over an online shop of nine processes, "
+      "%.0f calls per second for %.0f s over an online shop of nine processes, "
       "first with <b class='bare'>bare</b> gRPC channels (round robin, up to "
       "four attempts), then with <b class='mesh'>mesh</b>. The stubs and the "
       "code that calls them are the same.</p><div class='tiles'>",

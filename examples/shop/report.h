@@ -8,9 +8,9 @@
 
 namespace shop {
 
-// The demo's report: one HTML page that needs nothing else, with the arms'
-// figures side by side and what happened over time. `rate` is calls a second;
-// the texts are the arms' configurations.
+// The demo's report: one HTML page that needs nothing else. It has the arms'
+// figures side by side, and what happened over time. `rate` is calls per
+// second; the texts are the arms' configurations.
 std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
                        const std::string& service_config,
                        const std::string& mesh_yaml);

@@ -57,7 +57,7 @@ class Shop {
     std::string program;  // "cart_server"
     Panel* panel = nullptr;
     std::unique_ptr<Process> process;
-    int port = 0;  // Of the last process.
+    int port = 0;  // The port of the last process.
   };
 
   Shop(std::string arm, std::string programs, std::string directory)

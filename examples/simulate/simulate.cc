@@ -30,8 +30,8 @@ struct Trial {
 constexpr absl::Duration kFrom = absl::Seconds(20);
 constexpr absl::Duration kUntil = absl::Seconds(40);
 
-// Three servers of 20 slots that take 10 ms, some calls longer: they could do
-// 5,000 calls a second together, and get 1,500.
+// Three servers of 20 slots that take 10 ms, some calls longer. Together they
+// could do 5,000 calls per second, and they get 1,500.
 Cluster ThreeServers() {
   Cluster cluster;
   for (const char* address : {"a", "b", "c"}) {

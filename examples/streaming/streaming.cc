@@ -1,7 +1,7 @@
-// Streams: each one goes to one endpoint, chosen when it starts. Until its
-// answer begins it is tried elsewhere if that fails, as far as the method may
-// be repeated; from then on it ends with its endpoint, and an application that
-// must go on starts a new one.
+// Streams: each one goes to one endpoint, chosen when it starts. If it fails
+// before its answer begins, it is tried elsewhere, as far as the method may be
+// repeated. From then on it ends with its endpoint. An application that must go
+// on starts a new one.
 //
 //   streaming ADDRESS[,ADDRESS...]
 

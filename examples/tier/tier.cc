@@ -1,6 +1,6 @@
 // A service in the middle: it answers calls by calling another service through
-// mesh, and hands on what they came with (docs/server.md). It listens on a port
-// of the system's choice and prints its address.
+// mesh. It passes on what those calls came with (docs/server.md). It listens on
+// a port of the system's choice and prints its address.
 //
 //   tier ADDRESS[,ADDRESS...]     of the servers that it calls
 

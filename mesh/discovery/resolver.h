@@ -49,9 +49,9 @@ using ParseEndpoints = std::function<absl::StatusOr<cluster::EndpointSetPtr>(
     absl::string_view text, const std::string& name)>;
 
 // The resolver for `source`. `loop` must outlive it. `parse` is for files.
-// Failures are said with the code of their cause: INVALID_ARGUMENT when what
-// was read is wrong, NOT_FOUND when the file or the name does not exist,
-// UNAVAILABLE or another when nothing is known.
+// A failure has the code of its cause. INVALID_ARGUMENT: what was read is
+// wrong. NOT_FOUND: the file or the name does not exist. UNAVAILABLE or another
+// code: nothing is known.
 //
 // A file is looked at every `poll_interval`, also behind symbolic links that
 // are exchanged (as Kubernetes does). A name is resolved as dns_resolver.h

@@ -30,7 +30,7 @@ class RetryTest : public testing::Test {
     request_.mutable_directives()->set_key("k");
   }
 
-  // Of the key "k", or of another, on all servers together.
+  // Executions of the key "k", or of another one, on all servers together.
   int64_t Executed(const std::string& key = "k") const {
     return executions_->Count(key).executions();
   }
@@ -103,7 +103,7 @@ TEST_F(RetryTest, IsBoundedByTheBudgetWhenAllServersFail) {
               grpc::StatusCode::UNAVAILABLE);
   }
 
-  // A tenth of the calls, ten a second, and as much again as may have been
+  // A tenth of the calls, ten per second, and as much again as may have been
   // saved up for a second.
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   const int64_t retries = Executed() - kCalls;

@@ -73,15 +73,16 @@ struct Outcome {
   int64_t calls = 0;
   int64_t failed = 0;
   std::string failures;
-  // Of the attempts, once it has settled.
+  // The bad one's share of the attempts, once it has settled.
   double share_of_bad = 0;
-  // Of the time that it took; 1 is one core that is always busy.
+  // CPU time over the time that it took; 1 is one core that is always busy.
   double cpu = 0;
 };
 
 class HostileTest : public testing::Test {
  protected:
-  // Loads two servers that take 5 ms a call, and `bad`. `adjust`: the service.
+  // Loads two servers that take 5 ms per call, and `bad`. `adjust` changes the
+  // service.
   Outcome LoadWith(const std::string& bad,
                    const std::function<void(v1::Service&)>& adjust = {},
                    const Request& request = Slow()) {
@@ -122,7 +123,7 @@ class HostileTest : public testing::Test {
     return request;
   }
 
-  // Nothing is served but by `bad`: calls fail, in time, and cheaply.
+  // Only `bad` serves anything: calls fail, in time, and cheaply.
   static Outcome LoadOnlyOn(const std::string& bad) {
     v1::Config config = OneService({bad});
     TheService(&config).mutable_policy()->set_idempotent(true);
@@ -151,14 +152,14 @@ class HostileTest : public testing::Test {
 struct BadManners {
   const char* name;
   Peer::Behaviour behave;
-  // Calls that may fail before it is found out: that end with a status that is
-  // not retried, or whose deadline passes.
+  // Calls that may fail before it is found out. They end with a status that is
+  // not retried, or their deadline passes.
   int may_fail = 0;
   // What a server says is OK is an answer to gRPC, and so to mesh, also when
   // the generated stub can't make a message of it.
   bool seems_well = false;
-  // Of the calls it gets less than this. Fast failures would attract far more
-  // than a third.
+  // It gets less than this share of the calls. Fast failures would attract far
+  // more than a third.
   double may_take = 0.08;
 };
 
@@ -200,7 +201,8 @@ void AddBadConnections(std::vector<BadManners>& all) {
                    if (!connection.Handshake()) return;
                    connection.Serve([](uint32_t) { return true; });
                  },
-                 // On each of its two connections, until that is silent.
+                 // This holds on each of its two connections, until that one is
+                 // silent.
                  /*may_fail=*/40});
   // All calls that are on the connection are retried at once, while the budget
   // lasts.
@@ -239,7 +241,7 @@ void AddBadConnections(std::vector<BadManners>& all) {
 }
 
 void AddBadStatuses(std::vector<BadManners>& all) {
-  // Retried elsewhere, while the budget lasts.
+  // Such calls are retried elsewhere, while the budget lasts.
   all.push_back({"RefusesEachStream", Answering([](uint32_t stream) {
                    return RstStream(stream, 7);
                  }),
@@ -262,7 +264,7 @@ void AddBadStatuses(std::vector<BadManners>& all) {
   all.push_back({"IsExhaustedAtOnce", Answering([](uint32_t stream) {
                    return TrailersOnly(stream, Status("8"));
                  }),
-                 // That is load, for which nobody is ejected.
+                 // RESOURCE_EXHAUSTED is load, for which nobody is ejected.
                  /*may_fail=*/250, /*seems_well=*/false, /*may_take=*/0.25});
   all.push_back({"SaysAStatusThatIsNone", Answering([](uint32_t stream) {
                    return TrailersOnly(stream, Status("4711"));
@@ -332,7 +334,7 @@ void AddBadMessages(std::vector<BadManners>& all) {
            return false;
          });
        },
-       // On each of its two connections, until that is silent.
+       // This holds on each of its two connections, until that one is silent.
        /*may_fail=*/40});
 }
 
@@ -368,8 +370,8 @@ std::vector<BadManners> AllBadManners() {
 class BadMannersTest : public HostileTest,
                        public testing::WithParamInterface<BadManners> {};
 
-// gRPC's headers keep a status that is none in an enumeration, which UBSan,
-// that comes with ASan here, ends a program for.
+// gRPC's headers keep a number that is no status in an enumeration. UBSan,
+// which comes with ASan here, ends a program for that.
 bool OffendsUbsanInGrpc(const BadManners& manners) {
 #if defined(__SANITIZE_ADDRESS__)
   return absl::string_view(manners.name) == "SaysAStatusThatIsNone";
@@ -485,7 +487,7 @@ class BadMetadataTest : public testing::TestWithParam<BadMetadata> {
   }
 
   // Calls on mesh end as on a bare channel, whether their own attempt was
-  // answered or a hedge, because another server says nothing at all.
+  // answered, or a hedge because another server is silent.
   void ExpectEndsAsOnABareChannel(const Peer& bad) {
     const auto bare = TestService::NewStub(
         grpc::CreateChannel(bad.address(), grpc::InsecureChannelCredentials()));
@@ -518,7 +520,7 @@ class BadMetadataTest : public testing::TestWithParam<BadMetadata> {
       hedges += method.hedges;
     }
     EXPECT_GT(hedges, 0u);
-    // gRPC ends the connection with such an answer. Until there is another one
+    // gRPC ends the connection with such an answer. Until there is another one,
     // calls begin on the silent server.
     if (absl::string_view(GetParam().name) != "BinaryValueThatIsNone") {
       EXPECT_LT(hedges, uint64_t{kCalls}) << "some need none";

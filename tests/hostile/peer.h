@@ -15,7 +15,7 @@
 #include "mesh/base/mutex.h"
 
 // Servers that no gRPC server would be: a few lines of HTTP/2 (RFC 9113) on a
-// socket, enough to say what a client does not expect.
+// socket. They suffice to say what a client does not expect.
 
 namespace mesh::test {
 
@@ -62,14 +62,14 @@ class Connection {
  private:
   friend class Peer;
   bool Read(char* to, size_t size);
-  // Wakes whoever reads or writes.
+  // Wakes the thread that reads or writes.
   void Shutdown();
 
   const int fd_;
 };
 
-// Listens on a port of the loopback address and lets `behave` do as it likes
-// with each connection, on a thread of its own; when that returns, the
+// Listens on a port of the loopback address. Each connection gets a thread, on
+// which `behave` does with it as it likes. When `behave` returns, the
 // connection is closed.
 class Peer {
  public:
@@ -80,7 +80,7 @@ class Peer {
   ~Peer();
 
   const std::string& address() const { return address_; }
-  // Accepted until now.
+  // Connections accepted until now.
   int connections() const { return accepted_; }
 
  private:
@@ -100,7 +100,7 @@ class Peer {
   std::vector<std::thread> threads_ ABSL_GUARDED_BY(mu_);
 };
 
-// A port that is listened on and whose backlog is full: a connection to it is
+// A port that is listened on and whose backlog is full. A connection to it is
 // neither accepted nor refused.
 class FullBacklog {
  public:

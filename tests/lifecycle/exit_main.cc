@@ -1,6 +1,6 @@
-// Leaves the process in some way (argv[1]) while calls to the servers (argv[2],
-// separated by commas) are in flight, and in all of them the objects that are
-// left are left as an application would: static, leaked or on a thread's stack.
+// Leaves the process in some way (argv[1]) while calls are in flight to the
+// servers (argv[2], separated by commas). The objects that exist then are left
+// as an application would leave them: static, leaked or on a thread's stack.
 
 #include <sys/wait.h>
 #include <unistd.h>

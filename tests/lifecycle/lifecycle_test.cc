@@ -1,6 +1,6 @@
-// Channels at the edges of their life: services that don't exist, endpoints
-// that are not there, Mesh, channels and stubs that go in any order and on any
-// thread, fork, exit, code without RTTI.
+// Channels at the edges of their life. Services don't exist, or endpoints are
+// missing. Mesh, channels and stubs go in any order and on any thread.
+// Processes fork and exit. Code is compiled without RTTI.
 
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -69,7 +69,8 @@ class Lifecycle : public testing::Test {
     server_ = *std::move(server);
   }
 
-  // Of the service "cart", all of whose methods may be retried.
+  // The configuration of the service "cart", all of whose methods may be
+  // retried.
   v1::Config CartConfig() const {
     v1::Config config;
     v1::Service& cart = (*config.mutable_services())["cart"];
@@ -416,7 +417,8 @@ TEST_F(Lifecycle, ChannelMayBeMadeAndDroppedOnManyThreads) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Also one that is made before the control thread has come to the service.
+// This includes one that is made before the control thread has come to the
+// service.
 TEST_F(Lifecycle, TheFirstCallHasItsPolicyAlready) {
   v1::Config config = CartConfig();
   v1::MethodPolicy& policy =

@@ -1,6 +1,7 @@
 // The call-style matrix: every kind of call, in every style that gRPC C++ has,
-// through everything that can happen to a call, played on a bare grpc::Channel
-// and on a mesh channel. What the application sees must be the same.
+// through everything that can happen to a call. It is played on a bare
+// grpc::Channel and on a mesh channel. What the application sees must be the
+// same.
 //
 // A failure's name is the filter that runs it again:
 //   bazel test //tests/matrix:matrix_test

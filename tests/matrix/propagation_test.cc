@@ -1,6 +1,6 @@
-// Calls made while serving a call: what grpc::ClientContext::FromServerContext
-// hands on (deadline, cancellation) reaches the server behind a mesh as it does
-// behind a bare channel, also when the call is tried again.
+// Calls made while serving a call. grpc::ClientContext::FromServerContext
+// passes on deadline and cancellation. They reach the server behind a mesh as
+// they do behind a bare channel, also when the call is tried again.
 
 #include <chrono>
 #include <functional>

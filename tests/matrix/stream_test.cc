@@ -173,9 +173,9 @@ TEST_P(BrokenStream, EndsWithItsStatusOnceItsAnswerHasBegun) {
 INSTANTIATE_TEST_SUITE_P(All, BrokenStream, testing::ValuesIn(StreamWays()),
                          testing::PrintToStringParamName());
 
-// Many streams at once in all ways, while connections break all the time: each
-// is whole, or ends with UNAVAILABLE; what it receives is in order, and nothing
-// of it comes twice or from an attempt that sent something else.
+// Many streams at once in all ways, while connections break all the time. Each
+// stream is whole, or ends with UNAVAILABLE. What it receives is in order, and
+// nothing of it comes twice or from an attempt that sent something else.
 TEST(BrokenStreams, AreWholeOrSaySo) {
   Broken broken([](v1::Service* service) {
     v1::MethodPolicy& policy = *service->mutable_policy();

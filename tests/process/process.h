@@ -15,9 +15,9 @@
 
 namespace mesh::test {
 
-// A child process, for scenarios and benchmarks. It is ended when this object
-// goes (SIGTERM, and SIGKILL after a second), and gets a signal when the thread
-// that started it ends. Not thread-safe.
+// A child process, for scenarios and benchmarks. When this object goes, the
+// child gets SIGTERM, and SIGKILL a second later. When the thread that started
+// it ends, the child gets a signal, too. Not thread-safe.
 class Process {
  public:
   // Runs `argv`, searched in PATH and in /usr/sbin. Its stdout is read by
@@ -36,10 +36,10 @@ class Process {
   // `timeout`, OUT_OF_RANGE when its stdout has ended.
   absl::StatusOr<std::string> ReadLine(absl::Duration timeout);
 
-  // Sends it a signal. Nothing when it has been waited for.
+  // Sends it a signal. Does nothing once it has been waited for.
   void Signal(int signal);
 
-  // Whether it has.
+  // Whether it has ended.
   bool Ended();
 
   // Waits until it has ended. OK when it exited with 0.
@@ -53,7 +53,7 @@ class Process {
   const pid_t pid_;
   const int stdin_;
   const int stdout_;
-  std::string read_;  // Of stdout, and not yet taken.
+  std::string read_;  // What stdout has brought and nobody has taken yet.
   bool ended_ = false;
   int wait_status_ = 0;
 };
@@ -66,7 +66,7 @@ absl::StatusOr<std::string> RunToEnd(std::vector<std::string> argv,
 // The directory of the running program, symbolic links resolved.
 std::string ProgramDirectory();
 
-// A TCP port of the loopback address that nothing used a moment ago, for
+// A TCP port of the loopback address that nothing used a moment ago. For
 // programs that cannot choose one themselves.
 int UnusedPort();
 

@@ -51,12 +51,12 @@ class Latch {
 };
 
 // gRPC alone, in every style, from several threads. Under a sanitizer these
-// fail when it reports anything: they show that the seam tells it all that gRPC
-// orders.
+// fail when it reports anything. So they show that the seam tells it all that
+// gRPC orders.
 //
-// A context holds its channel, and gRPC 1.51 crashes when the last channel of
-// a process is dropped by a callback (its thread joins itself): so contexts go
-// before the test is told that they are done.
+// A context holds its channel. gRPC 1.51 crashes when a callback drops the last
+// channel of a process, because its thread joins itself. So contexts go before
+// the test is told that they are done.
 template <typename Service>
 class PlainGrpcTest : public testing::Test {
  protected:

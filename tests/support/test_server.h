@@ -26,13 +26,13 @@ inline constexpr char kDirectivesKey[] = "mesh-test-directives-bin";
 class Executions {
  public:
   // With a `journal`, each execution appends its key as a line to that file
-  // before it goes on: what was executed can be told even after a kill -9.
+  // before it goes on. So it shows what was executed, even after a kill -9.
   explicit Executions(const std::string& journal = "");
   ~Executions();
 
-  // Which execution of `key` this is, from 1.
+  // Notes an execution of `key`. Returns which one it is, from 1.
   int64_t Add(const std::string& key);
-  // Of one key; of all when `key` is empty.
+  // Executions of one key; of all keys when `key` is empty.
   CountReply Count(const std::string& key) const;
 
  private:
@@ -46,18 +46,18 @@ class Executions {
 struct ServerFault {
   std::atomic<bool> on{false};
   int code = 0;      // What unary calls fail with, at once.
-  double share = 1;  // Of them that fail, 0 to 1.
+  double share = 1;  // The part of them that fails, 0 to 1.
 };
 
-// A gRPC server of mesh.test.TestService. Any other method name is answered by
-// a raw service that sends each message's bytes back and takes its directives
-// (but sleeps and streams' limits) from metadata: for messages that are not
-// protobuf.
+// A gRPC server of mesh.test.TestService. A raw service answers any other
+// method name. It sends each message's bytes back and takes its directives from
+// metadata, except sleeps and the limits of streams. It is for messages that
+// are not protobuf.
 class TestServer {
  public:
   struct Options {
-    // Where to listen, one port each; port 0 is chosen by the system. Calls
-    // look the same whichever they come in by.
+    // Where to listen, one port each; the system chooses for port 0. Calls look
+    // the same on all of them.
     std::vector<std::string> addresses = {"127.0.0.1:0"};
     std::string name;
     // Null: plaintext.
@@ -68,11 +68,12 @@ class TestServer {
     std::shared_ptr<Executions> executions;
     // Null: none.
     std::shared_ptr<const ServerFault> fault;
-    // Whether methods of other names are answered. Whoever measures time does
-    // without it: with a service of its callback API, gRPC 1.51 lets a server
-    // rest for 100 ms a second while others of its queues have work to do.
+    // Whether methods of other names are answered. Benchmarks that measure time
+    // do without that. With a service of its callback API, gRPC 1.51 lets a
+    // server rest for 100 ms in each second while others of its queues have
+    // work to do.
     bool raw_service = true;
-    // Last word on how the server is built.
+    // Has the last word on how the server is built.
     std::function<void(grpc::ServerBuilder*)> customize;
   };
 
