@@ -33,7 +33,7 @@ class Background {
 
   telemetry::Snapshot Metrics() const;
 
-  // Why such services would do nothing. Empty: they work.
+  // Why services of this would do nothing. Empty: they do.
   std::string failure() const { return runtime_->failure(); }
 
  private:

@@ -130,8 +130,7 @@ class Admission {
     // Others that ended, except cancelled ones.
     std::atomic<int64_t> untimed{0};
     std::atomic<int64_t> failed{0};
-    // The service rejected them, or they were not in time.
-    std::atomic<int64_t> rejected{0};
+    std::atomic<int64_t> rejected{0};  // By the service, or not in time.
     std::atomic<int64_t> slow{0};
   };
 
@@ -160,8 +159,8 @@ class Admission {
   std::array<base::OnDemand<Shard>, base::kShards> shards_;
 
   // Read by every call; written with the lock held.
-  alignas(64) std::atomic<int64_t> quiet_{0};  // How many calls need not ask.
-  std::atomic<int64_t> due_{0};                // When Update() is due.
+  alignas(64) std::atomic<int64_t> quiet_{0};  // So many calls need not ask.
+  std::atomic<int64_t> due_{0};                // Update() then.
   std::atomic<uint64_t> slow_{0};  // Latencies from here on are special, ns.
 
   // Each of them is thread-safe.

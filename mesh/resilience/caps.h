@@ -35,7 +35,7 @@ class Cap {
 };
 
 // The guard that bounds how many calls of a service are under way, wait for an
-// endpoint, and retry. It is the cheapest and the most final of the guards.
+// endpoint, and retry. The cheapest of the guards, and the most final.
 class CapsGuard {
  public:
   static constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();

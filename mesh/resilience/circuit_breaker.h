@@ -15,10 +15,10 @@
 
 namespace mesh::resilience {
 
-// A circuit breaker for one service (Nygard, "Release It!"). It refuses all
-// calls while most of them fail, and lets single ones probe.
-// options::BreakerOptions has the settings. A function of (state, time,
-// outcome); times are nanoseconds of a monotonic clock. Not thread-safe.
+// A circuit breaker for one service (Nygard, "Release It!"): refuses all calls
+// while most of them fail or are slow, and lets single ones probe. As
+// options::BreakerOptions says. A function of (state, time, outcome); times are
+// nanoseconds of a monotonic clock. Not thread-safe.
 class CircuitBreaker {
  public:
   enum class State : uint8_t {

@@ -58,7 +58,7 @@ class ConcurrencyLimit {
     int64_t overloaded = 0;  // Ended as if by overload, whatever the latency.
   };
 
-  // It ignores what was in `totals` before its time.
+  // What is in `totals` was before its time.
   ConcurrencyLimit(const options::AdaptiveConcurrencyOptions& options,
                    const Totals& totals, int64_t now);
   // What was found is kept, within the new bounds.

@@ -110,7 +110,7 @@ struct CallTotals {
   int64_t latency = 0;  // ...and its sum, ns.
   int64_t untimed = 0;  // Others that ended, except cancelled ones.
   int64_t failed = 0;
-  int64_t rejected = 0;  // The service rejected them, or they were not in time.
+  int64_t rejected = 0;  // By the service, or not in time.
   int64_t slow = 0;
 
   int64_t calls() const { return timed + untimed; }

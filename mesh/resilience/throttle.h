@@ -14,16 +14,13 @@
 
 namespace mesh::resilience {
 
-// Client-side throttling (Beyer et al., "Site Reliability Engineering", chapter
-// 21, "Handling Overload"). A call is dropped with this probability, over a
-// window:
-//
-//    (requests - k * accepts) / (requests + 1)
-//
-// Requests are the calls that the application made, including those that were
-// dropped here. Accepts are those that the service took. It took a call unless
-// that ended with UNAVAILABLE, RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED. Any
-// other answer, errors too, cost it the work.
+// Client-side throttling (Beyer et al., "Site Reliability Engineering",
+// chapter 21, "Handling Overload"): a call is dropped with the probability
+//   (requests - k * accepts) / (requests + 1)
+// over a window. Requests are the calls that the application made, those that
+// were dropped here among them; accepts are those that the service took. It
+// took a call unless that ended with UNAVAILABLE, RESOURCE_EXHAUSTED or
+// DEADLINE_EXCEEDED: any other answer, errors too, cost it the work.
 //
 // Times are nanoseconds of a monotonic clock. Not thread-safe.
 class Throttle {
@@ -34,7 +31,7 @@ class Throttle {
     int64_t accepts = 0;
   };
 
-  // It ignores what was in `totals` before its time.
+  // What is in `totals` was before its time.
   Throttle(const options::ThrottleOptions& options, const Totals& totals);
   // Counts are kept while the window is the same.
   void SetOptions(const options::ThrottleOptions& options);

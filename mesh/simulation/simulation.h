@@ -61,16 +61,14 @@ struct Server {
 struct Fault {
   enum class Kind {
     kDown,      // Killed: what it had is lost, what comes is refused.
-    kDraining,  // It finishes what it has, and refuses what comes, unseen.
-    // What comes is swallowed and never answered. Only the probes of health
-    // monitors are answered, when it ends.
-    kSilence,
-    kSlow,    // Takes `factor` times as long.
-    kErrors,  // A share of `share` ends with `code`.
-    // All connections to it fall silent for ever, and stay open: a NAT or a
-    // relay has forgotten them. A connection that is made later works. It
-    // happens at `from`, and then each `period`.
-    kDeadConnections,
+    kDraining,  // Finishes what it has; what comes is refused, unseen.
+    kSilence,   // What comes is swallowed and never answered; but the probes
+                // of health monitors are, when it ends.
+    kSlow,      // Takes `factor` times as long.
+    kErrors,    // Ends a share of `share` with `code`.
+    kDeadConnections,  // All connections to it fall silent for ever, and stay
+                       // open: a NAT or a relay has forgotten them. One that is
+                       // made later works. At `from`, and then each `period`.
   };
   Kind kind = Kind::kDown;
   std::string address;

@@ -128,7 +128,7 @@ struct RetryEvent {
     kAttemptsExhausted,
     kBudgetExhausted,
     kTooManyRetries,  // caps.max_retries
-    kPushedBack,      // The server asked not to retry.
+    kPushedBack,      // The server said not to.
     kDeadline,        // No time is left for another.
     kCancelled,
   };
@@ -157,9 +157,9 @@ struct RefusalEvent {
   base::Guard guard = base::Guard::kMaxCalls;
   bool observed = false;
   absl::Time time;
-  // What the call fails with; OK for a fault that only delays it. For
-  // kMaxRetries the call keeps the status of its last attempt instead. `why` is
-  // empty when observed.
+  // What the call fails with. Of kMaxRetries: what it would not have failed
+  // with; of a fault that only delays the call: OK. `why` is empty when
+  // observed.
   absl::StatusCode code = absl::StatusCode::kResourceExhausted;
   absl::string_view why;
   absl::Duration delay;  // How long a fault delays the call.

@@ -51,10 +51,10 @@ class HealthMonitor {
   class Host {
    public:
     virtual ~Host() = default;
-    // Send a probe to `endpoint` (silence.probe_method). Call OnProbeDone()
-    // when it is answered or has failed, later or from inside; any answer of
-    // its server counts. A probe has no deadline: a stopped server answers when
-    // it goes on. There is one at a time per endpoint. The monitor has acquired
+    // Send a probe to `endpoint` (black_hole.probe_method; any answer of its
+    // server counts) and call OnProbeDone() when it is answered or has failed,
+    // later or from inside. It has no deadline: a peer that is stopped answers
+    // when it goes on. One at a time an endpoint. The monitor has acquired
     // `endpoint` for it and releases it in OnProbeDone(), so a shell ends the
     // probes of an endpoint that it retires.
     virtual void Probe(cluster::LiveEndpoint* endpoint) = 0;
