@@ -425,11 +425,10 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Begin(
   action.endpoint = endpoint;
   action.attempt = attempts_;
   action.at = info_->deadline;
-  // Each attempt of a call that may be made again is cut short, the last one
-  // too: until it has ended nobody knows that it is the last. For any other
-  // call the timeout would only turn a slow answer into none. (Streams are not
-  // cut short: an attempt may become the stream, so shells give them the call's
-  // deadline.)
+  // Each attempt of a call that may be made again is cut short. The last one
+  // is, too: until it ends nobody knows that it is the last. For any other call
+  // the timeout would only turn a slow answer into none. (Streams: an attempt
+  // may become the stream, so shells give them the call's deadline.)
   const absl::Duration timeout = plan_.policy->retry.attempt_timeout;
   if (timeout != absl::InfiniteDuration() && plan_.replayable &&
       plan_.idempotent) {

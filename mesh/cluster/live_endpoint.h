@@ -117,6 +117,8 @@ class alignas(64) LiveEndpoint {
   // Counts one more attempt in flight and pins the endpoint until Release().
   // Returns false, and counts nothing, when the endpoint is closed: pick again.
   bool Acquire() {
+    // First count, then look; Close() and Drained() go the other way round. In
+    // one total order one of the two sides sees the other.
     in_flight_.fetch_add(1, std::memory_order_seq_cst);
     if (!closed_.load(std::memory_order_seq_cst)) return true;
     in_flight_.fetch_sub(1, std::memory_order_seq_cst);

@@ -24,7 +24,7 @@ struct Event : grpc_completion_queue_functor {
   std::function<void()> run;
 };
 
-// Runs when the last event has come after the shutdown. Until then gRPC is up.
+// Runs when the last event after the shutdown has come. Until then gRPC is up.
 struct Shutdown : grpc_completion_queue_functor {
   Shutdown() {
     grpc_init();

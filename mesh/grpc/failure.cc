@@ -7,7 +7,7 @@
 namespace mesh::core {
 namespace {
 
-// With these words the core tells that a connection broke under a call; it
+// The core tells with these words that a connection broke under a call. It
 // turns its own errors into what a peer might have said.
 bool SaysConnectionBroke(absl::string_view message) {
   for (absl::string_view words :
@@ -39,7 +39,7 @@ bool IsLocal(const grpc::Status& status, absl::string_view debug) {
 
 bool IsOwn(const grpc::Status& status, absl::string_view debug) {
   if (absl::StrContains(debug, "received from peer")) return false;
-  // No connection says that: it is a limit, or a quota, of this process.
+  // No connection says this: it is a limit, or a quota, of this process.
   if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
   for (absl::string_view words :
        {"Getting metadata from plugin failed", "Illegal metadata",

@@ -35,8 +35,8 @@ bool Sends(grpc_op_type type) {
 
 }  // namespace
 
-// Queues whose tags are functors. Such queues may be older than a FakeCore, and
-// end on gRPC's threads.
+// Queues whose tags are functors. They may be older than a FakeCore, and end on
+// gRPC's threads.
 class CallbackQueues {
  public:
   static CallbackQueues& Get() {
@@ -313,7 +313,7 @@ void FakeCore::Unref(grpc_call* core) {
   FakeCall* const call = Of(core);
   if (--call->refs_ > 0) return;
   if (!call->pending_.empty()) Die("a call goes while its batches run");
-  // Who still reads what it had finds nothing.
+  // Code that still reads what it had finds nothing.
   for (std::string& text : call->texts_) std::fill(text.begin(), text.end(), 0);
 }
 
@@ -493,7 +493,8 @@ void grpc_completion_queue_destroy(grpc_completion_queue* queue) {
 
 }  // extern "C"
 
-// C++ in the core, for libgrpc++.
+// C++ functions of the core, for libgrpc++. They are found by their mangled
+// names (Itanium C++ ABI).
 bool grpc_call_is_trailers_only(const grpc_call* call) {
   FakeCore* const core = FakeCore::current();
   if (core != nullptr && core->IsFake(call))

@@ -29,7 +29,7 @@ InProcessAnswer::Metadata ToMetadata(const grpc_metadata_array& array) {
   };
   for (size_t i = 0; i < array.count; ++i) {
     const grpc_metadata& entry = array.metadata[i];
-    // The core takes from a peer what it would not send.
+    // The core takes from a peer what it would not send itself.
     if (grpc_header_key_is_legal(entry.key) == 0 ||
         (grpc_is_binary_header(entry.key) == 0 &&
          grpc_header_nonbin_value_is_legal(entry.value) == 0)) {
@@ -40,7 +40,7 @@ InProcessAnswer::Metadata ToMetadata(const grpc_metadata_array& array) {
   return metadata;
 }
 
-// As the core wants it. The text is `metadata`'s.
+// Metadata as the core wants it. The text stays `metadata`'s.
 std::vector<grpc_metadata> ToCore(const InProcessAnswer::Metadata& metadata) {
   std::vector<grpc_metadata> core;
   core.reserve(metadata.size());
@@ -106,13 +106,13 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
     grpc_server_start(server);
     channel = CreateInProcessChannel(server, &args);
   }
-  // Whoever still deals with a call has the server and its queue.
+  // A call that is still in use has the server and its queue.
   ~Core() {
     grpc_server_destroy(server);
     grpc_shutdown();
   }
 
-  // Waits for one call more.
+  // Waits for one more call.
   void Listen() {
     auto incoming = std::make_shared<Incoming>();
     Incoming* const into = incoming.get();
@@ -124,7 +124,7 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
     if (grpc_server_request_call(server, &into->call, &into->details,
                                  &into->metadata, queue.queue(), queue.queue(),
                                  tag) != GRPC_CALL_OK) {
-      CoreQueue::RunRefused(tag);  // It never is.
+      CoreQueue::RunRefused(tag);  // The core always takes it.
     }
   }
 

@@ -11,8 +11,8 @@ namespace {
 using grpc::experimental::Interceptor;
 using grpc::experimental::InterceptorBatchMethods;
 
-// Set around FillOps(): the batch that goes down on this thread is one that is
-// started again.
+// Set around FillOps(): the batch that goes down on this thread is a restarted
+// one.
 thread_local const BatchRunner* restarting = nullptr;
 // Set around RunInterceptors(): what comes up is on its way to the application.
 thread_local InterceptorBatchMethods* delivering = nullptr;
@@ -66,7 +66,7 @@ void BatchRunner::Restart(Ops* ops, grpc_call* on, grpc_call* was) {
 
 void BatchRunner::PrepareRestarts(grpc_call* on) {
   restart_context_ = std::make_unique<grpc::ClientContext>();
-  // Not info_->method(): that of a GenericStub is gone by now.
+  // info_->method() will not do: that of a GenericStub is gone by now.
   const grpc::internal::RpcMethod rpc(method_, type_);
   constexpr size_t kBehindAll = 1;
   restart_info_ = MakeInterceptors(restart_context_.get(), rpc, channel_,
@@ -78,7 +78,7 @@ void BatchRunner::PrepareRestarts(grpc_call* on) {
 
 bool BatchRunner::Passes(Methods* methods) {
   if (restarting == this) {
-    // The batch was counted as under way already when it was started before.
+    // The batch was counted as under way already when it was first started.
     restarting = nullptr;
     Access::CompleteAvalanching(queue_);
     methods->Proceed();

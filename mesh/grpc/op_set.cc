@@ -51,13 +51,13 @@ grpc::Status Send(Op* op, const grpc::ByteBuffer& bytes,
   }
 }
 
-// The operation of `ops` that is an Op, or null: a dynamic_cast that remembers
-// where batches of a type have it. A process has few types of batches: one a
-// kind of stream and of message.
+// The operation of `ops` that is an Op, or null. It is a dynamic_cast that
+// remembers where batches of a type have it. A process has few types of
+// batches: one per kind of stream and of message.
 template <typename Op>
 Op* FindOp(BatchOps* ops) {
   // The distance of the operation from the batch, plus one. Both are written
-  // once: the distance first, by whom the table is written, too.
+  // once, the distance first. The thread that wrote it writes the table, too.
   struct Known {
     std::atomic<const void*> table{nullptr};
     std::atomic<ptrdiff_t> distance{0};
@@ -66,7 +66,9 @@ Op* FindOp(BatchOps* ops) {
   constexpr uint64_t kKnown = 64;
   static Known* const known = new Known[kKnown];
 
-  // Virtual tables lie closely together.
+  // A batch begins with the address of its virtual table (Itanium C++ ABI). The
+  // table tells the batch's type. Tables lie closely together, so their
+  // addresses are mixed.
   const void* const table = *reinterpret_cast<const void* const*>(ops);
   const uint64_t hash =
       reinterpret_cast<uintptr_t>(table) * uint64_t{0x9e3779b97f4a7c15};
@@ -115,6 +117,7 @@ CallOpSendMessage* SendMessageOf(BatchOps* ops) {
 }
 
 bool StatuslessBatches::Includes(BatchOps* ops) {
+  // As in FindOp(): the virtual table tells the batch's type.
   const void* const table = *reinterpret_cast<const void* const*>(ops);
   for (std::atomic<const void*>& known : tables_) {
     const void* const seen = known.load(std::memory_order_relaxed);
@@ -124,7 +127,8 @@ bool StatuslessBatches::Includes(BatchOps* ops) {
     known.store(table, std::memory_order_relaxed);
     return true;
   }
-  // More kinds than there are: looking costs more than intercepting.
+  // There are more kinds than the table holds: looking costs more than
+  // intercepting.
   return false;
 }
 

@@ -42,6 +42,8 @@ inline bool IsUp(grpc::experimental::InterceptorBatchMethods* methods) {
 
 // Whether the core said that the batch succeeded, and its operations too.
 inline bool& Succeeded(grpc::experimental::InterceptorBatchMethods* methods) {
+  // Both are members of CallOpSet itself, so they lie equally far apart in a
+  // batch of any operations.
   static const ptrdiff_t distance = [] {
     AnyCallOpSet any;
     return reinterpret_cast<char*>(&(any.*SavedStatusMember())) -
@@ -62,6 +64,7 @@ inline bool ComesToFunction(BatchOps* ops) { return ops->core_cq_tag() != ops; }
 // often another thread. The batch, and the call, may be gone when this returns.
 // gRPC's own frames below do not touch them any more.
 inline void LetUpInPlace(grpc::experimental::InterceptorBatchMethods* methods) {
+  // As in Succeeded().
   static const ptrdiff_t distance = [] {
     AnyCallOpSet any;
     return reinterpret_cast<char*>(&(any.*DoneMember())) -

@@ -14,8 +14,8 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-// As gRPC's core has it in src/core/lib/iomgr/socket_mutator.h, which is not
-// installed: grpc::ChannelArguments::SetSocketMutator() takes it. The layout is
+// The type of gRPC's core in src/core/lib/iomgr/socket_mutator.h, which is not
+// installed. grpc::ChannelArguments::SetSocketMutator() takes it. The layout is
 // that of gRPC 1.0 to 1.51, where the last member is from 1.33.
 struct grpc_socket_mutator {
   const void* vtable;
@@ -26,7 +26,7 @@ namespace mesh::core {
 namespace {
 
 struct Mutator {
-  grpc_socket_mutator base;  // First: gRPC has a pointer to it.
+  grpc_socket_mutator base;  // First, since Of() casts gRPC's pointer to it.
   std::shared_ptr<SocketWatch> watch;
 };
 
@@ -61,7 +61,8 @@ constexpr Vtable kVtable = {
       NoteBefore(mutator);
       return true;
     },
-    // All are equal: channels that are equal otherwise share a connection.
+    // All are equal, so that channels that are equal otherwise share a
+    // connection.
     [](grpc_socket_mutator*, grpc_socket_mutator*) { return 0; },
     [](grpc_socket_mutator* mutator) {
       NoteAfter(mutator);
@@ -96,8 +97,8 @@ void SocketWatch::OnSocket(int fd) {
   cookie_ = cookie;
 }
 
-// gRPC may have closed it, and the number be another file's by now: reading
-// from that does no harm, and what was read is left aside.
+// gRPC may have closed it, and the number may be another file's by now. Reading
+// from that does no harm, and what was read is ignored.
 std::optional<uint64_t> SocketWatch::BytesReceived() const {
   base::MutexLock lock(&mu_);
   if (fd_ < 0 || CookieOf(fd_) != cookie_) return std::nullopt;
@@ -114,7 +115,7 @@ std::optional<uint64_t> SocketWatch::BytesReceived() const {
 bool SocketWatch::Break() {
   base::MutexLock lock(&mu_);
   if (fd_ < 0 || CookieOf(fd_) != cookie_) return false;
-  // A copy is surely the socket that was looked at, or is found not to be.
+  // A copy surely is the socket that was looked at, or is found not to be.
   const int copy = fcntl(fd_, F_DUPFD_CLOEXEC, 0);
   if (copy < 0) return false;
   const bool broken =

@@ -25,7 +25,7 @@ absl::Time ToMonotonic(gpr_timespec deadline, absl::Time now) {
       constexpr int64_t kCentury = int64_t{100} * 365 * 24 * 3600;
       if (deadline.tv_sec > wall.tv_sec - kCentury &&
           deadline.tv_sec < wall.tv_sec + kCentury) {
-        // What calls come through: no arithmetic that saturates.
+        // Calls come through this case: it has no arithmetic that saturates.
         return now +
                absl::Nanoseconds((deadline.tv_sec - wall.tv_sec) * 1000000000 +
                                  deadline.tv_nsec - wall.tv_nsec);

@@ -5,8 +5,8 @@
 namespace mesh::service {
 namespace {
 
-// How often a connection that is not wanted is looked at: calls leave a count,
-// no time.
+// How often an unwanted connection is looked at. Calls leave a count, but no
+// time.
 constexpr absl::Duration kLookForCalls = absl::Seconds(10);
 
 // The endpoints of one priority.
@@ -15,7 +15,7 @@ struct Group {
   size_t end = 0;
   int ready = 0;
   int usable = 0;
-  int trusted = 0;  // Not connected, but dialled for the first time just now.
+  int trusted = 0;  // Not connected, but first dialled just now.
   int pending = 0;  // First dials that hold a place.
   int held = 0;     // Places of endpoints that failed before, or hang.
   int idle = 0;
@@ -111,15 +111,15 @@ class Planner {
       target = std::min(options_.ahead, options_.ahead == 1 ? 1 : 2);
       reserved_ = true;
     }
-    // Where nothing better is connected one is tried, whatever is hoped of the
-    // dials of those before.
+    // Where nothing better is connected, one is tried, whatever is hoped of the
+    // dials of the priorities before.
     if (!connected_before_) target = std::max(target, std::min(ahead_, 1));
     target = std::min(target, group.size());
     const size_t begun = plan_.dial.size();
     if (open_ && target > 0) Dial(group, target - group.usable);
     const bool begins = plan_.dial.size() > begun;
     DropWhatLingers(group);
-    // One connection in use is enough where none is to be had ahead.
+    // Where none is to be had ahead, one connection in use is enough.
     LeaveSurplus(group, connected_before_ ? target : std::max(target, 1));
 
     const int wanted = std::min(std::max(options_.ahead, 1), group.size());
@@ -217,8 +217,8 @@ class Planner {
     }
   }
 
-  // One after the other, the better priorities first: whoever asks waits until
-  // all that may be dialled has been.
+  // One after the other, the better priorities first. A call that asks waits
+  // until all that may be dialled has been dialled.
   void Ask() {
     bool dialling = !plan_.dial.empty();
     bool pending = dialling;
@@ -258,11 +258,11 @@ class Planner {
   const options::ConnectionOptions& options_;
   const ConnectionWishes wishes_;
   const absl::Time now_;
-  bool connected_ = false;  // To anybody.
+  bool connected_ = false;  // To any endpoint.
   absl::Duration hangs_;
   int ahead_ = 0;
 
-  // As the priorities are gone through.
+  // Their values change as the priorities are gone through.
   double left_ = 1;        // The part of the load that is left.
   bool reserved_ = false;  // The reserve is planned.
   bool open_ = true;       // The priority may be dialled.

@@ -15,15 +15,16 @@ using cluster::Readiness;
 
 // How often what is to be closed is looked at.
 constexpr absl::Duration kSweepEvery = absl::Milliseconds(100);
-// A call that goes by an old picker has begun by then.
+// After this time a call that goes by an old picker has begun.
 constexpr absl::Duration kPickersLast = absl::Milliseconds(200);
-// Each dial that fails makes the next wait for so much longer, as gRPC has it.
+// Each dial that fails makes the next one wait this many times longer, as in
+// gRPC.
 constexpr double kBackoffGrows = 1.6;
-// A silent connection is dead when another one to the same endpoint has
-// answered, and so long after that it has still brought nothing.
+// How long a silent connection may still bring nothing after another one to the
+// same endpoint has answered. Then it is dead.
 constexpr absl::Duration kDeadAfter = absl::Seconds(1);
 
-// What has come from the endpoint, whatever it is: for comparison only.
+// How much has come from the endpoint, whatever it is. For comparison only.
 uint64_t Brought(const ConnectedEndpoint& endpoint) {
   Connection* const connection = endpoint.connection();
   const std::optional<uint64_t> bytes =
@@ -66,8 +67,8 @@ cluster::Membership::Change Connections::Update(
     const cluster::EndpointSet& set) {
   cluster::Membership::Change change =
       membership_.Update(set, [this](const cluster::Endpoint& endpoint) {
-        // In an order of this process's own, so that not all connect to the
-        // same.
+        // The order is this process's own, so that not all processes connect to
+        // the same endpoint.
         return std::make_shared<ConnectedEndpoint>(
             endpoint, /*main_is_exact=*/!settings_->all_idempotent,
             base::ThreadRandom().Below(~uint32_t{0}));
@@ -147,7 +148,7 @@ void Connections::DialSecond(ConnectedEndpoint* endpoint) {
   const absl::Time now = seams_.clock->Now();
   endpoint->dial().asked = now;
   if (endpoint->second() == nullptr) endpoint->SetSecond(Remake(endpoint));
-  // Once it has taken the place it is bounded as the first one was.
+  // Once it has taken the place, it is bounded like the first one.
   endpoint->second()->dial().asked = now;
   Dial(endpoint->second(), /*asked=*/false);
 }
@@ -171,8 +172,9 @@ void Connections::RetireReplaced() {
   Sweep();
 }
 
-// Who connects and never answers would be connected to again and again: each
-// connection in a row waits longer for the next one, as dials that fail do.
+// An endpoint that accepts connections and never answers would be connected to
+// again and again. So each connection in a row makes the next one wait longer,
+// as dials that fail do.
 void Connections::NoteSecond(ConnectedEndpoint& before,
                              ConnectedEndpoint* second) {
   DialRecord& dial = second->dial();
@@ -198,11 +200,11 @@ void Connections::CountBefore(Retired* retired) {
   retired->counted = now;
 }
 
-// Its calls end as those of a connection that was lost do.
+// Ends its calls like those of a lost connection.
 void Connections::BreakIfDead(Retired* retired, absl::Time now) {
   ConnectedEndpoint* const silent = retired->endpoint.get();
   if (Brought(*silent) != retired->brought) {
-    // It lives, and its calls are perhaps long ones.
+    // It lives, and its calls may be long ones.
     retired->silent = false;
     return;
   }
@@ -265,8 +267,8 @@ bool Connections::IsPlaced(const ConnectedEndpoint* endpoint) const {
 }
 
 // Attempts that run may know its channel, so that is kept until they have
-// ended. The endpoint goes on as another object: one stream that stays open
-// would keep a channel of each dial that fails.
+// ended. The endpoint goes on as another object. Otherwise one stream that
+// stays open would keep a channel of each failed dial.
 void Connections::GoOnAnew(ConnectedEndpoint* endpoint) {
   const std::shared_ptr<ConnectedEndpoint> now = Remake(endpoint);
   now->GoOnFrom(endpoint);
@@ -375,13 +377,13 @@ void Connections::Ensure() {
   for (size_t i : plan.leave) Leave(order_[i]);
   for (size_t i : plan.dial) Dial(order_[i], /*asked=*/false);
   for (size_t i : plan.ask) {
-    // A dial anew says what becomes of it.
+    // A new dial tells what becomes of it.
     if (order_[i]->DialsBlindly()) Drop(order_[i]);
     Dial(order_[i], /*asked=*/true);
   }
   for (size_t i : plan.second) DialSecond(order_[i]);
   for (size_t i : plan.single) GiveUpSecond(order_[i]);
-  // Who asked is told with the next picker.
+  // The asking calls are told with the next picker.
   if (asked && !asked_) listener_->OnReadinessChange();
   in_vain_until_ = plan.in_vain ? plan.ask_again : absl::InfinitePast();
   if (plan.in_vain) {
@@ -425,7 +427,7 @@ void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
   Connection* connection = endpoint->connection();
   const bool first = connection == nullptr;
   if (first) {
-    // The endpoint has been made with the settings of now.
+    // The endpoint has been made with the present settings.
     connection = endpoint->Open(seams_.make(endpoint->endpoint(), settings_,
                                             endpoint->next_generation()));
   }
@@ -486,8 +488,8 @@ absl::Duration Connections::Backoff(int failures) const {
 
 void Connections::Watch(ConnectedEndpoint* endpoint, Connection* connection,
                         grpc_connectivity_state last) {
-  // gRPC may tell when the object is gone: it has the scheduler only, which
-  // knows.
+  // gRPC may tell when the object is gone. So the closure holds only the
+  // scheduler, which knows.
   connection->Watch(
       last, [this, control = seams_.control, weak = endpoint->weak_from_this(),
              generation = connection->generation(), last] {
@@ -505,7 +507,7 @@ void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
   const grpc_connectivity_state state = connection->GetState(/*connect=*/false);
   Watch(endpoint, connection, state);
   if (endpoint->closed()) return;
-  // Whatever it is now: a call may have woken it already.
+  // Reads the present state: a call may have woken it already.
   const bool lost = last == GRPC_CHANNEL_READY || state == GRPC_CHANNEL_IDLE;
   if (lost) OnLost(endpoint, connection);
   const bool over =
@@ -526,7 +528,7 @@ void Connections::OnState(ConnectedEndpoint* endpoint, Connection* connection,
       }
       break;
     case GRPC_CHANNEL_CONNECTING:
-      // By a call that came while it was idle, perhaps.
+      // A call that came while it was idle may have done so.
       if (!dial.dialling) BeginDial(endpoint, seams_.clock->Now());
       if (dial.failures == 0) endpoint->set_readiness(Readiness::kConnecting);
       seams_.poll();
@@ -560,7 +562,7 @@ void Connections::TakePlace(ConnectedEndpoint* before) {
   if (silent) {
     NoteSecond(*before, now.get());
     for (const Retired& one : retired_) {
-      // Nor has anybody answered over the next one: its probe is in vain.
+      // Nobody has answered over the next one either: its probe is in vain.
       if (one.silent && one.successor.get() == before) {
         seams_.closed(one.endpoint.get());
       }
@@ -571,7 +573,7 @@ void Connections::TakePlace(ConnectedEndpoint* before) {
   if (!silent) return;
   retired.silent = true;
   retired.brought = Brought(*before);
-  // While it may be alive its streams are left alone.
+  // It may be alive, so its streams are left alone meanwhile.
   retired.cut_off_at = absl::InfiniteFuture();
 }
 
@@ -585,16 +587,16 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   dial.used = now;
   if (!connection->LostAtOnce(now, endpoint->succeeded())) {
     dial.failures = 0;
-    // What calls asked for was had: whoever asks next is heard at once.
+    // What calls asked for is done: the next one that asks is heard at once.
     dial.asked = absl::InfinitePast();
     endpoint->set_readiness(Readiness::kIdle);
     return;
   }
   // A server that closes what it has just accepted would be connected to
-  // without end. So it is not idle, which would be dialled at once. Nor has it
-  // failed at first: a call that has no other endpoint waits for it.
-  // And calls that know it as connected yet would wake the channel: it goes.
-  // It was connected, so its backoff does not grow, as gRPC has it.
+  // without end. So the endpoint is not idle, which would be dialled at once.
+  // Nor has it failed at first: a call that has no other endpoint waits for it.
+  // Calls that still know it as connected would wake the channel, so the
+  // channel goes. It was connected, so its backoff does not grow, as in gRPC.
   dial.redial_at = now + Backoff(1);
   if (++dial.failures == 1) {
     endpoint->set_readiness(Readiness::kConnecting);
@@ -607,7 +609,8 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   Drop(endpoint);
 }
 
-// It is of no use any more, and its next generation need not wait for that.
+// The connection is of no use any more. The next generation need not wait for
+// that.
 void Connections::Supersede(ConnectedEndpoint* endpoint) {
   if (!IsPlaced(endpoint)) return;  // It has been done.
   endpoint->set_readiness(Readiness::kIdle);

@@ -24,8 +24,9 @@ Connection* ConnectedEndpoint::Find(uint64_t generation) const {
 }
 
 std::unique_ptr<Connection> ConnectedEndpoint::Detach() {
-  // A call counts itself before it reads these, and whoever closes the
-  // connection looks at the count afterwards.
+  // The order matters, hence seq_cst. A call counts itself (Acquire) before it
+  // reads these. The thread that closes the connection looks at the count after
+  // these stores. So a call that found the connection is counted.
   main_core_.store(nullptr, std::memory_order_seq_cst);
   for_calls_.store(nullptr, std::memory_order_seq_cst);
   return std::move(connection_);

@@ -70,7 +70,7 @@ class GrpcConnection final : public Connection {
   }
 
   void AskWhy(std::function<void(absl::Status)> done) override {
-    // gRPC tells it to a call, and to nobody else. No server sees the call.
+    // gRPC tells it to a call, and to nobody else. No server sees that call.
     const grpc_slice path = grpc_slice_from_static_string("/mesh/why");
     auto call = std::make_shared<core::RawCall>(grpc_channel_create_call(
         core::Access::CoreChannel(main_.get()), nullptr,
@@ -162,14 +162,13 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
   if (settings.resolved && !IsName(endpoint.address)) {
     args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   }
-  // gRPC's default is not said: each argument costs 300 bytes of each channel.
+  // gRPC's default is not set: each argument costs 300 bytes of each channel.
   if (!exact || settings.channel_args.count(GRPC_ARG_ENABLE_RETRIES) > 0) {
     args.SetInt(GRPC_ARG_ENABLE_RETRIES, exact ? 1 : 0);
   }
   const options::ConnectionOptions& options = settings.options;
-  // The backoff is mesh's, which gives up the channel of a dial that failed. So
-  // gRPC is not to dial again before that has been done. A second channel is
-  // nobody's but gRPC's.
+  // The backoff is mesh's, which gives up the channel of a failed dial. gRPC is
+  // not to dial again before that. Only gRPC uses a second channel.
   const bool second = exact == settings.all_idempotent;
   args.SetInt(
       GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,

@@ -83,7 +83,7 @@ void LiveStreams::EndAsking() {
   if (waiting_ > 0) answered_.SignalAll();
 }
 
-// Whoever has set the last timer may not have noted it yet, and is not to
+// The thread that has set the last timer may not have noted it yet. It must not
 // mistake the next one for it.
 bool LiveStreams::Renew(LiveStream* stream, uint64_t* id) {
   base::MutexLock lock(&mu_);

@@ -24,7 +24,7 @@ MethodTable::~MethodTable() {
 
 std::pair<Method*, bool> MethodTable::Register(absl::string_view name) {
   if (Method* const known = Find(name)) return {known, false};
-  // Made with no lock held: descriptors have locks of their own.
+  // Made with no lock held, because descriptors have locks of their own.
   auto made = std::make_unique<Method>();
   made->name = std::string(name);
   made->path = grpc_slice_from_copied_buffer(name.data(), name.size());

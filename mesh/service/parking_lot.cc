@@ -21,15 +21,15 @@ uint64_t ParkingLot::Park(Waiter* call, Until until, absl::Time at,
     parked.call = call;
     parked.until = until;
   }
-  // From here on it may be woken, by any of the three.
+  // From here on any of the three may wake it.
   base::Scheduler::TimerId timer = 0;
   if (at != absl::InfiniteFuture()) {
     timer = control_->RunAt(at, [this, id] { WakeUp(id, Wake::kTimer); });
   }
   std::shared_ptr<void> watch;
   if (ABSL_PREDICT_FALSE(parent != nullptr)) {
-    // A thread that has begun to tell may outlive the lot, so it does not look
-    // at it: it has the scheduler only, which knows.
+    // A thread that has begun to tell may outlive the lot. So it does not look
+    // at the lot: it holds only the scheduler, which knows.
     watch = watch_parent_(parent, [this, control = control_, id] {
       control->Post([this, id] { WakeUp(id, Wake::kCancelled); });
     });

@@ -44,7 +44,7 @@ bool GoesThroughProxy(
   if (proxy.empty()) {
     proxy = FirstOf({"grpc_proxy", "https_proxy", "http_proxy"}, environment);
   }
-  // gRPC leaves aside what is no such URI.
+  // gRPC ignores what is no such URI.
   if (!absl::ConsumePrefix(&proxy, "http://") || proxy.empty()) return false;
   for (const absl::string_view end :
        absl::StrSplit(FirstOf({"no_grpc_proxy", "no_proxy"}, environment), ',',
