@@ -236,6 +236,10 @@ class WordsTest(unittest.TestCase):
         text = 'Old("black_hole", "silence");\n'
         self.assertEqual(problems("mesh/config/a.cc", text), [])
         self.assertEqual(len(problems("mesh/a/a.cc", text)), 1)
+        text = "a.black_hole is an old name: write a.silence instead\n"
+        self.assertEqual(problems("docs/a.md", text), [])
+        text = "a.black_hole: old\nA silent peer is an old name.\n"
+        self.assertEqual(len(problems("docs/a.md", text)), 2)
 
 
 if __name__ == "__main__":
