@@ -67,7 +67,7 @@ struct Finding {
   // counts.
   bool duplicate = false;
   double others_fail = 0;  // kFailure: the share of calls elsewhere that fail.
-  bool lags = false;    // It may be slow against others of its method.
+  bool lags = false;       // It may be slow against others of its method.
   // kSuccess: the server had no room for it. That is no failure, but draws
   // calls as a failure would.
   bool overloaded = false;
