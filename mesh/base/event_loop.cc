@@ -222,7 +222,9 @@ EventLoop::EventLoop(const char* name) : impl_(std::make_shared<Impl>()) {
       impl->Run();
     });
   } catch (const std::system_error& error) {
-    failure_ = "cannot start the thread " + short_name + ": " + error.what();
+    failure_ = "the thread \"" + short_name +
+               "\" could not be started: " + error.what() +
+               ". Raise this process's limit on threads.";
     impl_->stopped.store(true, std::memory_order_release);
     impl_->ended = true;
   }

@@ -9,6 +9,7 @@
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/types/span.h"
 #include "mesh/base/aside.h"
 #include "mesh/call/call_machine_refusals.h"
@@ -173,13 +174,15 @@ std::optional<Action> CallMachine::OnCancelled(const Moment& moment) {
       return std::nullopt;
     case State::kDelayed:
       return Fail(absl::StatusCode::kCancelled,
-                  "cancelled during an injected delay", moment.now);
-    case State::kBackingOff:
-      return Fail(absl::StatusCode::kCancelled, "cancelled before a retry",
+                  "the call was cancelled during an injected delay.",
                   moment.now);
+    case State::kBackingOff:
+      return Fail(absl::StatusCode::kCancelled,
+                  "the call was cancelled before a retry began.", moment.now);
     case State::kWaiting:
       return Fail(absl::StatusCode::kCancelled,
-                  "cancelled while it waited for an endpoint", moment.now);
+                  "the call was cancelled while it waited for an endpoint.",
+                  moment.now);
   }
   return std::nullopt;
 }
@@ -226,8 +229,9 @@ std::optional<Action> CallMachine::InjectFaults(const Moment& moment) {
 }
 
 Action CallMachine::Abort(absl::StatusCode code, absl::Time now) {
-  const std::string why =
-      absl::StrCat("fault injected: ", absl::StatusCodeToString(code));
+  const std::string why = absl::StrCat(
+      "fault injection ended this call with ", absl::StatusCodeToString(code),
+      "; the method's fault settings ask for that.");
   ReportRefusal(Guard::kFault, /*observed=*/false, code, why,
                 absl::ZeroDuration(), now);
   return Fail(code, why, now);
@@ -309,7 +313,8 @@ void CallMachine::PickBelowCap(balancing::PickArgs args, Choice* choice,
   if (result.kind != PickResult::Kind::kWait) return;
   unreachable_ = absl::ResourceExhaustedError(absl::StrCat(
       info_->service, ": too many calls are under way on every endpoint: ",
-      "caps.max_calls_per_endpoint is ", cap));
+      "guards.caps.max_calls_per_endpoint is ", cap,
+      ". Make fewer at once, or raise the cap."));
   result = {PickResult::Kind::kDrop, nullptr, &unreachable_};
 }
 
@@ -650,7 +655,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Action CallMachine::Finish(
 Action CallMachine::Fail(absl::StatusCode code, absl::string_view why,
                          absl::Time now) {
   std::string message = absl::StrCat(info_->service, ": ", why);
-  if (attempts_ > 0) absl::StrAppend(&message, "; ", Account(now));
+  if (attempts_ > 0) absl::StrAppend(&message, " ", Account(now));
   return Fail(absl::Status(code, message), now);
 }
 
@@ -665,14 +670,20 @@ Action CallMachine::Fail(absl::Status status, absl::Time now) {
 Action CallMachine::FailAtDeadline(absl::Time now) {
   if (state_ == State::kDelayed) {
     return Fail(absl::StatusCode::kDeadlineExceeded,
-                "deadline exceeded during an injected delay", now);
+                "the deadline passed during an injected delay.", now);
   }
   if (state_ == State::kBackingOff) {
     return Fail(absl::StatusCode::kDeadlineExceeded,
-                "deadline exceeded before a retry could be made", now);
+                "the deadline passed before a retry could begin.", now);
   }
-  std::string why = "deadline exceeded while waiting for an endpoint";
-  if (!unreachable_.ok()) absl::StrAppend(&why, ": ", unreachable_.message());
+  std::string why = "the deadline passed while the call waited for an endpoint";
+  if (unreachable_.ok()) {
+    why += ": none was ready in time.";
+  } else {
+    absl::string_view none = unreachable_.message();
+    absl::ConsumePrefix(&none, absl::StrCat(info_->service, ": "));
+    absl::StrAppend(&why, ", because ", none);
+  }
   return Fail(absl::StatusCode::kDeadlineExceeded, why, now);
 }
 

@@ -198,8 +198,8 @@ class CallMachine {
   // would have been had the budget allowed it. The one who made the call should
   // not try again on top.
   bool retried_in_vain() const;
-  // For a person: "cart: 3 attempts in 412 ms, last UNAVAILABLE from
-  // 10.0.0.7:80; retry budget exhausted".
+  // For a person: "cart: 3 attempts were made in 412 ms (a, b, c), and the last
+  // failed with UNAVAILABLE from c. No other was made: ...".
   std::string Story(absl::Time now) const;
 
  private:
@@ -376,8 +376,10 @@ class CallMachine {
 
   // How many attempts count against limits on attempts.
   int counted_attempts() const { return attempts_ - transparent_; }
-  // "3 attempts in 412 ms (a, b, c), last UNAVAILABLE from c; ...".
+  // Story() without the service.
   std::string Account(absl::Time now) const;
+  // "retry_budget is exhausted." Empty: nothing has stopped it.
+  absl::string_view WhyItStopped() const;
 
   // Constant.
   const CallPlan plan_;

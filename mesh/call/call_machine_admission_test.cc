@@ -49,9 +49,11 @@ TEST_F(CallMachineTest, WhenAllAreAtTheirCapTheCallFailsAndSaysSo) {
   plan.wait_for_ready = true;
   for (const auto& endpoint : endpoints) endpoint->Acquire();
   const Action end = Start();
-  EXPECT_EQ(end.status, absl::ResourceExhaustedError(
-                            "cart: too many calls are under way on every "
-                            "endpoint: caps.max_calls_per_endpoint is 1"));
+  EXPECT_EQ(end.status,
+            absl::ResourceExhaustedError(
+                "cart: too many calls are under way on every "
+                "endpoint: guards.caps.max_calls_per_endpoint is 1. "
+                "Make fewer at once, or raise the cap."));
   for (const auto& endpoint : endpoints) {
     EXPECT_EQ(endpoint->in_flight(), 1);
     endpoint->Release();
@@ -137,15 +139,19 @@ TEST_F(AdmissionTest, ARefusedCallFailsBeforeItPicksAndSaysWhy) {
       admission->Admit("/m", {}, now, &random, nullptr, &other).has_value());
   const Action end = Start();
   EXPECT_EQ(end.kind, Kind::kFail);
-  EXPECT_EQ(end.status,
-            absl::ResourceExhaustedError(
-                "cart: too many calls are under way: caps.max_calls is 1"));
+  EXPECT_EQ(
+      end.status,
+      absl::ResourceExhaustedError(
+          "cart: too many calls are under way: guards.caps.max_calls is 1. "
+          "Make fewer at once, or raise the cap."));
   EXPECT_EQ(Machine().attempts(), 0);
   EXPECT_FALSE(Machine().retried_in_vain());
-  EXPECT_THAT(listener.events,
-              ElementsAre("refused: max_calls RESOURCE_EXHAUSTED 'too many "
-                          "calls are under way: caps.max_calls is 1' 0",
-                          "end RESOURCE_EXHAUSTED after 0"));
+  EXPECT_THAT(
+      listener.events,
+      ElementsAre("refused: max_calls RESOURCE_EXHAUSTED 'too many "
+                  "calls are under way: guards.caps.max_calls is 1. Make "
+                  "fewer at once, or raise the cap.' 0",
+                  "end RESOURCE_EXHAUSTED after 0"));
   admission->OnCallEnd(other, absl::StatusCode::kOk, now);
 }
 
@@ -197,8 +203,10 @@ TEST_F(AdmissionTest, WhenTooManyWaitACallFailsAtOnce) {
   PickerSays(balancing::PickResult::Kind::kWait);
   const Action end = Start();
   EXPECT_EQ(end.status,
-            absl::ResourceExhaustedError("cart: too many calls wait for an "
-                                         "endpoint: caps.max_waiting is 1"));
+            absl::ResourceExhaustedError(
+                "cart: too many calls wait for an "
+                "endpoint: guards.caps.max_waiting is 1. Make fewer "
+                "at once, or raise the cap."));
   EXPECT_THAT(listener.events[0], HasSubstr("refused: max_waiting"));
   EXPECT_EQ(listener.events[1], "pick failed");
   admission->EndWait();
@@ -250,7 +258,8 @@ TEST_F(AdmissionTest, WithTooManyRetriesAFailureStands) {
   EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kTooManyRetries));
   EXPECT_GE(budget->Balance(now), budget_options.min_per_second)
       << "what is not made is not charged";
-  EXPECT_THAT(Machine().Story(now), HasSubstr("too many retries at once"));
+  EXPECT_THAT(Machine().Story(now),
+              HasSubstr("too many retries are under way."));
   EXPECT_TRUE(Machine().retried_in_vain());
   admission->EndRetry();
 }

@@ -15,12 +15,16 @@ TEST_F(CallMachineTest, AFaultThatAbortsIsMadeWithoutAPick) {
   const Action end = Start();
   EXPECT_EQ(end.kind, Kind::kFail);
   EXPECT_EQ(end.status,
-            absl::UnavailableError("cart: fault injected: UNAVAILABLE"));
+            absl::UnavailableError(
+                "cart: fault injection ended this call with UNAVAILABLE; "
+                "the method's fault settings ask for that."));
   EXPECT_EQ(Machine().attempts(), 0);
   EXPECT_THAT(
       listener.events,
-      ElementsAre("refused: fault UNAVAILABLE 'fault injected: UNAVAILABLE' 0",
-                  "end UNAVAILABLE after 0"));
+      ElementsAre(
+          "refused: fault UNAVAILABLE 'fault injection ended this call with "
+          "UNAVAILABLE; the method's fault settings ask for that.' 0",
+          "end UNAVAILABLE after 0"));
 }
 
 TEST_F(CallMachineTest, AFaultMeetsItsShareOfCalls) {
@@ -59,7 +63,9 @@ TEST_F(CallMachineTest, ADelayedCallMayBeAbortedAfterIt) {
   policy.fault.mode = options::Mode::kEnforce;
   plan.delay_by_header = absl::Milliseconds(300);
   plan.abort_by_header = absl::StatusCode::kInternal;
-  EXPECT_EQ(Timer(Start()).status.message(), "cart: fault injected: INTERNAL");
+  EXPECT_EQ(Timer(Start()).status.message(),
+            "cart: fault injection ended this call with INTERNAL; "
+            "the method's fault settings ask for that.");
 }
 
 TEST_F(CallMachineTest, ADelayEndsAtTheDeadline) {
@@ -70,7 +76,7 @@ TEST_F(CallMachineTest, ADelayEndsAtTheDeadline) {
   const Action end = Timer(delay);
   EXPECT_EQ(end.status,
             absl::DeadlineExceededError(
-                "cart: deadline exceeded during an injected delay"));
+                "cart: the deadline passed during an injected delay."));
 }
 
 TEST_F(CallMachineTest, ADelayEndsWhenTheCallIsCancelledOrAbandoned) {

@@ -216,7 +216,7 @@ TEST_F(CallMachineTest, ARetryThatCouldNotBeAnsweredInTimeIsNotMade) {
   now += absl::Milliseconds(50);
   EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
   EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kDeadline));
-  EXPECT_THAT(Machine().Story(now), HasSubstr("no time left for a retry"));
+  EXPECT_THAT(Machine().Story(now), HasSubstr("no time is left for a retry."));
   EXPECT_FALSE(Machine().retried_in_vain());
 }
 

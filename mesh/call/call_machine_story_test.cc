@@ -22,8 +22,9 @@ TEST_F(CallMachineTest, TheStoryTellsWhoWasTriedHowOftenAndWhyItStopped) {
   }
   Done(Unavailable());
   EXPECT_EQ(Machine().Story(now),
-            "cart: 3 attempts in 412 ms (a, b, c), last UNAVAILABLE from c; "
-            "retry budget exhausted");
+            "cart: 3 attempts were made in 412 ms (a, b, c), and the last "
+            "failed with UNAVAILABLE from c. No other was made: retry_budget "
+            "is exhausted.");
   EXPECT_TRUE(Machine().retried_in_vain());
 }
 
@@ -33,8 +34,9 @@ TEST_F(CallMachineTest, TheStoryOfOneAttemptIsShort) {
   now += absl::Microseconds(3200);
   Done(Unavailable());
   EXPECT_EQ(Machine().Story(now),
-            "cart: 1 attempt in 3.2 ms, UNAVAILABLE from a; the method is not "
-            "idempotent");
+            "cart: 1 attempt was made in 3.2 ms, and failed with UNAVAILABLE "
+            "from a. No other was made: the method is not said to be "
+            "idempotent.");
   EXPECT_FALSE(Machine().retried_in_vain());
 }
 
@@ -47,8 +49,9 @@ TEST_F(CallMachineTest, TheStoryOfManyAttemptsNamesTheFirstAndTheLast) {
         action.kind == Kind::kSetTimer ? Timer(action) : Done(Unavailable());
   }
   EXPECT_THAT(Machine().Story(now),
-              HasSubstr("(a, b, c, d, ..., g), last UNAVAILABLE from g; no "
-                        "more attempts are allowed"));
+              HasSubstr("(a, b, c, d, ..., g), and the last failed with "
+                        "UNAVAILABLE from g. No other was made: "
+                        "retry.max_attempts allows no more."));
 }
 
 TEST_F(CallMachineTest, AStatusOfOurOwnTellsTheStoryToo) {
@@ -57,8 +60,8 @@ TEST_F(CallMachineTest, AStatusOfOurOwnTellsTheStoryToo) {
   Done(Unavailable());
   now = info.deadline;
   EXPECT_EQ(Machine().OnTimer(At())->status.message(),
-            "cart: deadline exceeded before a retry could be made; 1 attempt "
-            "in 10.00 s, UNAVAILABLE from a");
+            "cart: the deadline passed before a retry could begin. 1 attempt "
+            "was made in 10.00 s, and failed with UNAVAILABLE from a.");
 }
 
 TEST_F(CallMachineTest, EveryEndOfACallHasItsWords) {
@@ -72,13 +75,13 @@ TEST_F(CallMachineTest, EveryEndOfACallHasItsWords) {
   AttemptOutcome committed = Unavailable();
   committed.committed = true;
   const std::vector<Case> cases = {
-      {"; this status is not retried", [] {},
+      {": retry.codes does not have this status.", [] {},
        Ended(absl::StatusCode::kNotFound)},
-      {"; it cannot be sent again", [this] { plan.replayable = false; },
-       Unavailable()},
-      {"; a server said not to retry", [] {}, pushed_back},
-      {"; a part of the answer was delivered", [] {}, committed},
-      {"; no more attempts are allowed",
+      {": the request cannot be sent again.",
+       [this] { plan.replayable = false; }, Unavailable()},
+      {": a server said not to retry.", [] {}, pushed_back},
+      {": a part of the answer was delivered.", [] {}, committed},
+      {": retry.max_attempts allows no more.",
        [this] { policy.retry.max_attempts = 1; }, Unavailable()},
   };
   for (const Case& each : cases) {

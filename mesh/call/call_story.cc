@@ -34,10 +34,11 @@ std::string CallMachine::Story(absl::Time now) const {
 }
 
 std::string CallMachine::Account(absl::Time now) const {
-  std::string text =
-      absl::StrCat(attempts_, attempts_ == 1 ? " attempt" : " attempts", " in ",
-                   Brief(now - info_->start));
-  if (failures_.empty()) return text;
+  std::string text = absl::StrCat(
+      attempts_,
+      attempts_ == 1 ? " attempt was made in " : " attempts were made in ",
+      Brief(now - info_->start));
+  if (failures_.empty()) return absl::StrCat(text, ".");
   const Failure* last = &failures_.front();
   for (const Failure& failure : failures_) {
     if (failure.attempt == last_attempt_) last = &failure;
@@ -57,45 +58,43 @@ std::string CallMachine::Account(absl::Time now) const {
     }
     absl::StrAppend(&text, ")");
   }
-  absl::StrAppend(&text, attempts_ > 1 ? ", last " : ", ",
-                  absl::StatusCodeToString(last->code), " from ",
-                  last->address);
-  if (!stopped_.has_value()) return text;
+  absl::StrAppend(
+      &text,
+      attempts_ > 1 ? ", and the last failed with " : ", and failed with ",
+      absl::StatusCodeToString(last->code), " from ", last->address, ".");
+  const absl::string_view why = WhyItStopped();
+  if (!why.empty()) absl::StrAppend(&text, " ", "No other was made: ", why);
+  return text;
+}
+
+absl::string_view CallMachine::WhyItStopped() const {
+  if (!stopped_.has_value()) return "";
   switch (*stopped_) {
     case Verdict::kTransparent:
     case Verdict::kHedge:
     case Verdict::kGoOn:
     case Verdict::kRetry:
-      break;
+      return "";
     case Verdict::kNotRetryable:
-      absl::StrAppend(&text, !plan_.replayable ? "; it cannot be sent again"
-                             : !plan_.idempotent
-                                 ? "; the method is not idempotent"
-                                 : "; this status is not retried");
-      break;
+      if (!plan_.replayable) return "the request cannot be sent again.";
+      return plan_.idempotent ? "retry.codes does not have this status."
+                              : "the method is not said to be idempotent.";
     case Verdict::kCommitted:
-      absl::StrAppend(&text, "; a part of the answer was delivered");
-      break;
+      return "a part of the answer was delivered.";
     case Verdict::kAttemptsExhausted:
-      absl::StrAppend(&text, "; no more attempts are allowed");
-      break;
+      return "retry.max_attempts allows no more.";
     case Verdict::kBudgetExhausted:
-      absl::StrAppend(&text, "; retry budget exhausted");
-      break;
+      return "retry_budget is exhausted.";
     case Verdict::kTooManyRetries:
-      absl::StrAppend(&text, "; too many retries at once");
-      break;
+      return "too many retries are under way.";
     case Verdict::kPushedBack:
-      absl::StrAppend(&text, "; a server said not to retry");
-      break;
+      return "a server said not to retry.";
     case Verdict::kDeadline:
-      absl::StrAppend(&text, "; no time left for a retry");
-      break;
+      return "no time is left for a retry.";
     case Verdict::kCancelled:
-      absl::StrAppend(&text, "; cancelled by the caller");
-      break;
+      return "the caller cancelled the call.";
   }
-  return text;
+  return "";
 }
 
 }  // namespace mesh::call

@@ -181,8 +181,8 @@ TEST_F(ChannelTest, AServiceThatIsNotConfiguredIsNamed) {
   const grpc::Status status = stub->Unary(&context, test::Request(), &reply);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(status.error_message(),
-            "service \"tset\" is not in the configuration, did you mean "
-            "\"test\"? It has: test");
+            "the service \"tset\" is not in the configuration; did you mean "
+            "\"test\"? It has \"test\".");
 }
 
 TEST_F(ChannelTest, ADeadlineWhileWaitingForAnEndpointEndsTheCall) {
@@ -487,7 +487,8 @@ TEST_F(ChannelTest, MethodsThatNoStubKnowsAreLimitedByTheirPolicy) {
   test::Reply reply;
   EXPECT_EQ(stub->Unary(&context, test::Request(), &reply).error_message(),
             "test: the rate limit of /mesh.test.TestService/Unary is reached: "
-            "0.001 calls/s, at most 4 at once");
+            "the rate_limit of its policy allows 0.001 calls per second, and 4 "
+            "at once. Call less often, or raise it.");
 }
 
 TEST_F(ChannelTest, AReloadThatChangesNoSecretKeepsTheConnections) {

@@ -408,7 +408,7 @@ bool LogicalCall::KnowsItsType(Ops* ops) const {
     service_->runtime().Log(
         LogSeverity::kWarning,
         "a stub was compiled without RTTI (-fno-rtti): its calls are balanced "
-        "but not retried");
+        "but not retried. Compile it with RTTI.");
   }
   return false;
 }

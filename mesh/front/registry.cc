@@ -74,11 +74,11 @@ absl::Status Registry::Reload(absl::StatusOr<options::MeshOptions> options) {
     }
   }
   if (status.ok()) {
-    runtime_->Log(LogSeverity::kInfo, "the configuration was reloaded");
+    runtime_->Log(LogSeverity::kInfo, "the configuration was reloaded.");
   } else {
     runtime_->Log(LogSeverity::kError,
                   absl::StrCat("the changed configuration is not applied, "
-                               "all stays as it is:\n",
+                               "and all stays as it is:\n",
                                status.message()));
   }
   return status;
@@ -164,16 +164,16 @@ absl::Status Registry::Unknown(const Configuration& configuration,
   for (const auto& [known, service] : configuration.options.services) {
     names.push_back(known);
   }
-  std::string text =
-      absl::StrCat("service \"", name, "\" is not in the configuration");
-  const std::string nearest = config::Nearest(name, names);
-  if (!nearest.empty()) {
-    absl::StrAppend(&text, ", did you mean \"", nearest, "\"?");
-  } else {
-    absl::StrAppend(&text, ".");
-  }
+  std::string text = absl::StrCat("the service ", config::Quoted(name),
+                                  " is not in the configuration");
+  absl::StrAppend(&text, config::DidYouMean(name, names));
+  if (text.back() != '?') text += '.';
+  if (names.empty()) return absl::UnavailableError(text);
   if (names.size() > kMostNames) names.resize(kMostNames);
-  absl::StrAppend(&text, " It has: ", absl::StrJoin(names, ", "));
+  const auto quote = [](std::string* out, const std::string& known) {
+    out->append(config::Quoted(known));
+  };
+  absl::StrAppend(&text, " It has ", absl::StrJoin(names, ", ", quote), ".");
   return absl::UnavailableError(text);
 }
 
@@ -188,7 +188,7 @@ void Registry::WarnOfWhatStays(const options::TelemetryOptions& next) const {
       next.max_endpoints != now.max_endpoints) {
     runtime_->Log(LogSeverity::kWarning,
                   "telemetry holds from the start of the Mesh: what has "
-                  "changed there is not applied");
+                  "changed there is not applied. Restart to apply it.");
   }
 }
 

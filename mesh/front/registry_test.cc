@@ -147,8 +147,8 @@ TEST_F(RegistryTest, CallsOfAnUnknownServiceFailAtOnceAndNameTheNearest) {
   const absl::Status status = FailureOf(*unknown);
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(),
-            "service \"card\" is not in the configuration, did you mean "
-            "\"cart\"? It has: cart, stock");
+            "the service \"card\" is not in the configuration; did you mean "
+            "\"cart\"? It has \"cart\", \"stock\".");
 }
 
 TEST_F(RegistryTest, AMessageListsTenNamesAtMost) {
@@ -158,9 +158,9 @@ TEST_F(RegistryTest, AMessageListsTenNamesAtMost) {
   const auto unknown = registry_->Service("something");
   EXPECT_THAT(std::string(FailureOf(*unknown).message()),
               testing::AllOf(
-                  testing::StartsWith("service \"something\" is not in the "
-                                      "configuration. It has: a, "),
-                  testing::EndsWith("It has: a, b, c, d, e, f, g, h, i, j")));
+                  testing::StartsWith("the service \"something\" is not in the "
+                                      "configuration. It has \"a\", "),
+                  testing::EndsWith("\"h\", \"i\", \"j\".")));
 }
 
 TEST_F(RegistryTest, AReloadReachesServicesThatExist) {
@@ -174,7 +174,7 @@ TEST_F(RegistryTest, AReloadReachesServicesThatExist) {
   EXPECT_EQ(registry_->Service("cart"), cart);
   EXPECT_EQ(registry_->Service("stock"), stock);
   EXPECT_EQ(registry_->Metrics().config_reloads, 1u);
-  EXPECT_THAT(Lines(), ElementsAre("the configuration was reloaded"));
+  EXPECT_THAT(Lines(), ElementsAre("the configuration was reloaded."));
 }
 
 TEST_F(RegistryTest, AServiceThatIsRemovedFailsAndIsLetGo) {
@@ -183,7 +183,7 @@ TEST_F(RegistryTest, AServiceThatIsRemovedFailsAndIsLetGo) {
   Apply(Of({"stock"}));
   Settle();
   EXPECT_THAT(std::string(FailureOf(*cart).message()),
-              StartsWith("service \"cart\" is not in the configuration"));
+              StartsWith("the service \"cart\" is not in the configuration"));
   const std::weak_ptr<service::Service> weak = cart;
   cart.reset();
   Settle();

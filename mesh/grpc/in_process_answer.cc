@@ -194,9 +194,10 @@ struct InProcessServer::Core : std::enable_shared_from_this<Core> {
                                                  tag,
                                                  nullptr) != GRPC_CALL_OK)) {
       // Something in the answer cannot be sent: the call ends without it.
-      grpc_call_cancel_with_status(incoming->call, GRPC_STATUS_INTERNAL,
-                                   "mesh: the answer cannot be delivered",
-                                   nullptr);
+      grpc_call_cancel_with_status(
+          incoming->call, GRPC_STATUS_INTERNAL,
+          "mesh: the answer of a hedge or fallback cannot be handed over.",
+          nullptr);
       CoreQueue::RunRefused(tag);
     }
   }

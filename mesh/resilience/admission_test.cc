@@ -129,7 +129,9 @@ TEST_F(AdmissionTest, TheCapOfCallsNamesItselfAndItsValue) {
   EXPECT_FALSE(Begin().has_value());
   EXPECT_FALSE(Begin(/*stream=*/true).has_value());
   EXPECT_EQ(code_, absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(recorder_.why, "too many calls are under way: caps.max_calls is 3");
+  EXPECT_EQ(recorder_.why,
+            "too many calls are under way: guards.caps.max_calls is 3. "
+            "Make fewer at once, or raise the cap.");
   EXPECT_THAT(recorder_.enforced,
               ElementsAre(Guard::kMaxCalls, Guard::kMaxCalls));
   EXPECT_EQ(State().calls, 3);
@@ -176,7 +178,9 @@ TEST_F(AdmissionTest, OpenStreamsHaveACapOfTheirOwn) {
   const auto second = Begin(/*stream=*/true);
   EXPECT_FALSE(Begin(/*stream=*/true).has_value());
   EXPECT_EQ(code_, absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(recorder_.why, "too many streams are open: caps.max_streams is 2");
+  EXPECT_EQ(recorder_.why,
+            "too many streams are open: guards.caps.max_streams is 2. "
+            "Keep fewer open, or raise the cap.");
   EXPECT_THAT(recorder_.enforced, ElementsAre(Guard::kMaxStreams));
   EXPECT_EQ(State().streams, 2);
   EXPECT_EQ(State().calls, 1);
@@ -198,8 +202,10 @@ TEST_F(AdmissionTest, CapsOfWaitingCallsAndOfRetriesGiveBack) {
   Use(options);
   EXPECT_TRUE(admission_->TryWait(&recorder_));
   EXPECT_FALSE(admission_->TryWait(&recorder_));
-  EXPECT_EQ(recorder_.why,
-            "too many calls wait for an endpoint: caps.max_waiting is 1");
+  EXPECT_EQ(
+      recorder_.why,
+      "too many calls wait for an endpoint: guards.caps.max_waiting is 1. "
+      "Make fewer at once, or raise the cap.");
   admission_->EndWait();
   EXPECT_TRUE(admission_->TryWait(nullptr));
 
@@ -207,7 +213,8 @@ TEST_F(AdmissionTest, CapsOfWaitingCallsAndOfRetriesGiveBack) {
   EXPECT_TRUE(admission_->TryRetry(&recorder_));
   EXPECT_FALSE(admission_->TryRetry(&recorder_));
   EXPECT_EQ(recorder_.why,
-            "too many retries are under way: caps.max_retries is 2");
+            "too many retries are under way: guards.caps.max_retries is 2. "
+            "Make fewer at once, or raise the cap.");
   EXPECT_EQ(State().waiting, 1);
   EXPECT_EQ(State().retries, 2);
   admission_->EndRetry();
@@ -380,7 +387,8 @@ TEST_F(AdmissionTest, AdaptiveConcurrencyBoundsUnaryCallsAndLeavesStreams) {
   EXPECT_FALSE(Begin().has_value());
   EXPECT_EQ(code_, absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(recorder_.why,
-            "too many calls are under way: adaptive concurrency allows 5");
+            "too many calls are under way: guards.adaptive_concurrency allows "
+            "5, by the latency. Make fewer at once, or add servers.");
   EXPECT_TRUE(Begin(/*stream=*/true).has_value());
   EXPECT_EQ(State().calls, 26);
   EXPECT_EQ(State().concurrency, 5);
@@ -420,7 +428,9 @@ TEST_F(AdmissionTest, TheRateLimitRefusesWhatGoesBeyond) {
   EXPECT_EQ(Calls(10, absl::StatusCode::kOk, absl::ZeroDuration()), 3);
   EXPECT_EQ(code_, absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(recorder_.why,
-            "the rate limit is reached: 10 calls/s, at most 3 at once");
+            "the rate limit of the service is reached: guards.rate_limit "
+            "allows 10 calls per second, and 3 at once. Call less often, or "
+            "raise it.");
   EXPECT_EQ(State().calls, 0) << "what is refused is not under way";
   now_ += absl::Milliseconds(200);
   EXPECT_EQ(Calls(10, absl::StatusCode::kOk, absl::ZeroDuration()), 2);

@@ -41,7 +41,8 @@ bool CapsGuard::Admit(Asking* asking) {
   Undo(*asking);
   return asking->Refuse(
       Guard::kMaxCalls, absl::StatusCode::kResourceExhausted,
-      absl::StrCat("too many calls are under way: caps.max_calls is ", most));
+      absl::StrCat("too many calls are under way: guards.caps.max_calls is ",
+                   most, ". Make fewer at once, or raise the cap."));
 }
 
 bool CapsGuard::AdmitStream(Asking* asking, Mode mode) {
@@ -54,7 +55,8 @@ bool CapsGuard::AdmitStream(Asking* asking, Mode mode) {
   streams_.Give();
   return asking->Refuse(
       Guard::kMaxStreams, absl::StatusCode::kResourceExhausted,
-      absl::StrCat("too many streams are open: caps.max_streams is ", most));
+      absl::StrCat("too many streams are open: guards.caps.max_streams is ",
+                   most, ". Keep fewer open, or raise the cap."));
 }
 
 void CapsGuard::Undo(const Asking& asking) {
@@ -73,12 +75,11 @@ bool CapsGuard::TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
     refusal.observed = true;
   } else {
     cap->Give();
-    refusal.why = absl::StrCat(guard == Guard::kMaxWaiting
-                                   ? "too many calls wait for an endpoint: "
-                                     "caps.max_waiting is "
-                                   : "too many retries are under way: "
-                                     "caps.max_retries is ",
-                               most.load(relaxed));
+    refusal.why = absl::StrCat(
+        guard == Guard::kMaxWaiting
+            ? "too many calls wait for an endpoint: guards.caps.max_waiting is "
+            : "too many retries are under way: guards.caps.max_retries is ",
+        most.load(relaxed), ". Make fewer at once, or raise the cap.");
   }
   if (listener != nullptr) listener->OnRefusal(refusal);
   return mode == Mode::kObserve;

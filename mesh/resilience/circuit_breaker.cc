@@ -156,10 +156,11 @@ std::string CircuitBreaker::Why(int64_t now) const {
   return absl::StrCat(
       "the circuit breaker is open: ", std::lround(100 * share), "% of ",
       calls(), " calls in ", absl::FormatDuration(options_.window),
-      failed ? " failed; " : " were slow; ",
+      failed ? " failed. " : " were slow. ",
       state_ == State::kOpen
-          ? absl::StrCat("next probe in ", Seconds(probe_at_ - now))
-          : "a probe is under way");
+          ? absl::StrCat("The next probe goes in ", Seconds(probe_at_ - now),
+                         "; see why the service fails.")
+          : "A probe is under way; see why the service fails.");
 }
 
 // ---- The guard ----

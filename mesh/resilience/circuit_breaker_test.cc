@@ -75,20 +75,20 @@ TEST_F(CircuitBreakerTest, SlowCallsOpenItToo) {
   Calls(10, 0, 10);
   EXPECT_EQ(breaker_.state(), State::kOpen);
   EXPECT_EQ(breaker_.Why(now_ + 600 * kMs),
-            "the circuit breaker is open: 90% of 110 calls in 10s were slow; "
-            "next probe in 0.4s");
+            "the circuit breaker is open: 90% of 110 calls in 10s were slow. "
+            "The next probe goes in 0.4s; see why the service fails.");
 }
 
 TEST_F(CircuitBreakerTest, SaysWhyItRefuses) {
   Calls(230, 140);
   EXPECT_EQ(breaker_.Why(now_ + 600 * kMs),
-            "the circuit breaker is open: 61% of 230 calls in 10s failed; next "
-            "probe in 0.4s");
+            "the circuit breaker is open: 61% of 230 calls in 10s failed. The "
+            "next probe goes in 0.4s; see why the service fails.");
   now_ += kSecond;
   EXPECT_NE(Probe(), 0u);
   EXPECT_EQ(breaker_.Why(now_),
-            "the circuit breaker is open: 61% of 230 calls in 10s failed; a "
-            "probe is under way");
+            "the circuit breaker is open: 61% of 230 calls in 10s failed. A "
+            "probe is under way; see why the service fails.");
 }
 
 TEST_F(CircuitBreakerTest, AnswersThatTakeLongerThanTheNextProbeCloseItToo) {

@@ -392,8 +392,9 @@ bool ConcurrencyGuard::Admit(Asking* asking) {
           base::Guard::kAdaptiveConcurrency,
           absl::StatusCode::kResourceExhausted,
           absl::StrCat(
-              "too many calls are under way: adaptive concurrency allows ",
-              most));
+              "too many calls are under way: guards.adaptive_concurrency "
+              "allows ",
+              most, ", by the latency. Make fewer at once, or add servers."));
     }
     asking->Observe(base::Guard::kAdaptiveConcurrency);
   } else if (!quiet()) {

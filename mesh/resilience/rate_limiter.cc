@@ -96,16 +96,17 @@ TokenBucket* RateLimiter::Bucket(absl::string_view name) {
 std::string RateLimiter::Why(Decision verdict, absl::string_view method,
                              const options::RateLimitOptions& method_limit) {
   options::RateLimitOptions limit = method_limit;
-  std::string of;
+  std::string of = absl::StrCat(BucketOf(method, method_limit),
+                                " is reached: the rate_limit of its policy");
   if (verdict == Decision::kServiceLimit) {
     base::MutexLock lock(&mu_);
     limit = service_limit_;
-  } else {
-    of = absl::StrCat(" of ", BucketOf(method, method_limit));
+    of = "the service is reached: guards.rate_limit";
   }
   return absl::StrFormat(
-      "the rate limit%s is reached: %g calls/s, at most %g at once", of,
-      limit.per_second, limit.burst);
+      "the rate limit of %s allows %g calls per second, and %g at once. Call "
+      "less often, or raise it.",
+      of, limit.per_second, limit.burst);
 }
 
 }  // namespace mesh::resilience

@@ -64,7 +64,7 @@ class RateLimiter {
 
   static constexpr size_t kMaxMethods = 1000;
 
-  // For a person: "the rate limit is reached: 100 calls/s, at most 20 at once".
+  // For a person: "the rate limit of the service is reached: ...".
   std::string Why(Decision verdict, absl::string_view method,
                   const options::RateLimitOptions& method_limit);
 

@@ -47,8 +47,9 @@ TEST(RateLimiterTest, MethodsThatNameABucketShareIt) {
   EXPECT_EQ(limiter.TryTake("/shop.Cart/C", limit, kStart, &observed),
             Decision::kMethodLimit);
   EXPECT_EQ(limiter.Why(Decision::kMethodLimit, "/shop.Cart/C", limit),
-            "the rate limit of shop.Cart/* is reached: 1 calls/s, at most 2 at "
-            "once");
+            "the rate limit of shop.Cart/* is reached: the rate_limit of its "
+            "policy allows 1 calls per second, and 2 at once. Call less "
+            "often, or raise it.");
   EXPECT_EQ(limiter.TryTake("/shop.Cart/C", Limit(1, 2), kStart, &observed),
             Decision::kAdmit);
 }
@@ -119,9 +120,13 @@ TEST(RateLimiterTest, BoundsTheServiceAndEachMethod) {
 TEST(RateLimiterTest, SaysWhichLimit) {
   RateLimiter limiter(Limit(10, 5));
   EXPECT_EQ(limiter.Why(Decision::kServiceLimit, "/a", kNone),
-            "the rate limit is reached: 10 calls/s, at most 5 at once");
+            "the rate limit of the service is reached: guards.rate_limit "
+            "allows 10 calls per second, and 5 at once. Call less often, or "
+            "raise it.");
   EXPECT_EQ(limiter.Why(Decision::kMethodLimit, "/a", Limit(0.5, 1)),
-            "the rate limit of /a is reached: 0.5 calls/s, at most 1 at once");
+            "the rate limit of /a is reached: the rate_limit of its policy "
+            "allows 0.5 calls per second, and 1 at once. Call less often, or "
+            "raise it.");
 }
 
 TEST(RateLimiterTest, ObservingSaysWhatItWouldRefuse) {

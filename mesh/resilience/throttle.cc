@@ -57,11 +57,12 @@ void Throttle::Update(const Totals& totals, int64_t now) {
 }
 
 std::string Throttle::Why() const {
-  return absl::StrCat("throttled: of ", window_.sum()[kRequests], " calls in ",
+  return absl::StrCat("the throttle dropped this call: of ",
+                      window_.sum()[kRequests], " calls in ",
                       absl::FormatDuration(options_.window),
                       " the service accepted ", window_.sum()[kAccepts],
                       ", so ", std::lround(100 * probability_),
-                      "% are dropped");
+                      "% are dropped. See why it rejects them.");
 }
 
 // ---- The guard ----

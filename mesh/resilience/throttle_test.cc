@@ -29,8 +29,9 @@ TEST(ThrottleTest, DropsTheShareThatTheBookGives) {
   throttle.Update({1000, 100}, kStart);
   EXPECT_NEAR(throttle.probability(), 800.0 / 1001, 1e-9);
   EXPECT_EQ(throttle.Why(),
-            "throttled: of 1000 calls in 30s the service accepted 100, so 80% "
-            "are dropped");
+            "the throttle dropped this call: of 1000 calls in 30s the service "
+            "accepted 100, so 80% "
+            "are dropped. See why it rejects them.");
 }
 
 TEST(ThrottleTest, DropsNothingBelowTheLeastCalls) {

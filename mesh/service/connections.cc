@@ -601,9 +601,10 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   if (++dial.failures == 1) {
     endpoint->set_readiness(Readiness::kConnecting);
   } else {
-    endpoint->SetFailure(absl::UnavailableError(absl::StrCat(
-        "failed to connect to all addresses; last error: ",
-        endpoint->endpoint().address, ": closed at once, again and again")));
+    endpoint->SetFailure(absl::UnavailableError(
+        absl::StrCat("failed to connect to all addresses; last error: ",
+                     endpoint->endpoint().address,
+                     ": the server closes each connection at once.")));
     endpoint->set_readiness(Readiness::kFailed);
   }
   Drop(endpoint);
@@ -630,8 +631,10 @@ void Connections::OnFailure(ConnectedEndpoint* endpoint,
     // gRPC has begun anew already.
     const std::string why =
         absl::StrCat("failed to connect to all addresses; last error: ",
-                     endpoint->endpoint().address, ": no connection within ",
-                     absl::FormatDuration(timeout));
+                     endpoint->endpoint().address,
+                     ": no connection was made within "
+                     "connections.connect_timeout (",
+                     absl::FormatDuration(timeout), ").");
     return FailDial(endpoint, absl::UnavailableError(why), /*lingers=*/true);
   }
   connection->AskWhy([this, control = seams_.control,

@@ -45,7 +45,7 @@ absl::Status ConnectedEndpoint::Failure() const {
   }
   return absl::UnavailableError(
       "failed to connect to all addresses; last error: the connection was "
-      "closed just now");
+      "closed just now.");
 }
 
 DialRecord& ConnectedEndpoint::dial() {

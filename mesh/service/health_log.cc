@@ -24,7 +24,7 @@ void HealthLog::Note(const resilience::HealthChange& change) {
   std::string line = absl::StrCat(
       name_, ": ", change.endpoint->endpoint().address, " was ",
       cluster::NameOf(change.from), " and is ", cluster::NameOf(change.to),
-      ": ", cluster::NameOf(change.cause));
+      ": ", cluster::NameOf(change.cause), ".");
   control_->Post([this, line = std::move(line)] { Write(line); });
 }
 
@@ -34,7 +34,7 @@ void HealthLog::Write(const std::string& line) {
     if (lines_ > kMost) {
       log_(LogSeverity::kInfo,
            absl::StrCat(name_, ": ", lines_ - kMost,
-                        " more changes of health were not logged"));
+                        " more changes of health were not logged."));
     }
     since_ = now;
     lines_ = 0;

@@ -41,7 +41,7 @@ TEST_F(HealthLogTest, SaysWhatHasChangedAndWhy) {
   EXPECT_TRUE(lines_.empty()) << "not on the thread that tells";
   control_.loop.Run();
   EXPECT_EQ(lines_, (std::vector<std::string>{
-                        "cart: a:1 was healthy and is ejected: draining"}));
+                        "cart: a:1 was healthy and is ejected: draining."}));
 }
 
 TEST_F(HealthLogTest, LeavesOutWhatIsTooMuch) {
@@ -54,7 +54,7 @@ TEST_F(HealthLogTest, LeavesOutWhatIsTooMuch) {
   Note(1);
   ASSERT_EQ(lines_.size(), HealthLog::kMost + 2);
   EXPECT_EQ(lines_[HealthLog::kMost],
-            "cart: 6 more changes of health were not logged");
+            "cart: 6 more changes of health were not logged.");
 }
 
 TEST_F(HealthLogTest, SaysNothingOfNothingLeftOut) {

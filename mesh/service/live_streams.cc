@@ -65,7 +65,8 @@ void LiveStreams::CutOff(const cluster::LiveEndpoint* endpoint) {
   }
   for (grpc_call* call : cut_off) {
     end_(call, GRPC_STATUS_UNAVAILABLE,
-         "the endpoint was removed and its drain timeout is over");
+         "mesh: the endpoint was removed, and connections.drain_timeout is "
+         "over.");
   }
 }
 
@@ -117,7 +118,7 @@ void LiveStreams::AskWhetherIdle(LiveStream* stream, uint64_t id) {
   }
   if (idle == nullptr) return;
   end_(idle, GRPC_STATUS_DEADLINE_EXCEEDED,
-       "no message came or went for as long as idle_timeout allows");
+       "mesh: no message came or went for as long as idle_timeout allows.");
 }
 
 }  // namespace mesh::service

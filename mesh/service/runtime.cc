@@ -42,7 +42,8 @@ Runtime::Runtime(LogSink log,
       make_connection_(control != nullptr ? control->make_connection : nullptr),
       stream_bytes_(limits.stream_retry_bytes),
       placeholder_(grpc_lame_client_channel_create(
-          "mesh", GRPC_STATUS_UNAVAILABLE, "waiting for an endpoint")),
+          "mesh", GRPC_STATUS_UNAVAILABLE,
+          "mesh: the call waits for an endpoint.")),
       callback_channel_(core::Access::Wrap(placeholder_)),
       poll_queue_(grpc_completion_queue_create_for_next(nullptr)),
       thread_(control != nullptr

@@ -338,7 +338,7 @@ void Service::OnEndpoints(const cluster::EndpointSetPtr& set) {
                   absl::StrCat(name_, ": the name has no addresses; ",
                                stays.endpoints.size(), " of ",
                                connections_.members().size(),
-                               " endpoints are connected, and stay"));
+                               " endpoints are connected, and stay."));
   }
   Use(stays);
   WatchLingering();
@@ -378,10 +378,11 @@ void Service::AskAgainIfEmpty() {
 void Service::Use(const cluster::EndpointSet& set) {
   const cluster::Membership::Change change = connections_.Update(set);
   if (change.changed) {
-    runtime_->Log(LogSeverity::kInfo,
-                  absl::StrCat(name_, ": ", connections_.members().size(),
-                               " endpoints (", change.added.size(), " added, ",
-                               change.removed.size(), " removed)"));
+    runtime_->Log(
+        LogSeverity::kInfo,
+        absl::StrCat(name_, ": there are ", connections_.members().size(),
+                     " endpoints (", change.added.size(), " added, ",
+                     change.removed.size(), " removed)."));
   }
   Publish();
   connections_.Retire(change.removed);

@@ -357,7 +357,8 @@ TEST_F(ServiceTest, CallsGoToAnEndpointThatIsConnected) {
   EXPECT_EQ(Pick(), Kind::kWait);
   fake_.discovery.Report({"a:1", "b:1"});
   EXPECT_EQ(Endpoints(), (Addresses{"a:1", "b:1"}));
-  EXPECT_EQ(fake_.log, (Addresses{"cart: 2 endpoints (2 added, 0 removed)"}));
+  EXPECT_EQ(fake_.log,
+            (Addresses{"cart: there are 2 endpoints (2 added, 0 removed)."}));
   Run();
   EXPECT_EQ(Pick(), Kind::kWait);
   EXPECT_EQ(State(), GRPC_CHANNEL_CONNECTING);
@@ -371,7 +372,8 @@ TEST_F(ServiceTest, AnErrorBeforeTheFirstSetFailsCalls) {
   fake_.discovery.ReportError(absl::NotFoundError("no such name"));
   absl::Status status;
   EXPECT_EQ(Pick(&status), Kind::kFail);
-  EXPECT_EQ(status, absl::UnavailableError("cart: no endpoints: no such name"));
+  EXPECT_EQ(status, absl::UnavailableError(
+                        "cart: the service has no endpoints: no such name"));
   fake_.discovery.Report({"a:1"});
   Run();
   EXPECT_EQ(Pick(), Kind::kWait);
@@ -434,7 +436,7 @@ TEST_F(ServiceTest, AnEndpointThatSaysThatItDrainsIsLoggedOnce) {
   EXPECT_TRUE(fake_.log.empty()) << "not on the thread of a call";
   Run();
   EXPECT_EQ(fake_.log,
-            (Addresses{"cart: a:1 was healthy and is ejected: draining"}));
+            (Addresses{"cart: a:1 was healthy and is ejected: draining."}));
 }
 
 TEST_F(ServiceTest, ForAnEndpointThatIsEjectedOthersAreConnected) {

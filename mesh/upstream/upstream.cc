@@ -158,18 +158,17 @@ balancing::PickerPtr Upstream::MakePicker(const Discovered& discovered,
   const absl::Status& error = discovered.error;
   if (!discovered.resolved) {
     return NoEndpointsPicker(
-        error.ok() ? absl::OkStatus()
-                   : absl::UnavailableError(absl::StrCat(
-                         name_, ": no endpoints: ", error.message())));
+        error.ok()
+            ? absl::OkStatus()
+            : absl::UnavailableError(absl::StrCat(
+                  name_, ": the service has no endpoints: ", error.message())));
   }
   UpdateShares(*discovered.members, now);
   balancing::PickerPtr picker = balancer_->Update(
       *discovered.members,
       absl::UnavailableError(absl::StrCat(
-          name_, ": no endpoints",
-          error.ok() ? absl::string_view(": discovery reports none")
-                     : absl::string_view(": "),
-          error.message())),
+          name_, ": the service has no endpoints: ",
+          error.ok() ? "discovery reports an empty list." : error.message())),
       shares_);
   TellOfPicker(picker.get(), *discovered.members, now);
   return picker;

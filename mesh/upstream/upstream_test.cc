@@ -286,7 +286,7 @@ TEST_F(UpstreamTest, BeforeEndpointsAreKnownCallsWaitOrFailWithWhy) {
       {false, absl::UnavailableError("no name server"), &members_}, now_);
   EXPECT_EQ(Pick(fails).kind, PickResult::Kind::kFail);
   EXPECT_EQ(Pick(fails).status->message(),
-            "cart: no endpoints: no name server");
+            "cart: the service has no endpoints: no name server");
   EXPECT_TRUE(recorder_.pickers.empty()) << "these have no endpoints";
 }
 
@@ -294,12 +294,13 @@ TEST_F(UpstreamTest, AnEmptySetFailsCallsAndSaysWhoseWordItIs) {
   Upstream& upstream = Make();
   const balancing::PickerPtr empty =
       upstream.MakePicker({true, absl::OkStatus(), &members_}, now_);
-  EXPECT_EQ(Pick(empty).status->message(),
-            "cart: no endpoints: discovery reports none");
+  EXPECT_EQ(
+      Pick(empty).status->message(),
+      "cart: the service has no endpoints: discovery reports an empty list.");
   const balancing::PickerPtr failed = upstream.MakePicker(
       {true, absl::UnavailableError("no name server"), &members_}, now_);
   EXPECT_EQ(Pick(failed).status->message(),
-            "cart: no endpoints: no name server");
+            "cart: the service has no endpoints: no name server");
 }
 
 TEST_F(UpstreamTest, APickerOfEndpointsIsToldOfBeforeItIsUsed) {

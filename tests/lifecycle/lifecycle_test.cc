@@ -203,8 +203,9 @@ class NoEndpoints : public Lifecycle {
 TEST_F(NoEndpoints, CallsFailAndSaySo) {
   const grpc::Status status = CallOn(mesh_->Channel("cart"));
   EXPECT_EQ(status.error_code(), StatusCode::UNAVAILABLE);
-  EXPECT_THAT(status.error_message(),
-              AllOf(HasSubstr("cart"), HasSubstr("no endpoints")));
+  EXPECT_THAT(
+      status.error_message(),
+      AllOf(HasSubstr("cart"), HasSubstr("the service has no endpoints")));
 }
 
 TEST_F(NoEndpoints, CallsThatWaitForReadyGetTheFirstOne) {

@@ -230,7 +230,7 @@ TEST(HedgeTest, TellsTheStoryWhenAllFail) {
   EXPECT_EQ(status.error_code(), StatusCode::UNAVAILABLE);
   EXPECT_EQ(status.error_message(), "down");
   EXPECT_TRUE(absl::StrContains(context.debug_error_string(),
-                                "; mesh: test: 3 attempts in "))
+                                "; mesh: test: 3 attempts were made in "))
       << context.debug_error_string();
 }
 
