@@ -81,7 +81,7 @@ Report::Report(int* argc, char** argv) {
       continue;
     }
     if (++i == *argc) {
-      std::fprintf(stderr, "%s: --json needs a file\n", argv[0]);
+      std::fprintf(stderr, "%s: --json needs a file.\n", argv[0]);
       std::exit(2);
     }
     json_file_ = argv[i];
@@ -121,8 +121,8 @@ int Report::Write() const {
       file != nullptr &&
       std::fwrite(json.data(), 1, json.size(), file) == json.size();
   if (file == nullptr || std::fclose(file) != 0 || !written) {
-    std::fprintf(stderr, "%s cannot be written: %s\n", json_file_.c_str(),
-                 std::strerror(errno));
+    std::fprintf(stderr, "the file \"%s\" could not be written: %s.\n",
+                 json_file_.c_str(), std::strerror(errno));
     return 1;
   }
   return 0;

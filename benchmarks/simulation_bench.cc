@@ -88,7 +88,7 @@ int PrintDigest(absl::Span<char* const> arguments) {
     if (argument == "--each") {
       each = true;
     } else if (!absl::SimpleAtoi(argument, &seeds) || seeds == 0) {
-      std::fprintf(stderr, "--digest [--each] [SEEDS]: SEEDS is \"%s\"\n",
+      std::fprintf(stderr, "SEEDS must be a number above 0, but is \"%s\".\n",
                    std::string(argument).c_str());
       return 1;
     }
@@ -118,7 +118,7 @@ int Main(int argc, char** argv) {
   }
   Report report(&argc, argv);
   if (argc > 1) {
-    std::fprintf(stderr, "unknown argument: %s\n", argv[1]);
+    std::fprintf(stderr, "the argument \"%s\" is unknown.\n", argv[1]);
     return 1;
   }
   options::ServiceOptions service;

@@ -233,7 +233,7 @@ double LeafAmplification(Arm arm, Fault::Kind kind, double rate) {
 int Main(int argc, char** argv) {
   Report report(&argc, argv);
   if (argc > 1) {
-    std::fprintf(stderr, "unknown argument: %s\n", argv[1]);
+    std::fprintf(stderr, "the argument \"%s\" is unknown.\n", argv[1]);
     return 1;
   }
   const std::vector<double> rates = {150, 200, 280, 295};

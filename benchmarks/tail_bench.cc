@@ -76,7 +76,7 @@ std::vector<Arm> Arms() {
 int Main(int argc, char** argv) {
   Report report(&argc, argv);
   if (argc > 1) {
-    std::fprintf(stderr, "unknown argument: %s\n", argv[1]);
+    std::fprintf(stderr, "the argument \"%s\" is unknown.\n", argv[1]);
     return 1;
   }
   const Cluster cluster = Eleven();

@@ -545,7 +545,7 @@ int Run(int argc, char** argv) {
                (absl::ConsumePrefix(&flag, "--repetitions=") &&
                 absl::SimpleAtoi(flag, &repetitions) && repetitions > 0)) {
     } else {
-      Die(absl::StrCat("bad argument ", argv[i]));
+      Die(absl::StrCat("the argument \"", argv[i], "\" is unknown."));
     }
   }
   const absl::Time start = absl::Now();

@@ -91,13 +91,14 @@ absl::StatusOr<std::set<std::string>> ParseOnly(
   for (const absl::string_view key :
        absl::StrSplit(only, ',', absl::SkipEmpty())) {
     if (std::find(all.begin(), all.end(), key) == all.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "no row \"", key, "\"; there are: ", absl::StrJoin(all, " ")));
+      return absl::InvalidArgumentError(
+          absl::StrCat("there is no row \"", key, "\"; there are ",
+                       absl::StrJoin(all, " "), "."));
     }
     keys.emplace(key);
   }
   if (keys.empty()) {
-    return absl::InvalidArgumentError("--only= names no row");
+    return absl::InvalidArgumentError("--only= names no row.");
   }
   return keys;
 }

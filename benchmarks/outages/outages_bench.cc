@@ -80,7 +80,7 @@ int Run(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     absl::string_view flag = argv[i];
     if (!absl::ConsumePrefix(&flag, "--only=")) {
-      Die(absl::StrCat("bad argument ", argv[i]));
+      Die(absl::StrCat("the argument \"", argv[i], "\" is unknown."));
     }
     const absl::StatusOr<std::set<std::string>> parsed = ParseOnly(flag, all);
     if (!parsed.ok()) Die(parsed.status().message());

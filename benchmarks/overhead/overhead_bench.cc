@@ -574,7 +574,7 @@ int Run(int argc, char** argv) {
     no_hook_directory = argv[2];
     argc = 1;
   }
-  if (argc > 1) Die(absl::StrCat("unknown argument ", argv[1]));
+  if (argc > 1) Die(absl::StrCat("the argument \"", argv[1], "\" is unknown."));
   const absl::Time start = absl::Now();
   const std::map<Job, Cost> costs = MeasureCosts();
   bool met = ReportCosts(costs, &report);

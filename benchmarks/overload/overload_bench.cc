@@ -121,7 +121,7 @@ double Share(int64_t part, int64_t whole) {
 
 int Run(int argc, char** argv) {
   Report report(&argc, argv);
-  if (argc > 1) Die(absl::StrCat("unknown argument ", argv[1]));
+  if (argc > 1) Die(absl::StrCat("the argument \"", argv[1], "\" is unknown."));
 
   const Arm plain = {"", "", false, 0, false};
   double capacity = 0;

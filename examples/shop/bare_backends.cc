@@ -111,8 +111,8 @@ absl::StatusOr<std::unique_ptr<Backends>> BareBackends(
     const std::string& directory) {
   auto backends = std::make_unique<FromGrpc>(directory);
   if (backends->stubs() == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat("no endpoints files in ", directory));
+    return absl::NotFoundError(absl::StrCat("the directory \"", directory,
+                                            "\" has no endpoints files."));
   }
   return backends;
 }

@@ -176,7 +176,7 @@ absl::StatusOr<ArmLog> RunArm(const std::string& arm, double seconds,
                               const std::string& programs, std::string* said) {
   ScratchDirectory directory;
   if (directory.path().empty()) {
-    return absl::UnavailableError("cannot make a directory for the shop");
+    return absl::UnavailableError("no directory could be made for the shop.");
   }
   absl::StatusOr<std::unique_ptr<Shop>> shop =
       Shop::Open(arm, programs, directory.path());
@@ -218,7 +218,7 @@ absl::StatusOr<ArmLog> RunArm(const std::string& arm, double seconds,
     }
     if ((*shop)->LoadEnded()) break;
     if (time > seconds + kDrain) {
-      return absl::DeadlineExceededError("the load generator does not end");
+      return absl::DeadlineExceededError("the load generator does not end.");
     }
     absl::SleepFor(absl::Seconds(kStep));
   }
@@ -236,7 +236,7 @@ absl::StatusOr<ArmLog> RunArm(const std::string& arm, double seconds,
   if (log.calls.size() != static_cast<size_t>(kRate * seconds)) {
     return absl::DataLossError(
         absl::StrCat("the load generator made ", log.calls.size(), " of ",
-                     static_cast<size_t>(kRate * seconds), " calls"));
+                     static_cast<size_t>(kRate * seconds), " calls."));
   }
   return log;
 }
@@ -252,7 +252,7 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
     } else if (i + 1 < argc) {
       value = argv[++i];
     } else {
-      return absl::InvalidArgumentError(absl::StrCat(name, " needs a value"));
+      return absl::InvalidArgumentError(absl::StrCat(name, " needs a value."));
     }
     if (name == "--seconds") {
       if (!absl::SimpleAtod(value, &arguments.seconds) ||
@@ -260,7 +260,7 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
           arguments.seconds > 3600) {
         return absl::InvalidArgumentError(
             absl::StrCat("--seconds must be in ", 2 * kMinArmSeconds,
-                         "..3600, is \"", value, "\""));
+                         "..3600, but is \"", value, "\"."));
       }
     } else if (name == "--json") {
       arguments.json = std::string(value);
@@ -270,8 +270,9 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
       arguments.log = std::string(value);
     } else {
       return absl::InvalidArgumentError(
-          absl::StrCat("no argument ", name,
-                       "; there are --seconds, --json, --report and --log"));
+          absl::StrCat("the argument \"", name,
+                       "\" is unknown; there are --seconds, --json, --report "
+                       "and --log."));
     }
   }
   return arguments;
@@ -281,7 +282,9 @@ absl::Status WriteText(const std::string& path, const std::string& text) {
   std::ofstream file(path);
   file << text;
   file.close();
-  if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path));
+  if (!file)
+    return absl::UnavailableError(
+        absl::StrCat("the file \"", path, "\" could not be written."));
   return absl::OkStatus();
 }
 

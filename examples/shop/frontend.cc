@@ -125,7 +125,8 @@ std::unique_ptr<grpc::Service> MakeFrontend(Panel& panel, int argc,
   const std::string config = Flag(argc, argv, "config", ".");
   const std::string arm = Flag(argc, argv, "arm", "mesh");
   if (arm != "mesh" && arm != "bare") {
-    fprintf(stderr, "--arm must be mesh or bare, is \"%s\"\n", arm.c_str());
+    fprintf(stderr, "--arm must be mesh or bare, but is \"%s\".\n",
+            arm.c_str());
     return nullptr;
   }
   absl::StatusOr<std::unique_ptr<Backends>> backends =

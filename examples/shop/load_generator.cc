@@ -138,7 +138,8 @@ int Run(const std::string& frontend, int results, double rate, double seconds) {
       frontend, grpc::InsecureChannelCredentials(), arguments);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() +
                                  std::chrono::seconds(10))) {
-    fprintf(stderr, "cannot connect to the frontend at %s\n", frontend.c_str());
+    fprintf(stderr, "no connection to the frontend at %s could be made.\n",
+            frontend.c_str());
     return 1;
   }
   const auto shop = v1::Frontend::NewStub(channel);
@@ -175,7 +176,7 @@ int Run(const std::string& frontend, int results, double rate, double seconds) {
   std::vector<std::thread> visitors;
   for (int i = 0; i < kVisitors; ++i) visitors.emplace_back(visitor);
   for (std::thread& thread : visitors) thread.join();
-  if (lost) fprintf(stderr, "some results could not be written\n");
+  if (lost) fprintf(stderr, "some results could not be written.\n");
   return lost ? 1 : 0;
 }
 
@@ -187,14 +188,15 @@ int main(int argc, char** argv) {
   if (!absl::SimpleAtod(shop::Flag(argc, argv, "rate", "400"), &rate) ||
       !absl::SimpleAtod(shop::Flag(argc, argv, "seconds", "10"), &seconds) ||
       rate <= 0 || seconds <= 0) {
-    fprintf(stderr, "--rate and --seconds must be numbers above 0\n");
+    fprintf(stderr, "--rate and --seconds must be numbers above 0.\n");
     return 2;
   }
   const std::string path = shop::Flag(argc, argv, "results", "/dev/null");
   const int results =
       open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (results < 0) {
-    fprintf(stderr, "--results: cannot open \"%s\"\n", path.c_str());
+    fprintf(stderr, "the file \"%s\" of --results could not be opened.\n",
+            path.c_str());
     return 2;
   }
   return shop::Run(shop::Flag(argc, argv, "frontend", ""), results, rate,

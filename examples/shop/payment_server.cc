@@ -66,7 +66,8 @@ int main(int argc, char** argv) {
         const int ledger =
             open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (ledger < 0) {
-          fprintf(stderr, "--ledger: cannot open \"%s\"\n", path.c_str());
+          fprintf(stderr, "the file \"%s\" of --ledger could not be opened.\n",
+                  path.c_str());
           return nullptr;
         }
         return std::make_unique<shop::PaymentService>(panel, ledger);

@@ -102,7 +102,7 @@ absl::Status Process::ReadPort(int fd, const std::string& program) {
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) {
       return absl::AbortedError(
-          absl::StrCat(program, " ended before it said its port"));
+          absl::StrCat(program, " ended before it said its port."));
     }
     line.append(text, size);
   }
@@ -110,7 +110,7 @@ absl::Status Process::ReadPort(int fd, const std::string& program) {
   if (!absl::ConsumePrefix(&rest, "port ") ||
       !absl::SimpleAtoi(rest.substr(0, rest.find('\n')), &port_)) {
     return absl::InternalError(
-        absl::StrCat(program, " said \"", line, "\" instead of its port"));
+        absl::StrCat(program, " said \"", line, "\" instead of its port."));
   }
   return absl::OkStatus();
 }

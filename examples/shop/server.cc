@@ -46,7 +46,8 @@ int ServerMain(int argc, char** argv,
   int port = 0;
   const std::string port_flag = Flag(argc, argv, "port", "0");
   if (!absl::SimpleAtoi(port_flag, &port)) {
-    fprintf(stderr, "--port must be a number, is \"%s\"\n", port_flag.c_str());
+    fprintf(stderr, "--port must be a number, but is \"%s\".\n",
+            port_flag.c_str());
     return 2;
   }
   absl::StatusOr<Panel*> panel = OpenPanel(Flag(argc, argv, "panel", ""));
@@ -66,7 +67,8 @@ int ServerMain(int argc, char** argv,
   builder.RegisterService(service.get());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) {
-    fprintf(stderr, "cannot listen on 127.0.0.1:%s\n", port_flag.c_str());
+    fprintf(stderr, "the server cannot listen on 127.0.0.1:%s.\n",
+            port_flag.c_str());
     return 1;
   }
   printf("port %d\n", port);

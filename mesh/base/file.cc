@@ -22,9 +22,12 @@ struct Descriptor {
   }
 };
 
+std::string CannotRead(const std::string& path, absl::string_view why) {
+  return absl::StrCat("the file \"", path, "\" could not be read: ", why, ".");
+}
+
 absl::Status CannotRead(const std::string& path, int error) {
-  const std::string message =
-      absl::StrCat("cannot read ", path, ": ", std::strerror(error));
+  const std::string message = CannotRead(path, std::strerror(error));
   switch (error) {
     case ENOENT:
     case ENOTDIR:
@@ -49,9 +52,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
   struct stat status;
   if (fstat(file.fd, &status) != 0) return CannotRead(path, errno);
   if (!S_ISREG(status.st_mode)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cannot read ", path, ": ",
-        S_ISDIR(status.st_mode) ? "is a directory" : "is not a regular file"));
+    return absl::FailedPreconditionError(
+        CannotRead(path, S_ISDIR(status.st_mode) ? "it is a directory"
+                                                 : "it is not a regular file"));
   }
   std::string content;
   char buffer[64 * 1024];
@@ -61,8 +64,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
     if (size < 0) return CannotRead(path, errno);
     if (size == 0) return content;
     if (content.size() + size > max_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "cannot read ", path, ": more than ", max_bytes, " bytes"));
+      return absl::ResourceExhaustedError(CannotRead(
+          path, absl::StrCat("it has more than ", max_bytes, " bytes")));
     }
     content.append(buffer, size);
   }

@@ -83,7 +83,7 @@ absl::Status ValidateAddress(absl::string_view address) {
   } else if (!IsIPv4(host)) {
     if (ValidateHostName(host).ok() && !absl::ascii_isdigit(host.back())) {
       return Bad(address,
-                 "is a host name, not an IP address; use `dns` for a name");
+                 "is a host name, not an IP address; use \"dns\" for a name");
     }
     return Bad(address, absl::StrCat("has no IP address; ", kForms));
   }

@@ -106,7 +106,7 @@ void GuardsBuilder::BuildEjection(const v1::OutlierEjection& ejection,
       options->max_ejection_percent <= 100 && most >= 0 &&
       !sources_.IsBad(percent) && !sources_.IsBad(panic)) {
     Add(sources_.Find(sources_.Has(percent) ? percent : panic), percent,
-        " must be at most 100 - panic_threshold_percent, ", most, ", is ",
+        " must be at most 100 - panic_threshold_percent, ", most, ", but is ",
         options->max_ejection_percent);
   }
 }
@@ -134,7 +134,7 @@ void GuardsBuilder::BuildBlackHole(const v1::Service& service,
        !MethodPatternError(method).empty() || absl::StrContains(method, '*')) &&
       !sources_.IsBad(method_path)) {
     Add(sources_.Find(method_path), method_path,
-        " must be \"/package.Service/Method\", is ", Quoted(written));
+        " must be \"/package.Service/Method\", but is ", Quoted(written));
   }
   Needs(black_hole, path, "keepalive_timeout", "keepalive_time");
   for (const auto& [field, has] :

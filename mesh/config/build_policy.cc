@@ -165,7 +165,7 @@ void PolicyBuilder::CheckPolicy(const options::MethodOptions& options,
       retry.attempt_timeout >= options.timeout) {
     Add(sources_.Find(attempt_timeout), attempt_timeout,
         " must be less than the method's timeout of ",
-        DurationToText(options.timeout), ", is ",
+        DurationToText(options.timeout), ", but is ",
         DurationToText(retry.attempt_timeout));
   }
   const std::string initial = path("retry.initial_backoff");
@@ -191,11 +191,11 @@ void PolicyBuilder::CheckPolicy(const options::MethodOptions& options,
               " must be less than the method's ",
               late ? "timeout" : "retry.attempt_timeout", " of ",
               DurationToText(late ? options.timeout : retry.attempt_timeout),
-              ", is ", DurationToText(delay)));
+              ", but is ", DurationToText(delay)));
   }
   Judge(path("idle_timeout"), options.idle_timeout >= options.timeout,
         absl::StrCat(" must be less than the method's timeout of ",
-                     DurationToText(options.timeout), ", is ",
+                     DurationToText(options.timeout), ", but is ",
                      DurationToText(options.idle_timeout)));
   for (const char* field : {"rate_limit.mode", "rate_limit.burst"}) {
     Judge(path(field), path("rate_limit.per_second").empty(),
@@ -235,7 +235,7 @@ void PolicyBuilder::CheckCodes(const v1::MethodPolicy& policy,
   if (codes.empty() && sources_.Has(codes_path) &&
       !sources_.IsBad(codes_path)) {
     Add(sources_.Find(codes_path), codes_path,
-        " must not be empty; `max_attempts: 1` is no retry");
+        " must not be empty; \"max_attempts: 1\" is no retry");
   }
   std::set<std::string> seen;
   for (int i = 0; i < codes.size(); ++i) {
@@ -243,7 +243,8 @@ void PolicyBuilder::CheckCodes(const v1::MethodPolicy& policy,
     if (sources_.IsBad(at)) continue;
     if (CheckCode(codes[i], at, /*may_be_cancelled=*/false) &&
         !seen.insert(codes[i]).second) {
-      Add(sources_.Find(at), at, ": ", codes[i], " is given twice");
+      Add(sources_.Find(at), at, " is ", Quoted(codes[i]),
+          ", which is given twice");
     }
   }
 }
@@ -253,13 +254,14 @@ bool PolicyBuilder::CheckCode(const std::string& name, const std::string& path,
   const std::optional<absl::StatusCode> code = StatusCodeFromName(name);
   if (!code.has_value()) {
     Add(sources_.Find(path), path,
-        " must be the name of a gRPC status code, is ", Quoted(name),
+        " must be the name of a gRPC status code, but is ", Quoted(name),
         DidYouMeanStatus(name));
     return false;
   }
   if (*code == absl::StatusCode::kOk ||
       (*code == absl::StatusCode::kCancelled && !may_be_cancelled)) {
-    Add(sources_.Find(path), path, " must be the code of a failure, is ", name);
+    Add(sources_.Find(path), path, " must be the code of a failure, but is ",
+        Quoted(name));
     return false;
   }
   return true;

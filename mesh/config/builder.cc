@@ -127,7 +127,8 @@ class Builder final : private Checks {
       const bool has_cert = !tls.cert_file().empty();
       const char* const given = has_cert ? "cert_file" : "key_file";
       Add(sources_.Find(FieldPath(path, given)), path, " has ", given,
-          " but no ", has_cert ? "key_file" : "cert_file");
+          " but no ", has_cert ? "key_file" : "cert_file",
+          "; it needs both or none");
     }
     options::TlsOptions options;
     options.ca_file = TlsFile(tls.ca_file(), FieldPath(path, "ca_file"));

@@ -34,7 +34,7 @@ void Checks::CheckAuthority(const std::string& authority,
   if (authority.size() > 1024 || !IsGraphic(authority)) {
     Add(sources_.Find(path), path,
         " must be at most 1024 printable ASCII characters without spaces, "
-        "is ",
+        "but is ",
         Quoted(authority));
   }
 }

@@ -60,7 +60,7 @@ class Checks {
                                                : sources_.Find(high_path);
     const absl::string_view name =
         absl::string_view(high_path).substr(high_path.rfind('.') + 1);
-    Add(at, low_path, " must be at most ", name, ", ", Text(high), ", is ",
+    Add(at, low_path, " must be at most ", name, ", ", Text(high), ", but is ",
         Text(low));
   }
 

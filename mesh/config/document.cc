@@ -23,12 +23,13 @@ bool CheckIsText(absl::string_view text, Problems* problems) {
     const uint8_t c = text[i];
     const size_t length = Utf8Length(text.substr(i));
     if (length == 0) {
-      problems->Add(at, absl::StrFormat("byte 0x%02X is not UTF-8 text", c));
+      problems->Add(at,
+                    absl::StrFormat("the byte 0x%02X is not UTF-8 text", c));
       return false;
     }
     if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F) {
       problems->Add(
-          at, absl::StrFormat("control character 0x%02X: not a text file", c));
+          at, absl::StrFormat("the control character 0x%02X is not text", c));
       return false;
     }
     i += length;

@@ -30,11 +30,11 @@ TEST(ParseEndpointsTest, TellsAnEmptyListFromAMissingOne) {
   ASSERT_TRUE(set.ok()) << set.status();
   EXPECT_TRUE((*set)->endpoints.empty());
   EXPECT_EQ(ParseEndpoints("endpoints:", "e.yaml").status().message(),
-            "e.yaml:1:1: endpoints is missing");
+            "e.yaml:1:1: endpoints is missing.");
   EXPECT_EQ(ParseEndpoints("{}", "e.yaml").status().message(),
-            "e.yaml:1:1: endpoints is missing");
+            "e.yaml:1:1: endpoints is missing.");
   EXPECT_EQ(ParseEndpoints("", "e.yaml").status().message(),
-            "e.yaml: is empty");
+            "e.yaml: the file is empty.");
 }
 
 TEST(ParseEndpointsTest, ReportsEverythingWithItsPosition) {
@@ -46,12 +46,12 @@ TEST(ParseEndpointsTest, ReportsEverythingWithItsPosition) {
                                "e.yaml")
                     .status()),
       "e.yaml:2:3: endpoints[0].address: \"10.0.0.1\" has no port; an address "
-      "is \"IPv4:port\", \"[IPv6]:port\" or \"unix:/path\"\n"
-      "e.yaml:3:26: unknown field \"wieght\" in endpoints[1], did you mean "
+      "is \"IPv4:port\", \"[IPv6]:port\" or \"unix:/path\".\n"
+      "e.yaml:3:26: endpoints[1] has no field \"wieght\"; did you mean "
       "\"weight\"?\n"
       "e.yaml:4:13: endpoints[2].address: \"10.0.0.1:80\" is the address of "
-      "endpoints[1] too\n"
-      "e.yaml:4:34: endpoints[2].weight must be in 1..1000000, is 0");
+      "endpoints[1] too.\n"
+      "e.yaml:4:34: endpoints[2].weight must be in 1..1000000, but is 0.");
 }
 
 // --- Addresses ---

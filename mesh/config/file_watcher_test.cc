@@ -90,7 +90,7 @@ TEST_F(FileWatcherTest, TellsOfAGoodChangeABadOneAndAGoodOne) {
 
   Replace(path_, "servces: {}");
   EXPECT_THAT(std::string(Next().status().message()),
-              testing::HasSubstr("unknown field \"servces\""));
+              testing::HasSubstr("the top level has no field \"servces\""));
 
   ASSERT_EQ(std::remove(path_.c_str()), 0);
   EXPECT_EQ(Next().status().code(), absl::StatusCode::kNotFound);

@@ -29,7 +29,7 @@ class JsonParser {
     if (root == nullptr) return nullptr;
     SkipSpace();
     if (pos_ < text_.size()) {
-      return Fail(absl::StrCat("expected the end, found ", Found()));
+      return Fail(absl::StrCat("the end is due here, not ", Found()));
     }
     return root;
   }
@@ -37,7 +37,9 @@ class JsonParser {
  private:
   NodePtr Fail(const std::string& message) { return FailAt(Here(), message); }
   NodePtr FailAt(Position at, const std::string& message) {
-    if (!failed_) problems_->Add(at, message);
+    if (!failed_) {
+      problems_->Add(at, absl::StrCat("the JSON is not valid: ", message));
+    }
     failed_ = true;
     return nullptr;
   }
@@ -53,8 +55,7 @@ class JsonParser {
     if (c == '\n' || c == '\r') return "the end of the line";
     if (c == '\t') return "a tab";
     const size_t length = Utf8Length(text_.substr(pos_));
-    return absl::StrCat("'", text_.substr(pos_, std::max<size_t>(1, length)),
-                        "'");
+    return Quoted(text_.substr(pos_, std::max<size_t>(1, length)));
   }
 
   char Peek() const { return pos_ < text_.size() ? text_[pos_] : '\0'; }
@@ -94,7 +95,7 @@ class JsonParser {
       node->kind = Kind::kBool;
       node->text = std::string(word);
     } else {
-      return Fail(absl::StrCat("expected a value, found ", Found()));
+      return Fail(absl::StrCat("a value is due here, not ", Found()));
     }
     pos_ = end;
     return node;
@@ -106,7 +107,7 @@ class JsonParser {
     const size_t integer = pos_;
     pos_ = SkipDigits(text_, pos_);
     if (pos_ == integer || (text_[integer] == '0' && pos_ > integer + 1)) {
-      return FailAt(node->at, "not a number as JSON writes it");
+      return FailAt(node->at, "a number is not written as JSON has it");
     }
     node->kind = Kind::kInteger;
     if (Peek() == '.') {
@@ -114,7 +115,7 @@ class JsonParser {
       const size_t fraction = ++pos_;
       pos_ = SkipDigits(text_, pos_);
       if (pos_ == fraction) {
-        return FailAt(node->at, "not a number as JSON writes it");
+        return FailAt(node->at, "a number is not written as JSON has it");
       }
     }
     if (Peek() == 'e' || Peek() == 'E') {
@@ -124,7 +125,7 @@ class JsonParser {
       const size_t exponent = pos_;
       pos_ = SkipDigits(text_, pos_);
       if (pos_ == exponent) {
-        return FailAt(node->at, "not a number as JSON writes it");
+        return FailAt(node->at, "a number is not written as JSON has it");
       }
     }
     node->text = std::string(text_.substr(begin, pos_ - begin));
@@ -155,7 +156,7 @@ class JsonParser {
         return node;
       }
       if (Peek() != ',') {
-        return Fail(absl::StrCat("expected ',' or ']', found ", Found()));
+        return Fail(absl::StrCat("\",\" or \"]\" is due here, not ", Found()));
       }
       ++pos_;
       SkipSpace();
@@ -174,12 +175,12 @@ class JsonParser {
       Node::Entry entry;
       entry.key_at = Here();
       if (Peek() != '"') {
-        return Fail(absl::StrCat("expected a key in quotes, found ", Found()));
+        return Fail(absl::StrCat("a key in quotes is due here, not ", Found()));
       }
       if (!String(&entry.key)) return nullptr;
       SkipSpace();
       if (Peek() != ':') {
-        return Fail(absl::StrCat("expected ':', found ", Found()));
+        return Fail(absl::StrCat("\":\" is due here, not ", Found()));
       }
       ++pos_;
       SkipSpace();
@@ -193,7 +194,7 @@ class JsonParser {
         return node;
       }
       if (Peek() != ',') {
-        return Fail(absl::StrCat("expected ',' or '}', found ", Found()));
+        return Fail(absl::StrCat("\",\" or \"}\" is due here, not ", Found()));
       }
       ++pos_;
       SkipSpace();
@@ -206,7 +207,8 @@ class JsonParser {
     for (int i = 0; i < 4; ++i, ++pos_) {
       const char c = Peek();
       if (!absl::ascii_isxdigit(c)) {
-        Fail(absl::StrCat("expected four hexadecimal digits, found ", Found()));
+        Fail(absl::StrCat("four hexadecimal digits are due here, not ",
+                          Found()));
         return false;
       }
       *code = *code * 16 + (absl::ascii_isdigit(c)
@@ -248,7 +250,7 @@ class JsonParser {
       }
     }
     if (c != 'u') {
-      FailAt(at, "unknown escape in a string");
+      FailAt(at, "a string has an unknown escape");
       return false;
     }
     ++pos_;
@@ -264,7 +266,7 @@ class JsonParser {
       }
     }
     if (code >= 0xD800 && code < 0xE000) {
-      FailAt(at, "half of a surrogate pair in a string");
+      FailAt(at, "a string has half of a surrogate pair");
       return false;
     }
     AppendUtf8(code, out);
@@ -288,7 +290,7 @@ class JsonParser {
         ++pos_;
       }
     }
-    FailAt(begin, "a string that does not end on its line");
+    FailAt(begin, "a string does not end on its line");
     return false;
   }
 

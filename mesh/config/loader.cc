@@ -24,14 +24,14 @@ BuildContext ContextOf(const std::string& file) {
 bool Read(absl::string_view text, google::protobuf::Message* message,
           BuildContext* context) {
   if (text.size() > kMaxBytes) {
-    context->problems.Add({},
-                          absl::StrCat("has more than ", kMaxBytes, " bytes"));
+    context->problems.Add(
+        {}, absl::StrCat("the file has more than ", kMaxBytes, " bytes"));
     return false;
   }
   const NodePtr root = ParseDocument(text, context->file, &context->problems);
   if (root == nullptr) return false;
   if (root->kind == Node::Kind::kNull) {
-    context->problems.Add({}, "is empty");
+    context->problems.Add({}, "the file is empty");
     return false;
   }
   ReadMessage(*root, message, &context->sources, &context->problems);

@@ -34,18 +34,21 @@ TEST_F(LoaderFileTest, SaysThatAFileIsMissing) {
   const absl::Status status = LoadFile(path_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(status.message(),
-            absl::StrCat("cannot read ", path_, ": No such file or directory"));
+            absl::StrCat("the file \"", path_,
+                         "\" could not be read: No such file or directory."));
 }
 
 TEST_F(LoaderFileTest, SaysThatAFileIsADirectory) {
   EXPECT_EQ(LoadFile(dir_).status().message(),
-            absl::StrCat("cannot read ", dir_, ": is a directory"));
+            absl::StrCat("the file \"", dir_,
+                         "\" could not be read: it is a directory."));
 }
 
 TEST_F(LoaderFileTest, DoesNotWaitForTheWriterOfAPipe) {
   ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   EXPECT_EQ(LoadFile(path_).status().message(),
-            absl::StrCat("cannot read ", path_, ": is not a regular file"));
+            absl::StrCat("the file \"", path_,
+                         "\" could not be read: it is not a regular file."));
 }
 
 TEST_F(LoaderFileTest, SaysThatAFileMayNotBeRead) {
@@ -60,8 +63,10 @@ TEST_F(LoaderFileTest, RefusesAFileOfMoreThan16MiB) {
   Write("mesh.yaml", std::string((16 << 20) + 1, '#'));
   EXPECT_EQ(LoadFile(path_).status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(LoadFile(path_).status().message(),
-            absl::StrCat("cannot read ", path_, ": more than 16777216 bytes"));
+  EXPECT_EQ(
+      LoadFile(path_).status().message(),
+      absl::StrCat("the file \"", path_,
+                   "\" could not be read: it has more than 16777216 bytes."));
   Write("mesh.yaml", "services: {}\n#" + std::string((16 << 20) - 14, '#'));
   EXPECT_TRUE(LoadFile(path_).ok());
 }
@@ -112,34 +117,36 @@ TEST_F(LoaderFileTest, ReportsWhatIsWrongInAServiceConfigWithItsOwnPlaces) {
       LoadFile(path_).status().message(),
       absl::StrReplaceAll(
           "MESH:1:18: services.cart must have one of endpoints, endpoints_file "
-          "and dns\n"
-          "JSON:3:15: methodConfig[0].name[0] has a method but no service\n"
-          "JSON:3:32: methodConfig[0].name[1] must be a map, is 5\n"
+          "and dns.\n"
+          "JSON:3:15: methodConfig[0].name[0] has a method but no service.\n"
+          "JSON:3:32: methodConfig[0].name[1] must be a map, but is 5.\n"
           "JSON:3:55: methodConfig[0].name[3] is a name that another "
-          "methodConfig has\n"
+          "methodConfig has.\n"
           "JSON:4:17: methodConfig[0].timeout must be seconds such as "
-          "\"1.5s\", is the string \"5m\"\n"
-          "JSON:5:22: methodConfig[0].waitForReady must be true or false, is "
-          "1\n"
+          "\"1.5s\", but is the string \"5m\".\n"
+          "JSON:5:22: methodConfig[0].waitForReady must be true or false, but "
+          "is "
+          "1.\n"
           "JSON:6:21: methodConfig[0].retryPolicy.backoffMultiplier is "
-          "missing\n"
+          "missing.\n"
           "JSON:7:23: methodConfig[0].retryPolicy.maxAttempts must be at least "
-          "2, is 1\n"
+          "2, but is 1.\n"
           "JSON:8:26: methodConfig[0].retryPolicy.initialBackoff must be more "
-          "than 0s, is 0s\n"
+          "than 0s, but is 0s.\n"
           "JSON:9:22: methodConfig[0].retryPolicy.maxBackoff must be a string, "
-          "is 1\n"
+          "but is 1.\n"
           "JSON:10:33: methodConfig[0].retryPolicy.retryableStatusCodes[0] "
-          "must be a status code, is the string \"UNAVAILABL\", did you mean "
+          "must be a status code, but is the string \"UNAVAILABL\"; did you "
+          "mean "
           "\"UNAVAILABLE\"?\n"
           "JSON:10:47: methodConfig[0].retryPolicy.retryableStatusCodes[1] "
-          "must be a status code, is 17\n"
+          "must be a status code, but is 17.\n"
           "JSON:10:51: methodConfig[0].retryPolicy.retryableStatusCodes[2] "
-          "must be a status code, is true\n"
+          "must be a status code, but is true.\n"
           "JSON:10:57: methodConfig[0].retryPolicy.retryableStatusCodes[3] "
-          "must be the code of a failure, is OK\n"
+          "must be the code of a failure, but is \"OK\".\n"
           "JSON:10:63: methodConfig[0].retryPolicy.retryableStatusCodes[4] "
-          "must be the code of a failure, is CANCELLED",
+          "must be the code of a failure, but is \"CANCELLED\".",
           {{"MESH", path_}, {"JSON", json}}));
 }
 

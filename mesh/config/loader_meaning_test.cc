@@ -13,114 +13,115 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadText{"NoSource", "services:\n  cart: {authority: a}\n",
                 "mesh.yaml:2:9: services.cart must have one of endpoints, "
-                "endpoints_file and dns"},
+                "endpoints_file and dns."},
         BadText{"EmptyService", "services:\n  cart:\n",
                 "mesh.yaml:2:3: services.cart must have one of endpoints, "
-                "endpoints_file and dns"},
+                "endpoints_file and dns."},
         BadText{"EmptySource", "services:\n  cart:\n    dns:\n",
-                "mesh.yaml:3:5: services.cart.dns.name is missing\n"
-                "mesh.yaml:3:5: services.cart.dns.port is missing"},
+                "mesh.yaml:3:5: services.cart.dns.name is missing.\n"
+                "mesh.yaml:3:5: services.cart.dns.port is missing."},
         BadText{"NoEndpointsAtAll", "services:\n  cart:\n    endpoints:\n",
                 "mesh.yaml:3:5: services.cart must have one of endpoints, "
-                "endpoints_file and dns"},
+                "endpoints_file and dns."},
         BadText{"EmptyMetadata",
                 Endpoints("\n    - address: 1.2.3.4:5\n      metadata:\n"
                           "        a:\n"),
                 "mesh.yaml:6:9: services.cart.endpoints[0].metadata.a must be "
-                "a string, is empty"},
+                "a string, but is empty."},
         BadText{"TwoSources", Service("dns: {name: a, port: 1}"),
                 "mesh.yaml:4:10: services.cart must have only one of endpoints "
-                "and dns"},
+                "and dns."},
         BadText{"MissingPath", "services: {a: {endpoints_file: {}}}",
-                "mesh.yaml:1:32: services.a.endpoints_file.path is missing"},
+                "mesh.yaml:1:32: services.a.endpoints_file.path is missing."},
         BadText{"EmptyPath", "services: {a: {endpoints_file: {path: ''}}}",
                 "mesh.yaml:1:39: services.a.endpoints_file.path must not be "
-                "empty"},
-        BadText{"MissingAddress", Endpoints("[{weight: 1}]"),
-                "mesh.yaml:3:17: services.cart.endpoints[0].address is "
-                "missing"},
+                "empty."},
+        BadText{
+            "MissingAddress", Endpoints("[{weight: 1}]"),
+            "mesh.yaml:3:17: services.cart.endpoints[0].address is missing."},
         BadText{"MissingPort", "services: {a: {dns: {name: b}}}",
-                "mesh.yaml:1:21: services.a.dns.port is missing"},
+                "mesh.yaml:1:21: services.a.dns.port is missing."},
         BadText{"HostNameForAnAddress", Endpoints("[cart.prod:80]"),
                 "mesh.yaml:3:17: services.cart.endpoints[0].address: "
-                "\"cart.prod:80\" is a host name, not an IP address; use `dns` "
-                "for a name"},
+                "\"cart.prod:80\" is a host name, not an IP address; use "
+                "\"dns\" for a name."},
         BadText{"NoPort", Endpoints("[10.0.0.1]"),
                 "mesh.yaml:3:17: services.cart.endpoints[0].address: "
                 "\"10.0.0.1\" has no port; an address is \"IPv4:port\", "
-                "\"[IPv6]:port\" or \"unix:/path\""},
+                "\"[IPv6]:port\" or \"unix:/path\"."},
         BadText{"SameAddressTwice",
                 Endpoints("['[::1]:80', {address: '[0:0::1]:80'}]"),
                 "mesh.yaml:3:39: services.cart.endpoints[1].address: "
                 "\"[0:0::1]:80\" is the address of services.cart.endpoints[0] "
-                "too"},
+                "too."},
         BadText{"ZoneTwice",
                 Endpoints("[{address: '1.2.3.4:5', zone: a, locality: {zone: "
                           "b}}]"),
                 "mesh.yaml:3:46: services.cart.endpoints[0] must have only one "
-                "of zone and locality.zone"},
-        BadText{"EmptyServiceName", "services: {'': {endpoints: []}}",
-                "mesh.yaml:1:16: services: a service's name must not be "
-                "empty"},
+                "of zone and locality.zone."},
+        BadText{
+            "EmptyServiceName", "services: {'': {endpoints: []}}",
+            "mesh.yaml:1:16: services: a service's name must not be empty."},
         BadText{"SpaceInAServiceName", "services: {a b: {endpoints: []}}",
                 "mesh.yaml:1:17: services[\"a b\"]: a service's name must be "
-                "at most 253 printable ASCII characters without spaces"},
+                "at most 253 printable ASCII characters without spaces."},
         BadText{"CertificateWithoutKey", Service("tls: {cert_file: /dev/null}"),
                 "mesh.yaml:4:22: services.cart.tls has cert_file but no "
-                "key_file\n"
-                "mesh.yaml:4:22: services.cart.tls.cert_file: cannot read "
-                "/dev/null: is not a regular file"},
-        BadText{"MissingTlsFile", Service("tls: {ca_file: /no/such/file}"),
-                "mesh.yaml:4:20: services.cart.tls.ca_file: cannot read "
-                "/no/such/file: No such file or directory"},
+                "key_file; it needs both or none.\n"
+                "mesh.yaml:4:22: services.cart.tls.cert_file: the file "
+                "\"/dev/null\" could not be read: it is not a regular file."},
+        BadText{
+            "MissingTlsFile", Service("tls: {ca_file: /no/such/file}"),
+            "mesh.yaml:4:20: services.cart.tls.ca_file: the file "
+            "\"/no/such/file\" could not be read: No such file or directory."},
         BadText{"MethodWithASlashInFront",
                 Service("methods: {/a.B/C: {timeout: 1s}}"),
                 "mesh.yaml:4:23: services.cart.methods: \"/a.B/C\" must begin "
-                "without a slash"},
+                "without a slash."},
         BadText{"MethodWithoutAService", Service("methods: {C: {}}"),
                 "mesh.yaml:4:18: services.cart.methods: \"C\" must be "
-                "\"package.Service/Method\" or \"package.Service/*\""},
+                "\"package.Service/Method\" or \"package.Service/*\"."},
         BadText{"StarInside", Service("methods: {'a.*/C': {}}"),
                 "mesh.yaml:4:24: services.cart.methods: \"a.*/C\" must be "
-                "\"package.Service/Method\" or \"package.Service/*\""},
+                "\"package.Service/Method\" or \"package.Service/*\"."},
         BadText{"UnknownCode", Retry("codes: [UNAVAILIBLE]"),
                 "mesh.yaml:4:30: services.cart.policy.retry.codes[0] must be "
-                "the name of a gRPC status code, is \"UNAVAILIBLE\", did you "
-                "mean \"UNAVAILABLE\"?"},
+                "the name of a gRPC status code, but is \"UNAVAILIBLE\"; did "
+                "you mean \"UNAVAILABLE\"?"},
         BadText{"CodeOfSuccess", Retry("codes: [OK]"),
                 "mesh.yaml:4:30: services.cart.policy.retry.codes[0] must be "
-                "the code of a failure, is OK"},
+                "the code of a failure, but is \"OK\"."},
         BadText{"NumberForACode", Retry("codes: [14]"),
                 "mesh.yaml:4:30: services.cart.policy.retry.codes[0] must be a "
-                "string, is 14; put it in quotes"},
+                "string, but is 14; put it in quotes."},
         BadText{"NoCodes", Retry("codes: []"),
                 "mesh.yaml:4:29: services.cart.policy.retry.codes must not be "
-                "empty; `max_attempts: 1` is no retry"},
+                "empty; \"max_attempts: 1\" is no retry."},
         BadText{"MinAboveMax",
                 "services: {a: {dns: {name: b, port: 1, min_refresh: 10s, "
                 "max_refresh: 5s}}}",
                 "mesh.yaml:1:53: services.a.dns.min_refresh must be at most "
-                "max_refresh, 5s, is 10s"},
+                "max_refresh, 5s, but is 10s."},
         BadText{"FirstBackoffAboveTheDefaultOfTheMost",
                 Retry("initial_backoff: 5s"),
                 "mesh.yaml:4:39: services.cart.policy.retry.initial_backoff "
-                "must be at most max_backoff, 1s, is 5s"},
+                "must be at most max_backoff, 1s, but is 5s."},
         BadText{"AttemptTimeoutOfAWiderPolicy",
                 Service("policy: {retry: {attempt_timeout: 2s}}\n"
                         "    methods: {a.B/C: {timeout: 1s}}"),
                 "mesh.yaml:4:39: services.cart.policy.retry.attempt_timeout "
-                "must be less than the method's timeout of 1s, is 2s"},
+                "must be less than the method's timeout of 1s, but is 2s."},
         BadText{"TwoServiceConfigs",
                 Service("grpc_service_config: {path: a, json: b}"),
                 "mesh.yaml:4:26: services.cart.grpc_service_config must have "
-                "one of path and json"},
-        BadText{"ErrorInAServiceConfig",
-                Service("grpc_service_config:\n      json: |\n"
-                        "        {\"methodConfig\": [\n"
-                        "          {\"timeout\": 5}]}"),
-                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
-                "2, column 15: methodConfig[0].timeout must be a string, is "
-                "5"}));
+                "one of path and json."},
+        BadText{
+            "ErrorInAServiceConfig",
+            Service("grpc_service_config:\n      json: |\n"
+                    "        {\"methodConfig\": [\n"
+                    "          {\"timeout\": 5}]}"),
+            "mesh.yaml:5:13: services.cart.grpc_service_config.json, line 2, "
+            "column 15: methodConfig[0].timeout must be a string, but is 5."}));
 
 INSTANTIATE_TEST_SUITE_P(
     Contradiction, BadTextTest,
@@ -129,161 +130,163 @@ INSTANTIATE_TEST_SUITE_P(
                 Service("policy: {timeout: 1s, hedging: {mode: enforce, delay: "
                         "1s}}"),
                 "mesh.yaml:4:59: services.cart.policy.hedging.delay must be "
-                "less than the method's timeout of 1s, is 1s"},
-        BadText{"HedgeAfterTheTimeoutOfTheAttempt",
-                Service("policy: {hedging: {mode: observe, delay: 1s}, retry: "
-                        "{attempt_timeout: 300ms}}"),
-                "mesh.yaml:4:46: services.cart.policy.hedging.delay must be "
-                "less than the method's retry.attempt_timeout of 300ms, is "
-                "1s"},
+                "less than the method's timeout of 1s, but is 1s."},
+        BadText{
+            "HedgeAfterTheTimeoutOfTheAttempt",
+            Service("policy: {hedging: {mode: observe, delay: 1s}, retry: "
+                    "{attempt_timeout: 300ms}}"),
+            "mesh.yaml:4:46: services.cart.policy.hedging.delay must be less "
+            "than the method's retry.attempt_timeout of 300ms, but is 1s."},
         BadText{"LeastHedgeDelayAfterTheTimeout",
                 Service("policy: {hedging: {mode: enforce, min_delay: 2s}}\n"
                         "    methods: {a.B/*: {timeout: 1s}}\n"
                         "    grpc_service_config: {json: '{\"methodConfig\": "
                         "[{\"name\": [{}], \"timeout\": \"1.5s\"}]}'}"),
                 "mesh.yaml:4:50: services.cart.policy.hedging.min_delay must "
-                "be less than the method's timeout of 1.5s, is 2s"},
+                "be less than the method's timeout of 1.5s, but is 2s."},
         BadText{"TwoKindsOfHedgeDelay",
                 Service("policy: {hedging: {delay: 1s, quantile: 0.9, factor: "
                         "2, min_delay: 1ms}}"),
                 "mesh.yaml:4:45: services.cart.policy.hedging.quantile is of "
-                "an adaptive delay and has no place beside delay\n"
+                "an adaptive delay and has no place beside delay.\n"
                 "mesh.yaml:4:58: services.cart.policy.hedging.factor is of an "
-                "adaptive delay and has no place beside delay\n"
+                "adaptive delay and has no place beside delay.\n"
                 "mesh.yaml:4:72: services.cart.policy.hedging.min_delay is of "
-                "an adaptive delay and has no place beside delay"},
+                "an adaptive delay and has no place beside delay."},
         BadText{"HedgingOfWhatIsNotIdempotent",
                 Service("policy: {idempotent: false, hedging: {mode: "
                         "enforce}}"),
                 "mesh.yaml:4:49: services.cart.policy.hedging.mode must be off "
-                "where idempotent is false: a hedge executes a call twice"},
+                "where idempotent is false: a hedge executes a call twice."},
         BadText{"HedgingOfWhatAWiderPolicySaysIsNotIdempotent",
                 Service("policy: {idempotent: false}\n"
                         "    methods: {a.B/C: {hedging: {mode: enforce}}}"),
                 "mesh.yaml:5:39: services.cart.methods[\"a.B/C\"].hedging.mode "
                 "must be off where idempotent is false: a hedge executes a "
-                "call twice"},
+                "call twice."},
         BadText{"IdleTimeoutAboveTheTimeout",
                 Service("policy: {timeout: 5s, idle_timeout: 5s}"),
                 "mesh.yaml:4:41: services.cart.policy.idle_timeout must be "
-                "less than the method's timeout of 5s, is 5s"},
-        BadText{"EjectionTimes",
-                Service("outlier_ejection: {base_ejection_time: 10m}"),
-                "mesh.yaml:4:44: services.cart.outlier_ejection."
-                "base_ejection_time must be at most max_ejection_time, 5m, is "
-                "10m"},
+                "less than the method's timeout of 5s, but is 5s."},
+        BadText{
+            "EjectionTimes",
+            Service("outlier_ejection: {base_ejection_time: 10m}"),
+            "mesh.yaml:4:44: services.cart.outlier_ejection.base_ejection_time "
+            "must be at most max_ejection_time, 5m, but is 10m."},
         BadText{"EjectionThatPanicUndoes",
                 Service("outlier_ejection: {max_ejection_percent: 60}"),
-                "mesh.yaml:4:46: services.cart.outlier_ejection."
-                "max_ejection_percent must be at most 100 - "
-                "panic_threshold_percent, 50, is 60"},
+                "mesh.yaml:4:46: "
+                "services.cart.outlier_ejection.max_ejection_percent must be "
+                "at most 100 - panic_threshold_percent, 50, but is 60."},
         BadText{"PanicThatUndoesEjection",
                 Service("outlier_ejection: {panic_threshold_percent: 80}"),
-                "mesh.yaml:4:49: services.cart.outlier_ejection."
-                "max_ejection_percent must be at most 100 - "
-                "panic_threshold_percent, 20, is 30"},
+                "mesh.yaml:4:49: "
+                "services.cart.outlier_ejection.max_ejection_percent must be "
+                "at most 100 - panic_threshold_percent, 20, but is 30."},
         BadText{"ProbeMethodWithoutASlash",
                 Service("black_hole: {probe_method: a.B/C}"),
                 "mesh.yaml:4:32: services.cart.black_hole.probe_method must be "
-                "\"/package.Service/Method\", is \"a.B/C\""},
+                "\"/package.Service/Method\", but is \"a.B/C\"."},
         BadText{"ProbeOfAllMethods",
                 Service("black_hole: {probe_method: /a.B/*}"),
                 "mesh.yaml:4:32: services.cart.black_hole.probe_method must be "
-                "\"/package.Service/Method\", is \"/a.B/*\""},
+                "\"/package.Service/Method\", but is \"/a.B/*\"."},
         BadText{"EmptyProbeMethod", Service("black_hole: {probe_method: ''}"),
                 "mesh.yaml:4:32: services.cart.black_hole.probe_method must be "
-                "\"/package.Service/Method\", is \"\""},
+                "\"/package.Service/Method\", but is \"\"."},
         BadText{"KeepaliveTimeoutWithoutKeepalive",
                 Service("black_hole: {keepalive_timeout: 5s}"),
                 "mesh.yaml:4:37: services.cart.black_hole.keepalive_timeout "
-                "does nothing without keepalive_time"},
+                "does nothing without keepalive_time."},
         BadText{"KeepaliveTwice",
                 Service("black_hole: {keepalive_time: 60s}\n    "
                         "channel_args: {grpc.keepalive_time_ms: 60000}"),
                 "mesh.yaml:4:34: services.cart must have only one of "
                 "black_hole.keepalive_time and the channel argument "
-                "grpc.keepalive_time_ms"},
+                "grpc.keepalive_time_ms."},
         BadText{"EndpointCapAboveTheService",
                 Service("caps: {max_calls: 10, max_calls_per_endpoint: 11}"),
                 "mesh.yaml:4:51: services.cart.caps.max_calls_per_endpoint "
-                "must be at most max_calls, 10, is 11"},
+                "must be at most max_calls, 10, but is 11."},
         BadText{"SlowCallRateWithoutSlowCall",
                 Service("breaker: {slow_call_rate: 0.5}"),
                 "mesh.yaml:4:31: services.cart.breaker.slow_call_rate does "
-                "nothing without slow_call"},
-        BadText{"ConcurrencyLimits",
-                Service("adaptive_concurrency: {min_limit: 200, max_limit: "
-                        "50}"),
-                "mesh.yaml:4:39: services.cart.adaptive_concurrency.min_limit "
-                "must be at most initial_limit, 100, is 200\n"
-                "mesh.yaml:4:55: services.cart.adaptive_concurrency."
-                "initial_limit must be at most max_limit, 50, is 100"},
+                "nothing without slow_call."},
+        BadText{
+            "ConcurrencyLimits",
+            Service("adaptive_concurrency: {min_limit: 200, max_limit: "
+                    "50}"),
+            "mesh.yaml:4:39: services.cart.adaptive_concurrency.min_limit must "
+            "be at most initial_limit, 100, but is 200.\n"
+            "mesh.yaml:4:55: services.cart.adaptive_concurrency.initial_limit "
+            "must be at most max_limit, 50, but is 100."},
         BadText{"RateLimitWithoutARate",
                 Service("rate_limit: {burst: 5, mode: observe}"),
                 "mesh.yaml:4:25: services.cart.rate_limit.burst does nothing "
-                "without per_second\n"
+                "without per_second.\n"
                 "mesh.yaml:4:34: services.cart.rate_limit.mode does nothing "
-                "without per_second"},
-        BadText{"RateLimitOfAMethodWithoutARate",
-                Service("methods: {a.B/C: {rate_limit: {burst: 5}}}"),
-                "mesh.yaml:4:43: services.cart.methods[\"a.B/C\"].rate_limit."
-                "burst does nothing without per_second"},
+                "without per_second."},
+        BadText{
+            "RateLimitOfAMethodWithoutARate",
+            Service("methods: {a.B/C: {rate_limit: {burst: 5}}}"),
+            "mesh.yaml:4:43: services.cart.methods[\"a.B/C\"].rate_limit.burst "
+            "does nothing without per_second."},
         BadText{"BadRateIsOneProblem",
                 Service("policy: {rate_limit: {per_second: x, burst: 5}}"),
                 "mesh.yaml:4:39: services.cart.policy.rate_limit.per_second "
-                "must be a number, is the string \"x\""},
+                "must be a number, but is the string \"x\"."},
         BadText{"AbortCodeWithoutPercent",
                 Service("policy: {fault: {abort_code: INTERNAL}}"),
                 "mesh.yaml:4:34: services.cart.policy.fault.abort_code does "
-                "nothing without abort_percent"},
+                "nothing without abort_percent."},
         BadText{"AbortWithSuccess",
                 Service("policy: {fault: {abort_percent: 1, abort_code: OK}}"),
                 "mesh.yaml:4:52: services.cart.policy.fault.abort_code must be "
-                "the code of a failure, is OK"},
+                "the code of a failure, but is \"OK\"."},
         BadText{"AbortWithAnUnknownCode",
                 Service("policy: {fault: {abort_percent: 1, abort_code: "
                         "ABORT}}"),
                 "mesh.yaml:4:52: services.cart.policy.fault.abort_code must be "
-                "the name of a gRPC status code, is \"ABORT\", did you mean "
-                "\"ABORTED\"?"},
+                "the name of a gRPC status code, but is \"ABORT\"; did you "
+                "mean \"ABORTED\"?"},
         BadText{"EmptyAbortCode",
                 Service("policy: {fault: {abort_percent: 1, abort_code: ''}}"),
                 "mesh.yaml:4:52: services.cart.policy.fault.abort_code must "
-                "not be empty"},
+                "not be empty."},
         BadText{"DelayWithoutPercent", Service("policy: {fault: {delay: 1s}}"),
                 "mesh.yaml:4:29: services.cart.policy.fault.delay does nothing "
-                "without delay_percent"},
+                "without delay_percent."},
         BadText{"PercentWithoutDelay",
                 Service("policy: {fault: {delay_percent: 1}}"),
                 "mesh.yaml:4:37: services.cart.policy.fault.delay_percent does "
-                "nothing without delay"},
+                "nothing without delay."},
         BadText{"CancelledIsNotRetried", Retry("codes: [CANCELLED]"),
                 "mesh.yaml:4:30: services.cart.policy.retry.codes[0] must be "
-                "the code of a failure, is CANCELLED"},
-        BadText{"RetryAndHedgingOfOneMethod",
-                Service("grpc_service_config:\n      json: |\n"
-                        "        {\"methodConfig\": [{\n"
-                        "          \"timeout\": \"1s\",\n"
-                        "          \"retryPolicy\": {\"maxAttempts\": 2, "
-                        "\"initialBackoff\": \"1s\", \"maxBackoff\": \"1s\", "
-                        "\"backoffMultiplier\": 1, \"retryableStatusCodes\": "
-                        "[\"UNAVAILABLE\"]},\n"
-                        "          \"hedgingPolicy\": {\"maxAttempts\": 1, "
-                        "\"hedgingDelay\": \"1s\", \"nonFatalStatusCodes\": "
-                        "[\"BAD\"]}}]}"),
-                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
-                "4, column 20: methodConfig[0] must have only one of "
-                "retryPolicy and hedgingPolicy\n"
-                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
-                "4, column 36: methodConfig[0].hedgingPolicy.maxAttempts must "
-                "be at least 2, is 1\n"
-                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
-                "4, column 55: methodConfig[0].hedgingPolicy.hedgingDelay must "
-                "be less than timeout, 1s, is 1s\n"
-                "mesh.yaml:5:13: services.cart.grpc_service_config.json, line "
-                "4, column 85: methodConfig[0].hedgingPolicy."
-                "nonFatalStatusCodes[0] must be a status code, is the string "
-                "\"BAD\""}));
+                "the code of a failure, but is \"CANCELLED\"."},
+        BadText{
+            "RetryAndHedgingOfOneMethod",
+            Service("grpc_service_config:\n      json: |\n"
+                    "        {\"methodConfig\": [{\n"
+                    "          \"timeout\": \"1s\",\n"
+                    "          \"retryPolicy\": {\"maxAttempts\": 2, "
+                    "\"initialBackoff\": \"1s\", \"maxBackoff\": \"1s\", "
+                    "\"backoffMultiplier\": 1, \"retryableStatusCodes\": "
+                    "[\"UNAVAILABLE\"]},\n"
+                    "          \"hedgingPolicy\": {\"maxAttempts\": 1, "
+                    "\"hedgingDelay\": \"1s\", \"nonFatalStatusCodes\": "
+                    "[\"BAD\"]}}]}"),
+            "mesh.yaml:5:13: services.cart.grpc_service_config.json, line 4, "
+            "column 20: methodConfig[0] must have only one of retryPolicy and "
+            "hedgingPolicy.\n"
+            "mesh.yaml:5:13: services.cart.grpc_service_config.json, line 4, "
+            "column 36: methodConfig[0].hedgingPolicy.maxAttempts must be at "
+            "least 2, but is 1.\n"
+            "mesh.yaml:5:13: services.cart.grpc_service_config.json, line 4, "
+            "column 55: methodConfig[0].hedgingPolicy.hedgingDelay must be "
+            "less than timeout, 1s, but is 1s.\n"
+            "mesh.yaml:5:13: services.cart.grpc_service_config.json, line 4, "
+            "column 85: methodConfig[0].hedgingPolicy.nonFatalStatusCodes[0] "
+            "must be a status code, but is the string \"BAD\"."}));
 
 TEST(LoaderTest, TakesWhatOnlyForSomeMethodsDoesNothing) {
   for (const char* rest : {
@@ -329,18 +332,17 @@ TEST(LoaderTest, RefusesContradictionsInAMessage) {
   (*service.mutable_channel_args())["grpc.keepalive_time_ms"].set_integer(1);
   service.mutable_adaptive_concurrency()->set_min_limit(101);
   service.mutable_outlier_ejection()->set_panic_threshold_percent(90);
-  EXPECT_EQ(
-      MessageOf(FromProto(config).status()),
-      "services.cart must have only one of black_hole.keepalive_time and the "
-      "channel argument grpc.keepalive_time_ms\n"
-      "services.cart.adaptive_concurrency.min_limit must be at most "
-      "initial_limit, 100, is 101\n"
-      "services.cart.outlier_ejection.max_ejection_percent must be at most 100 "
-      "- panic_threshold_percent, 10, is 30\n"
-      "services.cart.policy.hedging.delay must be less than the method's "
-      "timeout of 1s, is 2s\n"
-      "services.cart.policy.hedging.mode must be off where idempotent is "
-      "false: a hedge executes a call twice");
+  EXPECT_EQ(MessageOf(FromProto(config).status()),
+            "services.cart must have only one of black_hole.keepalive_time and "
+            "the channel argument grpc.keepalive_time_ms.\n"
+            "services.cart.adaptive_concurrency.min_limit must be at most "
+            "initial_limit, 100, but is 101.\n"
+            "services.cart.outlier_ejection.max_ejection_percent must be at "
+            "most 100 - panic_threshold_percent, 10, but is 30.\n"
+            "services.cart.policy.hedging.delay must be less than the method's "
+            "timeout of 1s, but is 2s.\n"
+            "services.cart.policy.hedging.mode must be off where idempotent is "
+            "false: a hedge executes a call twice.");
 }
 
 }  // namespace

@@ -233,9 +233,10 @@ TEST(LoaderTest, ReadsAMessageAsItReadsAText) {
 
   service.mutable_policy()->mutable_retry()->set_max_attempts(11);
   service.clear_endpoints();
-  EXPECT_EQ(MessageOf(FromProto(config).status()),
-            "services.cart must have one of endpoints, endpoints_file and dns\n"
-            "services.cart.policy.retry.max_attempts must be in 1..10, is 11");
+  EXPECT_EQ(
+      MessageOf(FromProto(config).status()),
+      "services.cart must have one of endpoints, endpoints_file and dns.\n"
+      "services.cart.policy.retry.max_attempts must be in 1..10, but is 11.");
 }
 
 // --- Precedence ---
@@ -478,10 +479,11 @@ TEST(LoaderTest, RefusesNumbersThatAreNoNamesInAMessage) {
   service.mutable_caps()->set_mode(static_cast<v1::Mode>(7));
   service.mutable_load_balancing()->set_policy(
       static_cast<v1::LoadBalancing::Policy>(9));
-  EXPECT_EQ(MessageOf(FromProto(config).status()),
-            "services.cart.caps.mode must be off, observe or enforce, is 7\n"
-            "services.cart.load_balancing.policy must be least_request or "
-            "round_robin, is 9");
+  EXPECT_EQ(
+      MessageOf(FromProto(config).status()),
+      "services.cart.caps.mode must be off, observe or enforce, but is 7.\n"
+      "services.cart.load_balancing.policy must be least_request or "
+      "round_robin, but is 9.");
 }
 
 TEST(LoaderTest, ReportsEverythingAtOnceInOrderOfPosition) {
@@ -495,17 +497,17 @@ TEST(LoaderTest, ReportsEverythingAtOnceInOrderOfPosition) {
 telemetry: {max_methods: lots}
 )"),
             "mesh.yaml:3:17: services.cart.endpoints[0].address: \"cart:80\" "
-            "is a host name, not an IP address; use `dns` for a name\n"
+            "is a host name, not an IP address; use \"dns\" for a name.\n"
             "mesh.yaml:3:26: services.cart.endpoints[1].address: "
-            "\"10.0.0.1:0\" must have a port in 1..65535\n"
-            "mesh.yaml:4:5: unknown field \"polcy\" in services.cart, did you "
-            "mean \"policy\"?\n"
+            "\"10.0.0.1:0\" must have a port in 1..65535.\n"
+            "mesh.yaml:4:5: services.cart has no field \"polcy\"; did you mean "
+            "\"policy\"?\n"
             "mesh.yaml:6:16: services.cart.policy.timeout must be in 1ms..24h, "
-            "is 0s\n"
+            "but is 0s.\n"
             "mesh.yaml:7:29: services.cart.policy.retry.max_attempts must be "
-            "in 1..10, is 100\n"
-            "mesh.yaml:8:26: telemetry.max_methods must be an integer, is the "
-            "string \"lots\"");
+            "in 1..10, but is 100.\n"
+            "mesh.yaml:8:26: telemetry.max_methods must be an integer, but is "
+            "the string \"lots\".");
 }
 
 TEST(LoaderTest, RefusesHostileTexts) {
@@ -522,7 +524,7 @@ TEST(LoaderTest, CountsTheProblemsBeyondAThousand) {
   for (int i = 0; i < 1234; ++i) absl::StrAppend(&text, "x", i, ": 1\n");
   const std::string error = ErrorOf(text);
   EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1000);
-  EXPECT_TRUE(absl::EndsWith(error, "\nand 234 more")) << error;
+  EXPECT_TRUE(absl::EndsWith(error, "\nthere are 234 more.")) << error;
 }
 
 }  // namespace

@@ -25,12 +25,13 @@ size_t Utf8Length(absl::string_view text);
 
 // What a text that exceeds a limit is.
 inline std::string TooMany() {
-  return absl::StrCat("more than ", kMaxDocumentNodes,
+  return absl::StrCat("it has more than ", kMaxDocumentNodes,
                       " values (aliases count each time)");
 }
 
 inline std::string TooDeep() {
-  return absl::StrCat("nested more than ", kMaxDocumentDepth, " levels deep");
+  return absl::StrCat("it is nested more than ", kMaxDocumentDepth,
+                      " levels deep");
 }
 
 // The first place from `i` on that is no digit.

@@ -10,11 +10,13 @@ namespace {
 
 constexpr size_t kMaxLines = 1000;
 
-// A problem is one line, whatever a parser or a file's name puts into it.
+// A problem is one line, whatever a parser or a file's name puts into it, and a
+// whole sentence.
 std::string OneLine(std::string text) {
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
   }
+  if (!text.empty() && text.back() != '.' && text.back() != '?') text += '.';
   return text;
 }
 
@@ -50,7 +52,7 @@ absl::Status Problems::ToStatus() const {
   for (size_t i = 0; i < sorted.size(); ++i) {
     if (i > 0) text += '\n';
     if (i == kMaxLines) {
-      absl::StrAppend(&text, "and ", sorted.size() - kMaxLines, " more");
+      absl::StrAppend(&text, "there are ", sorted.size() - kMaxLines, " more.");
       break;
     }
     const Problem& p = sorted[i];

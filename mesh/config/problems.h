@@ -33,7 +33,8 @@ class Problems {
   // `file` is the name of the text in messages. May be empty.
   explicit Problems(std::string file) : file_(std::move(file)) {}
 
-  // Control characters in `message` become spaces: it is one line.
+  // Control characters in `message` become spaces: it is one line. It gets the
+  // full stop that it lacks.
   void Add(Position at, std::string message);
 
   // Takes over what is wrong with another file, to be reported after this one.

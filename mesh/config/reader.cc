@@ -127,7 +127,7 @@ class Reader {
                  absl::string_view expected, absl::string_view hint = "") {
     sources_.SetBad(path);
     problems_.Add(node.at, absl::StrCat(path.empty() ? "the top level" : path,
-                                        " must be ", expected, ", is ",
+                                        " must be ", expected, ", but is ",
                                         Describe(node), hint));
   }
 
@@ -137,10 +137,10 @@ class Reader {
     for (int i = 0; i < descriptor.field_count(); ++i) {
       names.emplace_back(descriptor.field(i)->name());
     }
-    problems_.Add(entry.key_at,
-                  absl::StrCat("unknown field ", Quoted(entry.key),
-                               path.empty() ? " at the top level" : " in ",
-                               path, DidYouMean(entry.key, names)));
+    problems_.Add(
+        entry.key_at,
+        absl::StrCat(path.empty() ? "the top level" : path, " has no field ",
+                     Quoted(entry.key), DidYouMean(entry.key, names)));
   }
 
   // False, and a problem, if the key was seen before.
@@ -216,7 +216,7 @@ class Reader {
         sources_.SetBad(item_path);
         problems_.Add(
             node.at, absl::StrCat(item_path, " must be ", ValueTypeText(*field),
-                                  ", is empty"));
+                                  ", but is empty"));
       }
       // Bad elements are kept as empty ones: indices stay those of the text.
       ReadValue(item, message, field, item_path);
@@ -344,8 +344,8 @@ class Reader {
     }
     if (fits) return;
     sources_.SetBad(path);
-    problems_.Add(node.at, absl::StrCat(path, " must be in ", range, ", is ",
-                                        Describe(node)));
+    problems_.Add(node.at, absl::StrCat(path, " must be in ", range,
+                                        ", but is ", Describe(node)));
   }
 
   void ReadEnum(const Node& node, Message* message,
@@ -395,7 +395,7 @@ void CheckRange(const Message& message, const FieldDescriptor& field,
     if (field.enum_type()->FindValueByNumber(number) == nullptr) {
       problems->Add(
           {}, absl::StrCat(path, " must be ", EnumText(*field.enum_type()),
-                           ", is ", number));
+                           ", but is ", number));
     }
     return;
   }
@@ -436,7 +436,7 @@ void CheckRange(const Message& message, const FieldDescriptor& field,
   }
   problems->Add(
       sources.Find(path),
-      absl::StrCat(path, " must be in ", RangeText(field), ", is ", text));
+      absl::StrCat(path, " must be in ", RangeText(field), ", but is ", text));
 }
 
 // Checks that a required field, which has no presence of its own, is there.

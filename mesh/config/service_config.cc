@@ -28,7 +28,7 @@ class ServiceConfigReader {
 
   GrpcServiceConfig Read(const Node& root) {
     if (root.kind != Kind::kMap) {
-      Add(root, "the service config must be a map, is ", Describe(root));
+      Add(root, "the service config must be a map, but is ", Describe(root));
       return {};
     }
     const Node* configs = Get(root, "", "methodConfig", Kind::kList);
@@ -84,8 +84,8 @@ class ServiceConfigReader {
     const bool integer_for_number =
         kind == Kind::kNumber && found->kind == Kind::kInteger;
     if (found->kind != kind && !integer_for_number) {
-      Add(*found, FieldPath(path, key), " must be ", KindText(kind), ", is ",
-          Describe(*found));
+      Add(*found, FieldPath(path, key), " must be ", KindText(kind),
+          ", but is ", Describe(*found));
       return nullptr;
     }
     return found;
@@ -113,12 +113,12 @@ class ServiceConfigReader {
     if (!absl::ConsumeSuffix(&digits, "s") || digits.empty() ||
         !(digits.back() >= '0' && digits.back() <= '9') ||
         !DurationFromText(node->text, &value)) {
-      Add(*node, path, " must be seconds such as \"1.5s\", is ",
+      Add(*node, path, " must be seconds such as \"1.5s\", but is ",
           Describe(*node));
       return std::nullopt;
     }
     if (value == absl::ZeroDuration() && !may_be_zero) {
-      Add(*node, path, " must be more than 0s, is 0s");
+      Add(*node, path, " must be more than 0s, but is 0s");
       return std::nullopt;
     }
     return value;
@@ -126,7 +126,7 @@ class ServiceConfigReader {
 
   void ReadMethodConfig(const Node& node, const std::string& path) {
     if (node.kind != Kind::kMap) {
-      Add(node, path, " must be a map, is ", Describe(node));
+      Add(node, path, " must be a map, but is ", Describe(node));
       return;
     }
     GrpcMethodConfig config;
@@ -162,7 +162,7 @@ class ServiceConfigReader {
   std::optional<std::string> ReadName(const Node& node,
                                       const std::string& path) {
     if (node.kind != Kind::kMap) {
-      Add(node, path, " must be a map, is ", Describe(node));
+      Add(node, path, " must be a map, but is ", Describe(node));
       return std::nullopt;
     }
     const Node* service = Get(node, path, "service", Kind::kString);
@@ -193,7 +193,7 @@ class ServiceConfigReader {
       if (!absl::SimpleAtod(multiplier->text, &retry.backoff_multiplier) ||
           !(retry.backoff_multiplier > 0)) {
         Add(*multiplier, FieldPath(path, "backoffMultiplier"),
-            " must be more than 0, is ", Describe(*multiplier));
+            " must be more than 0, but is ", Describe(*multiplier));
       }
     }
     if (const Node* codes =
@@ -220,7 +220,7 @@ class ServiceConfigReader {
     if (delay != nullptr && config->timeout.has_value() &&
         *hedging.delay >= *config->timeout) {
       Add(*delay, delay_path, " must be less than timeout, ",
-          DurationToText(*config->timeout), ", is ",
+          DurationToText(*config->timeout), ", but is ",
           DurationToText(*hedging.delay));
     }
     options::RetryOptions retry;
@@ -244,8 +244,8 @@ class ServiceConfigReader {
       value = attempts->text[0] == '-' ? 0 : kMaxAttempts;
     }
     if (value < 2) {
-      Add(*attempts, FieldPath(path, "maxAttempts"), " must be at least 2, is ",
-          Describe(*attempts));
+      Add(*attempts, FieldPath(path, "maxAttempts"),
+          " must be at least 2, but is ", Describe(*attempts));
     }
     return static_cast<int>(std::clamp<int64_t>(value, 2, kMaxAttempts));
   }
@@ -264,14 +264,14 @@ class ServiceConfigReader {
         code = static_cast<absl::StatusCode>(number);
       }
       if (!code.has_value()) {
-        Add(item, item_path, " must be a status code, is ", Describe(item),
+        Add(item, item_path, " must be a status code, but is ", Describe(item),
             item.kind == Kind::kString ? DidYouMeanStatus(item.text) : "");
         continue;
       }
       if (*code == absl::StatusCode::kOk ||
           *code == absl::StatusCode::kCancelled) {
-        Add(item, item_path, " must be the code of a failure, is ",
-            absl::StatusCodeToString(*code));
+        Add(item, item_path, " must be the code of a failure, but is ",
+            Quoted(absl::StatusCodeToString(*code)));
         continue;
       }
       codes = codes.With(*code);

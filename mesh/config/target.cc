@@ -20,6 +20,7 @@
 #include "absl/strings/strip.h"
 #include "mesh/cluster/endpoint.h"
 #include "mesh/config/address.h"
+#include "mesh/config/text.h"
 
 namespace mesh::config {
 namespace {
@@ -27,10 +28,13 @@ namespace {
 // What gRPC connects to where no port is given, with and without TLS.
 constexpr absl::string_view kDefaultPort = "443";
 
+constexpr absl::string_view kNamesTarget =
+    "; the target of a name is dns:///host:port";
+
 template <typename... Parts>
 absl::Status Bad(absl::string_view target, const Parts&... parts) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("target \"", target, "\": ", parts...));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the target ", Quoted(target), " cannot be used: ", parts..., "."));
 }
 
 // The scheme of a URI: what stands before the first colon, if it may be one.
@@ -129,9 +133,8 @@ absl::Status ReadName(absl::string_view target, absl::string_view rest,
       const std::optional<std::string> address =
           at.has_value() ? AddressOf(*at) : std::nullopt;
       if (!address.has_value()) {
-        return Bad(target, "\"", server,
-                   "\" is no address of a name server (a name's target is "
-                   "dns:///host:port)");
+        return Bad(target, Quoted(server), " is no address of a name server",
+                   kNamesTarget);
       }
       servers.push_back(*address);
     }
@@ -139,7 +142,7 @@ absl::Status ReadName(absl::string_view target, absl::string_view rest,
   absl::ConsumePrefix(&rest, "/");
   const std::optional<HostPort> at = SplitHostPort(rest, kDefaultPort);
   if (!at.has_value()) {
-    return Bad(target, "a name's target is dns:///host:port");
+    return Bad(target, "it has no host and port", kNamesTarget);
   }
   options->authority = std::string(rest);
   if (const auto address = AddressOf(*at)) {
@@ -151,9 +154,8 @@ absl::Status ReadName(absl::string_view target, absl::string_view rest,
   // A name whose last part is a number would be a mistyped address.
   const absl::string_view name = absl::StripSuffix(at->host, ".");
   if (!ValidateHostName(at->host).ok() || absl::ascii_isdigit(name.back())) {
-    return Bad(target, "\"", at->host,
-               "\" is no name and no address (a name's target is "
-               "dns:///host:port)");
+    return Bad(target, Quoted(at->host), " is no name and no address",
+               kNamesTarget);
   }
   options::DnsOptions dns;
   dns.name = at->host;
@@ -172,7 +174,7 @@ absl::StatusOr<std::string> SchemeAddress(absl::string_view target,
     const absl::Status valid = ValidateAddress(path);
     if (!valid.ok()) return Bad(target, valid.message());
     if (absl::StartsWith(path, "[") != (scheme == "ipv6")) {
-      return Bad(target, "\"", path, "\" is no address of ", scheme, ":");
+      return Bad(target, Quoted(path), " is no address of ", scheme, ":");
     }
     return std::string(path);
   }
@@ -180,11 +182,11 @@ absl::StatusOr<std::string> SchemeAddress(absl::string_view target,
     return absl::ascii_isgraph(c) && c != '?' && c != '#';
   });
   if (path.empty() || !graphic) {
-    return Bad(target, "\"", path, "\" is no path of ", scheme, ":");
+    return Bad(target, Quoted(path), " is no path of ", scheme, ":");
   }
   // Of an abstract name, the byte before it counts; of a path, that behind it.
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
-    return Bad(target, "the path is longer than ",
+    return Bad(target, "its path is longer than ",
                sizeof(sockaddr_un::sun_path) - 1, " bytes");
   }
   return absl::StrCat(scheme, ":", path);
@@ -210,7 +212,7 @@ absl::Status ReadAddresses(absl::string_view target, absl::string_view scheme,
     if (!address.ok()) return address.status();
     addresses.Add(*address);
   }
-  if (addresses.empty()) return Bad(target, "has no address");
+  if (addresses.empty()) return Bad(target, "it has no address");
   options->authority = scheme[0] == 'u'
                            ? "localhost"
                            : std::string(absl::StripPrefix(path, "/"));
@@ -225,8 +227,7 @@ absl::Status ReadList(absl::string_view target,
   for (const absl::string_view address : absl::StrSplit(target, ',')) {
     const absl::Status valid = ValidateAddress(address);
     if (!valid.ok()) {
-      return Bad(target, valid.message(),
-                 " (a name's target is dns:///host:port)");
+      return Bad(target, valid.message(), kNamesTarget);
     }
     addresses.Add(std::string(address));
   }
@@ -252,7 +253,8 @@ absl::Status Read(absl::string_view target, options::ServiceOptions* options) {
     return ReadName(target, target, options);
   }
   if (!scheme.empty()) {
-    return Bad(target, "mesh knows no scheme \"", scheme, "\"; it knows ",
+    return Bad(target, "mesh does not know the scheme ", Quoted(scheme),
+               "; it knows "
                "dns:///host:port, ipv4:, ipv6:, unix: and unix-abstract:");
   }
   return ReadName(target, target, options);

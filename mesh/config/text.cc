@@ -98,7 +98,7 @@ std::string DidYouMean(absl::string_view word,
                        const std::vector<std::string>& candidates) {
   const std::string nearest = Nearest(word, candidates);
   if (nearest.empty()) return "";
-  return absl::StrCat(", did you mean ", Quoted(nearest), "?");
+  return absl::StrCat("; did you mean ", Quoted(nearest), "?");
 }
 
 bool DurationFromText(absl::string_view text, absl::Duration* duration) {

@@ -27,7 +27,7 @@ std::string IndexPath(absl::string_view parent, int index);
 std::string Nearest(absl::string_view word,
                     const std::vector<std::string>& candidates);
 
-// `, did you mean "x"?` or nothing.
+// `; did you mean "x"?` or nothing.
 std::string DidYouMean(absl::string_view word,
                        const std::vector<std::string>& candidates);
 

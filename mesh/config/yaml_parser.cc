@@ -66,7 +66,7 @@ class YamlBuilder : public YAML::EventHandler {
   const YAML::Mark& last_quoted() const { return last_quoted_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (root_ != nullptr) Fail(mark, "more than one document");
+    if (root_ != nullptr) Fail(mark, "the file has more than one document");
   }
   void OnDocumentEnd() override {}
 
@@ -84,7 +84,7 @@ class YamlBuilder : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto it = anchors_.find(anchor);
     if (it == anchors_.end())
-      Fail(mark, "an alias inside of what it stands for");
+      Fail(mark, "an alias stands inside of what it stands for");
     Add(mark, YAML::NullAnchor, it->second, /*is_new=*/false);
   }
 
@@ -147,13 +147,15 @@ class YamlBuilder : public YAML::EventHandler {
     if (tag.empty() || tag == "?" || tag == "!") return "";
     absl::string_view rest = tag;
     if (!absl::ConsumePrefix(&rest, "tag:yaml.org,2002:")) {
-      Fail(mark, absl::StrCat("unknown tag \"", absl::CHexEscape(tag), "\""));
+      Fail(mark,
+           absl::StrCat("the tag \"", absl::CHexEscape(tag), "\" is unknown"));
     }
     for (const absl::string_view known :
          {"str", "int", "float", "bool", "null", "seq", "map"}) {
       if (rest == known) return known;
     }
-    Fail(mark, absl::StrCat("unknown tag \"!!", absl::CHexEscape(rest), "\""));
+    Fail(mark,
+         absl::StrCat("the tag \"!!", absl::CHexEscape(rest), "\" is unknown"));
   }
 
   void Open(const YAML::Mark& mark, const std::string& tag,
@@ -284,7 +286,7 @@ bool IsUnterminated(absl::string_view text, size_t begin) {
 absl::string_view SyntaxHint(absl::string_view line) {
   const size_t begin = line.find_first_not_of(' ');
   if (begin != absl::string_view::npos && line[begin] == '\t') {
-    return "; the line is indented with a tab, YAML takes only spaces";
+    return "; the line is indented with a tab, where YAML takes only spaces";
   }
   const size_t port = line.find("]:");
   if (port != absl::string_view::npos && port + 2 < line.size() &&
@@ -292,6 +294,10 @@ absl::string_view SyntaxHint(absl::string_view line) {
     return "; an address such as \"[::1]:80\" needs quotes";
   }
   return "";
+}
+
+std::string NotValid(absl::string_view why) {
+  return absl::StrCat("the YAML is not valid: ", why);
 }
 
 absl::string_view LineOf(absl::string_view text, int number) {
@@ -314,7 +320,7 @@ NodePtr ParseYamlText(absl::string_view text, Problems* problems) {
     return c == '[' || c == '{' || c == ',';
   });
   if (static_cast<size_t>(flow) > kMaxDocumentNodes) {
-    problems->Add({}, TooMany());
+    problems->Add({}, NotValid(TooMany()));
     return nullptr;
   }
   YamlBuilder builder;
@@ -325,21 +331,22 @@ NodePtr ParseYamlText(absl::string_view text, Problems* problems) {
     }
   } catch (const YAML::Exception& e) {
     if (e.mark.is_null()) {
-      problems->Add({}, e.msg);
+      problems->Add({}, NotValid(e.msg));
     } else {
       const Position at{e.mark.line + 1, e.mark.column + 1};
-      problems->Add(at, absl::StrCat(e.msg, SyntaxHint(LineOf(text, at.line))));
+      problems->Add(
+          at, absl::StrCat(NotValid(e.msg), SyntaxHint(LineOf(text, at.line))));
     }
     return nullptr;
   } catch (const std::exception& e) {
-    problems->Add({}, e.what());
+    problems->Add({}, NotValid(e.what()));
     return nullptr;
   }
   // yaml-cpp ends a quoted string at the end of the text, as if it were whole.
   if (const YAML::Mark& mark = builder.last_quoted();
       !mark.is_null() && IsUnterminated(text, mark.pos)) {
     problems->Add({mark.line + 1, mark.column + 1},
-                  "a quoted string that does not end");
+                  NotValid("a quoted string does not end"));
     return nullptr;
   }
   return builder.root();

@@ -109,8 +109,9 @@ absl::Status InitCares() {
   // Once a process, and never undone: other libraries use c-ares too.
   static const int status = ares_library_init(ARES_LIB_INIT_ALL);
   if (status == ARES_SUCCESS) return absl::OkStatus();
-  return absl::InternalError(
-      absl::StrCat("cannot start c-ares: ", ares_strerror(status)));
+  return absl::InternalError(absl::StrCat(
+      "the DNS library c-ares could not be started: ", ares_strerror(status),
+      "."));
 }
 
 bool IsLocalhost(absl::string_view name) {
@@ -125,14 +126,14 @@ absl::Status ValidateDnsName(absl::string_view name) {
   absl::ConsumeSuffix(&name, ".");
   if (name.size() > 253) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a name has at most 253 characters, ", full.substr(0, 40),
-                     "... has ", name.size()));
+        absl::StrCat("the name \"", full.substr(0, 40), "...\" has ",
+                     name.size(), " characters, but at most 253 are allowed."));
   }
   for (absl::string_view label : absl::StrSplit(name, '.')) {
     if (label.empty() || label.size() > 63) {
       return absl::InvalidArgumentError(
-          absl::StrCat("the parts of a name have 1 to 63 characters, one of \"",
-                       full, "\" has ", label.size()));
+          absl::StrCat("the name \"", full, "\" has a part of ", label.size(),
+                       " characters, but each must have 1 to 63."));
     }
   }
   return absl::OkStatus();
@@ -248,14 +249,15 @@ absl::Status DnsLookup::Open(Question* question) {
   if (result != ARES_SUCCESS) {
     question->channel = nullptr;
     return absl::UnavailableError(
-        absl::StrCat("cannot ask DNS: ", ares_strerror(result)));
+        absl::StrCat("DNS could not be asked: ", ares_strerror(result), "."));
   }
   if (servers_.empty()) return absl::OkStatus();
   const std::string servers = absl::StrJoin(servers_, ",");
   result = ares_set_servers_ports_csv(question->channel, servers.c_str());
   if (result != ARES_SUCCESS) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "bad name servers \"", servers, "\": ", ares_strerror(result)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the name servers \"", servers,
+                     "\" cannot be used: ", ares_strerror(result), "."));
   }
   return absl::OkStatus();
 }
@@ -345,8 +347,8 @@ void DnsLookup::Proceed() {
     if (either(Outcome::kError)) {
       const DnsRecords& failed = answer.a.status.ok() ? answer.aaaa : answer.a;
       answer.status = absl::UnavailableError(
-          absl::StrCat("cannot resolve ", answer.name, ": ",
-                       failed.status.message(), AskedServers()));
+          absl::StrCat("the name \"", answer.name, "\" could not be resolved: ",
+                       failed.status.message(), AskedServers(), "."));
       return Finish(std::move(answer));
     }
     if (either(Outcome::kNoRecords) && !exists_) exists_ = answer.name;
@@ -354,7 +356,7 @@ void DnsLookup::Proceed() {
       answer.name = exists_.value_or(name_);
       if (!exists_) {
         answer.status = absl::NotFoundError(absl::StrCat(
-            "the name ", name_, " does not exist", AskedServers()));
+            "the name \"", name_, "\" does not exist", AskedServers(), "."));
       }
       return Finish(std::move(answer));
     }

@@ -33,7 +33,7 @@ void DnsResolver::Start(Listener listener) {
   listener_ = std::make_shared<const Listener>(std::move(listener));
   if (port_ == 0) {
     return Report(absl::InvalidArgumentError(
-        absl::StrCat("the port of ", name_, " must not be 0")));
+        absl::StrCat("the port of \"", name_, "\" must not be 0.")));
   }
   Resolve();
 }

@@ -54,9 +54,11 @@ void Feed::OnResolved(absl::StatusOr<cluster::EndpointSetPtr> update) {
   }
   error_ = update.status();
   if (!update.ok()) {
-    seams_.log(LogSeverity::kWarning,
-               absl::StrCat(name_, ": ", update.status().message(),
-                            resolved_ ? " (the last endpoints are kept)" : ""));
+    seams_.log(
+        LogSeverity::kWarning,
+        absl::StrCat(name_, ": discovery failed",
+                     resolved_ ? ", and the last endpoints are kept: " : ": ",
+                     update.status().message()));
     if (!resolved_) listener_->OnNoEndpoints();
   }
   Apply(filter_.OnUpdate(update, seams_.clock->Now()));
@@ -78,7 +80,7 @@ void Feed::Apply(const UpdateFilter::Decision& decision) {
     seams_.log(LogSeverity::kWarning,
                absl::StrCat(name_,
                             ": discovery suddenly reports no endpoints; the "
-                            "last ones are kept for now"));
+                            "last ones are kept for now."));
   }
   filter_timer_ = seams_.control->RunAt(decision.look_again, [this] {
     filter_timer_ = 0;

@@ -63,7 +63,8 @@ TEST_F(FeedTest, AnErrorBeforeTheFirstSetIsSaid) {
   EXPECT_FALSE(feed_->resolved());
   EXPECT_EQ(feed_->stats().failures, 1);
   EXPECT_EQ(feed_->stats().error, "no such name");
-  EXPECT_EQ(log_, (std::vector<std::string>{"cart: no such name"}));
+  EXPECT_EQ(log_,
+            (std::vector<std::string>{"cart: discovery failed: no such name"}));
 }
 
 TEST_F(FeedTest, AnErrorAfterASetChangesNothing) {
@@ -76,7 +77,8 @@ TEST_F(FeedTest, AnErrorAfterASetChangesNothing) {
   EXPECT_EQ(feed_->error(), absl::UnavailableError("down"));
   EXPECT_EQ(
       log_,
-      (std::vector<std::string>{"cart: down (the last endpoints are kept)"}));
+      (std::vector<std::string>{
+          "cart: discovery failed, and the last endpoints are kept: down"}));
 }
 
 TEST_F(FeedTest, ASetEndsAnError) {

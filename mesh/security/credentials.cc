@@ -35,7 +35,7 @@ absl::StatusOr<Certificate> FirstCertificate(const std::string& path,
   ERR_clear_error();
   if (certificate == nullptr) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, " holds no certificate in PEM"));
+        absl::StrCat("the file \"", path, "\" holds no certificate in PEM."));
   }
   return certificate;
 }
@@ -53,14 +53,15 @@ absl::Status CheckPair(const options::TlsOptions& tls,
   if (key == nullptr) {
     ERR_clear_error();
     return absl::InvalidArgumentError(
-        absl::StrCat(tls.key_file, " holds no unencrypted private key in PEM"));
+        absl::StrCat("the file \"", tls.key_file,
+                     "\" holds no unencrypted private key in PEM."));
   }
   const bool match = X509_check_private_key(certificate->get(), key.get()) == 1;
   ERR_clear_error();
   if (!match) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the key in ", tls.key_file,
-                     " is not that of the certificate in ", tls.cert_file));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the key in \"", tls.key_file,
+        "\" is not that of the certificate in \"", tls.cert_file, "\"."));
   }
   return absl::OkStatus();
 }

@@ -13,7 +13,7 @@ namespace {
 absl::Status Wrong(absl::string_view field, size_t index,
                    absl::string_view what, absl::string_view problem) {
   return absl::InvalidArgumentError(
-      absl::StrCat(field, "[", index, "].", what, " ", problem));
+      absl::StrCat(field, "[", index, "].", what, " ", problem, "."));
 }
 
 absl::Status CheckServers(absl::string_view field,
@@ -22,9 +22,9 @@ absl::Status CheckServers(absl::string_view field,
   for (size_t i = 0; i < servers.size(); ++i) {
     const Server& server = servers[i];
     if (server.address.empty() || !addresses.insert(server.address).second) {
-      return Wrong(
-          field, i, "address",
-          absl::StrCat("must be there and unique, is '", server.address, "'"));
+      return Wrong(field, i, "address",
+                   absl::StrCat("must be there and unique, but is \"",
+                                server.address, "\""));
     }
     if (absl::Status status = server.latency.Check(); !status.ok()) {
       return Wrong(field, i, "latency", status.message());
@@ -34,11 +34,11 @@ absl::Status CheckServers(absl::string_view field,
     }
     if (server.slots < 0) {
       return Wrong(field, i, "slots",
-                   absl::StrCat("must not be negative, is ", server.slots));
+                   absl::StrCat("must not be negative, but is ", server.slots));
     }
     if (server.queue < 0) {
       return Wrong(field, i, "queue",
-                   absl::StrCat("must not be negative, is ", server.queue));
+                   absl::StrCat("must not be negative, but is ", server.queue));
     }
     if (server.weight == 0) {
       return Wrong(field, i, "weight", "must not be 0");
@@ -63,22 +63,23 @@ Fault MakeFault(Fault::Kind kind, std::string address, absl::Duration from,
 absl::Status CheckFault(const Fault& fault, size_t i,
                         const std::set<std::string>& addresses) {
   if (addresses.count(fault.address) == 0) {
-    return Wrong("faults", i, "address",
-                 absl::StrCat("'", fault.address, "' is no server's"));
+    return Wrong(
+        "faults", i, "address",
+        absl::StrCat("is \"", fault.address, "\", which is no server's"));
   }
   if (fault.from < absl::ZeroDuration() || fault.until < fault.from) {
     return Wrong("faults", i, "from",
-                 absl::StrCat("must be in 0s..until, is ",
+                 absl::StrCat("must be in 0s..until, but is ",
                               absl::FormatDuration(fault.from)));
   }
   if (!(fault.factor > 0 && fault.factor <= 1e6)) {
     return Wrong(
         "faults", i, "factor",
-        absl::StrCat("must be above 0 and at most 1e6, is ", fault.factor));
+        absl::StrCat("must be above 0 and at most 1e6, but is ", fault.factor));
   }
   if (!(fault.share >= 0 && fault.share <= 1)) {
     return Wrong("faults", i, "share",
-                 absl::StrCat("must be in 0..1, is ", fault.share));
+                 absl::StrCat("must be in 0..1, but is ", fault.share));
   }
   if (static_cast<int>(fault.code) < 1 || static_cast<int>(fault.code) > 16) {
     return Wrong("faults", i, "code", "must be an error");
@@ -86,14 +87,14 @@ absl::Status CheckFault(const Fault& fault, size_t i,
   if (fault.after.has_value() && !(*fault.after >= absl::ZeroDuration() &&
                                    *fault.after <= absl::Hours(24))) {
     return Wrong("faults", i, "after",
-                 absl::StrCat("must be in 0s..24h, is ",
+                 absl::StrCat("must be in 0s..24h, but is ",
                               absl::FormatDuration(*fault.after)));
   }
   if (fault.period < absl::ZeroDuration() ||
       (fault.period > absl::ZeroDuration() &&
        fault.period < absl::Milliseconds(1))) {
     return Wrong("faults", i, "period",
-                 absl::StrCat("must be 0s or at least 1ms, is ",
+                 absl::StrCat("must be 0s or at least 1ms, but is ",
                               absl::FormatDuration(fault.period)));
   }
   return absl::OkStatus();
@@ -104,8 +105,9 @@ absl::Status CheckRequest(const Request& request, size_t load, size_t i) {
     return Wrong(absl::StrCat("loads[", load, "].requests"), i, what, problem);
   };
   if (!(request.weight > 0 && request.weight <= 1e9)) {
-    return wrong("weight", absl::StrCat("must be above 0 and at most 1e9, is ",
-                                        request.weight));
+    return wrong("weight",
+                 absl::StrCat("must be above 0 and at most 1e9, but is ",
+                              request.weight));
   }
   if (request.work.has_value()) {
     if (absl::Status status = request.work->Check(); !status.ok()) {
@@ -113,7 +115,8 @@ absl::Status CheckRequest(const Request& request, size_t load, size_t i) {
     }
   }
   if (!(request.fails >= 0 && request.fails <= 1)) {
-    return wrong("fails", absl::StrCat("must be in 0..1, is ", request.fails));
+    return wrong("fails",
+                 absl::StrCat("must be in 0..1, but is ", request.fails));
   }
   if (static_cast<int>(request.code) < 1 ||
       static_cast<int>(request.code) > 16) {
@@ -122,7 +125,7 @@ absl::Status CheckRequest(const Request& request, size_t load, size_t i) {
   if (!(request.fails_after >= absl::ZeroDuration() &&
         request.fails_after <= absl::Hours(24))) {
     return wrong("fails_after",
-                 absl::StrCat("must be in 0s..24h, is ",
+                 absl::StrCat("must be in 0s..24h, but is ",
                               absl::FormatDuration(request.fails_after)));
   }
   return absl::OkStatus();
@@ -131,7 +134,7 @@ absl::Status CheckRequest(const Request& request, size_t load, size_t i) {
 absl::Status CheckLoad(const Load& load, size_t i) {
   if (!(load.rate >= 0 && load.rate <= 1e9)) {
     return Wrong("loads", i, "rate",
-                 absl::StrCat("must be in 0..1e9, is ", load.rate));
+                 absl::StrCat("must be in 0..1e9, but is ", load.rate));
   }
   if (load.callers < 0 || (load.rate > 0) == (load.callers > 0)) {
     return Wrong("loads", i, "callers",
@@ -154,7 +157,7 @@ absl::Status CheckLoad(const Load& load, size_t i) {
   }
   if (!(load.cancel_share >= 0 && load.cancel_share <= 1)) {
     return Wrong("loads", i, "cancel_share",
-                 absl::StrCat("must be in 0..1, is ", load.cancel_share));
+                 absl::StrCat("must be in 0..1, but is ", load.cancel_share));
   }
   for (size_t k = 0; k < load.requests.size(); ++k) {
     absl::Status status = CheckRequest(load.requests[k], i, k);
@@ -213,26 +216,27 @@ absl::Status Check(const Cluster& cluster, const Options& options) {
   if (!(options.duration > absl::ZeroDuration() &&
         options.duration <= absl::Hours(24 * 365))) {
     return absl::InvalidArgumentError(
-        absl::StrCat("duration must be above 0s and at most a year, is ",
-                     absl::FormatDuration(options.duration)));
+        absl::StrCat("duration must be above 0s and at most a year, but is ",
+                     absl::FormatDuration(options.duration), "."));
   }
   if (options.step < absl::Milliseconds(1)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "step must be at least 1ms, is ", absl::FormatDuration(options.step)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("step must be at least 1ms, but is ",
+                     absl::FormatDuration(options.step), "."));
   }
   if (!(options.chaos >= 0 && options.chaos <= 1)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("chaos must be in 0..1, is ", options.chaos));
+        absl::StrCat("chaos must be in 0..1, but is ", options.chaos, "."));
   }
   if (cluster.clients < 1 || cluster.clients > 10'000) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("clients must be in 1..10000, is ", cluster.clients));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "clients must be in 1..10000, but is ", cluster.clients, "."));
   }
   for (const auto* delay : {&cluster.detection, &cluster.reconnection}) {
     if (absl::Status status = delay->Check(); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(
           delay == &cluster.detection ? "detection " : "reconnection ",
-          status.message()));
+          status.message(), "."));
     }
   }
   std::set<std::string> addresses;

@@ -49,12 +49,12 @@ Distribution Distribution::Quantiles(const std::vector<Point>& points) {
 absl::Status Distribution::Check() const {
   if (!(a_ >= 0 && a_ <= kMostNanoseconds)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("must be in 0s..24h, is ",
+        absl::StrCat("must be in 0s..24h, but is ",
                      absl::FormatDuration(absl::Nanoseconds(a_))));
   }
   if (!(b_ >= 0 && b_ <= 10)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("sigma must be in 0..10, is ", b_));
+        absl::StrCat("sigma must be in 0..10, but is ", b_));
   }
   if (kind_ == Kind::kQuantiles && knots_.empty()) {
     return absl::InvalidArgumentError("has no quantiles");

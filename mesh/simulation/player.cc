@@ -63,8 +63,8 @@ absl::Status Player::AddPicker(const Line& line) {
           !absl::SimpleAtoi(parts[1], &member.weight) || member.weight == 0 ||
           !absl::SimpleAtoi(parts[2], &member.priority)) {
         return absl::InvalidArgumentError(
-            absl::StrCat("line ", line.number(), ": member '", text,
-                         "' is not address=weight=priority=readiness"));
+            absl::StrCat("line ", line.number(), ": the member \"", text,
+                         "\" is not address=weight=priority=readiness."));
       }
       member.live = EndpointOf(parts[0]);
       recorded.members.push_back(std::move(member));

@@ -30,8 +30,8 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
           (balancing != "least_request" && balancing != "round_robin")) {
         return absl::InvalidArgumentError(
             absl::StrCat("line ", number,
-                         ": a trace begins with 'mesh-trace version=1 "
-                         "balancing=least_request' or round_robin"));
+                         ": a trace begins with \"mesh-trace version=1 "
+                         "balancing=least_request\" or round_robin."));
       }
       player.emplace(balancing == "round_robin"
                          ? options::BalancingPolicy::kRoundRobin
@@ -50,8 +50,8 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
     std::vector<Line>& lines = calls[id];
     if (lines.empty() != (line->kind() == "call")) {
       return absl::InvalidArgumentError(
-          absl::StrCat("line ", number, ": call ", id,
-                       lines.empty() ? " has not begun" : " begins again"));
+          absl::StrCat("line ", number, ": the call ", id,
+                       lines.empty() ? " has not begun." : " begins again."));
     }
     // What a guard would have said changes nothing. (The machine draws what a
     // fault would have done.) The cap of endpoints is a matter of picks, which
@@ -67,7 +67,7 @@ absl::StatusOr<ReplayCount> Replay(absl::string_view text) {
     calls.erase(id);
   }
   if (!player.has_value()) {
-    return absl::InvalidArgumentError("the trace is empty");
+    return absl::InvalidArgumentError("the trace is empty.");
   }
   return player->count();
 }

@@ -132,7 +132,7 @@ TEST(ReplayTest, ADifferenceIsFoundAndShown) {
   EXPECT_THAT(error("code=0 attempts=2\n", "code=0 attempts=3\n"),
               HasSubstr("replayed: end "));
   EXPECT_THAT(error("max_attempts=3", "max_attempts=x"),
-              HasSubstr("max_attempts='x' is not a number"));
+              HasSubstr("max_attempts is \"x\", which is not a number"));
 }
 
 TEST(ReplayTest, APickIsMadeAgainFromTheLoadsOfThen) {
@@ -163,15 +163,15 @@ TEST(ReplayTest, WhatIsNoTraceIsRefused) {
   const std::string begin = "mesh-trace version=1 balancing=least_request\n";
   EXPECT_TRUE(Replay(begin).ok());
   EXPECT_THAT(error(absl::StrCat(begin, "pick id=7\n")),
-              HasSubstr("line 2: call 7 has not begun"));
+              HasSubstr("line 2: the call 7 has not begun"));
   EXPECT_THAT(error(absl::StrCat(begin, "call id=x\n")),
-              HasSubstr("id='x' is not a number"));
+              HasSubstr("id is \"x\", which is not a number"));
   EXPECT_THAT(error(absl::StrCat(begin, "call id=1\nend id=1\n")),
               HasSubstr("is not a number"));
   EXPECT_THAT(error(absl::StrCat(begin, "call 1\n")),
-              HasSubstr("'1' is not of the form key=value"));
+              HasSubstr("\"1\" is not of the form key=value"));
   EXPECT_THAT(error(absl::StrCat(begin, "picker id=1 members=a=0=0=ready\n")),
-              HasSubstr("member 'a=0=0=ready' is not"));
+              HasSubstr("the member \"a=0=0=ready\" is not"));
 }
 
 }  // namespace

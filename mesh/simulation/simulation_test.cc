@@ -421,15 +421,16 @@ TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
     return std::string(
         Simulate(Idempotent(), cluster, options).status().message());
   };
-  EXPECT_THAT(error([](Cluster& c, Options&) { c.servers[2].address = "a"; }),
-              HasSubstr("servers[2].address must be there and unique, is 'a'"));
+  EXPECT_THAT(
+      error([](Cluster& c, Options&) { c.servers[2].address = "a"; }),
+      HasSubstr("servers[2].address must be there and unique, but is \"a\""));
   EXPECT_THAT(
       error([](Cluster& c, Options&) {
         c.faults = {Fault::Down("x", absl::ZeroDuration(), absl::Seconds(1))};
       }),
-      HasSubstr("faults[0].address 'x' is no server's"));
+      HasSubstr("faults[0].address is \"x\", which is no server's"));
   EXPECT_THAT(error([](Cluster& c, Options&) { c.loads[0].rate = -1; }),
-              HasSubstr("loads[0].rate must be in 0..1e9, is -1"));
+              HasSubstr("loads[0].rate must be in 0..1e9, but is -1"));
   EXPECT_THAT(error([](Cluster& c, Options&) { c.loads[0].callers = 3; }),
               HasSubstr("loads[0].callers"));
   EXPECT_THAT(error([](Cluster& c, Options&) {
@@ -441,7 +442,7 @@ TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
                 c.behind[1].servers = {c.servers[0]};
               }),
               HasSubstr("behind[1].servers[0].address must be there and "
-                        "unique, is 'a'"));
+                        "unique, but is \"a\""));
   EXPECT_THAT(error([](Cluster& c, Options&) {
                 c.behind.resize(1);
                 c.behind[0].deadline = absl::ZeroDuration();
@@ -459,9 +460,9 @@ TEST(SimulationTest, RefusesADescriptionThatMakesNoSense) {
       }),
       HasSubstr("faults[0].after must be in"));
   EXPECT_THAT(error([](Cluster& c, Options&) { c.clients = 0; }),
-              HasSubstr("clients must be in 1..10000, is 0"));
+              HasSubstr("clients must be in 1..10000, but is 0"));
   EXPECT_THAT(error([](Cluster&, Options& o) { o.chaos = 2; }),
-              HasSubstr("chaos must be in 0..1, is 2"));
+              HasSubstr("chaos must be in 0..1, but is 2"));
   EXPECT_THAT(
       error([](Cluster&, Options& o) { o.duration = absl::ZeroDuration(); }),
       HasSubstr("duration"));

@@ -20,7 +20,7 @@ absl::StatusOr<Line> Line::Parse(absl::string_view text, size_t number) {
     const size_t equals = word.find('=');
     if (equals == absl::string_view::npos) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "line ", number, ": '", word, "' is not of the form key=value"));
+          "line ", number, ": \"", word, "\" is not of the form key=value."));
     }
     line.words_[word.substr(0, equals)] = word.substr(equals + 1);
   }

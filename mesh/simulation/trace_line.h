@@ -66,9 +66,9 @@ class Line {
   // The first word that was asked for and is missing, or is not a number.
   absl::Status bad() const {
     return bad_.empty() ? absl::OkStatus()
-                        : absl::InvalidArgumentError(
-                              absl::StrCat("line ", number_, ": ", bad_, "='",
-                                           Text(bad_), "' is not a number"));
+                        : absl::InvalidArgumentError(absl::StrCat(
+                              "line ", number_, ": ", bad_, " is \"",
+                              Text(bad_), "\", which is not a number."));
   }
   void Bad(absl::string_view key) const {
     if (bad_.empty()) bad_ = std::string(key);
