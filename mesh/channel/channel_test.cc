@@ -517,9 +517,10 @@ TEST_F(ChannelTest, AReloadThatChangesNoSecretKeepsTheConnections) {
   ASSERT_TRUE((*mesh)->Reload(config).ok());
   log->last.get_future().wait();
   base::MutexLock lock(&log->mu);
-  EXPECT_EQ(log->lines, (std::vector<std::string>{
-                            "test: 1 endpoints (1 added, 0 removed)",
-                            "test: 2 endpoints (1 added, 0 removed)"}));
+  EXPECT_EQ(log->lines,
+            (std::vector<std::string>{
+                "test: the number of endpoints is 1 (1 added, 0 removed).",
+                "test: the number of endpoints is 2 (1 added, 0 removed)."}));
 }
 
 // Throws on all that it is told.
@@ -610,7 +611,8 @@ TEST_F(ChannelTest,
   EXPECT_FALSE(stream->Read(&reply));
   const grpc::Status status = stream->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_NE(status.error_message().find("drain timeout"), std::string::npos)
+  EXPECT_NE(status.error_message().find("drain_timeout is over."),
+            std::string::npos)
       << status.error_message();
 }
 

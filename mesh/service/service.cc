@@ -380,9 +380,9 @@ void Service::Use(const cluster::EndpointSet& set) {
   if (change.changed) {
     runtime_->Log(
         LogSeverity::kInfo,
-        absl::StrCat(name_, ": there are ", connections_.members().size(),
-                     " endpoints (", change.added.size(), " added, ",
-                     change.removed.size(), " removed)."));
+        absl::StrCat(name_, ": the number of endpoints is ",
+                     connections_.members().size(), " (", change.added.size(),
+                     " added, ", change.removed.size(), " removed)."));
   }
   Publish();
   connections_.Retire(change.removed);

@@ -357,8 +357,9 @@ TEST_F(ServiceTest, CallsGoToAnEndpointThatIsConnected) {
   EXPECT_EQ(Pick(), Kind::kWait);
   fake_.discovery.Report({"a:1", "b:1"});
   EXPECT_EQ(Endpoints(), (Addresses{"a:1", "b:1"}));
-  EXPECT_EQ(fake_.log,
-            (Addresses{"cart: there are 2 endpoints (2 added, 0 removed)."}));
+  EXPECT_EQ(
+      fake_.log,
+      (Addresses{"cart: the number of endpoints is 2 (2 added, 0 removed)."}));
   Run();
   EXPECT_EQ(Pick(), Kind::kWait);
   EXPECT_EQ(State(), GRPC_CHANNEL_CONNECTING);
