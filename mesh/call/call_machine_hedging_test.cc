@@ -274,8 +274,9 @@ TEST_F(CallMachineTest, AFatalFailureIsTheOutcomeOfTheCall) {
   EXPECT_THAT(listener.events, ElementsAre("attempt 2 b INVALID_ARGUMENT",
                                            "attempt 1 a CANCELLED given up",
                                            "end INVALID_ARGUMENT after 2"));
-  EXPECT_THAT(Machine().Story(now),
-              HasSubstr("(a, b), last INVALID_ARGUMENT from b"));
+  EXPECT_THAT(
+      Machine().Story(now),
+      HasSubstr("(a, b), and the last failed with INVALID_ARGUMENT from b"));
 }
 
 TEST_F(CallMachineTest, WhenAllHaveFailedThePolicyDecidesOnARetry) {
