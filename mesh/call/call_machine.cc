@@ -9,7 +9,6 @@
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/types/span.h"
 #include "mesh/base/aside.h"
 #include "mesh/call/call_machine_refusals.h"
@@ -665,26 +664,6 @@ Action CallMachine::Fail(absl::Status status, absl::Time now) {
   action.kind = Action::Kind::kFail;
   action.status = std::move(status);
   return action;
-}
-
-Action CallMachine::FailAtDeadline(absl::Time now) {
-  if (state_ == State::kDelayed) {
-    return Fail(absl::StatusCode::kDeadlineExceeded,
-                "the deadline passed during an injected delay.", now);
-  }
-  if (state_ == State::kBackingOff) {
-    return Fail(absl::StatusCode::kDeadlineExceeded,
-                "the deadline passed before a retry could begin.", now);
-  }
-  std::string why = "the deadline passed while the call waited for an endpoint";
-  if (unreachable_.ok()) {
-    why += ": none was ready in time.";
-  } else {
-    absl::string_view none = unreachable_.message();
-    absl::ConsumePrefix(&none, absl::StrCat(info_->service, ": "));
-    absl::StrAppend(&why, ", because ", none);
-  }
-  return Fail(absl::StatusCode::kDeadlineExceeded, why, now);
 }
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void CallMachine::End(absl::StatusCode code,

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "mesh/call/call_machine.h"
 
 namespace mesh::call {
@@ -65,6 +67,26 @@ std::string CallMachine::Account(absl::Time now) const {
   const absl::string_view why = WhyItStopped();
   if (!why.empty()) absl::StrAppend(&text, " ", "No other was made: ", why);
   return text;
+}
+
+Action CallMachine::FailAtDeadline(absl::Time now) {
+  if (state_ == State::kDelayed) {
+    return Fail(absl::StatusCode::kDeadlineExceeded,
+                "the deadline passed during an injected delay.", now);
+  }
+  if (state_ == State::kBackingOff) {
+    return Fail(absl::StatusCode::kDeadlineExceeded,
+                "the deadline passed before a retry could begin.", now);
+  }
+  std::string why = "the deadline passed while the call waited for an endpoint";
+  if (unreachable_.ok()) {
+    why += ": none was ready in time.";
+  } else {
+    absl::string_view none = unreachable_.message();
+    absl::ConsumePrefix(&none, absl::StrCat(info_->service, ": "));
+    absl::StrAppend(&why, ", because ", none);
+  }
+  return Fail(absl::StatusCode::kDeadlineExceeded, why, now);
 }
 
 absl::string_view CallMachine::WhyItStopped() const {

@@ -507,7 +507,7 @@ TEST_F(ChannelTest, AReloadThatChangesNoSecretKeepsTheConnections) {
     base::MutexLock lock(&log->mu);
     if (!absl::StrContains(line, " added, ")) return;
     log->lines.emplace_back(line);
-    if (absl::StrContains(line, "2 endpoints")) log->last.set_value();
+    if (absl::StrContains(line, "endpoints is 2")) log->last.set_value();
   };
   auto mesh = Mesh::Create(config, std::move(options));
   ASSERT_TRUE(mesh.ok());

@@ -8,7 +8,7 @@
 namespace mesh::config {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(
+INSTANTIATE_TEST_SUITE_P(  // A table.
     Meaning, BadTextTest,
     testing::Values(
         BadText{"NoSource", "services:\n  cart: {authority: a}\n",

@@ -31,7 +31,7 @@ std::string BillionLaughs() {
   return text;
 }
 
-INSTANTIATE_TEST_SUITE_P(
+INSTANTIATE_TEST_SUITE_P(  // A table.
     Syntax, BadTextTest,
     testing::Values(
         BadText{"Empty", "", "mesh.yaml: the file is empty."},
