@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mesh/base/guard.h"
 #include "mesh/call/trace.h"
 #include "mesh/simulation/random_scenario.h"
 #include "mesh/simulation/simulation.h"
@@ -63,7 +64,11 @@ void Add(const Result& result, Hash* hash) {
         result.probes, result.events}) {
     hash->Add(count);
   }
-  for (const auto& count : result.refusals) {
+  for (size_t i = 0; i < result.refusals.size(); ++i) {
+    const auto& count = result.refusals[i];
+    if (count.enforced == 0 && count.observed == 0) continue;
+    // By name, so that a guard that comes or goes moves nothing.
+    hash->Add(base::NameOf(static_cast<base::Guard>(i)));
     hash->Add(count.enforced);
     hash->Add(count.observed);
   }

@@ -82,10 +82,6 @@ options::MethodOptions RandomPolicy(Draw& draw) {
     if (draw.OneIn(2)) {
       hedging.delay = draw.Time(absl::Microseconds(100), absl::Seconds(1));
     }
-    hedging.quantile = 0.5 + 0.49 * draw.Unit();
-    hedging.factor = draw.Scale(0.2, 5);
-    hedging.min_delay =
-        draw.Time(absl::Microseconds(100), absl::Milliseconds(20));
     hedging.max_attempts = draw.Between(2, 5);
   }
   if (draw.OneIn(8)) {
@@ -110,25 +106,14 @@ options::GuardOptions RandomGuards(Draw& draw) {
   ejection.interval = draw.Time(absl::Milliseconds(50), absl::Seconds(5));
   ejection.base_ejection_time =
       draw.Time(absl::Milliseconds(50), absl::Seconds(10));
-  ejection.max_ejection_time = ejection.base_ejection_time * draw.Scale(1, 20);
+  ejection.max_ejection_time = 10 * ejection.base_ejection_time;
   ejection.max_ejection_percent = draw.Between(1, 100);
   ejection.panic_threshold_percent = draw.Between(0, 100);
-  ejection.consecutive_failures = draw.Between(0, 10);
-  ejection.consecutive_gateway_failures = draw.Between(0, 10);
   ejection.consecutive_local_failures = draw.Between(0, 10);
-  ejection.success_rate.enabled = draw.OneIn(2);
-  ejection.success_rate.stdev_factor = draw.Between(100, 3000);
-  ejection.success_rate.minimum_hosts = draw.Between(2, 6);
-  ejection.success_rate.request_volume = draw.Between(1, 50);
-  ejection.failure_percentage.enabled = draw.OneIn(2);
-  ejection.failure_percentage.threshold = draw.Between(1, 100);
-  ejection.failure_percentage.minimum_hosts = draw.Between(2, 6);
-  ejection.failure_percentage.request_volume = draw.Between(1, 50);
   ejection.latency.enabled = draw.OneIn(2);
   ejection.latency.factor = draw.Scale(1.1, 10);
   ejection.latency.min_difference =
       draw.Time(absl::Microseconds(100), absl::Milliseconds(20));
-  ejection.latency.request_volume = draw.Between(1, 20);
 
   options::BlackHoleOptions& hole = guards.black_hole;
   hole.mode = draw.Mode();
@@ -143,34 +128,18 @@ options::GuardOptions RandomGuards(Draw& draw) {
   if (draw.OneIn(3)) caps.max_calls = draw.Between(1, 100);
   if (draw.OneIn(3)) caps.max_calls_per_endpoint = draw.Between(1, 20);
   if (draw.OneIn(3)) caps.max_waiting = draw.Between(1, 20);
-  if (draw.OneIn(3)) caps.max_retries = draw.Between(1, 20);
 
   options::BreakerOptions& breaker = guards.breaker;
   breaker.mode = draw.AnyMode();
   breaker.failure_rate = 0.05 + 0.95 * draw.Unit();
-  if (draw.OneIn(2)) {
-    breaker.slow_call = draw.Time(absl::Milliseconds(1), absl::Seconds(1));
-    breaker.slow_call_rate = 0.05 + 0.95 * draw.Unit();
-  }
   breaker.window = draw.Time(absl::Milliseconds(100), absl::Seconds(20));
-  breaker.min_calls = draw.Between(1, 50);
   breaker.open_for = draw.Time(absl::Milliseconds(10), absl::Seconds(5));
-  breaker.probes = draw.Between(1, 10);
 
-  options::ThrottleOptions& throttle = guards.throttle;
-  throttle.mode = draw.AnyMode();
-  throttle.k = draw.Scale(1, 5);
-  throttle.window = draw.Time(absl::Seconds(1), absl::Seconds(60));
-  throttle.min_calls = draw.Between(1, 100);
+  guards.throttle.mode = draw.AnyMode();
 
   options::AdaptiveConcurrencyOptions& limit = guards.adaptive_concurrency;
   limit.mode = draw.AnyMode();
-  if (draw.OneIn(2)) {
-    limit.algorithm = options::AdaptiveConcurrencyOptions::Algorithm::kAimd;
-  }
   limit.min_limit = draw.Between(1, 10);
-  limit.initial_limit = limit.min_limit + draw.Between(0, 50);
-  limit.max_limit = limit.initial_limit + draw.Between(0, 1000);
   limit.latency_factor = draw.Scale(1.1, 10);
 
   if (draw.OneIn(6)) {
