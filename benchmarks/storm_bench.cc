@@ -69,7 +69,7 @@ options::ServiceOptions ServiceOf(Arm arm, const std::string& name) {
   service.policy.retry.max_backoff = absl::ZeroDuration();
   service.retry_budget.ratio = 1e6;
   service.guards.outlier_ejection.mode = options::Mode::kOff;
-  service.guards.black_hole.mode = options::Mode::kOff;
+  service.guards.silence.mode = options::Mode::kOff;
   service.guards.caps.mode = options::Mode::kOff;
   service.guards.breaker.mode = options::Mode::kOff;
   service.guards.throttle.mode = options::Mode::kOff;

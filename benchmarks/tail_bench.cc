@@ -67,7 +67,7 @@ std::vector<Arm> Arms() {
   options::ServiceOptions round_robin = shipped;
   round_robin.balancing = options::BalancingPolicy::kRoundRobin;
   round_robin.guards.outlier_ejection.mode = options::Mode::kOff;
-  round_robin.guards.black_hole.mode = options::Mode::kOff;
+  round_robin.guards.silence.mode = options::Mode::kOff;
   return {{"round_robin", round_robin},
           {"no_hedging", shipped},
           {"hedging", hedging}};

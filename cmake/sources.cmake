@@ -41,6 +41,7 @@ set(MESH_SOURCES
   mesh/config/file_watcher.cc
   mesh/config/json_parser.cc
   mesh/config/loader.cc
+  mesh/config/old_names.cc
   mesh/config/problems.cc
   mesh/config/reader.cc
   mesh/config/service_config.cc
@@ -239,6 +240,7 @@ set(MESH_config_test_SOURCES
   mesh/config/loader_meaning_test.cc
   mesh/config/loader_test.cc
   mesh/config/loader_text_test.cc
+  mesh/config/names_test.cc
   mesh/config/schema_test.cc
   mesh/config/target_test.cc)
 

@@ -44,8 +44,6 @@ class MeshClient final : public Client {
     v1::Config config;
     v1::Service& service = (*config.mutable_services())["test"];
     service.mutable_endpoints_file()->set_path(list_);
-    service.mutable_endpoints_file()->mutable_poll_interval()->set_nanos(
-        100'000'000);
     if (arm != Arm::kMeshOnce) service.mutable_policy()->set_idempotent(true);
     if (arm == Arm::kMeshHedged) {
       service.mutable_policy()->mutable_hedging()->set_mode(v1::MODE_ENFORCE);

@@ -58,8 +58,9 @@ constexpr absl::Duration kGoawayFor = absl::Seconds(10);
 
 constexpr double kRollingRate = 1000;
 constexpr int kReplacements = 12;
-// Between the steps of a replacement, as an orchestrator pauses.
-constexpr absl::Duration kPause = absl::Milliseconds(300);
+// Between the steps of a replacement, as an orchestrator pauses. Long enough
+// for mesh to look at the endpoints file, which it does every second.
+constexpr absl::Duration kPause = absl::Milliseconds(1300);
 
 [[noreturn]] void Die(absl::string_view what) {
   std::fprintf(stderr, "failover_bench: %.*s\n", static_cast<int>(what.size()),

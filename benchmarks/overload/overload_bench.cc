@@ -82,9 +82,11 @@ class World {
     v1::Service& service = (*config.mutable_services())["echo"];
     service.add_endpoints()->set_address(absl::StrCat(
         "127.0.0.1:", ValueOrDie(server_->ReadLine(absl::Seconds(30)))));
-    service.mutable_adaptive_concurrency()->set_mode(
+    service.mutable_guards()->mutable_adaptive_concurrency()->set_mode(
         arm.adaptive ? v1::MODE_ENFORCE : v1::MODE_OFF);
-    if (arm.fixed > 0) service.mutable_caps()->set_max_calls(arm.fixed);
+    if (arm.fixed > 0) {
+      service.mutable_guards()->mutable_caps()->set_max_calls(arm.fixed);
+    }
     mesh_ = ValueOrDie(Mesh::Create(config));
     channel_ = mesh_->Channel("echo");
     // Connected before anything is counted.

@@ -10,8 +10,6 @@ absl::string_view NameOf(Guard guard) {
       return "max_calls_per_endpoint";
     case Guard::kMaxWaiting:
       return "max_waiting";
-    case Guard::kMaxRetries:
-      return "max_retries";
     case Guard::kMaxStreams:
       return "max_streams";
     case Guard::kBreaker:

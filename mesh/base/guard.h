@@ -13,7 +13,6 @@ enum class Guard : uint8_t {
   kMaxCalls,             // caps.max_calls
   kMaxCallsPerEndpoint,  // caps.max_calls_per_endpoint
   kMaxWaiting,           // caps.max_waiting
-  kMaxRetries,           // caps.max_retries
   kMaxStreams,           // caps.max_streams
   kBreaker,
   kThrottle,
@@ -21,7 +20,7 @@ enum class Guard : uint8_t {
   kRateLimit,
   kFault,
 };
-inline constexpr int kGuards = 10;
+inline constexpr int kGuards = 9;
 // As in metrics: "max_calls", "breaker".
 absl::string_view NameOf(Guard guard);
 

@@ -10,6 +10,17 @@
 
 namespace mesh::call {
 
+namespace {
+
+// The adaptive delay: so many times this quantile of the method's recent
+// latency. One call in twenty is then hedged, at most.
+constexpr double kQuantile = 0.95;
+constexpr double kFactor = 1.25;
+// The least adaptive delay: below it a hedge costs more than it saves.
+constexpr absl::Duration kMinDelay = absl::Milliseconds(1);
+
+}  // namespace
+
 using balancing::PickResult;
 using options::Mode;
 using telemetry::AttemptReason;
@@ -37,8 +48,8 @@ absl::Duration CallMachine::HedgeDelay(absl::Time now) const {
   const options::HedgingOptions& policy = plan_.policy->hedging;
   if (policy.delay.has_value()) return *policy.delay;
   if (plan_.latency == nullptr) return absl::InfiniteDuration();
-  return std::max(plan_.latency->Quantile(policy.quantile, now) * policy.factor,
-                  policy.min_delay);
+  return std::max(plan_.latency->Quantile(kQuantile, now) * kFactor,
+                  kMinDelay);
 }
 
 // Makes another attempt beside those that run. When there is no endpoint for it
@@ -69,13 +80,11 @@ Action CallMachine::Hedge(const Moment& moment) {
   }
   if (choice.result.kind != PickResult::Kind::kUse || choice.again) {
     refusal = Verdict::kGoOn;
-  } else if (!TryRetry(moment)) {
-    refusal = Verdict::kTooManyRetries;
   } else if (!plan_.budget->TryWithdraw(moment.now)) {
     refusal = Verdict::kBudgetExhausted;
-    if (std::exchange(holds_retry_, false)) plan_.admission->EndRetry();
   }
   if (!refusal.has_value()) {
+    HoldRetry();
     Decided(Verdict::kHedge, unanswered, absl::StatusCode::kOk, pause, moment);
     choice.again = back;
     return BeginAnother(choice, moment);

@@ -333,7 +333,8 @@ class CallMachine {
   bool TooLate(absl::Duration delay, absl::Time now) const;
   // How long an answer takes, as far as that is known. Never infinite.
   absl::Duration NeededToAnswer(absl::Time now) const;
-  bool TryRetry(const Moment& moment);
+  // A retry or hedge is to begin: it is counted as under way.
+  void HoldRetry();
   Pause NextBackoff(base::Random* random);
   Action BackOff(absl::Duration delay, absl::Time now);
 

@@ -249,32 +249,6 @@ TEST_F(AdmissionTest, AHedgeIsCountedWhileItRuns) {
   EXPECT_EQ(State().retries, 0);
 }
 
-TEST_F(AdmissionTest, WithTooManyRetriesAFailureStands) {
-  guards.caps.max_retries = 1;
-  Admit();
-  ASSERT_TRUE(admission->TryRetry(nullptr));
-  Start();
-  EXPECT_EQ(Done(Unavailable()).kind, Kind::kFinish);
-  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kTooManyRetries));
-  EXPECT_GE(budget->Balance(now), budget_options.min_per_second)
-      << "what is not made is not charged";
-  EXPECT_THAT(Machine().Story(now),
-              HasSubstr("too many retries are under way."));
-  EXPECT_TRUE(Machine().retried_in_vain());
-  admission->EndRetry();
-}
-
-TEST_F(AdmissionTest, WithTooManyRetriesThereIsNoHedge) {
-  HedgeAfter(absl::Milliseconds(50));
-  guards.caps.max_retries = 1;
-  Admit();
-  ASSERT_TRUE(admission->TryRetry(nullptr));
-  EXPECT_EQ(HedgeTimer(Start()).kind, Kind::kGoOn);
-  EXPECT_THAT(listener.verdicts, ElementsAre(Verdict::kTooManyRetries));
-  admission->EndRetry();
-  Done(Ok());
-}
-
 TEST_F(AdmissionTest, ARetryWithoutBudgetHoldsNoPlace) {
   budget_options.ratio = budget_options.min_per_second = 0;
   Admit();

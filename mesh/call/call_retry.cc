@@ -102,8 +102,6 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
   std::optional<Verdict> refusal;
   if (TooLate(pause.delay, moment.now)) {
     refusal = Verdict::kDeadline;
-  } else if (!TryRetry(moment)) {
-    refusal = Verdict::kTooManyRetries;
   } else if (!plan_.budget->TryWithdraw(moment.now)) {
     refusal = Verdict::kBudgetExhausted;
   }
@@ -114,6 +112,7 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
     return Refuse(*refusal, attempt, code, pause, moment);
   }
 
+  HoldRetry();
   ++retries_;
   asked_ = false;
   Decided(Verdict::kRetry, attempt, code, pause, moment);
@@ -165,11 +164,10 @@ absl::Duration CallMachine::NeededToAnswer(absl::Time now) const {
   return plan_.health->p10_latency();
 }
 
-bool CallMachine::TryRetry(const Moment& moment) {
-  if (plan_.admission == nullptr) return true;
-  Refusals refusals(this, moment.now, nullptr);
-  holds_retry_ = plan_.admission->TryRetry(&refusals);
-  return holds_retry_;
+void CallMachine::HoldRetry() {
+  if (plan_.admission == nullptr) return;
+  plan_.admission->BeginRetry();
+  holds_retry_ = true;
 }
 
 CallMachine::Pause CallMachine::NextBackoff(base::Random* random) {

@@ -28,7 +28,7 @@ bool CallMachine::retried_in_vain() const {
     return false;
   }
   return counted_attempts() > 1 || stopped_ == Verdict::kBudgetExhausted ||
-         stopped_ == Verdict::kTooManyRetries || pushed_back_;
+         pushed_back_;
 }
 
 std::string CallMachine::Story(absl::Time now) const {
@@ -107,8 +107,6 @@ absl::string_view CallMachine::WhyItStopped() const {
       return "retry.max_attempts allows no more.";
     case Verdict::kBudgetExhausted:
       return "retry_budget is exhausted.";
-    case Verdict::kTooManyRetries:
-      return "too many retries are under way.";
     case Verdict::kPushedBack:
       return "a server said not to retry.";
     case Verdict::kDeadline:

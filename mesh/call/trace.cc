@@ -76,8 +76,6 @@ absl::string_view NameOf(RetryEvent::Verdict verdict) {
       return "hedge";
     case Verdict::kGoOn:
       return "go_on";
-    case Verdict::kTooManyRetries:
-      return "too_many_retries";
     case Verdict::kNotRetryable:
       return "not_retryable";
     case Verdict::kCommitted:

@@ -375,8 +375,6 @@ TEST_F(ChannelTest, WhatTheGuardsGoByIsInTheSnapshot) {
   v1::Config config;
   v1::Service& service = (*config.mutable_services())["test"];
   service.add_endpoints()->set_address((*server_started)->address());
-  // Every call is slow.
-  service.mutable_breaker()->mutable_slow_call()->set_nanos(500000);
   auto mesh = Mesh::Create(config);
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   auto stub = TestService::NewStub((*mesh)->Channel("test"));
@@ -401,7 +399,6 @@ TEST_F(ChannelTest, WhatTheGuardsGoByIsInTheSnapshot) {
   EXPECT_GE(seen.breaker_calls, 20);
   EXPECT_LE(seen.breaker_calls, calls);
   EXPECT_NEAR(seen.breaker_failed_ratio, 0.25, 0.1);
-  EXPECT_EQ(seen.breaker_slow_ratio, 1);
   EXPECT_GT(seen.concurrency_limit, 0);
   EXPECT_GT(seen.min_latency, absl::ZeroDuration());
   EXPECT_LT(seen.min_latency, absl::Seconds(5));

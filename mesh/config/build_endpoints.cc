@@ -86,13 +86,6 @@ cluster::Endpoint EndpointsBuilder::BuildEndpoint(const v1::Endpoint& endpoint,
   details.locality.region = endpoint.locality().region();
   details.locality.zone = endpoint.locality().zone();
   details.locality.sub_zone = endpoint.locality().sub_zone();
-  if (!endpoint.zone().empty()) {
-    if (!endpoint.locality().zone().empty()) {
-      Add(sources_.Find(FieldPath(path, "zone")), path,
-          " must have only one of zone and locality.zone");
-    }
-    details.locality.zone = endpoint.zone();
-  }
   if (endpoint.has_weight()) result.weight = endpoint.weight();
   result.priority = endpoint.priority();
   details.authority = endpoint.authority();
@@ -111,7 +104,6 @@ options::EndpointsFileOptions EndpointsBuilder::BuildEndpointsFile(
     const v1::EndpointsFile& file) {
   options::EndpointsFileOptions options;
   options.path = base::ResolvePath(file.path(), context_.file);
-  Fields(file).Get("poll_interval", &options.poll_interval);
   return options;
 }
 
@@ -120,9 +112,7 @@ options::DnsOptions EndpointsBuilder::BuildDns(const v1::Dns& dns,
   options::DnsOptions options;
   options.name = dns.name();
   options.port = static_cast<uint16_t>(dns.port());
-  Fields(dns)
-      .Get("min_refresh", &options.min_refresh)
-      .Get("max_refresh", &options.max_refresh);
+  Fields(dns).GetAll(&options);
   CheckOrder(options.min_refresh, FieldPath(path, "min_refresh"),
              options.max_refresh, FieldPath(path, "max_refresh"));
   if (!dns.name().empty()) {

@@ -28,14 +28,10 @@ class GuardsBuilder final : private Checks {
   void BuildEjection(const v1::OutlierEjection& ejection,
                      const std::string& path,
                      options::OutlierEjectionOptions* options);
-  void BuildBlackHole(const v1::Service& service,
-                      const std::string& service_path,
-                      options::BlackHoleOptions* options);
+  void BuildSilence(const v1::Silence& silence, const std::string& path,
+                    options::SilenceOptions* options);
   void BuildCaps(const v1::Caps& caps, const std::string& path,
                  options::CapsOptions* options);
-  void BuildConcurrency(const v1::AdaptiveConcurrency& concurrency,
-                        const std::string& path,
-                        options::AdaptiveConcurrencyOptions* options);
 };
 
 }  // namespace mesh::config

@@ -79,18 +79,8 @@ options::MethodOptions PolicyBuilder::Merge(const std::vector<Layer>& layers,
                             const char* group) {
       return Fields(message, layer->path, group, &given);
     };
-    fields(policy, "")
-        .Get("timeout", &options.timeout)
-        .Get("idempotent", &options.idempotent)
-        .Get("wait_for_ready", &options.wait_for_ready)
-        .Get("idle_timeout", &options.idle_timeout);
-    fields(policy.retry(), "retry")
-        .Get("max_attempts", &options.retry.max_attempts)
-        .Get("initial_backoff", &options.retry.initial_backoff)
-        .Get("max_backoff", &options.retry.max_backoff)
-        .Get("backoff_multiplier", &options.retry.backoff_multiplier)
-        .Get("attempt_timeout", &options.retry.attempt_timeout)
-        .Get("stream_bytes", &options.retry.stream_bytes);
+    fields(policy, "").GetAll(&options);
+    fields(policy.retry(), "retry").GetAll(&options.retry);
     if (policy.retry().codes_size() > 0) {
       options.retry.codes = options::StatusCodeSet();
       for (const std::string& name : policy.retry().codes()) {
@@ -99,13 +89,7 @@ options::MethodOptions PolicyBuilder::Merge(const std::vector<Layer>& layers,
         }
       }
     }
-    fields(policy.hedging(), "hedging")
-        .Get("mode", &options.hedging.mode)
-        .Get("delay", &options.hedging.delay)
-        .Get("quantile", &options.hedging.quantile)
-        .Get("factor", &options.hedging.factor)
-        .Get("min_delay", &options.hedging.min_delay)
-        .Get("max_attempts", &options.hedging.max_attempts);
+    fields(policy.hedging(), "hedging").GetAll(&options.hedging);
     fields(policy.rate_limit(), "rate_limit")
         .Get("mode", &rate_limit_mode)
         .Get("per_second", &options.rate_limit.per_second)
@@ -117,6 +101,10 @@ options::MethodOptions PolicyBuilder::Merge(const std::vector<Layer>& layers,
         .Get("delay_percent", &delay_percent)
         .Get("delay", &options.fault.delay)
         .Get("by_header", &options.fault.by_header);
+  }
+  // Zero is how the schema says `adaptive`.
+  if (options.hedging.delay == absl::ZeroDuration()) {
+    options.hedging.delay.reset();
   }
   FinishRateLimit(rate_limit_mode, burst, &options.rate_limit);
   options::FaultOptions& fault = options.fault;
@@ -132,18 +120,6 @@ options::MethodOptions PolicyBuilder::Merge(const std::vector<Layer>& layers,
 
 void PolicyBuilder::CheckLayer(const Layer& layer) {
   CheckCodes(*layer.policy, layer.path);
-  const v1::Hedging& hedging = layer.policy->hedging();
-  const std::string hedging_path = FieldPath(layer.path, "hedging");
-  for (const auto& [name, has] :
-       {std::make_pair("quantile", hedging.has_quantile()),
-        std::make_pair("factor", hedging.has_factor()),
-        std::make_pair("min_delay", hedging.has_min_delay())}) {
-    if (hedging.has_delay() && has) {
-      const std::string path = FieldPath(hedging_path, name);
-      Add(sources_.Find(path), path,
-          " is of an adaptive delay and has no place beside delay");
-    }
-  }
   const std::string& code = layer.policy->fault().abort_code();
   const std::string code_path = FieldPath(layer.path, "fault.abort_code");
   if (!code.empty()) {
@@ -181,12 +157,11 @@ void PolicyBuilder::CheckPolicy(const options::MethodOptions& options,
     Judge(path("hedging.mode"), options.idempotent == false,
           " must be off where idempotent is false: a hedge executes a call "
           "twice");
-    const bool fixed = hedging.delay.has_value();
-    const absl::Duration delay = hedging.delay.value_or(hedging.min_delay);
-    const std::string delay_path =
-        path(fixed ? "hedging.delay" : "hedging.min_delay");
+    // An adaptive delay follows what the calls take.
+    const absl::Duration delay =
+        hedging.delay.value_or(absl::ZeroDuration());
     const bool late = delay >= options.timeout;
-    Judge(delay_path, late || delay >= retry.attempt_timeout,
+    Judge(path("hedging.delay"), late || delay >= retry.attempt_timeout,
           absl::StrCat(
               " must be less than the method's ",
               late ? "timeout" : "retry.attempt_timeout", " of ",

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -28,11 +29,8 @@ class Builder final : private Checks {
       options.services[name] = std::make_shared<const options::ServiceOptions>(
           BuildService(name, service, KeyPath("services", name)));
     }
-    Fields(config.telemetry())
-        .Get("max_methods", &options.telemetry.max_methods)
-        .Get("max_endpoints", &options.telemetry.max_endpoints);
-    Fields(config.limits())
-        .Get("stream_retry_bytes", &options.limits.stream_retry_bytes);
+    Fields(config.telemetry()).GetAll(&options.telemetry);
+    Fields(config.limits()).GetAll(&options.limits);
     return options;
   }
 
@@ -59,15 +57,12 @@ class Builder final : private Checks {
     if (service.load_balancing().policy() == v1::LoadBalancing::ROUND_ROBIN) {
       options.balancing = options::BalancingPolicy::kRoundRobin;
     }
-    BuildConnections(service.connections(), FieldPath(path, "connections"),
-                     &options.connections);
+    BuildConnections(service, path, &options.connections);
     if (service.has_tls()) {
       options.tls = BuildTls(service.tls(), FieldPath(path, "tls"));
     }
     BuildChannelArgs(service, FieldPath(path, "channel_args"), &options);
-    Fields(service.retry_budget())
-        .Get("ratio", &options.retry_budget.ratio)
-        .Get("min_per_second", &options.retry_budget.min_per_second);
+    Fields(service.retry_budget()).GetAll(&options.retry_budget);
     GuardsBuilder(&context_).BuildGuards(service, path, &options.guards);
     PolicyBuilder(&context_).BuildPolicies(service, path, &options);
     return options;
@@ -86,28 +81,29 @@ class Builder final : private Checks {
   void BuildAuthority(const v1::Service& service, const std::string& path,
                       options::ServiceOptions* options) {
     CheckAuthority(service.authority(), FieldPath(path, "authority"));
-    options->authority = service.authority();
-    if (options->authority.empty()) {
-      options->authority = options->name;
-      if (!service.dns().name().empty()) {
-        const std::string& host = service.dns().name();
-        options->authority =
-            absl::StrContains(host, ':') ? absl::StrCat("[", host, "]") : host;
-      }
-    }
+    options->authority = AuthorityOf(options->name, service);
   }
 
-  void BuildConnections(const v1::Connections& connections,
-                        const std::string& path,
+  void BuildConnections(const v1::Service& service,
+                        const std::string& service_path,
                         options::ConnectionOptions* options) {
-    Fields(connections)
-        .Get("ahead", &options->ahead)
-        .Get("connect_timeout", &options->connect_timeout)
-        .Get("initial_backoff", &options->initial_backoff)
-        .Get("max_backoff", &options->max_backoff)
-        .Get("drain_timeout", &options->drain_timeout);
+    const v1::Connections& connections = service.connections();
+    const std::string path = FieldPath(service_path, "connections");
+    Fields(connections).GetAll(options);
     CheckOrder(options->initial_backoff, FieldPath(path, "initial_backoff"),
                options->max_backoff, FieldPath(path, "max_backoff"));
+    Needs(connections, path, "keepalive_timeout", "keepalive_time");
+    for (const auto& [field, has] :
+         {std::make_pair("keepalive_time", connections.has_keepalive_time()),
+          std::make_pair("keepalive_timeout",
+                         connections.has_keepalive_timeout())}) {
+      const std::string argument = absl::StrCat("grpc.", field, "_ms");
+      if (has && service.channel_args().contains(argument)) {
+        Add(sources_.Find(FieldPath(path, field)), service_path,
+            " must have only one of connections.", field,
+            " and the channel argument ", argument);
+      }
+    }
   }
 
   // The path of a file that the configuration names, checked to be readable.
@@ -165,6 +161,13 @@ class Builder final : private Checks {
 };
 
 }  // namespace
+
+std::string AuthorityOf(const std::string& name, const v1::Service& service) {
+  if (!service.authority().empty()) return service.authority();
+  const std::string& host = service.dns().name();
+  if (host.empty()) return name;
+  return absl::StrContains(host, ':') ? absl::StrCat("[", host, "]") : host;
+}
 
 options::MeshOptions BuildOptions(const v1::Config& config,
                                   BuildContext* context) {

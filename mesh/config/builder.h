@@ -25,6 +25,10 @@ struct BuildContext {
   std::vector<base::FileState> files;  // Every file that was read is added.
 };
 
+// The :authority of the calls of the service `name`, also where it is not
+// configured.
+std::string AuthorityOf(const std::string& name, const v1::Service& service);
+
 // The result means nothing if `context` has problems afterwards.
 options::MeshOptions BuildOptions(const v1::Config& config,
                                   BuildContext* context);

@@ -11,8 +11,10 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mesh/config/option_fields.h"
 #include "mesh/config/problems.h"
 #include "mesh/config/reader.h"
+#include "mesh/config/text.h"
 #include "mesh/options/mode.h"
 #include "mesh/v1/config.pb.h"
 
@@ -61,6 +63,13 @@ class Fields {
       if (has || given_->sources.IsBad(path)) given_->paths[relative] = path;
     }
     return *this;
+  }
+
+  // As Get(), of each field that VisitFields() has for `options`.
+  template <typename Options>
+  void GetAll(Options* options) const {
+    VisitFields(*options,
+                [this](const char* name, auto& member) { Get(name, &member); });
   }
 
  private:

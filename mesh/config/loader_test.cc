@@ -46,7 +46,7 @@ services:
       - 10.0.0.1:80
       - address: "[::1]:81"
         weight: 5
-        zone: b
+        locality: {zone: b}
         priority: 2
         authority: other
         metadata: {version: "1.10", canary: "true"}
@@ -74,7 +74,6 @@ services:
         codes: [UNAVAILABLE, RESOURCE_EXHAUSTED]
         initial_backoff: 10ms
         max_backoff: 500000us
-        backoff_multiplier: 1.5
         attempt_timeout: 1s
 telemetry: {max_methods: 1, max_endpoints: 100000}
 )";
@@ -123,7 +122,6 @@ TEST(LoaderTest, ReadsEveryField) {
                 .With(absl::StatusCode::kResourceExhausted));
   EXPECT_EQ(retry.initial_backoff, absl::Milliseconds(10));
   EXPECT_EQ(retry.max_backoff, absl::Milliseconds(500));
-  EXPECT_EQ(retry.backoff_multiplier, 1.5);
   EXPECT_EQ(retry.attempt_timeout, absl::Seconds(1));
   EXPECT_EQ(options->telemetry.max_methods, 1);
   EXPECT_EQ(options->telemetry.max_endpoints, 100000);
@@ -131,11 +129,10 @@ TEST(LoaderTest, ReadsEveryField) {
 
 TEST(LoaderTest, ReadsTheOtherSourcesOfEndpoints) {
   const options::ServiceOptions file = OnlyService(LoadText(
-      "services: {a: {endpoints_file: {path: a/b.yaml, poll_interval: 5s}}}",
+      "services: {a: {endpoints_file: {path: a/b.yaml}}}",
       "/etc/mesh/mesh.yaml"));
   const auto& options = std::get<options::EndpointsFileOptions>(file.source);
   EXPECT_EQ(options.path, "/etc/mesh/a/b.yaml");
-  EXPECT_EQ(options.poll_interval, absl::Seconds(5));
 
   const options::ServiceOptions dns = OnlyService(LoadText(
       "services: {a: {dns: {name: cart.prod, port: 8080, min_refresh: 2s, "
@@ -307,13 +304,13 @@ services:
     endpoints: []
     policy:
       retry: {stream_bytes: 1000}
-      hedging: {mode: enforce, factor: 2, min_delay: 3ms}
+      hedging: {mode: enforce, delay: 3ms}
       rate_limit: {per_second: 2.5}
       fault: {delay: 2s, abort_percent: 50, abort_code: ABORTED}
       idle_timeout: 1m
     methods:
       shop.Cart/*:
-        hedging: {factor: 3, quantile: 0.9}
+        hedging: {max_attempts: 4, delay: adaptive}
         rate_limit: {mode: observe}
         fault: {delay_percent: 1}
       shop.Cart/Get:
@@ -329,9 +326,6 @@ services:
   EXPECT_EQ(get.hedging.mode, options::Mode::kOff);
   EXPECT_EQ(get.hedging.max_attempts, 3);
   EXPECT_EQ(get.hedging.delay, absl::Milliseconds(7));
-  EXPECT_EQ(get.hedging.factor, 3) << "of *";
-  EXPECT_EQ(get.hedging.quantile, 0.9) << "of *";
-  EXPECT_EQ(get.hedging.min_delay, absl::Milliseconds(3)) << "of the service";
   EXPECT_EQ(get.rate_limit.mode, options::Mode::kObserve) << "of *";
   EXPECT_EQ(get.rate_limit.per_second, 10);
   EXPECT_EQ(get.rate_limit.burst, 3);
@@ -347,7 +341,9 @@ services:
   const options::MethodOptions& add = service.PolicyOf("/shop.Cart/Add");
   EXPECT_EQ(add.retry.stream_bytes, 1000u);
   EXPECT_EQ(add.hedging.mode, options::Mode::kEnforce);
-  EXPECT_EQ(add.hedging.factor, 3);
+  EXPECT_EQ(add.hedging.max_attempts, 4);
+  EXPECT_EQ(add.hedging.delay, std::nullopt)
+      << "adaptive of *, over the service's 3ms";
   EXPECT_EQ(add.rate_limit.mode, options::Mode::kObserve);
   EXPECT_EQ(add.rate_limit.per_second, 2.5);
   EXPECT_EQ(add.rate_limit.burst, 2.5) << "what a second allows";
@@ -356,14 +352,15 @@ services:
   EXPECT_FALSE(add.fault.by_header);
   EXPECT_EQ(add.idle_timeout, absl::Minutes(1));
 
-  EXPECT_EQ(service.policy.hedging.factor, 2);
+  EXPECT_EQ(service.policy.hedging.delay, absl::Milliseconds(3));
   EXPECT_EQ(service.policy.rate_limit.mode, options::Mode::kEnforce);
   EXPECT_EQ(service.policy.fault.delay_share, 0);
 }
 
 TEST(LoaderTest, ARateLimitHoldsAtLeastOneCall) {
   const options::ServiceOptions service = OnlyService(LoadText(
-      "services: {a: {endpoints: [], rate_limit: {per_second: 0.1}}}", "m"));
+      "services: {a: {endpoints: [], guards: {rate_limit: {per_second: 0.1}}}}",
+      "m"));
   EXPECT_EQ(service.guards.rate_limit.mode, options::Mode::kEnforce);
   EXPECT_EQ(service.guards.rate_limit.burst, 1);
   EXPECT_EQ(service.policy.rate_limit.mode, options::Mode::kOff);
@@ -442,8 +439,9 @@ TEST(LoaderTest, ReadsNamesInAnyCaseAndOffHoweverItIsWritten) {
     return OnlyService(LoadText(text, name)).guards.caps.mode;
   };
   const auto yaml = [&](absl::string_view value) {
-    return mode(absl::StrCat("services: {a: {endpoints: [], caps: {mode: ",
-                             value, "}}}"),
+    return mode(absl::StrCat("services: {a: {endpoints: [], guards: {caps: "
+                             "{mode: ",
+                             value, "}}}}"),
                 "mesh.yaml");
   };
   // YAML 1.1, which many other tools follow, takes a plain `off` for false,
@@ -458,8 +456,8 @@ TEST(LoaderTest, ReadsNamesInAnyCaseAndOffHoweverItIsWritten) {
   EXPECT_EQ(yaml(""), options::Mode::kEnforce) << "the default";
   for (const char* off : {"\"off\"", "false"}) {
     EXPECT_EQ(mode(absl::StrCat("{\"services\": {\"a\": {\"endpoints\": [], "
-                                "\"caps\": {\"mode\": ",
-                                off, "}}}}"),
+                                "\"guards\": {\"caps\": {\"mode\": ",
+                                off, "}}}}}"),
                    "mesh.json"),
               options::Mode::kOff)
         << off;
@@ -476,14 +474,14 @@ TEST(LoaderTest, RefusesNumbersThatAreNoNamesInAMessage) {
   v1::Config config;
   v1::Service& service = (*config.mutable_services())["cart"];
   service.add_endpoints()->set_address("10.0.0.1:80");
-  service.mutable_caps()->set_mode(static_cast<v1::Mode>(7));
+  service.mutable_guards()->mutable_caps()->set_mode(static_cast<v1::Mode>(7));
   service.mutable_load_balancing()->set_policy(
       static_cast<v1::LoadBalancing::Policy>(9));
-  EXPECT_EQ(
-      MessageOf(FromProto(config).status()),
-      "services.cart.caps.mode must be off, observe or enforce, but is 7.\n"
-      "services.cart.load_balancing.policy must be least_request or "
-      "round_robin, but is 9.");
+  EXPECT_EQ(MessageOf(FromProto(config).status()),
+            "services.cart.guards.caps.mode must be off, observe or enforce, "
+            "is 7\n"
+            "services.cart.load_balancing.policy must be least_request or "
+            "round_robin, is 9");
 }
 
 TEST(LoaderTest, ReportsEverythingAtOnceInOrderOfPosition) {

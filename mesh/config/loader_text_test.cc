@@ -191,19 +191,19 @@ INSTANTIATE_TEST_SUITE_P(
                 "least_request or round_robin, but is 1."},
         BadText{"BooleanForAName", Service("load_balancing: {policy: false}"),
                 "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
-                "least_request or round_robin, but is false."},
-        BadText{"TrueForAMode", Service("caps: {mode: true}"),
-                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
-                "or enforce, but is true."},
-        BadText{"UnknownMode", Service("caps: {mode: shadow}"),
-                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
-                "or enforce, but is the string \"shadow\"."},
-        BadText{"UnspecifiedMode", Service("caps: {mode: unspecified}"),
-                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
-                "or enforce, but is the string \"unspecified\"."},
-        BadText{"NameOfTheSchema", Service("caps: {mode: MODE_ENFORCE}"),
-                "mesh.yaml:4:18: services.cart.caps.mode must be off, observe "
-                "or enforce, but is the string \"MODE_ENFORCE\"; did you mean "
+                "least_request or round_robin, is false"},
+        BadText{"TrueForAMode", Service("guards: {caps: {mode: true}}"),
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
+                "or enforce, is true"},
+        BadText{"UnknownMode", Service("guards: {caps: {mode: shadow}}"),
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
+                "or enforce, is the string \"shadow\""},
+        BadText{"UnspecifiedMode", Service("guards: {caps: {mode: unspecified}}"),
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
+                "or enforce, is the string \"unspecified\""},
+        BadText{"NameOfTheSchema", Service("guards: {caps: {mode: MODE_ENFORCE}}"),
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
+                "or enforce, is the string \"MODE_ENFORCE\", did you mean "
                 "\"enforce\"?"},
         BadText{"NullElement", Endpoints("\n    -\n"),
                 "mesh.yaml:4:5: services.cart.endpoints[0] must be an address "
@@ -264,25 +264,35 @@ INSTANTIATE_TEST_SUITE_P(
                 "0..17179869184, but is -1."},
         BadText{"EjectionShareOfZero",
                 Service("outlier_ejection: {max_ejection_percent: 0}"),
-                "mesh.yaml:4:46: "
-                "services.cart.outlier_ejection.max_ejection_percent must be "
-                "in 1..100, but is 0."},
-        BadText{"FailureRateOfZero", Service("breaker: {failure_rate: 0}"),
-                "mesh.yaml:4:29: services.cart.breaker.failure_rate must be in "
-                "0.01..1, but is 0."},
-        BadText{"FailureRateInPercent", Service("breaker: {failure_rate: 50}"),
-                "mesh.yaml:4:29: services.cart.breaker.failure_rate must be in "
-                "0.01..1, but is 50."},
-        BadText{"RateOfZero", Service("rate_limit: {per_second: 0}"),
-                "mesh.yaml:4:30: services.cart.rate_limit.per_second must be "
-                "in 0.001..1000000000, but is 0."},
-        BadText{"BurstOfZero", Service("rate_limit: {per_second: 1, burst: 0}"),
-                "mesh.yaml:4:40: services.cart.rate_limit.burst must be in "
-                "1..1000000000, but is 0."},
+                "mesh.yaml:4:46: services.cart.outlier_ejection."
+                "max_ejection_percent must be in 1..100, is 0"},
+        BadText{"FailureRateOfZero", Service("guards: {breaker: {failure_rate: 0}}"),
+                "mesh.yaml:4:38: services.cart.guards.breaker.failure_rate must be in "
+                "0.01..1, is 0"},
+        BadText{"FailureRateInPercent", Service("guards: {breaker: {failure_rate: 50}}"),
+                "mesh.yaml:4:38: services.cart.guards.breaker.failure_rate must be in "
+                "0.01..1, is 50"},
+        BadText{"RateOfZero", Service("guards: {rate_limit: {per_second: 0}}"),
+                "mesh.yaml:4:39: services.cart.guards.rate_limit.per_second must be "
+                "in 0.001..1000000000, is 0"},
+        BadText{"BurstOfZero", Service("guards: {rate_limit: {per_second: 1, burst: 0}}"),
+                "mesh.yaml:4:49: services.cart.guards.rate_limit.burst must be in "
+                "1..1000000000, is 0"},
         BadText{"PingsThatServersPunish",
-                Service("black_hole: {keepalive_time: 1s}"),
-                "mesh.yaml:4:34: services.cart.black_hole.keepalive_time must "
-                "be in 10s..24h, but is 1s."},
+                Service("connections: {keepalive_time: 1s}"),
+                "mesh.yaml:4:35: services.cart.connections.keepalive_time must "
+                "be in 10s..24h, is 1s"},
+        BadText{"AFactorBetweenOffAndTheLeast",
+                Service("outlier_ejection: {latency: {factor: 1}}"),
+                "mesh.yaml:4:42: services.cart.outlier_ejection.latency.factor "
+                "must be in 0 or 1.1..1000, is 1"},
+        BadText{"HedgingAtOnce", Service("policy: {hedging: {delay: 0s}}"),
+                "mesh.yaml:4:31: services.cart.policy.hedging.delay must be in "
+                "adaptive or 100us..1h, is 0s"},
+        BadText{"AnUnknownDelay", Service("policy: {hedging: {delay: auto}}"),
+                "mesh.yaml:4:31: services.cart.policy.hedging.delay must be "
+                "adaptive or a duration such as 250ms, 1.5s, 2m or 1h, is the "
+                "string \"auto\""},
         BadText{"PortZero", "services: {a: {dns: {name: b, port: 0}}}",
                 "mesh.yaml:1:37: services.a.dns.port must be in 1..65535, but "
                 "is 0."},

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
+#include "mesh/config/old_names.h"
 #include "mesh/config/text.h"
 #include "mesh/v1/annotations.pb.h"
 #include "mesh/v1/config.pb.h"
@@ -35,6 +36,11 @@ const v1::Rules& RulesOf(const FieldDescriptor& field) {
 bool IsDuration(const FieldDescriptor& field) {
   return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
          field.message_type()->full_name() == "google.protobuf.Duration";
+}
+
+// Whether zero is valid, though the range may not have it.
+bool HasZero(const FieldDescriptor& field) {
+  return !RulesOf(field).zero().empty();
 }
 
 std::string NumberText(double value) { return absl::StrFormat("%.15g", value); }
@@ -61,7 +67,10 @@ std::string ValueTypeText(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_STRING:
       return "a string";
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      if (IsDuration(field)) return "a duration such as 250ms, 1.5s, 2m or 1h";
+      if (IsDuration(field)) {
+        return absl::StrCat(RulesOf(field).zero(), HasZero(field) ? " or " : "",
+                            "a duration such as 250ms, 1.5s, 2m or 1h");
+      }
       return MapTypeText(*field.message_type());
     default:
       return "an integer";
@@ -83,7 +92,35 @@ class Reader {
   Reader(SourceMap* sources, Problems* problems)
       : sources_(*sources), problems_(*problems) {}
 
+  // Reads the whole document.
+  void ReadRoot(const Node& root, Message* message) {
+    Read(root, message, "");
+    ReportOldNames();
+  }
+
+ private:
+  // A message in which the paths of old names begin.
+  struct Anchor {
+    std::string message;
+    std::string path;
+  };
+  // An old name that was written.
+  struct Written {
+    const OldName* name;
+    Position at;
+    std::string path;
+    std::string parent;
+  };
+
   void Read(const Node& node, Message* message, const std::string& path) {
+    const Descriptor& type = *message->GetDescriptor();
+    const Anchor outside = anchor_;
+    if (HasOldNames(type.name())) anchor_ = {type.name(), path};
+    ReadFields(node, message, path);
+    anchor_ = outside;
+  }
+
+  void ReadFields(const Node& node, Message* message, const std::string& path) {
     sources_.Set(path, node.at);
     if (node.kind == Kind::kNull) return;
     if (node.kind != Kind::kMap) {
@@ -122,7 +159,6 @@ class Reader {
     }
   }
 
- private:
   void WrongType(const Node& node, const std::string& path,
                  absl::string_view expected, absl::string_view hint = "") {
     sources_.SetBad(path);
@@ -133,6 +169,7 @@ class Reader {
 
   void UnknownField(const Node::Entry& entry, const Descriptor& descriptor,
                     const std::string& path) {
+    if (NoteOldName(entry, FieldPath(path, entry.key))) return;
     std::vector<std::string> names;
     for (int i = 0; i < descriptor.field_count(); ++i) {
       names.emplace_back(descriptor.field(i)->name());
@@ -141,6 +178,38 @@ class Reader {
         entry.key_at,
         absl::StrCat(path.empty() ? "the top level" : path, " has no field ",
                      Quoted(entry.key), DidYouMean(entry.key, names)));
+  }
+
+  // Whether the key is an old name. All old names in its value are noted, too.
+  bool NoteOldName(const Node::Entry& entry, const std::string& path) {
+    if (anchor_.message.empty() || path.size() <= anchor_.path.size()) {
+      return false;
+    }
+    absl::string_view relative =
+        absl::string_view(path).substr(anchor_.path.size());
+    absl::ConsumePrefix(&relative, ".");
+    const OldName* name = FindOldName(anchor_.message, relative);
+    if (name == nullptr) return false;
+    old_names_.push_back({name, entry.key_at, path, anchor_.path});
+    for (const Node::Entry& inner : entry.value->entries) {
+      NoteOldName(inner, FieldPath(path, inner.key));
+    }
+    return true;
+  }
+
+  // Once all is read, so that it is known which new names stand there, too.
+  void ReportOldNames() {
+    for (const Written& old : old_names_) {
+      const std::string now = FieldPath(old.parent, old.name->now);
+      const bool beside = *old.name->now != '\0' && sources_.Has(now);
+      problems_.Add(
+          old.at, OldNameError(*old.name, old.path, old.parent, beside));
+    }
+    for (const Written& old : old_names_) {
+      // No further error is to follow from its absence.
+      const std::string now = FieldPath(old.parent, old.name->now);
+      if (*old.name->now != '\0' && !sources_.Has(now)) sources_.SetBad(now);
+    }
   }
 
   // False, and a problem, if the key was seen before.
@@ -305,8 +374,8 @@ class Reader {
         return ReadEnum(node, message, field, path);
       case FieldDescriptor::CPPTYPE_MESSAGE:
         if (IsDuration(*field)) {
-          return ReadDuration(node, reflection->MutableMessage(message, field),
-                              path);
+          return ReadDuration(node, *field,
+                              reflection->MutableMessage(message, field), path);
         }
         Read(node,
              repeated ? reflection->AddMessage(message, field)
@@ -366,14 +435,24 @@ class Reader {
               node.kind == Kind::kString ? DidYouMean(node.text, names) : "");
   }
 
-  void ReadDuration(const Node& node, Message* message,
-                    const std::string& path) {
+  void ReadDuration(const Node& node, const FieldDescriptor& field,
+                    Message* message, const std::string& path) {
     absl::Duration value;
+    const bool is_zero = HasZero(field) && node.kind == Kind::kString &&
+                         absl::EqualsIgnoreCase(node.text, RulesOf(field).zero());
+    if (is_zero) return;  // The message is there: a duration of zero.
     if (node.kind != Kind::kString || !DurationFromText(node.text, &value)) {
       const bool bare =
           node.kind == Kind::kInteger || node.kind == Kind::kNumber;
-      return WrongType(node, path, "a duration such as 250ms, 1.5s, 2m or 1h",
+      return WrongType(node, path, ValueTypeText(field),
                        bare ? "; it needs a unit" : "");
+    }
+    if (value == absl::ZeroDuration() && HasZero(field)) {
+      // Its own name says more.
+      sources_.SetBad(path);
+      problems_.Add(node.at, absl::StrCat(path, " must be in ",
+                                          RangeText(field), ", is 0s"));
+      return;
     }
     auto* duration = static_cast<google::protobuf::Duration*>(message);
     duration->set_seconds(absl::IDivDuration(value, absl::Seconds(1), &value));
@@ -382,6 +461,8 @@ class Reader {
 
   SourceMap& sources_;
   Problems& problems_;
+  Anchor anchor_;  // The nearest around what is being read.
+  std::vector<Written> old_names_;
 };
 
 // Checks one value of `field`, which is present.
@@ -429,6 +510,7 @@ void CheckRange(const Message& message, const FieldDescriptor& field,
     default:
       return;
   }
+  if (value == 0 && HasZero(field)) return;
   // Written so that a NaN is outside too.
   if ((!rules.has_min() || value >= rules.min()) &&
       (!rules.has_max() || value <= rules.max())) {
@@ -477,13 +559,14 @@ std::vector<EnumName> NamesOf(const EnumDescriptor& type) {
 std::string RangeText(const FieldDescriptor& field) {
   const v1::Rules& rules = RulesOf(field);
   if (!rules.has_min() || !rules.has_max()) return "";
-  return absl::StrCat(RangeBound(field, rules.min()), "..",
+  return absl::StrCat(rules.zero(), HasZero(field) ? " or " : "",
+                      RangeBound(field, rules.min()), "..",
                       RangeBound(field, rules.max()));
 }
 
 void ReadMessage(const Node& root, Message* message, SourceMap* sources,
                  Problems* problems) {
-  Reader(sources, problems).Read(root, message, "");
+  Reader(sources, problems).ReadRoot(root, message);
 }
 
 void CheckRules(const Message& message, const std::string& path,

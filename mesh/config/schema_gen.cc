@@ -116,18 +116,25 @@ std::vector<std::string> OneOf(const Descriptor& message) {
   return {};
 }
 
+// Whether what is absent in a message may come from another one.
+bool Inherits(const Descriptor& message) {
+  const Descriptor* policy =
+      message.file()->FindMessageTypeByName("MethodPolicy");
+  const std::vector<const Descriptor*> all = Reachable(policy);
+  return std::find(all.begin(), all.end(), &message) != all.end();
+}
+
 // Which fields of a message need which others beside them, as JSON.
 std::string Needs(const Descriptor& message) {
-  if (message.full_name() == "mesh.v1.Tls") {
-    return R"({"cert_file": ["key_file"], "key_file": ["cert_file"]})";
+  if (Inherits(message)) return "";
+  std::vector<std::string> needs;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor& field = *message.field(i);
+    if (RulesOf(field).needs().empty()) continue;
+    needs.push_back(absl::StrCat("\"", field.name(), "\": [\"",
+                                 RulesOf(field).needs(), "\"]"));
   }
-  if (message.full_name() == "mesh.v1.BlackHole") {
-    return R"({"keepalive_timeout": ["keepalive_time"]})";
-  }
-  if (message.full_name() == "mesh.v1.Breaker") {
-    return R"({"slow_call_rate": ["slow_call"]})";
-  }
-  return "";
+  return needs.empty() ? "" : absl::StrCat("{", absl::StrJoin(needs, ", "), "}");
 }
 
 // --- JSON ---
@@ -240,8 +247,12 @@ Members ValueSchema(const FieldDescriptor& field) {
       return schema;
     case FieldDescriptor::CPPTYPE_MESSAGE:
       if (IsDuration(field)) {
+        const std::string zero =
+            rules.zero().empty() ? "" : absl::StrCat(rules.zero(), "|");
         return {{"type", Quote("string")},
-                {"pattern", Quote("^[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h)$")}};
+                {"pattern", Quote(absl::StrCat(
+                                "^(", zero,
+                                "[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h))$"))}};
       }
       return {{"$ref",
                Quote(absl::StrCat("#/$defs/", field.message_type()->name()))}};
@@ -251,6 +262,13 @@ Members ValueSchema(const FieldDescriptor& field) {
   const bool is_double = field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
   const bool is_signed = field.cpp_type() == FieldDescriptor::CPPTYPE_INT32;
   schema = {{"type", Quote(is_double ? "number" : "integer")}};
+  if (!rules.zero().empty()) {
+    const std::string range = absl::StrCat(
+        "{\"minimum\": ", Number(rules.min()),
+        ", \"maximum\": ", Number(rules.max()), "}");
+    schema.push_back({"anyOf", Array({"{\"const\": 0}", range})});
+    return schema;
+  }
   if (rules.has_min()) {
     schema.push_back({"minimum", Number(rules.min())});
   } else if (!is_double) {

@@ -10,17 +10,16 @@
 namespace mesh::discovery {
 namespace {
 
-// However short the configured interval.
-constexpr absl::Duration kMinInterval = absl::Milliseconds(10);
 // Between looks that Refresh() asks for, and at a file that is being written.
 constexpr absl::Duration kSoon = absl::Milliseconds(100);
 
 }  // namespace
 
 FileResolver::FileResolver(options::EndpointsFileOptions options,
-                           ParseEndpoints parse, base::Scheduler* loop)
+                           ParseEndpoints parse, base::Scheduler* loop,
+                           absl::Duration interval)
     : path_(std::move(options.path)),
-      interval_(std::max(kMinInterval, options.poll_interval)),
+      interval_(interval),
       parse_(std::move(parse)),
       loop_(loop) {}
 

@@ -20,8 +20,13 @@ namespace mesh::discovery {
 // reported once.
 class FileResolver final : public Resolver {
  public:
+  // How often the file is looked at. A look is one stat(): a second is soon
+  // enough for people and programs that write such files.
+  static constexpr absl::Duration kInterval = absl::Seconds(1);
+
+  // Tests may have another interval.
   FileResolver(options::EndpointsFileOptions options, ParseEndpoints parse,
-               base::Scheduler* loop);
+               base::Scheduler* loop, absl::Duration interval = kInterval);
   ~FileResolver() override;
 
   void Start(Listener listener) override;

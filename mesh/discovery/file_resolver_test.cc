@@ -10,6 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "mesh/config/loader.h"
+#include "mesh/discovery/file_resolver.h"
 #include "mesh/discovery/resolver.h"
 #include "mesh/discovery/resolver_test_util.h"
 
@@ -36,8 +37,16 @@ class FileResolverTest : public ::testing::Test {
     Write(path_ + ".new", text);
     ASSERT_EQ(rename((path_ + ".new").c_str(), path_.c_str()), 0);
   }
-  options::EndpointSource Source(absl::Duration poll = absl::Milliseconds(10)) {
-    return options::EndpointsFileOptions{path_, poll};
+  options::EndpointSource Source() {
+    return options::EndpointsFileOptions{path_};
+  }
+  // Makes one that looks more often than the real one: a test need not wait.
+  Watched::Make Looking(absl::Duration every = absl::Milliseconds(10)) {
+    return [path = path_, every](base::EventLoop* loop) {
+      return std::make_unique<FileResolver>(options::EndpointsFileOptions{path},
+                                            config::ParseEndpoints, loop,
+                                            every);
+    };
   }
 
   std::string directory_;
@@ -77,7 +86,7 @@ TEST_F(FileResolverTest, ReadsTheFileBeforeStartReturns) {
   base::EventLoop loop("test");
   RunOn(loop, [&] {
     const auto resolver =
-        MakeResolver(Source(absl::Hours(1)), &loop, config::ParseEndpoints);
+        MakeResolver(Source(), &loop, config::ParseEndpoints);
     int reports = 0;
     resolver->Start([&](absl::StatusOr<cluster::EndpointSetPtr> update) {
       ++reports;
@@ -89,7 +98,7 @@ TEST_F(FileResolverTest, ReadsTheFileBeforeStartReturns) {
 
 TEST_F(FileResolverTest, SeesAWriteInPlaceARenameOverItAndNothingElse) {
   Write(path_, kA);
-  Watched resolver(Source());
+  Watched resolver(Looking());
   EXPECT_EQ(*resolver.Next(), Addresses({"127.0.0.1:1"}));
   EXPECT_TRUE(resolver.Silent(kAWhile));
   Replace(kB);
@@ -105,7 +114,7 @@ TEST_F(FileResolverTest, SeesAWriteInPlaceARenameOverItAndNothingElse) {
 
 TEST_F(FileResolverTest, SeesEveryLastWriteOfManyQuickOnes) {
   Write(path_, kA);
-  Watched resolver(Source());
+  Watched resolver(Looking());
   resolver.Next().IgnoreError();
   // Same size, and often the same time stamp.
   for (int round = 0; round < 20; ++round) {
@@ -136,7 +145,7 @@ TEST_F(FileResolverTest, SeesALinkThatIsExchangedAsKubernetesDoes) {
   };
   version("..1", kA);
   ASSERT_EQ(symlink("..data/endpoints.yaml", path_.c_str()), 0);
-  Watched resolver(Source());
+  Watched resolver(Looking());
   EXPECT_EQ(*resolver.Next(), Addresses({"127.0.0.1:1"}));
   version("..2", kB);
   EXPECT_EQ(*resolver.Next(), Addresses({"127.0.0.1:2"}));
@@ -144,7 +153,7 @@ TEST_F(FileResolverTest, SeesALinkThatIsExchangedAsKubernetesDoes) {
 
 TEST_F(FileResolverTest, AFileThatVanishesIsOneFailureUntilItIsBack) {
   Write(path_, kA);
-  Watched resolver(Source());
+  Watched resolver(Looking());
   EXPECT_TRUE(resolver.Next().ok());
   unlink(path_.c_str());
   const auto gone = resolver.Next();
@@ -159,7 +168,7 @@ TEST_F(FileResolverTest, AFileThatVanishesIsOneFailureUntilItIsBack) {
 }
 
 TEST_F(FileResolverTest, AFileThatIsNotThereYetIsWaitedFor) {
-  Watched resolver(Source());
+  Watched resolver(Looking());
   EXPECT_EQ(resolver.Next().status().code(), absl::StatusCode::kNotFound);
   Replace(kA);
   EXPECT_EQ(*resolver.Next(), Addresses({"127.0.0.1:1"}));
@@ -167,7 +176,7 @@ TEST_F(FileResolverTest, AFileThatIsNotThereYetIsWaitedFor) {
 
 TEST_F(FileResolverTest, ABadFileIsAFailureThatNamesThePlace) {
   Write(path_, kA);
-  Watched resolver(Source());
+  Watched resolver(Looking());
   EXPECT_TRUE(resolver.Next().ok());
   Replace("endpoints:\n- 127.0.0.1:0\n");
   const auto bad = resolver.Next();
@@ -183,7 +192,7 @@ TEST_F(FileResolverTest, ABadFileIsAFailureThatNamesThePlace) {
 
 TEST_F(FileResolverTest, ADirectoryAndAFifoAreFailuresAndBlockNothing) {
   ASSERT_EQ(mkdir(path_.c_str(), 0755), 0);
-  Watched resolver(Source());
+  Watched resolver(Looking());
   EXPECT_FALSE(resolver.Next().ok());
   rmdir(path_.c_str());
   EXPECT_EQ(resolver.Next().status().code(), absl::StatusCode::kNotFound);
@@ -195,7 +204,7 @@ TEST_F(FileResolverTest, ADirectoryAndAFifoAreFailuresAndBlockNothing) {
 
 TEST_F(FileResolverTest, AnEmptyListIsASet) {
   Write(path_, kA);
-  Watched resolver(Source());
+  Watched resolver(Looking());
   EXPECT_TRUE(resolver.Next().ok());
   Replace("endpoints: []\n");
   EXPECT_EQ(*resolver.Next(), Addresses());
@@ -204,7 +213,7 @@ TEST_F(FileResolverTest, AnEmptyListIsASet) {
 
 TEST_F(FileResolverTest, RefreshLooksBeforeTheNextPoll) {
   Write(path_, kA);
-  Watched resolver(Source(absl::Hours(1)));
+  Watched resolver(Looking(absl::Hours(1)));
   EXPECT_TRUE(resolver.Next().ok());
   Replace(kB);
   for (int i = 0; i < 1000; ++i) resolver.Refresh();

@@ -53,7 +53,7 @@ using ParseEndpoints = std::function<absl::StatusOr<cluster::EndpointSetPtr>(
 // wrong. NOT_FOUND: the file or the name does not exist. UNAVAILABLE or another
 // code: nothing is known.
 //
-// A file is looked at every `poll_interval`, also behind symbolic links that
+// A file is looked at every second, also behind symbolic links that
 // are exchanged (as Kubernetes does). A name is resolved as dns_resolver.h
 // says.
 std::unique_ptr<Resolver> MakeResolver(const options::EndpointSource& source,

@@ -33,9 +33,15 @@ inline void RunOn(base::EventLoop& loop, std::function<void()> work) {
 // A resolver on a loop, and what it reported.
 class Watched {
  public:
-  explicit Watched(options::EndpointSource source) {
+  using Make = std::function<std::unique_ptr<Resolver>(base::EventLoop*)>;
+
+  explicit Watched(options::EndpointSource source)
+      : Watched([&](base::EventLoop* loop) {
+          return MakeResolver(source, loop, config::ParseEndpoints);
+        }) {}
+  explicit Watched(const Make& make) {
     RunOn(loop_, [&] {
-      resolver_ = MakeResolver(source, &loop_, config::ParseEndpoints);
+      resolver_ = make(&loop_);
       resolver_->Start([this](absl::StatusOr<cluster::EndpointSetPtr> update) {
         // A copy of its own. The system's Abseil counts the references of a
         // shared status, and the thread sanitizer does not see that.

@@ -15,10 +15,9 @@ namespace mesh::options {
 
 struct EndpointsFileOptions {
   std::string path;  // As it is to be opened.
-  absl::Duration poll_interval = absl::Seconds(1);
 
   bool operator==(const EndpointsFileOptions& o) const {
-    return path == o.path && poll_interval == o.poll_interval;
+    return path == o.path;
   }
 };
 
@@ -47,11 +46,15 @@ struct ConnectionOptions {
   absl::Duration initial_backoff = absl::Milliseconds(250);
   absl::Duration max_backoff = absl::Seconds(10);
   absl::Duration drain_timeout = absl::Hours(1);
+  absl::Duration keepalive_time = absl::InfiniteDuration();  // No pings.
+  absl::Duration keepalive_timeout = absl::Seconds(20);
 
   bool operator==(const ConnectionOptions& o) const {
     return ahead == o.ahead && connect_timeout == o.connect_timeout &&
            initial_backoff == o.initial_backoff &&
-           max_backoff == o.max_backoff && drain_timeout == o.drain_timeout;
+           max_backoff == o.max_backoff && drain_timeout == o.drain_timeout &&
+           keepalive_time == o.keepalive_time &&
+           keepalive_timeout == o.keepalive_timeout;
   }
 };
 

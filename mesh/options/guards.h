@@ -9,7 +9,7 @@ namespace mesh::options {
 // What guards a service as a whole, and its endpoints against each other.
 struct GuardOptions {
   OutlierEjectionOptions outlier_ejection;
-  BlackHoleOptions black_hole;
+  SilenceOptions silence;
   CapsOptions caps;
   BreakerOptions breaker;
   ThrottleOptions throttle;

@@ -42,7 +42,7 @@ struct RetryOptions {
   StatusCodeSet codes = StatusCodeSet::Of(absl::StatusCode::kUnavailable);
   absl::Duration initial_backoff = absl::Milliseconds(25);
   absl::Duration max_backoff = absl::Seconds(1);
-  double backoff_multiplier = 2;
+  double backoff_multiplier = 2;  // Only a gRPC service config has another.
   absl::Duration attempt_timeout = absl::InfiniteDuration();
   uint64_t stream_bytes = 1 << 20;
 };
@@ -50,9 +50,6 @@ struct RetryOptions {
 struct HedgingOptions {
   Mode mode = Mode::kOff;
   std::optional<absl::Duration> delay;  // Empty: adaptive.
-  double quantile = 0.95;
-  double factor = 1.25;
-  absl::Duration min_delay = absl::Milliseconds(1);
   int max_attempts = 2;  // With the first one and with retries.
 };
 

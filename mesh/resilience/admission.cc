@@ -10,8 +10,7 @@ namespace mesh::resilience {
 namespace {
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
-constexpr int64_t kUpdateEvery = 20'000'000;         // ns
-constexpr int64_t kLongestCall = 3'600'000'000'000;  // Latencies count as less.
+constexpr int64_t kUpdateEvery = 20'000'000;  // ns
 
 constexpr auto relaxed = std::memory_order_relaxed;
 
@@ -36,7 +35,6 @@ Admission::Admission(const options::GuardOptions& options, absl::Time now)
       updated_(Sane(absl::ToUnixNanos(now))) {
   base::MutexLock lock(&mu_);
   caps_.SetOptions(options.caps);
-  SetSlowCall(options.breaker.slow_call);
   Publish();
 }
 
@@ -50,15 +48,7 @@ void Admission::SetOptions(const options::GuardOptions& options) {
   throttle_.SetOptions(options.throttle, totals);
   concurrency_.SetOptions(options.adaptive_concurrency, totals, updated_);
   rate_limiter_.SetOptions(options.rate_limit);
-  SetSlowCall(options.breaker.slow_call);
   Publish();
-}
-
-void Admission::SetSlowCall(absl::Duration slow_call) {
-  slow_.store(
-      absl::ToInt64Nanoseconds(std::clamp(slow_call, absl::ZeroDuration(),
-                                          absl::Nanoseconds(kLongestCall))),
-      relaxed);
 }
 
 void Admission::Publish() {
@@ -96,7 +86,6 @@ CallTotals Admission::Sum() const {
     sum.untimed += shard->untimed.load(relaxed);
     sum.failed += shard->failed.load(relaxed);
     sum.rejected += shard->rejected.load(relaxed);
-    sum.slow += shard->slow.load(relaxed);
   }
   return sum;
 }
@@ -144,11 +133,8 @@ void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
   now = Sane(now);
   const int64_t latency =
       std::clamp<int64_t>(now - Sane(ticket.start), 0, kLongestCall);
-  const auto slow_call = static_cast<int64_t>(slow_.load(relaxed));
   const bool cancelled = code == absl::StatusCode::kCancelled;
   const bool failed = kFailures.Contains(code);
-  const bool slow =
-      !ticket.stream && latency >= slow_call && slow_call < kLongestCall;
   // Answers without fault. Others come faster than work is done, and only show
   // how slow the service is when they come late.
   const bool timed =
@@ -166,13 +152,12 @@ void Admission::EndSpecial(const Ticket& ticket, absl::StatusCode code,
     }
     if (failed) shard.failed.fetch_add(1, relaxed);
     if (kRejections.Contains(code)) shard.rejected.fetch_add(1, relaxed);
-    if (slow) shard.slow.fetch_add(1, relaxed);
   }
   if (ticket.probe != 0) {
     if (cancelled) {
       breaker_.LoseProbe(ticket);
     } else {
-      breaker_.EndProbe(ticket, !failed && !slow, now);
+      breaker_.EndProbe(ticket, !failed, now);
     }
     base::MutexLock lock(&mu_);
     Publish();

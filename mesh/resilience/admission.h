@@ -90,7 +90,7 @@ class Admission {
     const uint64_t latency =
         static_cast<uint64_t>(time) - static_cast<uint64_t>(ticket.start);
     if (ABSL_PREDICT_TRUE(ticket.plain && code == absl::StatusCode::kOk &&
-                          latency < slow_.load(std::memory_order_relaxed))) {
+                          latency < kLongestCall)) {
       caps_.Give();
       Shard& shard = shards_[base::ThisShard()].Get();
       shard.timed.fetch_add(1, std::memory_order_relaxed);
@@ -117,12 +117,15 @@ class Admission {
   // The numbers that CapsGuard has.
   bool TryWait(Listener* listener) { return caps_.TryWait(listener); }
   void EndWait() { caps_.EndWait(); }
-  bool TryRetry(Listener* listener) { return caps_.TryRetry(listener); }
+  void BeginRetry() { caps_.BeginRetry(); }
   void EndRetry() { caps_.EndRetry(); }
 
   State Snapshot(absl::Time now) const;
 
  private:
+  // Latencies count as at most this, in ns, so that no sum overflows.
+  static constexpr uint64_t kLongestCall = 3'600'000'000'000;
+
   // What the threads of one shard have counted. Only grows.
   struct alignas(64) Shard {
     std::atomic<int64_t> timed{0};    // Calls whose latency counts...
@@ -131,7 +134,6 @@ class Admission {
     std::atomic<int64_t> untimed{0};
     std::atomic<int64_t> failed{0};
     std::atomic<int64_t> rejected{0};  // By the service, or not in time.
-    std::atomic<int64_t> slow{0};
   };
 
   // In the order in which they are asked.
@@ -152,7 +154,6 @@ class Admission {
   void Update(int64_t now);
   // Sets what is read without the lock.
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void SetSlowCall(absl::Duration slow_call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Written by every call.
   CapsGuard caps_;
@@ -160,8 +161,7 @@ class Admission {
 
   // Read by every call; written with the lock held.
   alignas(64) std::atomic<int64_t> quiet_{0};  // So many calls need not ask.
-  std::atomic<int64_t> due_{0};                // Update() then.
-  std::atomic<uint64_t> slow_{0};  // Latencies from here on are special, ns.
+  std::atomic<int64_t> due_{0};  // Update() then.
 
   // Each of them is thread-safe.
   BreakerGuard breaker_;

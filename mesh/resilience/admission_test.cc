@@ -98,8 +98,6 @@ TEST_F(AdmissionTest, WithTheDefaultsGoodCallsAreLeftAlone) {
 TEST_F(AdmissionTest, WhatIsOffDoesNothing) {
   options::GuardOptions options = AllOff();
   options.caps.max_calls = 1;
-  options.caps.max_retries = 1;
-  options.adaptive_concurrency.initial_limit = 1;
   Use(options);
   std::vector<Admission::Ticket> held;
   for (int i = 0; i < 300; ++i) held.push_back(*Begin());
@@ -108,8 +106,6 @@ TEST_F(AdmissionTest, WhatIsOffDoesNothing) {
     admission_->OnCallEnd(ticket, absl::StatusCode::kUnavailable, now_);
   }
   EXPECT_EQ(Calls(300, absl::StatusCode::kUnavailable), 300);
-  EXPECT_TRUE(admission_->TryRetry(&recorder_));
-  EXPECT_TRUE(admission_->TryRetry(&recorder_));
   EXPECT_THAT(recorder_.enforced, IsEmpty());
   EXPECT_THAT(recorder_.observed, IsEmpty());
   EXPECT_EQ(State().breaker, "");
@@ -194,11 +190,10 @@ TEST_F(AdmissionTest, OpenStreamsHaveACapOfTheirOwn) {
   EXPECT_EQ(State().streams, 1);
 }
 
-TEST_F(AdmissionTest, CapsOfWaitingCallsAndOfRetriesGiveBack) {
+TEST_F(AdmissionTest, TheCapOfWaitingCallsGivesBackAndRetriesAreCounted) {
   options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kEnforce;
   options.caps.max_waiting = 1;
-  options.caps.max_retries = 2;
   Use(options);
   EXPECT_TRUE(admission_->TryWait(&recorder_));
   EXPECT_FALSE(admission_->TryWait(&recorder_));
@@ -209,32 +204,27 @@ TEST_F(AdmissionTest, CapsOfWaitingCallsAndOfRetriesGiveBack) {
   admission_->EndWait();
   EXPECT_TRUE(admission_->TryWait(nullptr));
 
-  EXPECT_TRUE(admission_->TryRetry(&recorder_));
-  EXPECT_TRUE(admission_->TryRetry(&recorder_));
-  EXPECT_FALSE(admission_->TryRetry(&recorder_));
-  EXPECT_EQ(recorder_.why,
-            "too many retries are under way: guards.caps.max_retries is 2. "
-            "Make fewer at once, or raise the cap.");
+  admission_->BeginRetry();
+  admission_->BeginRetry();
   EXPECT_EQ(State().waiting, 1);
   EXPECT_EQ(State().retries, 2);
   admission_->EndRetry();
-  EXPECT_TRUE(admission_->TryRetry(&recorder_));
-  EXPECT_THAT(recorder_.enforced,
-              ElementsAre(Guard::kMaxWaiting, Guard::kMaxRetries));
+  EXPECT_EQ(State().retries, 1);
+  EXPECT_THAT(recorder_.enforced, ElementsAre(Guard::kMaxWaiting));
 }
 
 TEST_F(AdmissionTest, ObservedCapsCountAndRefuseNothing) {
   options::GuardOptions options = AllOff();
   options.caps.mode = Mode::kObserve;
   options.caps.max_calls = 1;
-  options.caps.max_retries = 1;
+  options.caps.max_waiting = 1;
   Use(options);
   EXPECT_TRUE(Begin().has_value());
   EXPECT_TRUE(Begin().has_value());
-  EXPECT_TRUE(admission_->TryRetry(&recorder_));
-  EXPECT_TRUE(admission_->TryRetry(&recorder_));
+  EXPECT_TRUE(admission_->TryWait(&recorder_));
+  EXPECT_TRUE(admission_->TryWait(&recorder_));
   EXPECT_THAT(recorder_.observed,
-              ElementsAre(Guard::kMaxCalls, Guard::kMaxRetries));
+              ElementsAre(Guard::kMaxCalls, Guard::kMaxWaiting));
   EXPECT_THAT(recorder_.enforced, IsEmpty());
 }
 
@@ -301,20 +291,6 @@ TEST_F(AdmissionTest, ACancelledProbeDecidesNothing) {
   EXPECT_EQ(State().breaker, "closed");
 }
 
-TEST_F(AdmissionTest, SlowCallsOpenTheBreakerButStreamsAreNotSlow) {
-  options::GuardOptions options = WithBreaker(Mode::kEnforce);
-  options.breaker.slow_call = absl::Milliseconds(100);
-  Use(options);
-  for (int i = 0; i < 100; ++i) {
-    const auto stream = Begin(/*stream=*/true);
-    ASSERT_TRUE(stream.has_value());
-    now_ += absl::Seconds(1);
-    admission_->OnCallEnd(*stream, absl::StatusCode::kOk, now_);
-  }
-  EXPECT_LT(Calls(100, absl::StatusCode::kOk, absl::Milliseconds(200)), 100);
-  EXPECT_THAT(recorder_.why, HasSubstr("were slow"));
-}
-
 TEST_F(AdmissionTest, AnObservedBreakerRefusesNothingAndSaysWhatItWould) {
   Use(WithBreaker(Mode::kObserve));
   EXPECT_EQ(Calls(200, absl::StatusCode::kUnavailable), 200);
@@ -360,7 +336,6 @@ TEST_F(AdmissionTest, AnObservedThrottleDropsNothing) {
 TEST_F(AdmissionTest, ProbesOfTheBreakerPassTheThrottle) {
   options::GuardOptions options = AllOff();
   options.throttle.mode = Mode::kEnforce;
-  options.throttle.min_calls = 10;
   options.breaker.mode = Mode::kEnforce;
   Use(options);
   Calls(1000, absl::StatusCode::kUnavailable);
@@ -378,29 +353,27 @@ TEST_F(AdmissionTest, ProbesOfTheBreakerPassTheThrottle) {
 TEST_F(AdmissionTest, AdaptiveConcurrencyBoundsUnaryCallsAndLeavesStreams) {
   options::GuardOptions options = AllOff();
   options.adaptive_concurrency.mode = Mode::kEnforce;
-  options.adaptive_concurrency.initial_limit = 5;
   Use(options);
   for (int i = 0; i < 20; ++i) {
     EXPECT_TRUE(Begin(/*stream=*/true).has_value());
   }
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(Begin().has_value());
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(Begin().has_value());
   EXPECT_FALSE(Begin().has_value());
   EXPECT_EQ(code_, absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(recorder_.why,
             "too many calls are under way: guards.adaptive_concurrency allows "
-            "5, by the latency. Make fewer at once, or add servers.");
+            "100, by the latency. Make fewer at once, or add servers.");
   EXPECT_TRUE(Begin(/*stream=*/true).has_value());
-  EXPECT_EQ(State().calls, 26);
-  EXPECT_EQ(State().concurrency, 5);
-  EXPECT_EQ(State().concurrency_limit, 5);
+  EXPECT_EQ(State().calls, 121);
+  EXPECT_EQ(State().concurrency, 100);
+  EXPECT_EQ(State().concurrency_limit, 100);
 }
 
 TEST_F(AdmissionTest, ObservedAdaptiveConcurrencyRefusesNothing) {
   options::GuardOptions options = AllOff();
   options.adaptive_concurrency.mode = Mode::kObserve;
-  options.adaptive_concurrency.initial_limit = 5;
   Use(options);
-  for (int i = 0; i < 7; ++i) EXPECT_TRUE(Begin().has_value());
+  for (int i = 0; i < 102; ++i) EXPECT_TRUE(Begin().has_value());
   EXPECT_THAT(recorder_.observed, ElementsAre(Guard::kAdaptiveConcurrency,
                                               Guard::kAdaptiveConcurrency));
 }
@@ -469,7 +442,7 @@ TEST_F(AdmissionTest, AReloadKeepsAnOpenBreakerOpen) {
   options::GuardOptions options = WithBreaker(Mode::kEnforce);
   Use(options);
   Calls(100, absl::StatusCode::kUnavailable);
-  options.caps.max_retries = 7;
+  options.caps.max_waiting = 7;
   admission_->SetOptions(options);
   EXPECT_FALSE(Call());
   options.breaker.mode = Mode::kObserve;
@@ -520,11 +493,9 @@ TEST_F(AdmissionTest, ATicketThatWasNotHeldEndsNothing) {
 
 TEST_F(AdmissionTest, AbsurdTimesAndOptionsAreHarmless) {
   options::GuardOptions options;
-  options.caps = {Mode::kEnforce, -1, -1, -1, -1};
+  options.caps = {Mode::kEnforce, -1, -1, -1};
   options.adaptive_concurrency.mode = Mode::kEnforce;
-  options.adaptive_concurrency.initial_limit = -7;
   options.adaptive_concurrency.min_limit = -7;
-  options.adaptive_concurrency.max_limit = -9;
   options.adaptive_concurrency.latency_factor =
       std::numeric_limits<double>::quiet_NaN();
   Use(options);
@@ -583,7 +554,8 @@ TEST(AdmissionThreadsTest, CountsComeBackToZeroAndCapsHold) {
               bad ? absl::StatusCode::kUnavailable : absl::StatusCode::kOk,
               now());
         }
-        if (admission.TryRetry(nullptr)) admission.EndRetry();
+        admission.BeginRetry();
+        admission.EndRetry();
         if (admission.TryWait(nullptr)) admission.EndWait();
       }
     });

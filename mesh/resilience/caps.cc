@@ -19,7 +19,6 @@ void CapsGuard::SetOptions(const options::CapsOptions& options) {
   mode_.store(options.mode, relaxed);
   max_calls_.store(Most(options.max_calls), relaxed);
   max_waiting_.store(Most(options.max_waiting), relaxed);
-  max_retries_.store(Most(options.max_retries), relaxed);
   max_streams_.store(Most(options.max_streams), relaxed);
 }
 
@@ -64,33 +63,22 @@ void CapsGuard::Undo(const Asking& asking) {
   if (asking.ticket->stream) streams_.Give();
 }
 
-bool CapsGuard::TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
-                              Guard guard, RefusalListener* listener) {
+bool CapsGuard::TryWait(RefusalListener* listener) {
   const Mode mode = mode_.load(relaxed);
-  const int64_t count = cap->Take();
-  if (mode == Mode::kOff || count <= most.load(relaxed)) return true;
+  const int64_t most = max_waiting_.load(relaxed);
+  if (waiting_.Take() <= most || mode == Mode::kOff) return true;
   Refusal refusal;
-  refusal.guard = guard;
+  refusal.guard = Guard::kMaxWaiting;
   if (mode == Mode::kObserve) {
     refusal.observed = true;
   } else {
-    cap->Give();
+    waiting_.Give();
     refusal.why = absl::StrCat(
-        guard == Guard::kMaxWaiting
-            ? "too many calls wait for an endpoint: guards.caps.max_waiting is "
-            : "too many retries are under way: guards.caps.max_retries is ",
-        most.load(relaxed), ". Make fewer at once, or raise the cap.");
+        "too many calls wait for an endpoint: guards.caps.max_waiting is ", most,
+        ". Make fewer at once, or raise the cap.");
   }
   if (listener != nullptr) listener->OnRefusal(refusal);
   return mode == Mode::kObserve;
-}
-
-bool CapsGuard::TryWait(RefusalListener* listener) {
-  return TryTakeCapped(&waiting_, max_waiting_, Guard::kMaxWaiting, listener);
-}
-
-bool CapsGuard::TryRetry(RefusalListener* listener) {
-  return TryTakeCapped(&retries_, max_retries_, Guard::kMaxRetries, listener);
 }
 
 void CapsGuard::Describe(AdmissionState* state) const {

@@ -34,8 +34,8 @@ class Cap {
   std::atomic<int64_t> count_{0};
 };
 
-// The guard that bounds how many calls of a service are under way, wait for an
-// endpoint, and retry. The cheapest of the guards, and the most final.
+// The guard that bounds how many calls of a service are under way and how many
+// wait for an endpoint. The cheapest of the guards, and the most final.
 class CapsGuard {
  public:
   static constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
@@ -54,19 +54,18 @@ class CapsGuard {
   bool Admit(Asking* asking);
   void Undo(const Asking& asking);
 
-  // A call is to wait for an endpoint; a retry or hedge is to begin. False:
-  // there are too many. Each true is given back by the one below.
+  // A call is to wait for an endpoint. False: too many do. EndWait() is owed
+  // for each true.
   bool TryWait(RefusalListener* listener);
   void EndWait() { waiting_.Give(); }
-  bool TryRetry(RefusalListener* listener);
+  // A retry or hedge begins. It is only counted: the retry budget bounds them.
+  void BeginRetry() { retries_.Take(); }
   void EndRetry() { retries_.Give(); }
 
   void Describe(AdmissionState* state) const;
 
  private:
   bool AdmitStream(Asking* asking, options::Mode mode);
-  bool TryTakeCapped(Cap* cap, const std::atomic<int64_t>& most,
-                     base::Guard guard, RefusalListener* listener);
 
   // Written by every call.
   alignas(64) Cap calls_;
@@ -74,7 +73,6 @@ class CapsGuard {
   alignas(64) std::atomic<options::Mode> mode_{options::Mode::kOff};
   std::atomic<int64_t> max_calls_{0};
   std::atomic<int64_t> max_waiting_{0};
-  std::atomic<int64_t> max_retries_{0};
   std::atomic<int64_t> max_streams_{0};
 
   alignas(64) Cap streams_;

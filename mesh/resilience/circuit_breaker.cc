@@ -25,9 +25,6 @@ double Share(double share) {
 
 options::BreakerOptions Sane(options::BreakerOptions options) {
   options.failure_rate = Share(options.failure_rate);
-  options.slow_call_rate = Share(options.slow_call_rate);
-  options.min_calls = std::max(1, options.min_calls);
-  options.probes = std::max(1, options.probes);
   return options;
 }
 
@@ -37,7 +34,7 @@ std::string Seconds(int64_t ns) {
 }
 
 CircuitBreaker::Totals TotalsOf(const CallTotals& totals) {
-  return {totals.calls(), totals.failed, totals.slow};
+  return {totals.calls(), totals.failed};
 }
 
 absl::string_view NameOf(CircuitBreaker::State state) {
@@ -73,15 +70,13 @@ void CircuitBreaker::SetOptions(const options::BreakerOptions& options) {
 
 void CircuitBreaker::Update(const Totals& totals, int64_t now) {
   const Window::Values values = {totals.calls - totals_.calls,
-                                 totals.failed - totals_.failed,
-                                 totals.slow - totals_.slow};
+                                 totals.failed - totals_.failed};
   totals_ = totals;
   // Calls that end now began before it opened.
   if (state_ != State::kClosed) return;
   window_.Add(values, now);
-  if (window_.sum()[kCalls] < options_.min_calls) return;
-  if (ShareOf(kFailed) >= options_.failure_rate ||
-      ShareOf(kSlow) >= options_.slow_call_rate) {
+  if (window_.sum()[kCalls] < kMinCalls) return;
+  if (failed_share() >= options_.failure_rate) {
     opened_with_ = window_.sum();
     window_.Clear();
     Open(Nanoseconds(options_.open_for), now);
@@ -126,7 +121,7 @@ void CircuitBreaker::OnProbeEnd(uint32_t probe, bool good, int64_t now) {
   if (!good) {
     const int64_t first = Nanoseconds(options_.open_for);
     Open(std::min(2 * open_for_, kLongestDoubling * first), now);
-  } else if (++good_probes_ >= options_.probes) {
+  } else if (++good_probes_ >= kProbes) {
     state_ = State::kClosed;
   }
 }
@@ -139,24 +134,20 @@ const CircuitBreaker::Window::Values& CircuitBreaker::Counts() const {
   return state_ == State::kClosed ? window_.sum() : opened_with_;
 }
 
-double CircuitBreaker::ShareOf(Value value) const {
+int64_t CircuitBreaker::calls() const { return Counts()[kCalls]; }
+
+double CircuitBreaker::failed_share() const {
   const Window::Values& counts = Counts();
   if (counts[kCalls] <= 0) return 0;
-  return static_cast<double>(counts[value]) /
+  return static_cast<double>(counts[kFailed]) /
          static_cast<double>(counts[kCalls]);
 }
 
-int64_t CircuitBreaker::calls() const { return Counts()[kCalls]; }
-double CircuitBreaker::failed_share() const { return ShareOf(kFailed); }
-double CircuitBreaker::slow_share() const { return ShareOf(kSlow); }
-
 std::string CircuitBreaker::Why(int64_t now) const {
-  const bool failed = ShareOf(kFailed) >= options_.failure_rate;
-  const double share = failed ? ShareOf(kFailed) : ShareOf(kSlow);
   return absl::StrCat(
-      "the circuit breaker is open: ", std::lround(100 * share), "% of ",
-      calls(), " calls in ", absl::FormatDuration(options_.window),
-      failed ? " failed. " : " were slow. ",
+      "the circuit breaker is open: ", std::lround(100 * failed_share()),
+      "% of ", calls(), " calls in ", absl::FormatDuration(options_.window),
+      " failed. ",
       state_ == State::kOpen
           ? absl::StrCat("The next probe goes in ", Seconds(probe_at_ - now),
                          "; see why the service fails.")
@@ -235,7 +226,6 @@ void BreakerGuard::Describe(AdmissionState* state) const {
   state->breaker = NameOf(breaker_.state());
   state->breaker_calls = breaker_.calls();
   state->breaker_failed_share = breaker_.failed_share();
-  state->breaker_slow_share = breaker_.slow_share();
 }
 
 }  // namespace mesh::resilience

@@ -16,7 +16,7 @@
 namespace mesh::resilience {
 
 // A circuit breaker for one service (Nygard, "Release It!"): refuses all calls
-// while most of them fail or are slow, and lets single ones probe. As
+// while most of them fail, and lets single ones probe. As
 // options::BreakerOptions says. A function of (state, time, outcome); times are
 // nanoseconds of a monotonic clock. Not thread-safe.
 class CircuitBreaker {
@@ -31,8 +31,13 @@ class CircuitBreaker {
   struct Totals {
     int64_t calls = 0;  // Ended in any way, except cancelled ones.
     int64_t failed = 0;
-    int64_t slow = 0;
   };
+
+  // The window must hold so many calls before the breaker opens: fewer say too
+  // little of a share.
+  static constexpr int64_t kMinCalls = 20;
+  // So many probes in a row must go well before it closes.
+  static constexpr int kProbes = 3;
 
   struct Decision {
     bool admitted = true;
@@ -62,15 +67,13 @@ class CircuitBreaker {
   // window when it opened.
   int64_t calls() const;
   double failed_share() const;
-  double slow_share() const;
 
  private:
-  enum Value { kCalls, kFailed, kSlow, kValues };
+  enum Value { kCalls, kFailed, kValues };
   using Window = RollingWindow<kValues>;
 
   void Open(int64_t open_for, int64_t now);
   const Window::Values& Counts() const;
-  double ShareOf(Value value) const;
 
   options::BreakerOptions options_;
 

@@ -24,10 +24,9 @@ options::BreakerOptions Options() {
 // A breaker and what it has been told.
 class CircuitBreakerTest : public ::testing::Test {
  protected:
-  void Calls(int calls, int failed, int slow = 0) {
+  void Calls(int calls, int failed) {
     totals_.calls += calls;
     totals_.failed += failed;
-    totals_.slow += slow;
     breaker_.Update(totals_, now_);
   }
   void Open() { Calls(20, 20); }
@@ -67,16 +66,6 @@ TEST_F(CircuitBreakerTest, WhatIsOlderThanTheWindowDoesNotCount) {
   now_ += kSecond;
   Calls(5, 5);
   EXPECT_EQ(breaker_.state(), State::kOpen);
-}
-
-TEST_F(CircuitBreakerTest, SlowCallsOpenItToo) {
-  Calls(100, 0, 89);
-  EXPECT_EQ(breaker_.state(), State::kClosed);
-  Calls(10, 0, 10);
-  EXPECT_EQ(breaker_.state(), State::kOpen);
-  EXPECT_EQ(breaker_.Why(now_ + 600 * kMs),
-            "the circuit breaker is open: 90% of 110 calls in 10s were slow. "
-            "The next probe goes in 0.4s; see why the service fails.");
 }
 
 TEST_F(CircuitBreakerTest, SaysWhyItRefuses) {
@@ -180,9 +169,9 @@ TEST_F(CircuitBreakerTest, AProbeThatWasNotMadeMakesRoomForAnother) {
 TEST_F(CircuitBreakerTest, AReloadKeepsTheStateAndTheCounts) {
   Calls(15, 15);
   options::BreakerOptions options = Options();
-  options.min_calls = 16;
+  options.failure_rate = 0.9;
   breaker_.SetOptions(options);
-  Calls(1, 1);
+  Calls(5, 5);
   EXPECT_EQ(breaker_.state(), State::kOpen);
   breaker_.SetOptions(Options());
   EXPECT_EQ(breaker_.state(), State::kOpen);
@@ -198,20 +187,17 @@ TEST_F(CircuitBreakerTest, AbsurdOptionsAreHarmless) {
          {absl::ZeroDuration(), -absl::Seconds(1), absl::InfiniteDuration()}) {
       options::BreakerOptions options = Options();
       options.failure_rate = share;
-      options.slow_call_rate = share;
       options.window = time;
       options.open_for = time;
-      options.min_calls = -1;
-      options.probes = -1;
       CircuitBreaker breaker(options, {});
       breaker.Update({}, kStart);
       EXPECT_EQ(breaker.state(), State::kClosed) << "nothing was called";
-      breaker.Update({100, 1, 0}, kStart);
+      breaker.Update({100, 1}, kStart);
       EXPECT_EQ(breaker.state(), State::kClosed) << "1% failed";
-      breaker.Update({200, 101, 0}, kStart);
+      breaker.Update({200, 101}, kStart);
       breaker.OnProbeEnd(breaker.Admit(kStart + kSecond).probe, false,
                          int64_t{1} << 62);
-      breaker.Update({300, 301, 400}, 0);
+      breaker.Update({300, 301}, 0);
       breaker.Why(0);
     }
   }

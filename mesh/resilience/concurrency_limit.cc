@@ -45,7 +45,6 @@ constexpr double kGrowBelow = 0.9;
 constexpr double kMostGrowth = 1.25;  // A window.
 constexpr double kMostCut = 0.5;      // A window.
 constexpr double kFarAbove = 1.5;     // Times the target: that is not noise.
-constexpr double kAimdCut = 0.9;
 
 // When the latency without queue is measured, at what limit (of the calls that
 // are worked on) and with how many calls.
@@ -70,15 +69,16 @@ constexpr double kSmooth = 0.2;
 
 options::AdaptiveConcurrencyOptions Sane(
     options::AdaptiveConcurrencyOptions options) {
-  options.min_limit = std::max(1, options.min_limit);
-  options.max_limit = std::max(options.min_limit, options.max_limit);
+  options.min_limit =
+      std::clamp(options.min_limit, 1,
+                 static_cast<int>(ConcurrencyLimit::kMaxLimit));
   if (!(options.latency_factor >= 1.01)) options.latency_factor = 1.01;
   options.latency_factor = std::min(options.latency_factor, 1e6);
   return options;
 }
 
 ConcurrencyLimit::Totals TotalsOf(const CallTotals& totals) {
-  return {totals.timed, totals.latency, totals.rejected};
+  return {totals.timed, totals.latency};
 }
 
 }  // namespace
@@ -88,7 +88,7 @@ ConcurrencyLimit::ConcurrencyLimit(
     int64_t now)
     : options_(Sane(options)),
       random_(static_cast<uint64_t>(now)),
-      limit_(options_.initial_limit),
+      limit_(kInitialLimit),
       begin_(now),
       window_start_(now),
       window_totals_(totals),
@@ -109,8 +109,8 @@ int ConcurrencyLimit::limit() const {
 }
 
 void ConcurrencyLimit::Clamp() {
-  limit_ = std::clamp(limit_, static_cast<double>(options_.min_limit),
-                      static_cast<double>(options_.max_limit));
+  limit_ =
+      std::clamp(limit_, static_cast<double>(options_.min_limit), kMaxLimit);
 }
 
 void ConcurrencyLimit::Update(const Totals& totals, bool met, int64_t now) {
@@ -140,7 +140,6 @@ void ConcurrencyLimit::Update(const Totals& totals, bool met, int64_t now) {
                window.calls);
   window.per_ns = window.calls / static_cast<double>(elapsed);
   window.used = met_ || window.per_ns * window.latency > limit_ / 2;
-  window.overloaded = totals.overloaded > window_totals_.overloaded;
   StartWindow(totals, now);
   EndWindow(window, now);
 }
@@ -226,14 +225,7 @@ void ConcurrencyLimit::LearnBase(double latency, int64_t now) {
 
 void ConcurrencyLimit::Adapt(const Window& window) {
   if (!window.used) return;
-  if (options_.algorithm ==
-      options::AdaptiveConcurrencyOptions::Algorithm::kAimd) {
-    if (window.overloaded || window.latency > Target()) {
-      limit_ *= kAimdCut;
-    } else {
-      limit_ += 1;
-    }
-  } else if (window.latency > Target()) {
+  if (window.latency > Target()) {
     const double wanted = window.per_ns * Target();
     if (wanted < limit_) {
       const double gain =

@@ -36,10 +36,8 @@ namespace mesh::resilience {
 // service that became slower. So under lasting overload by many clients, limits
 // rise in the end.
 //
-// GRADIENT goes towards throughput * target by a share that grows with the
-// number of calls in a window, so that noise does not shake it. AIMD adds one a
-// window and cuts a tenth where latency is above the target or the service
-// turned calls away.
+// The limit goes towards throughput * target by a share that grows with the
+// number of calls in a window, so that noise does not shake it.
 //
 // A limit that is not used says nothing. While fewer than half of it are under
 // way and nobody met it, it stays.
@@ -55,8 +53,13 @@ class ConcurrencyLimit {
   struct Totals {
     int64_t calls = 0;       // Answered, or given up for their deadline.
     int64_t latency_ns = 0;  // The sum over all of them.
-    int64_t overloaded = 0;  // Ended as if by overload, whatever the latency.
   };
+
+  // The limit begins with this, or with `min_limit` where that is more. Few
+  // services need more at once before something is known of them.
+  static constexpr double kInitialLimit = 100;
+  // It is never more: what grows beyond is bounded by `caps`.
+  static constexpr double kMaxLimit = 10'000;
 
   // What is in `totals` was before its time.
   ConcurrencyLimit(const options::AdaptiveConcurrencyOptions& options,
@@ -92,7 +95,6 @@ class ConcurrencyLimit {
     double latency = 0;       // Mean, ns.
     double per_ns = 0;        // Throughput.
     bool used = false;        // The limit mattered.
-    bool overloaded = false;  // The service said so.
   };
 
   void StartWindow(const Totals& totals, int64_t now);

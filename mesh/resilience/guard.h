@@ -111,7 +111,6 @@ struct CallTotals {
   int64_t untimed = 0;  // Others that ended, except cancelled ones.
   int64_t failed = 0;
   int64_t rejected = 0;  // By the service, or not in time.
-  int64_t slow = 0;
 
   int64_t calls() const { return timed + untimed; }
 };
@@ -127,7 +126,6 @@ struct AdmissionState {
   // What it sees, or saw when it opened.
   int64_t breaker_calls = 0;
   double breaker_failed_share = 0;
-  double breaker_slow_share = 0;
   double throttle_probability = 0;
   // 0: off.
   int concurrency_limit = 0;

@@ -141,7 +141,7 @@ TEST_F(BreakerGuardTest, ObservedItsProbesPassNoOtherGuard) {
 TEST_F(BreakerGuardTest, GoodProbesCloseIt) {
   Open(Mode::kEnforce);
   now_ += 100 * kMillisecond;
-  for (int i = 0; i < options_.probes; ++i) {
+  for (int i = 0; i < CircuitBreaker::kProbes; ++i) {
     EXPECT_TRUE(Admits(&breaker_));
     breaker_.EndProbe(ticket_, /*good=*/true, now_);
   }
@@ -173,25 +173,24 @@ TEST_F(GuardTest, TheThrottleCountsWhatItDrops) {
 TEST_F(GuardTest, AdaptiveConcurrencyCountsNoStreams) {
   options::AdaptiveConcurrencyOptions options;
   options.mode = Mode::kEnforce;
-  options.initial_limit = options.min_limit = options.max_limit = 4;
   ConcurrencyGuard concurrency(options, now_);
-  EXPECT_EQ(concurrency.limit(), 4);
+  EXPECT_EQ(concurrency.limit(), 100);
   asking_ = Ask();
-  asking_.calls = 5;
+  asking_.calls = 101;
   EXPECT_FALSE(concurrency.Admit(&asking_));
   EXPECT_EQ(asking_.refusal.guard, Guard::kAdaptiveConcurrency);
 
   Asking stream = Ask(/*stream=*/true);
-  stream.calls = 100;
+  stream.calls = 200;
   EXPECT_TRUE(concurrency.Admit(&stream));
   asking_ = Ask();
-  asking_.calls = 5;
+  asking_.calls = 101;
   EXPECT_TRUE(concurrency.Admit(&asking_)) << "one of them is a stream";
 
   ticket_.stream = true;
   concurrency.Undo(stream);
   asking_ = Ask();
-  asking_.calls = 5;
+  asking_.calls = 101;
   EXPECT_FALSE(concurrency.Admit(&asking_));
 }
 

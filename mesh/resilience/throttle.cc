@@ -10,37 +10,9 @@
 #include "mesh/base/aside.h"
 
 namespace mesh::resilience {
-namespace {
-
-int64_t Nanoseconds(absl::Duration duration) {
-  return absl::ToInt64Nanoseconds(
-      std::clamp(duration, absl::Nanoseconds(1), absl::Hours(1000)));
-}
-
-options::ThrottleOptions Sane(options::ThrottleOptions options) {
-  // Below 1 it would drop while nothing is rejected. NaN likewise.
-  options.k = options.k >= 1 ? std::min(options.k, 1e6) : 1;
-  return options;
-}
-
-}  // namespace
-
-Throttle::Throttle(const options::ThrottleOptions& options,
-                   const Totals& totals)
-    : options_(Sane(options)),
-      window_(Nanoseconds(options.window)),
-      totals_(totals) {}
-
-void Throttle::SetOptions(const options::ThrottleOptions& options) {
-  if (options.window != options_.window) {
-    window_ = Window(Nanoseconds(options.window));
-    probability_ = 0;
-  }
-  options_ = Sane(options);
-  if (options_.mode == options::Mode::kOff) {
-    window_.Clear();
-    probability_ = 0;
-  }
+void Throttle::Clear() {
+  window_.Clear();
+  probability_ = 0;
 }
 
 void Throttle::Update(const Totals& totals, int64_t now) {
@@ -51,15 +23,15 @@ void Throttle::Update(const Totals& totals, int64_t now) {
   const auto requests = static_cast<double>(window_.sum()[kRequests]);
   const auto accepts = static_cast<double>(window_.sum()[kAccepts]);
   probability_ =
-      requests < options_.min_calls
+      requests < kMinCalls
           ? 0
-          : std::max(0.0, (requests - options_.k * accepts) / (requests + 1));
+          : std::max(0.0, (requests - kShare * accepts) / (requests + 1));
 }
 
 std::string Throttle::Why() const {
   return absl::StrCat("the throttle dropped this call: of ",
                       window_.sum()[kRequests], " calls in ",
-                      absl::FormatDuration(options_.window),
+                      absl::FormatDuration(absl::Nanoseconds(kWindow)),
                       " the service accepted ", window_.sum()[kAccepts],
                       ", so ", std::lround(100 * probability_),
                       "% are dropped. See why it rejects them.");
@@ -68,7 +40,7 @@ std::string Throttle::Why() const {
 // ---- The guard ----
 
 ThrottleGuard::ThrottleGuard(const options::ThrottleOptions& options)
-    : mode_(options.mode), throttle_(options, {}) {}
+    : mode_(options.mode), throttle_(Throttle::Totals()) {}
 
 // The service has not seen calls that were dropped here. They count as
 // requests.
@@ -82,9 +54,9 @@ void ThrottleGuard::SetOptions(const options::ThrottleOptions& options,
   base::MutexLock lock(&mu_);
   // A throttle that was off begins anew: its counts are old.
   if (!on()) {
-    throttle_ = Throttle(options, TotalsOf(totals));
-  } else {
-    throttle_.SetOptions(options);
+    throttle_ = Throttle(TotalsOf(totals));
+  } else if (options.mode == options::Mode::kOff) {
+    throttle_.Clear();
   }
   mode_.store(options.mode, std::memory_order_relaxed);
   Publish();

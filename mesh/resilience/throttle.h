@@ -16,7 +16,7 @@ namespace mesh::resilience {
 
 // Client-side throttling (Beyer et al., "Site Reliability Engineering",
 // chapter 21, "Handling Overload"): a call is dropped with the probability
-//   (requests - k * accepts) / (requests + 1)
+//   (requests - kShare * accepts) / (requests + 1)
 // over a window. Requests are the calls that the application made, those that
 // were dropped here among them; accepts are those that the service took. It
 // took a call unless that ended with UNAVAILABLE, RESOURCE_EXHAUSTED or
@@ -31,10 +31,19 @@ class Throttle {
     int64_t accepts = 0;
   };
 
+  // It lets through twice what is accepted (`k`): half of the calls may fail
+  // before one is dropped, and the service is asked often enough to be seen to
+  // recover.
+  static constexpr double kShare = 2;
+  // The window, in nanoseconds.
+  static constexpr int64_t kWindow = 30'000'000'000;
+  // Nothing is dropped while the window holds fewer requests: they say little.
+  static constexpr int64_t kMinCalls = 50;
+
   // What is in `totals` was before its time.
-  Throttle(const options::ThrottleOptions& options, const Totals& totals);
-  // Counts are kept while the window is the same.
-  void SetOptions(const options::ThrottleOptions& options);
+  explicit Throttle(const Totals& totals) : totals_(totals) {}
+  // Forgets what was counted.
+  void Clear();
 
   // What was seen until now.
   void Update(const Totals& totals, int64_t now);
@@ -48,8 +57,7 @@ class Throttle {
   enum Value { kRequests, kAccepts, kValues };
   using Window = RollingWindow<kValues>;
 
-  options::ThrottleOptions options_;
-  Window window_;
+  Window window_{kWindow};
   Totals totals_;  // At the last Update().
   double probability_ = 0;
 };

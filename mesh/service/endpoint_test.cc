@@ -200,7 +200,7 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_ENABLE_RETRIES), 0);
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_KEEPALIVE_TIME_MS), -1);
 
-  settings.keepalive_time = absl::Seconds(30);
+  settings.options.keepalive_time = absl::Seconds(30);
   const grpc::ChannelArguments with =
       ArgumentsOf(endpoint, settings, 0, /*exact=*/true);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_ENABLE_RETRIES), -1) << "as gRPC has it";

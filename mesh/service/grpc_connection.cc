@@ -180,13 +180,13 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
   // gRPC's name for the time that an attempt to connect may take.
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
               Milliseconds(options.connect_timeout));
-  if (settings.keepalive_time != absl::InfiniteDuration()) {
+  if (options.keepalive_time != absl::InfiniteDuration()) {
     // gRPC doubles the time for an address whose server says that there are
     // too many pings (GOAWAY "too_many_pings"); channel_test.cc pins it.
     args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
-                Milliseconds(settings.keepalive_time));
+                Milliseconds(options.keepalive_time));
     args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                Milliseconds(settings.keepalive_timeout));
+                Milliseconds(options.keepalive_timeout));
     // Otherwise it sends two while no data are sent, and no more.
     args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   }

@@ -22,8 +22,6 @@ struct ConnectionSettings {
   std::string authority;
   std::map<std::string, options::ChannelArgument> channel_args;
   options::ConnectionOptions options;
-  absl::Duration keepalive_time = absl::InfiniteDuration();  // None.
-  absl::Duration keepalive_timeout = absl::Seconds(20);
   // Every method may be executed twice, so mesh's own retries cover all that
   // gRPC's transparent retries do, and gRPC's are left out (docs/decisions):
   // they cost a tenth of a call.
@@ -35,8 +33,6 @@ struct ConnectionSettings {
   bool operator==(const ConnectionSettings& o) const {
     return credentials == o.credentials && authority == o.authority &&
            channel_args == o.channel_args && options == o.options &&
-           keepalive_time == o.keepalive_time &&
-           keepalive_timeout == o.keepalive_timeout &&
            all_idempotent == o.all_idempotent && resolved == o.resolved;
   }
 };

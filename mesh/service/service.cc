@@ -66,8 +66,6 @@ ConnectionSettings SettingsOf(
   settings.authority = options.authority;
   settings.channel_args = options.channel_args;
   settings.options = options.connections;
-  settings.keepalive_time = options.guards.black_hole.keepalive_time;
-  settings.keepalive_timeout = options.guards.black_hole.keepalive_timeout;
   settings.all_idempotent = options.AllIdempotent();
   // Where nothing names a proxy nobody has to know. No exemption is for "".
   settings.resolved =

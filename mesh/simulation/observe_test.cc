@@ -125,7 +125,7 @@ const std::vector<Policy>& Policies() {
       {"throttle", OfGuards(&Guards::throttle)},
       {"adaptive_concurrency", OfGuards(&Guards::adaptive_concurrency)},
       {"outlier_ejection", OfGuards(&Guards::outlier_ejection)},
-      {"black_hole", OfGuards(&Guards::black_hole)},
+      {"silence", OfGuards(&Guards::silence)},
   };
   return *policies;
 }

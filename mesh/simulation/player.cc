@@ -27,7 +27,7 @@ std::optional<cluster::Readiness> ReadinessOf(absl::string_view name) {
   return std::nullopt;
 }
 
-// More retries, or calls that wait, than one call has.
+// More calls that wait than one call has.
 constexpr int kMostHeld = 16;
 
 }  // namespace
@@ -225,7 +225,6 @@ class Player::Stage final : public telemetry::Observer,
   std::optional<resilience::Admission> admission_;
   std::optional<resilience::LatencyTracker> latency_;
   bool exhausted_ = false;
-  int held_retries_ = 0;
   int held_waits_ = 0;
   const absl::Status none_ = absl::UnavailableError("as it was recorded");
   mutable absl::Status failed_;        // What the last pick failed with.
@@ -466,9 +465,6 @@ void Player::Stage::SetBudget(bool exhausted) {
 
 void Player::Stage::FillCaps() {
   if (!admission_.has_value()) return;
-  if (IsOneOf(Asked(), "too_many_retries")) {
-    while (admission_->TryRetry(nullptr)) ++held_retries_;
-  }
   for (size_t i = next_; i < lines_.size(); ++i) {
     if (i > next_ && lines_[i].kind() == "attempt") break;
     if (lines_[i].Text("guard") != "max_waiting") continue;
@@ -478,7 +474,6 @@ void Player::Stage::FillCaps() {
 }
 
 void Player::Stage::EmptyCaps() {
-  for (; held_retries_ > 0; --held_retries_) admission_->EndRetry();
   for (; held_waits_ > 0; --held_waits_) admission_->EndWait();
 }
 
@@ -550,12 +545,11 @@ void Player::Stage::ReadPlan() {
     plan_.needed = &latency_.emplace();
   }
   if (AnyLine([](const Line& line) {
-        return line.Text("guard") == "max_waiting" ||
-               line.Text("guard") == "max_retries";
+        return line.Text("guard") == "max_waiting";
       })) {
     options::GuardOptions guards;
     guards.caps.max_calls = 0;
-    guards.caps.max_waiting = guards.caps.max_retries = kMostHeld;
+    guards.caps.max_waiting = kMostHeld;
     guards.breaker.mode = options::Mode::kOff;
     guards.throttle.mode = options::Mode::kOff;
     guards.adaptive_concurrency.mode = options::Mode::kOff;

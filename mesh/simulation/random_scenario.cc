@@ -103,25 +103,27 @@ options::GuardOptions RandomGuards(Draw& draw) {
   options::GuardOptions guards;
   options::OutlierEjectionOptions& ejection = guards.outlier_ejection;
   ejection.mode = draw.Mode();
-  ejection.interval = draw.Time(absl::Milliseconds(50), absl::Seconds(5));
+  ejection.latency.min_duration =
+      draw.Time(absl::Milliseconds(50), absl::Seconds(5));
   ejection.base_ejection_time =
       draw.Time(absl::Milliseconds(50), absl::Seconds(10));
-  ejection.max_ejection_time = 10 * ejection.base_ejection_time;
   ejection.max_ejection_percent = draw.Between(1, 100);
   ejection.panic_threshold_percent = draw.Between(0, 100);
   ejection.consecutive_local_failures = draw.Between(0, 10);
-  ejection.latency.enabled = draw.OneIn(2);
+  const bool slowness = draw.OneIn(2);
   ejection.latency.factor = draw.Scale(1.1, 10);
+  if (!slowness) ejection.latency.factor = 0;
   ejection.latency.min_difference =
       draw.Time(absl::Microseconds(100), absl::Milliseconds(20));
 
-  options::BlackHoleOptions& hole = guards.black_hole;
-  hole.mode = draw.Mode();
-  hole.min_silence = draw.Time(absl::Milliseconds(1), absl::Milliseconds(500));
-  hole.latency_factor = draw.Scale(1, 10);
-  hole.ramp = draw.OneIn(5)
-                  ? absl::ZeroDuration()
-                  : draw.Time(absl::Milliseconds(10), absl::Seconds(5));
+  options::SilenceOptions& silence = guards.silence;
+  silence.mode = draw.Mode();
+  silence.min_duration =
+      draw.Time(absl::Milliseconds(1), absl::Milliseconds(500));
+  silence.latency_factor = draw.Scale(1, 10);
+  ejection.ramp = draw.OneIn(5)
+                      ? absl::ZeroDuration()
+                      : draw.Time(absl::Milliseconds(10), absl::Seconds(5));
 
   options::CapsOptions& caps = guards.caps;
   caps.mode = draw.Mode();
@@ -462,7 +464,7 @@ Scenario RandomScenarioWithCapacity(uint64_t seed) {
 Scenario RandomScenarioOfAlikes(uint64_t seed) {
   Scenario scenario = RandomScenario(seed);
   scenario.service.guards.outlier_ejection = {};
-  scenario.service.guards.black_hole = {};
+  scenario.service.guards.silence = {};
   Draw draw(seed ^ 0xa11c3);
   Cluster& cluster = scenario.cluster;
   cluster.faults.clear();

@@ -53,7 +53,7 @@ class RecordedCallsTest : public ::testing::Test {
     // A replay does not know what health was known of endpoints then: picks
     // that looked at it are taken as they were.
     service.mutable_outlier_ejection()->set_mode(v1::MODE_OFF);
-    service.mutable_black_hole()->set_mode(v1::MODE_OFF);
+    service.mutable_silence()->set_mode(v1::MODE_OFF);
     if (hedged) {
       v1::Hedging* const hedging = service.mutable_policy()->mutable_hedging();
       hedging->set_mode(v1::MODE_ENFORCE);

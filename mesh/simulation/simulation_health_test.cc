@@ -47,7 +47,7 @@ TEST(SimulationTest, TrafficLeavesASilentServerAndReturnsWithItsProbe) {
   EXPECT_GT(ShareOf(result, 1, absl::Seconds(22), absl::Seconds(30)), 0.3);
 
   options::ServiceOptions observing = Idempotent();
-  observing.guards.black_hole.mode = options::Mode::kObserve;
+  observing.guards.silence.mode = options::Mode::kObserve;
   observing.guards.outlier_ejection.mode = options::Mode::kOff;
   const Result observed =
       RunOk(observing, cluster, InSmallSteps(absl::Seconds(30)));

@@ -64,11 +64,9 @@ Load Times(double times, absl::Duration deadline, absl::Duration from,
   return load;
 }
 
-options::ServiceOptions Limited(int max_limit = 10'000) {
+options::ServiceOptions Limited() {
   options::ServiceOptions service = Idempotent();
-  auto& limit = service.guards.adaptive_concurrency;
-  limit.mode = options::Mode::kEnforce;
-  limit.max_limit = max_limit;
+  service.guards.adaptive_concurrency.mode = options::Mode::kEnforce;
   return service;
 }
 
@@ -117,13 +115,14 @@ TEST(ConcurrencyLimitsTest, FiftyClientsDriftUpUntilTheOverloadEnds) {
   EXPECT_LT(latencies.Mean(7), 30) << "the overload has ended";
 }
 
-TEST(ConcurrencyLimitsTest, AMaxLimitHoldsFiftyClients) {
+TEST(ConcurrencyLimitsTest, ACapOfCallsHoldsFiftyClients) {
   Cluster cluster = Ten(/*clients=*/50);
   cluster.loads = {
       Times(2, 250 * kMs, absl::ZeroDuration(), absl::Seconds(60))};
+  options::ServiceOptions service = Limited();
+  service.guards.caps.max_calls = 8;
   Latencies latencies;
-  const Result result =
-      Watch(Limited(/*max_limit=*/8), cluster, absl::Seconds(60), &latencies);
+  const Result result = Watch(service, cluster, absl::Seconds(60), &latencies);
   for (size_t step = 1; step < 6; ++step) {
     // 50 x 8 calls at most, which take 113 ms.
     EXPECT_LT(latencies.Mean(step), 115);

@@ -38,7 +38,7 @@ inline options::ServiceOptions Idempotent() {
 
 inline options::ServiceOptions WithoutHealth(options::ServiceOptions service) {
   service.guards.outlier_ejection.mode = options::Mode::kOff;
-  service.guards.black_hole.mode = options::Mode::kOff;
+  service.guards.silence.mode = options::Mode::kOff;
   return service;
 }
 

@@ -127,9 +127,8 @@ struct RetryEvent {
     kCommitted,     // The caller has seen part of the answer.
     kAttemptsExhausted,
     kBudgetExhausted,
-    kTooManyRetries,  // caps.max_retries
-    kPushedBack,      // The server said not to.
-    kDeadline,        // No time is left for another.
+    kPushedBack,  // The server said not to.
+    kDeadline,    // No time is left for another.
     kCancelled,
   };
   Verdict verdict = Verdict::kNotRetryable;
@@ -157,9 +156,8 @@ struct RefusalEvent {
   base::Guard guard = base::Guard::kMaxCalls;
   bool observed = false;
   absl::Time time;
-  // What the call fails with. Of kMaxRetries: what it would not have failed
-  // with; of a fault that only delays the call: OK. `why` is empty when
-  // observed.
+  // What the call fails with; OK where a fault only delays it. `why` is empty
+  // when observed.
   absl::StatusCode code = absl::StatusCode::kResourceExhausted;
   absl::string_view why;
   absl::Duration delay;  // How long a fault delays the call.

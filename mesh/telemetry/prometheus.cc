@@ -339,12 +339,6 @@ const std::vector<Writer>& Writers() {  // Table.
                     [](const AdmissionSnapshot& admission) {
                       return admission.breaker_failed_ratio;
                     })},
-      {{"mesh_breaker_slow_ratio", "gauge", "grpc_target",
-        "Of these, the share that took longer than slow_call: 0 to 1."},
-       PerAdmission(HasBreaker,
-                    [](const AdmissionSnapshot& admission) {
-                      return admission.breaker_slow_ratio;
-                    })},
       {{"mesh_throttle_probability", "gauge", "grpc_target",
         "Probability with which the throttle drops a call, or would."},
        PerService([](const ServiceSnapshot& service, Samples& samples) {

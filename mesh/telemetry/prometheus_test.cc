@@ -221,7 +221,6 @@ class PrometheusTest : public TelemetryTest {
     admission.breaker = "half_open";
     admission.breaker_calls = 200;
     admission.breaker_failed_ratio = 0.5;
-    admission.breaker_slow_ratio = 0.125;
     admission.throttle_probability = 0.25;
     admission.concurrency_limit = 40;
     admission.concurrency = 2;
@@ -321,7 +320,6 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
             0.25);
   EXPECT_EQ(value("mesh_breaker_calls", {{"grpc_target", "cart"}}), 200);
   EXPECT_EQ(value("mesh_breaker_failed_ratio", {{"grpc_target", "cart"}}), 0.5);
-  EXPECT_EQ(value("mesh_breaker_slow_ratio", {{"grpc_target", "cart"}}), 0.125);
   EXPECT_EQ(value("mesh_concurrency_limit", {{"grpc_target", "cart"}}), 40);
   EXPECT_EQ(
       value("mesh_concurrency_calls_in_flight", {{"grpc_target", "cart"}}), 2);
@@ -395,7 +393,7 @@ TEST_F(PrometheusTest, GuardsThatAreOffHaveNoFigures) {
   const PrometheusReader reader(PrometheusText(Everything()));
   for (const char* family :
        {"mesh_breaker_state", "mesh_breaker_calls", "mesh_breaker_failed_ratio",
-        "mesh_breaker_slow_ratio", "mesh_concurrency_calls_in_flight",
+        "mesh_concurrency_calls_in_flight",
         "mesh_concurrency_min_latency_seconds"}) {
     for (const Sample& sample : reader.Family(family)) {
       EXPECT_NE(sample.labels.at("grpc_target"), "stock") << family;

@@ -78,7 +78,6 @@ struct AdmissionSnapshot {
   // held when it opened.
   int64_t breaker_calls = 0;
   double breaker_failed_ratio = 0;  // The part of breaker_calls that failed.
-  double breaker_slow_ratio = 0;
   double throttle_probability = 0;  // How likely a call is to be dropped.
   int64_t concurrency_limit = 0;    // As it was found; 0: there is none.
   int64_t concurrency = 0;          // Calls that count against it.

@@ -28,7 +28,7 @@ Upstream::Upstream(const Settings& settings)
       health_(OrDefaults(settings.options.get()).guards, &budget_, this),
       admission_(OrDefaults(settings.options.get()).guards, settings.now),
       probe_method_(
-          OrDefaults(settings.options.get()).guards.black_hole.probe_method),
+          OrDefaults(settings.options.get()).guards.silence.probe_method),
       options_(settings.options) {
   if (options_ != nullptr) {
     balancer_ = balancing::MakeLoadBalancer(options_->balancing);
@@ -69,7 +69,6 @@ void Upstream::Describe(absl::Time now, telemetry::ServiceSnapshot* snapshot) {
   admission.breaker = std::string(state.breaker);
   admission.breaker_calls = state.breaker_calls;
   admission.breaker_failed_ratio = state.breaker_failed_share;
-  admission.breaker_slow_ratio = state.breaker_slow_share;
   admission.throttle_probability = state.throttle_probability;
   admission.concurrency_limit = state.concurrency_limit;
   admission.concurrency = state.concurrency;
@@ -145,7 +144,7 @@ void Upstream::SetOptions(
   admission_.SetOptions(options_->guards);
   {
     base::MutexLock lock(&probe_mu_);
-    probe_method_ = options_->guards.black_hole.probe_method;
+    probe_method_ = options_->guards.silence.probe_method;
   }
   if (old == nullptr || old->balancing != options_->balancing) {
     balancer_ = balancing::MakeLoadBalancer(options_->balancing);

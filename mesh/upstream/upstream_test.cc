@@ -357,7 +357,7 @@ TEST_F(UpstreamTest, AChangeOfHealthIsAnEventAndALineForTheHost) {
 }
 
 TEST_F(UpstreamTest, WhatIsOnlyObservedIsAnEventButNoLine) {
-  options_->guards.black_hole.mode = options::Mode::kObserve;
+  options_->guards.silence.mode = options::Mode::kObserve;
   AddEndpoints(3);
   Make();
   CallWhileTheFirstIsSilent(absl::Seconds(2));
@@ -420,7 +420,7 @@ TEST_F(UpstreamTest, AReloadKeepsWhatIsKnown) {
 
   auto next = std::make_shared<options::ServiceOptions>(*options_);
   next->policy.timeout = absl::Seconds(9);
-  next->guards.black_hole.probe_method = "/my.Health/Ping";
+  next->guards.silence.probe_method = "/my.Health/Ping";
   upstream.SetOptions(next, absl::OkStatus());
   const MethodPolicies after(next);
   const call::CallPlan plan = upstream.Plan(after, shape);

@@ -27,7 +27,6 @@ class MembershipTest : public testing::Test {
     v1::Config config;
     v1::EndpointsFile& source = *TheService(&config).mutable_endpoints_file();
     source.set_path(directory_.path() + "/endpoints.yaml");
-    source.mutable_poll_interval()->set_nanos(10'000'000);
     mesh_ = MakeMesh(config);
     stub_ = StubOf(*mesh_);
   }
@@ -131,8 +130,6 @@ TEST_F(MembershipTest, AStreamIsCutOffWhenItsRemovedEndpointMayDrainNoLonger) {
   v1::Service& service = TheService(&config);
   *service.mutable_endpoints_file()->mutable_path() =
       directory_.path() + "/endpoints.yaml";
-  service.mutable_endpoints_file()->mutable_poll_interval()->set_nanos(
-      10'000'000);
   service.mutable_connections()->mutable_drain_timeout()->set_nanos(
       100'000'000);
   const std::unique_ptr<Mesh> mesh = MakeMesh(config);

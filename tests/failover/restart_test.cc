@@ -46,9 +46,8 @@ class RestartTest : public testing::Test {
   v1::Config FromEndpointsFile() const {
     PublishEndpoints();
     v1::Config config;
-    v1::EndpointsFile& source = *TheService(&config).mutable_endpoints_file();
-    source.set_path(directory_.path() + "/endpoints.yaml");
-    source.mutable_poll_interval()->set_nanos(20'000'000);
+    TheService(&config).mutable_endpoints_file()->set_path(directory_.path() +
+                                                           "/endpoints.yaml");
     return config;
   }
 

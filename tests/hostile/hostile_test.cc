@@ -498,7 +498,7 @@ class BadMetadataTest : public testing::TestWithParam<BadMetadata> {
     });
     v1::Config config = OneService({bad.address(), silent.address()});
     v1::Service& service = TheService(&config);
-    service.mutable_black_hole()->set_mode(v1::MODE_OFF);
+    service.mutable_silence()->set_mode(v1::MODE_OFF);
     service.mutable_outlier_ejection()->set_mode(v1::MODE_OFF);
     service.mutable_policy()->set_idempotent(true);
     v1::Hedging& hedging = *service.mutable_policy()->mutable_hedging();

@@ -184,7 +184,6 @@ class NoEndpoints : public Lifecycle {
     v1::Config config;
     v1::Service& cart = (*config.mutable_services())["cart"];
     cart.mutable_endpoints_file()->set_path(path_);
-    cart.mutable_endpoints_file()->mutable_poll_interval()->set_nanos(10000000);
     mesh_ = MakeMesh(config);
     ASSERT_NE(mesh_, nullptr);
   }

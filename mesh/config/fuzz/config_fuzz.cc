@@ -18,8 +18,7 @@ void Require(bool condition) {
 void RequireGood(const mesh::options::MethodOptions& policy) {
   const mesh::options::HedgingOptions& hedging = policy.hedging;
   Require(hedging.max_attempts >= 2 && hedging.max_attempts <= 5);
-  Require(hedging.delay.value_or(hedging.min_delay) > absl::ZeroDuration());
-  Require(hedging.quantile > 0 && hedging.quantile < 1);
+  Require(hedging.delay.value_or(absl::Seconds(1)) > absl::ZeroDuration());
   Require(policy.idle_timeout > absl::ZeroDuration());
   const mesh::options::RateLimitOptions& limit = policy.rate_limit;
   Require(limit.mode == mesh::options::Mode::kOff ||
@@ -33,17 +32,14 @@ void RequireGood(const mesh::options::MethodOptions& policy) {
 
 void RequireGood(const mesh::options::GuardOptions& guards) {
   const auto& ejection = guards.outlier_ejection;
-  Require(ejection.base_ejection_time <= ejection.max_ejection_time);
+  Require(ejection.latency.factor == 0 || ejection.latency.factor > 1);
   Require(ejection.max_ejection_percent + ejection.panic_threshold_percent <=
           100);
-  Require(guards.caps.max_calls >= 0 && guards.caps.max_retries >= 0);
-  const auto& concurrency = guards.adaptive_concurrency;
-  Require(concurrency.min_limit >= 1 &&
-          concurrency.min_limit <= concurrency.initial_limit &&
-          concurrency.initial_limit <= concurrency.max_limit);
-  Require(guards.breaker.failure_rate > 0 && guards.throttle.k >= 1);
-  Require(!guards.black_hole.probe_method.empty() &&
-          guards.black_hole.probe_method[0] == '/');
+  Require(guards.caps.max_calls >= 0 && guards.caps.max_waiting >= 0);
+  Require(guards.adaptive_concurrency.min_limit >= 1);
+  Require(guards.breaker.failure_rate > 0);
+  Require(!guards.silence.probe_method.empty() &&
+          guards.silence.probe_method[0] == '/');
 }
 
 void Load(absl::string_view text, const char* name) {

@@ -72,12 +72,12 @@ void HealthMonitor::SetOptions(const options::GuardOptions& options) {
 }
 
 void HealthMonitor::ApplyOptions(const options::GuardOptions& options) {
-  states_.SetOptions(options.outlier_ejection, options.black_hole);
+  states_.SetOptions(options.outlier_ejection, options.silence);
   ledger_.set_slowness(Slowness::Of(options.outlier_ejection));
   rules_ = TrialRules::Of(options.outlier_ejection.trial_error,
-                          Nanos(options.outlier_ejection.interval));
+                          Nanos(options.outlier_ejection.latency.min_duration));
   enabled_.store(options.outlier_ejection.mode != Mode::kOff ||
-                     options.black_hole.mode != Mode::kOff,
+                     options.silence.mode != Mode::kOff,
                  std::memory_order_relaxed);
 }
 

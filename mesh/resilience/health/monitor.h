@@ -51,7 +51,7 @@ class HealthMonitor {
   class Host {
    public:
     virtual ~Host() = default;
-    // Send a probe to `endpoint` (black_hole.probe_method; any answer of its
+    // Send a probe to `endpoint` (silence.probe_method; any answer of its
     // server counts) and call OnProbeDone() when it is answered or has failed,
     // later or from inside. It has no deadline: a peer that is stopped answers
     // when it goes on. One at a time an endpoint. The monitor has acquired

@@ -294,7 +294,7 @@ TEST(HealthMonitorTest, APriorityThatIsWellKeepsOthersFromPanic) {
 TEST(HealthMonitorTest, ADialCountsForASecondAlsoWhereNothingIsJudged) {
   options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kOff;
-  options.black_hole.mode = Mode::kOff;
+  options.silence.mode = Mode::kOff;
   TestService service(2, options);
   service.live[0]->set_readiness(Readiness::kIdle);
   service.live[0]->NoteDial(absl::ToUnixNanos(service.now));

@@ -39,7 +39,7 @@ TEST(HealthMonitorTest, AReloadKeepsWhatIsKnownOfEachEndpoint) {
   ASSERT_EQ(service.health(0), Health::kEjected);
   ASSERT_EQ(service.health(1), Health::kTrial);
 
-  options.black_hole.latency_factor = 5;
+  options.silence.latency_factor = 5;
   service.monitor.SetOptions(options);
   service.Tick();
   EXPECT_EQ(service.health(0), Health::kEjected);

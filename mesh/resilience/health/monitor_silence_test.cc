@@ -178,8 +178,7 @@ TEST(HealthMonitorTest, RegularStallsAreSoonNotTakenForSilence) {
     for (double every : {1.0, 10.0, 30.0}) {
       for (double rate : {200.0, 2000.0}) {
         options::GuardOptions options;
-        options.outlier_ejection.latency.enabled =
-            false;  // It is slow at times.
+        options.outlier_ejection.latency.factor = 0;  // It is slow at times.
         TestService service(3, options, seed);
         for (auto& server : service.servers) {
           server.latency = LogNormal(&service, Ms(1), 0.3);
@@ -264,7 +263,7 @@ TEST(HealthMonitorTest, WhatATenthOfTheCallsTakesIsKnownInEveryMode) {
   std::vector<absl::Duration> known;
   for (const Mode mode : {Mode::kOff, Mode::kObserve, Mode::kEnforce}) {
     options::GuardOptions options;
-    options.outlier_ejection.mode = options.black_hole.mode = mode;
+    options.outlier_ejection.mode = options.silence.mode = mode;
     TestService service(3, options);
     service.Warm(200, Ms(2));
     known.push_back(service.monitor.p10_latency());

@@ -17,7 +17,7 @@ namespace {
 TEST(HealthMonitorTest, ObservingReportsAndChangesNothing) {
   options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kObserve;
-  options.black_hole.mode = Mode::kObserve;
+  options.silence.mode = Mode::kObserve;
   TestService service(4, options);
   service.Warm();
   for (int k = 0; k < 20; ++k) {
@@ -47,7 +47,7 @@ TEST(HealthMonitorTest, ObservingReportsAndChangesNothing) {
 TEST(HealthMonitorTest, OffDoesNothing) {
   options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kOff;
-  options.black_hole.mode = Mode::kOff;
+  options.silence.mode = Mode::kOff;
   TestService service(4, options);
   for (int k = 0; k < 100; ++k) {
     service.Attempt(0, Ms(0.1), TestService::Failure(kUnavailable));
@@ -72,7 +72,7 @@ TEST(HealthMonitorTest, AReloadThatTurnsItOffGivesEverythingBack) {
   ASSERT_EQ(service.health(2), Health::kTrial);
   options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kOff;
-  options.black_hole.mode = Mode::kObserve;
+  options.silence.mode = Mode::kObserve;
   service.monitor.SetOptions(options);
   service.Tick();
   EXPECT_TRUE(service.live[0]->available());
@@ -156,7 +156,7 @@ class CountingHost : public HealthMonitor::Host {
 TEST(HealthMonitorTest, ThreadsMayDoEverythingAtOnce) {
   options::GuardOptions options;
   options.outlier_ejection.base_ejection_time = Ms(50);
-  options.black_hole.ramp = Ms(20);
+  options.outlier_ejection.ramp = Ms(20);
   CountingHost host;
   RetryBudget budget({1, 1000}, absl::UnixEpoch());
   HealthMonitor monitor(options, &budget, &host);

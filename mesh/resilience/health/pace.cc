@@ -14,7 +14,7 @@ constexpr uint32_t kMostCount = 255;
 
 Slowness Slowness::Of(const options::OutlierEjectionOptions& options) {
   Slowness slowness;
-  if (options.mode == options::Mode::kOff || !options.latency.enabled) {
+  if (options.mode == options::Mode::kOff || !(options.latency.factor > 0)) {
     return slowness;
   }
   slowness.factor = std::max(options.latency.factor, 1.1);

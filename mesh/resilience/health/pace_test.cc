@@ -45,7 +45,7 @@ TEST(SlownessTest, NeedsTheFactorAndTheDifference) {
   EXPECT_EQ(slowness.Limit(1 * kMillisecond), 6 * kMillisecond);
   EXPECT_EQ(slowness.Limit(10 * kMillisecond), 30 * kMillisecond);
   EXPECT_EQ(slowness.Limit(0), kNever) << "unknown";
-  options.latency.enabled = false;
+  options.latency.factor = 0;
   EXPECT_EQ(Slowness::Of(options).Limit(kMillisecond), kNever);
 }
 

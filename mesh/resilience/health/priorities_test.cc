@@ -23,7 +23,7 @@ using testing::ElementsAre;
 class PrioritiesTest : public testing::Test {
  protected:
   PrioritiesTest() {
-    silence_.ramp = absl::Seconds(1);
+    ejection_.ramp = absl::Seconds(1);
     Apply();
   }
   void Apply() { states_.SetOptions(ejection_, silence_); }
@@ -92,7 +92,7 @@ class PrioritiesTest : public testing::Test {
   }
 
   options::OutlierEjectionOptions ejection_;
-  options::BlackHoleOptions silence_;
+  options::SilenceOptions silence_;
   HealthStates states_;
   int ahead_ = 32;
   std::shared_ptr<LoadShares> shares_;

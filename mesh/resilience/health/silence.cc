@@ -27,7 +27,7 @@ void Decay(int64_t now, SilencePatience* patience) {
 
 std::optional<int64_t> FindSilence(const SilenceCounts& counts,
                                    const SilencePeers& peers,
-                                   const options::BlackHoleOptions& options,
+                                   const options::SilenceOptions& options,
                                    int64_t now, SilencePatience* patience) {
   if (options.mode == options::Mode::kOff || peers.stalled ||
       peers.usual_p99 == 0) {
@@ -40,7 +40,7 @@ std::optional<int64_t> FindSilence(const SilenceCounts& counts,
   }
 
   Decay(now, patience);
-  const int64_t least = Nanos(options.min_silence);
+  const int64_t least = Nanos(options.min_duration);
   const auto usual = static_cast<int64_t>(options.latency_factor *
                                           static_cast<double>(peers.usual_p99));
   const int64_t most = std::max(least, usual);

@@ -35,7 +35,7 @@ struct SilencePeers {
 // function of its arguments.
 std::optional<int64_t> FindSilence(const SilenceCounts& counts,
                                    const SilencePeers& peers,
-                                   const options::BlackHoleOptions& options,
+                                   const options::SilenceOptions& options,
                                    int64_t now, SilencePatience* patience);
 
 // An endpoint that was found to be silent at `since`, after `silence`, has

@@ -14,7 +14,7 @@ namespace {
 class SilenceTest : public testing::Test {
  protected:
   SilenceTest() {
-    options_.min_silence = absl::Milliseconds(50);
+    options_.min_duration = absl::Milliseconds(50);
     options_.latency_factor = 3;
     peers_.usual_p99 = 10 * kMillisecond;
     counts_.unanswered = 5;
@@ -38,7 +38,7 @@ class SilenceTest : public testing::Test {
   }
 
   static constexpr int64_t kStart = 1'000'000 * kSecond;
-  options::BlackHoleOptions options_;
+  options::SilenceOptions options_;
   SilencePeers peers_;
   SilenceCounts counts_;
   SilencePatience patience_;

@@ -34,6 +34,10 @@ constexpr double kOthersFail = 0.1;
 // this chance at most: it takes two where few of the others fail.
 constexpr double kLeastChance = 0.02;
 
+// No ejection lasts longer than so many times base_ejection_time: an endpoint
+// that has recovered must be found some time.
+constexpr int64_t kMostEjectionTimes = 10;
+
 // Failures of connections in a row that end a ramp.
 constexpr uint32_t kMostWhileRamping = 3;
 
@@ -102,12 +106,11 @@ HealthChange Observed(LiveEndpoint* endpoint, Health from, Health to,
 int64_t EjectionTime(const HealthRecord& record,
                      const options::OutlierEjectionOptions& options) {
   const int64_t base = BaseTime(options);
-  const int64_t most = std::max(base, Nanos(options.max_ejection_time));
-  return record.ejections > most / base ? most : base * record.ejections;
+  return base * std::min<int64_t>(record.ejections, kMostEjectionTimes);
 }
 
 void HealthStates::SetOptions(const options::OutlierEjectionOptions& ejection,
-                              const options::BlackHoleOptions& silence) {
+                              const options::SilenceOptions& silence) {
   ejection_ = ejection;
   silence_ = silence;
 }
@@ -331,12 +334,12 @@ void HealthStates::Advance(LiveEndpoint* endpoint, bool peers_are_as_slow,
       AdvanceProbing(endpoint, now, changes);
       break;
     case Health::kRamping:
-      if (now - record.ramp_began >= Nanos(silence_.ramp)) {
+      if (now - record.ramp_began >= Nanos(ejection_.ramp)) {
         Change(endpoint, Health::kHealthy, HealthCause::kRamped, now, changes);
       }
       break;
     case Health::kTrial:
-      if (now - record.ramp_began >= Nanos(silence_.ramp)) {
+      if (now - record.ramp_began >= Nanos(ejection_.ramp)) {
         record.ramp_began = 0;
       }
       break;
@@ -483,7 +486,7 @@ void HealthStates::BeginRamp(LiveEndpoint* endpoint, HealthCause cause,
                              int64_t now, HealthChanges* changes) {
   endpoint->mutable_observations().silence.Forget();
   ForgetFailures(endpoint);
-  const bool ramps = silence_.ramp > absl::ZeroDuration();
+  const bool ramps = ejection_.ramp > absl::ZeroDuration();
   HealthRecord& record = RecordOf(endpoint);
   record.ramp_began = ramps ? now : 0;
   Change(endpoint, ramps ? Health::kRamping : Health::kHealthy, cause, now,
@@ -631,7 +634,7 @@ uint32_t HealthStates::ShareOf(const LiveEndpoint& endpoint,
     case Health::kRamping: {
       const double part =
           static_cast<double>(now - record.ramp_began) /
-          static_cast<double>(std::max<int64_t>(1, Nanos(silence_.ramp)));
+          static_cast<double>(std::max<int64_t>(1, Nanos(ejection_.ramp)));
       return static_cast<uint32_t>(
           std::clamp(part * kFullShare, double{kLeastShare}, 254.0));
     }

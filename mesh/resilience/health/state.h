@@ -62,9 +62,9 @@ int64_t EjectionTime(const HealthRecord& record,
 class HealthStates {
  public:
   void SetOptions(const options::OutlierEjectionOptions& ejection,
-                  const options::BlackHoleOptions& silence);
+                  const options::SilenceOptions& silence);
   const options::OutlierEjectionOptions& ejection() const { return ejection_; }
-  const options::BlackHoleOptions& silence() const { return silence_; }
+  const options::SilenceOptions& silence() const { return silence_; }
 
   // An attempt on it has ended. `slow`: the endpoint is probed, and the attempt
   // took longer than other endpoints take.
@@ -168,7 +168,7 @@ class HealthStates {
   void UpdateLoad();
 
   options::OutlierEjectionOptions ejection_;
-  options::BlackHoleOptions silence_;
+  options::SilenceOptions silence_;
   Population population_;
   // By place, as in the population.
   absl::InlinedVector<bool, 1> panics_{false};
