@@ -83,6 +83,8 @@ class MeshImpl final : public Mesh {
     return telemetry::PrometheusText(Metrics());
   }
 
+  std::string ConfigText() const override { return registry_->ConfigText(); }
+
  private:
   std::shared_ptr<front::Registry> registry_;
   std::shared_ptr<config::FileWatcher> watcher_;
@@ -136,5 +138,7 @@ telemetry::Snapshot DefaultMetrics() {
 std::string DefaultPrometheusText() {
   return telemetry::PrometheusText(DefaultMetrics());
 }
+
+std::string DefaultConfigText() { return front::Background::Get().ConfigText(); }
 
 }  // namespace mesh

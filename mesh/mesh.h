@@ -85,6 +85,12 @@ class Mesh {
   virtual telemetry::Snapshot Metrics() const = 0;
   // The same in Prometheus' text exposition format.
   virtual std::string PrometheusText() const = 0;
+
+  // The configuration in force, after all reloads, as YAML with every default
+  // that acts. A setting that nobody wrote can be found in it. It reads back to
+  // the same configuration: files stand there as absolute paths, and nothing is
+  // read from them. Credentials that were given in code are a comment.
+  virtual std::string ConfigText() const = 0;
 };
 
 // A channel without any configuration. `target` is taken as grpc::CreateChannel
@@ -104,10 +110,12 @@ std::shared_ptr<grpc::ChannelInterface> CreateChannel(
     std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
 
 // What was counted for the channels that CreateChannel() has made and that
-// still exist. A service's name is its target. The formats are those of
-// Mesh::Metrics() and Mesh::PrometheusText(). Thread-safe.
+// still exist, and the configuration that they have. A service's name is its
+// target. The formats are those of Mesh::Metrics(), Mesh::PrometheusText() and
+// Mesh::ConfigText(). Thread-safe.
 telemetry::Snapshot DefaultMetrics();
 std::string DefaultPrometheusText();
+std::string DefaultConfigText();
 
 }  // namespace mesh
 

@@ -1,11 +1,16 @@
 #include "mesh/config/loader.h"
 
+#include <filesystem>
+#include <memory>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "mesh/config/builder.h"
+#include "mesh/config/defaults.h"
 #include "mesh/config/document.h"
+#include "mesh/config/printer.h"
 #include "mesh/config/problems.h"
 #include "mesh/config/reader.h"
 #include "mesh/v1/config.pb.h"
@@ -38,14 +43,47 @@ bool Read(absl::string_view text, google::protobuf::Message* message,
   return true;
 }
 
+// The file with which relative paths mean the same when the working directory
+// has changed.
+std::string AbsoluteFile(const std::string& file) {
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(
+      file.empty() ? "configuration" : file, error);
+  return error ? file : absolute.string();
+}
+
+class Written final : public options::WrittenConfig {
+ public:
+  Written(v1::Config config, const std::string& file)
+      : config_(std::move(config)), file_(AbsoluteFile(file)) {}
+
+  std::string Text(const options::TelemetryOptions& telemetry) const override {
+    v1::Config config = WithDefaults(config_, file_);
+    config.mutable_telemetry()->set_max_methods(telemetry.max_methods);
+    config.mutable_telemetry()->set_max_endpoints(telemetry.max_endpoints);
+    return ToYaml(config);
+  }
+
+ private:
+  const v1::Config config_;
+  const std::string file_;
+};
+
+// The options of `config`, or all that is wrong with it.
+absl::StatusOr<options::MeshOptions> Build(v1::Config config,
+                                           BuildContext* context) {
+  options::MeshOptions options = BuildOptions(config, context);
+  if (!context->problems.empty()) return context->problems.ToStatus();
+  options.written =
+      std::make_shared<const Written>(std::move(config), context->file);
+  return options;
+}
+
 absl::StatusOr<options::MeshOptions> Load(absl::string_view text,
                                           BuildContext* context) {
   v1::Config config;
-  if (Read(text, &config, context)) {
-    options::MeshOptions options = BuildOptions(config, context);
-    if (context->problems.empty()) return options;
-  }
-  return context->problems.ToStatus();
+  if (!Read(text, &config, context)) return context->problems.ToStatus();
+  return Build(std::move(config), context);
 }
 
 }  // namespace
@@ -80,9 +118,17 @@ absl::StatusOr<options::MeshOptions> FromProto(const v1::Config& config) {
   v1::Config copy;
   copy.CopyFrom(config);
   BuildContext context = ContextOf("");
-  options::MeshOptions options = BuildOptions(copy, &context);
-  if (context.problems.empty()) return options;
-  return context.problems.ToStatus();
+  return Build(std::move(copy), &context);
+}
+
+absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path) {
+  const absl::StatusOr<std::string> text = base::ReadFile(path, kMaxBytes);
+  if (!text.ok()) return text.status();
+  BuildContext context = ContextOf(path);
+  v1::Config config;
+  if (Read(*text, &config, &context)) BuildOptions(config, &context);
+  if (!context.problems.empty()) return context.problems.ToStatus();
+  return WithDefaults(config, AbsoluteFile(path));
 }
 
 absl::StatusOr<cluster::EndpointSetPtr> ParseEndpoints(

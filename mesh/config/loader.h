@@ -14,7 +14,7 @@
 
 namespace mesh::v1 {
 class Config;
-}
+}  // namespace mesh::v1
 
 namespace mesh::config {
 
@@ -38,6 +38,10 @@ absl::StatusOr<options::MeshOptions> LoadText(absl::string_view text,
 // and no positions; relative paths are relative to the working directory. An
 // empty `endpoints` counts as absent.
 absl::StatusOr<options::MeshOptions> FromProto(const v1::Config& config);
+
+// The configuration in the file `path`, checked as LoadFile() checks it, with
+// every default that acts (see WithDefaults() in defaults.h).
+absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path);
 
 // Reads the text of an endpoints file (schema mesh.v1.EndpointList): one key
 // `endpoints`. `name` stands for the path in messages. A text without the key

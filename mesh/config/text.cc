@@ -140,8 +140,14 @@ std::string DurationToText(absl::Duration duration) {
     if (rest == absl::ZeroDuration()) return absl::StrCat(count, unit.name);
     // A fraction of minutes or hours reads badly; one of seconds does not.
     if (unit.size <= absl::Seconds(1) && duration >= unit.size) {
-      const double value = absl::FDivDuration(duration, unit.size);
-      return absl::StrFormat("%.12g%s", value, unit.name);
+      // Exactly: nanoseconds are the least that there is.
+      const int width = unit.size == absl::Seconds(1)        ? 9
+                        : unit.size == absl::Milliseconds(1) ? 6
+                                                             : 3;
+      std::string fraction =
+          absl::StrFormat("%0*d", width, absl::ToInt64Nanoseconds(rest));
+      fraction.erase(fraction.find_last_not_of('0') + 1);
+      return absl::StrCat(count, ".", fraction, unit.name);
     }
   }
   return absl::FormatDuration(duration);

@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "mesh/config/loader.h"
 #include "mesh/config/target.h"
+#include "mesh/config/target_text.h"
+#include "mesh/config/text.h"
 #include "mesh/fallback.h"
 #include "mesh/log.h"
 #include "mesh/options/service.h"
@@ -78,6 +80,23 @@ telemetry::Snapshot Background::Metrics() const {
     snapshot.services.push_back(service->Metrics());
   }
   return snapshot;
+}
+
+std::string Background::ConfigText() const {
+  std::map<std::string, std::string> targets;  // By the service's name.
+  std::string text;
+  {
+    base::MutexLock lock(&mu_);
+    for (const auto& [key, entry] : services_) {
+      if (entry.weak.expired()) continue;
+      targets[entry.name] = key.first;
+      if (key.second != identity_.insecure()) {
+        absl::StrAppend(&text, "# ", config::KeyPath("services", entry.name),
+                        ": its credentials are given in code.\n");
+      }
+    }
+  }
+  return text + config::TextOfTargets(targets);
 }
 
 bool Background::Used(const std::string& name) const {

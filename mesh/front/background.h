@@ -33,6 +33,9 @@ class Background {
 
   telemetry::Snapshot Metrics() const;
 
+  // The services that exist, as DefaultConfigText() has them.
+  std::string ConfigText() const;
+
   // Why services of this would do nothing. Empty: they do.
   std::string failure() const { return runtime_->failure(); }
 

@@ -9,6 +9,7 @@
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "mesh/balancing/picker.h"
+#include "mesh/config/loader.h"
 
 namespace mesh::front {
 namespace {
@@ -88,6 +89,41 @@ TEST(BackgroundTest, CallsOfABadTargetFailAtOnceAndSayWhy) {
 TEST(BackgroundTest, NothingIsThereBeforeAChannelIsMade) {
   Background background;
   EXPECT_THAT(NamesOf(background), IsEmpty());
+}
+
+TEST(BackgroundTest, TheTextOfItsConfigurationReadsBack) {
+  Background background;
+  EXPECT_TRUE(config::LoadText(background.ConfigText(), "empty.yaml").ok());
+  const std::vector<std::string> targets = {
+      kTarget, "dns:///shop.prod:8080", "dns://10.0.0.53/[::1]:80",
+      "unix:/run/a.sock,10.0.0.1:80"};
+  std::vector<std::shared_ptr<service::Service>> services;
+  for (const std::string& target : targets) {
+    services.push_back(background.Service(target, nullptr));
+  }
+  services.push_back(
+      background.Service(kTarget, grpc::InsecureChannelCredentials()));
+  const std::string text = background.ConfigText();
+  const auto options = config::LoadText(text, "written.yaml");
+  ASSERT_TRUE(options.ok()) << options.status() << "\n" << text;
+  EXPECT_EQ(options->services.size(), 5u) << text;
+  EXPECT_EQ(options->services.at("dns:///shop.prod:8080")->authority,
+            "shop.prod:8080");
+  EXPECT_THAT(text, testing::StartsWith("# services[\"127.0.0.1:1#2\"]: its "
+                                        "credentials are given in code.\n"));
+}
+
+TEST(BackgroundTest, TheTextSaysWhatNoConfigurationCan) {
+  Background background;
+  const auto bad = background.Service("no:such\ntarget", nullptr);
+  const auto abstract = background.Service("unix-abstract:a", nullptr);
+  const std::string text = background.ConfigText();
+  EXPECT_TRUE(config::LoadText(text, "written.yaml").ok()) << text;
+  EXPECT_THAT(text,
+              testing::HasSubstr("# \"no:such\\ntarget\" has no place in a "
+                                 "configuration. "));
+  EXPECT_THAT(text, testing::HasSubstr("# \"unix-abstract:a\" has no place in "
+                                       "a configuration. "));
 }
 
 }  // namespace

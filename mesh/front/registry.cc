@@ -139,6 +139,21 @@ telemetry::Snapshot Registry::Metrics() const {
   return snapshot;
 }
 
+std::string Registry::ConfigText() const {
+  const ConfigurationPtr current = Current();
+  std::string text;
+  for (const auto& [name, service] : current->options.services) {
+    if (identity_.IsGiven(name)) {
+      absl::StrAppend(&text, "# ", config::KeyPath("services", name),
+                      ": its credentials are given in code.\n");
+    }
+  }
+  if (current->options.written != nullptr) {
+    text += current->options.written->Text(runtime_->telemetry());
+  }
+  return text;
+}
+
 bool Registry::Has(const Configuration& configuration,
                    const std::string& name) {
   return configuration.options.services.count(name) > 0;

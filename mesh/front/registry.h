@@ -42,6 +42,9 @@ class Registry {
 
   telemetry::Snapshot Metrics() const;
 
+  // The configuration that holds, as Mesh::ConfigText() has it.
+  std::string ConfigText() const;
+
   service::Runtime& runtime() { return *runtime_; }
 
  private:

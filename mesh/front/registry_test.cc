@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
+#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "mesh/balancing/picker.h"
 #include "mesh/base/event_loop.h"
@@ -263,6 +265,62 @@ TEST_F(RegistryTest, ThreadsThatAskForOneNameGetOneService) {
   }
   for (std::thread& thread : threads) thread.join();
   for (const auto& service : got) EXPECT_EQ(service, got[0]);
+}
+
+options::MeshOptions Read(const std::string& text) {
+  auto options = config::LoadText(text, "/etc/mesh/mesh.yaml");
+  EXPECT_TRUE(options.ok()) << options.status();
+  return options.ok() ? *std::move(options) : options::MeshOptions();
+}
+
+TEST_F(RegistryTest, TheTextOfItsConfigurationIsWhatHoldsAfterReloads) {
+  EXPECT_EQ(registry_->ConfigText(), "") << "nothing holds yet";
+  Apply(Read("services: {a: {endpoints: [], policy: {timeout: 1s}}}"));
+  const std::string first = registry_->ConfigText();
+  EXPECT_THAT(first, AllOf(HasSubstr("timeout: 1s"), HasSubstr("ahead: 32")));
+  EXPECT_FALSE(
+      registry_->Reload(config::LoadText("services: {a: {}}", "mesh.yaml"))
+          .ok());
+  EXPECT_EQ(registry_->ConfigText(), first) << "it was not applied";
+  EXPECT_TRUE(registry_
+                  ->Reload(Read("services: {b: {endpoints: []}}\n"
+                                "telemetry: {max_methods: 7}"))
+                  .ok());
+  const std::string second = registry_->ConfigText();
+  EXPECT_THAT(second, AllOf(HasSubstr("\n  b:\n"),
+                            HasSubstr("max_methods: 200\n")))
+      << "telemetry holds from the start";
+  EXPECT_EQ(second.find("\n  a:\n"), std::string::npos);
+  EXPECT_TRUE(config::LoadText(second, "written.yaml").ok()) << second;
+}
+
+TEST_F(RegistryTest, TheTextSaysWhoseCredentialsAreGivenInCode) {
+  Registry registry(runtime_, {{"my.cart", grpc::InsecureChannelCredentials()},
+                               {"none", nullptr},
+                               {"unknown", grpc::InsecureChannelCredentials()}});
+  EXPECT_TRUE(registry
+                  .Apply(Read("services: {my.cart: {endpoints: []}, "
+                              "none: {endpoints: []}}"))
+                  .ok());
+  const std::string text = registry.ConfigText();
+  EXPECT_THAT(text, StartsWith("# services[\"my.cart\"]: its credentials are "
+                               "given in code.\nservices:\n"));
+  EXPECT_TRUE(config::LoadText(text, "written.yaml").ok()) << text;
+}
+
+TEST_F(RegistryTest, TheTextMayBeAskedForWhileTheConfigurationChanges) {
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    while (!done) registry_->ConfigText();
+  });
+  for (int i = 0; i < 200; ++i) {
+    Apply(Read(absl::StrCat("services: {a: {endpoints: [], retry_budget: "
+                            "{min_per_second: ",
+                            i, "}}}")));
+  }
+  done = true;
+  reader.join();
+  EXPECT_THAT(registry_->ConfigText(), HasSubstr("min_per_second: 199\n"));
 }
 
 }  // namespace

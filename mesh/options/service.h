@@ -52,13 +52,24 @@ struct TelemetryOptions {
   int max_endpoints = 1000;
 };
 struct LimitsOptions {
-  uint64_t stream_retry_bytes = 64 << 20;  // Of all streams of the Mesh.
+  uint64_t stream_retry_bytes = 64 << 20;  // All streams of the Mesh together.
+};
+
+// A configuration as it was written. Immutable; any thread may use it.
+class WrittenConfig {
+ public:
+  virtual ~WrittenConfig() = default;
+  // It as YAML, with every default that acts and with `telemetry`, which holds
+  // from the start of a Mesh. It reads back to the same configuration.
+  virtual std::string Text(const TelemetryOptions& telemetry) const = 0;
 };
 
 struct MeshOptions {
   std::map<std::string, std::shared_ptr<const ServiceOptions>> services;
   TelemetryOptions telemetry;
   LimitsOptions limits;
+  // What all this was read from. Null: it was read from nothing.
+  std::shared_ptr<const WrittenConfig> written;
 };
 
 }  // namespace mesh::options

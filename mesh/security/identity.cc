@@ -21,11 +21,15 @@ bool Same(const grpc::SslCredentialsOptions& a,
 Identity::Identity(std::map<std::string, Credentials> given)
     : given_(std::move(given)) {}
 
+bool Identity::IsGiven(const std::string& name) const {
+  const auto given = given_.find(name);
+  return given != given_.end() && given->second != nullptr;
+}
+
 absl::StatusOr<Secrets> Identity::SecretsFor(
     const options::ServiceOptions& service, const Secrets* before) const {
-  const auto given = given_.find(service.name);
-  if (given != given_.end() && given->second != nullptr) {
-    return Secrets{given->second, std::nullopt};
+  if (IsGiven(service.name)) {
+    return Secrets{given_.at(service.name), std::nullopt};
   }
   if (!service.tls.has_value()) return Secrets{insecure_, std::nullopt};
   absl::StatusOr<grpc::SslCredentialsOptions> tls = ReadTlsFiles(*service.tls);

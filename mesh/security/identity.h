@@ -42,6 +42,9 @@ class Identity {
       const options::MeshOptions& options,
       const SecretsByService& before) const;
 
+  // Whether credentials for the service `name` were given in code.
+  bool IsGiven(const std::string& name) const;
+
   // Plaintext.
   const Credentials& insecure() const { return insecure_; }
 

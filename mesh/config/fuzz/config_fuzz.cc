@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
@@ -69,6 +70,11 @@ void Load(absl::string_view text, const char* name) {
     RequireGood(service->policy);
     RequireGood(service->guards);
   }
+  // It can be written out, and reads back as it was written.
+  const std::string written = options->written->Text(options->telemetry);
+  const auto again = mesh::config::LoadText(written, "written.yaml");
+  Require(again.ok() &&
+          again->written->Text(again->telemetry) == written);
 }
 
 }  // namespace
