@@ -37,15 +37,18 @@ set(MESH_SOURCES
   mesh/config/build_policy.cc
   mesh/config/builder.cc
   mesh/config/checks.cc
+  mesh/config/defaults.cc
   mesh/config/document.cc
   mesh/config/file_watcher.cc
   mesh/config/json_parser.cc
   mesh/config/loader.cc
   mesh/config/old_names.cc
+  mesh/config/printer.cc
   mesh/config/problems.cc
   mesh/config/reader.cc
   mesh/config/service_config.cc
   mesh/config/target.cc
+  mesh/config/target_text.cc
   mesh/config/text.cc
   mesh/config/yaml_parser.cc
   mesh/discovery/dns_lookup.cc
@@ -130,6 +133,10 @@ set(MESH_PUBLIC_HEADERS
   mesh/v1/annotations.pb.h
   mesh/v1/config.pb.h
   mesh/version.h)
+
+set(MESH_CHECK_SOURCES
+  mesh/check/check.cc
+  mesh/check/main.cc)
 
 set(MESH_TEST_PROGRAMS
   balancing_test
@@ -241,6 +248,7 @@ set(MESH_config_test_SOURCES
   mesh/config/loader_test.cc
   mesh/config/loader_text_test.cc
   mesh/config/names_test.cc
+  mesh/config/printer_test.cc
   mesh/config/schema_test.cc
   mesh/config/target_test.cc)
 

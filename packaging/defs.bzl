@@ -74,11 +74,12 @@ def _mesh_package_impl(ctx):
     args.add(listing)
     args.add_joined(ctx.attr.public_headers, join_with = " ")
     args.add_joined(ctx.files.protos, join_with = " ")
+    args.add_joined(ctx.files.programs, join_with = " ")
     args.add_all(ctx.files.templates)
     ctx.actions.run(
         outputs = [out],
-        inputs = headers + ctx.files.protos + ctx.files.templates +
-                 [archive, shared, listing],
+        inputs = headers + ctx.files.protos + ctx.files.programs +
+                 ctx.files.templates + [archive, shared, listing],
         executable = ctx.executable._make,
         arguments = [args],
         mnemonic = "MeshPackage",
@@ -95,6 +96,7 @@ mesh_package = rule(
         "library": attr.label(providers = [CcInfo], mandatory = True),
         "version_script": attr.label(allow_single_file = True, mandatory = True),
         "public_headers": attr.string_list(mandatory = True),
+        "programs": attr.label_list(),
         "protos": attr.label_list(allow_files = [".proto"]),
         "templates": attr.label_list(allow_files = [".in"]),
         "_make": attr.label(

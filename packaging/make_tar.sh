@@ -1,12 +1,13 @@
 #!/bin/bash
 # Lays out what is installed and packs it.
-# usage: make_tar.sh OUT ARCHIVE SHARED_LIBRARY HEADERS ROOTS PROTOS TEMPLATE...
+# usage: make_tar.sh OUT ARCHIVE SHARED_LIBRARY HEADERS ROOTS PROTOS PROGRAMS \
+#   TEMPLATE...
 #   HEADERS  file of lines "path/in/tree.h file"
 #   ROOTS    the public headers; what they include comes along
 set -euo pipefail
 
-out=$1 archive=$2 shared=$3 listing=$4 roots=$5 protos=$6
-shift 6
+out=$1 archive=$2 shared=$3 listing=$4 roots=$5 protos=$6 programs=$7
+shift 7
 
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
@@ -40,6 +41,10 @@ for proto in $protos; do
   install -D -m 644 "$proto" "$tree/share/mesh/proto/$proto"
 done
 
+for program in $programs; do
+  install -D -m 755 -s "$program" "$tree/bin/$(basename "$program")"
+done
+
 for template in "$@"; do
   name=$(basename "$template" .in)
   case $name in
@@ -51,4 +56,4 @@ for template in "$@"; do
 done
 
 tar -C "$tree" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
-  -cf "$out" include lib share
+  -cf "$out" bin include lib share

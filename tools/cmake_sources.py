@@ -140,6 +140,9 @@ def text():
             if defines:
                 put(f"MESH_{name}_DEFINITIONS", defines)
 
+    # The program that is installed.
+    check = reached(found, "//mesh/check:mesh-check", set())
+    put("MESH_CHECK_SOURCES", files_of(found, check - library)[0])
     programs("cc_test", "//mesh/", "MESH_TEST_PROGRAMS")
     programs("cc_binary", "//examples/", "MESH_EXAMPLE_PROGRAMS")
     return "\n".join(lines) + "\n"

@@ -20,7 +20,7 @@ same() { # WHAT LISTED WANTED
 }
 
 sources() {
-  same sources "$(listed MESH_SOURCES)" \
+  same sources "$({ listed MESH_SOURCES; listed MESH_CHECK_SOURCES; } | sort)" \
     "$(grep '\.cc$' tests/cmake/mesh_sources.txt | grep -v '\.pb\.cc$' | sort)"
 }
 

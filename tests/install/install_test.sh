@@ -58,7 +58,7 @@ only_public_symbols() {
     -e '^MESH_0$' \
     -e '^(mesh::v1::|(typeinfo|typeinfo name|vtable) for mesh::v1::)' \
     -e '^descriptor_table_mesh_2fv1_' \
-    -e '^mesh::(CreateChannel\(|Default(Metrics|PrometheusText)[\[(]|Mesh::|server::Attach\()' \
+    -e '^mesh::(CreateChannel\(|Default(ConfigText|Metrics|PrometheusText)[\[(]|Mesh::|server::Attach\()' \
     -e '^mesh::telemetry::HistogramSnapshot::' symbols)
   [[ -z $other ]] || {
     echo "symbols that are not public:"
@@ -79,6 +79,14 @@ each_header_stands_alone() {
   done < <(cd "$prefix/include" && find . -name '*.h' | sed 's/^\.\///')
 }
 
+checks_a_configuration() {
+  local said
+  echo 'services: {cart: {endpoints: [10.0.0.1:80]}}' >mesh.yaml
+  said=$("$prefix/bin/mesh-check" mesh.yaml) &&
+    [[ $said == *"load_balancing:"*"least_request"* ]] &&
+    ! "$prefix/bin/mesh-check" mesh.yaml --unknown
+}
+
 front_door_is_no_wider() {
   python3 "$front_door" "$prefix/include" | tee counted
 }
@@ -95,6 +103,7 @@ step PkgConfigsSharedProgramRuns runs ./shared
 step PkgConfigLinksAStaticProgram pkg_config_links static mesh-static
 step PkgConfigsStaticProgramRuns runs ./static
 step ShowsOnlyPublicSymbols only_public_symbols
+step MeshCheckRuns checks_a_configuration
 step EachHeaderStandsAlone each_header_stands_alone
 step TheFrontDoorIsNoWider front_door_is_no_wider
 tail -n 1 counted

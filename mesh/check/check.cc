@@ -1,0 +1,73 @@
+#include "mesh/check/check.h"
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "mesh/config/loader.h"
+#include "mesh/config/printer.h"
+#include "mesh/v1/config.pb.h"
+
+namespace mesh::check {
+namespace {
+
+constexpr int kGood = 0;
+constexpr int kWrongConfiguration = 1;
+constexpr int kWrongArguments = 2;
+
+constexpr char kUsage[] = "usage: mesh-check FILE [OTHER]\n";
+
+constexpr char kHelp[] = R"(
+Checks the mesh configuration in FILE (YAML or JSON) and prints it with every
+default that acts. All problems are printed with file, line and column.
+
+With OTHER, both files are checked, and what differs is printed, one setting a
+line: "services.cart.policy.timeout: 1s -> 2s". Nothing is printed when the two
+mean the same.
+
+  --help    prints this
+
+The exit code is 0 for good configurations, 1 when one is wrong or cannot be
+read, and 2 for arguments that are wrong.
+)";
+
+}  // namespace
+
+int Check(const std::vector<std::string>& arguments, std::ostream& out,
+          std::ostream& err) {
+  std::vector<std::string> files;
+  for (const std::string& argument : arguments) {
+    if (argument == "--help") {
+      out << kUsage << kHelp;
+      return kGood;
+    }
+    if (absl::StartsWith(argument, "-")) {
+      err << "mesh-check: unknown argument " << argument << "\n" << kUsage;
+      return kWrongArguments;
+    }
+    files.push_back(argument);
+  }
+  if (files.empty() || files.size() > 2) {
+    err << "mesh-check: give one file or two\n" << kUsage;
+    return kWrongArguments;
+  }
+  std::vector<v1::Config> configs;
+  for (const std::string& file : files) {
+    absl::StatusOr<v1::Config> config = config::LoadFileWithDefaults(file);
+    if (config.ok()) {
+      configs.push_back(*std::move(config));
+    } else {
+      err << config.status().message() << "\n";
+    }
+  }
+  if (configs.size() < files.size()) return kWrongConfiguration;
+  if (configs.size() == 1) {
+    out << config::ToYaml(configs[0]);
+    return kGood;
+  }
+  for (const std::string& line : config::Differences(configs[0], configs[1])) {
+    out << line << "\n";
+  }
+  return kGood;
+}
+
+}  // namespace mesh::check

@@ -1,0 +1,109 @@
+#!/bin/bash
+# The program mesh-check, as people run it.
+# usage: mesh_check_test.sh MESH_CHECK
+set -uo pipefail
+
+# shellcheck source=../../tests/support/steps.sh
+source tests/support/steps.sh MeshCheckTest
+program=$PWD/$1
+work=${TEST_TMPDIR:?}/work
+mkdir -p "$work"
+cd "$work" || exit 1
+
+cat >good.yaml <<'YAML'
+services:
+  cart:
+    endpoints: [10.0.0.1:80]
+    policy: {timeout: 1s}
+YAML
+cat >other.yaml <<'YAML'
+services:
+  cart:
+    endpoints: [{address: 10.0.0.1:80, weight: 2}, 10.0.0.2:80]
+    policy: {timeout: 2s, hedging: {delay: 50ms}}
+    guards: {caps: {mode: off}}
+  new: {dns: {name: new.prod, port: 80}}
+YAML
+cat >bad.yaml <<'YAML'
+services:
+  cart:
+    black_hole: {ramp: 1s}
+    polcy: {}
+YAML
+
+# Runs the program; what it says is in `out` and `err`.
+says() { # CODE ARGUMENT...
+  local code=$1 got=0
+  shift
+  "$program" "$@" >out 2>err || got=$?
+  [[ $got == "$code" ]] || {
+    echo "exit code $got, not $code"
+    cat out err
+    return 1
+  }
+}
+
+prints_defaults() {
+  says 0 good.yaml && [[ ! -s err ]] &&
+    grep -qx '      timeout: 1s' out &&
+    grep -qx '        max_attempts: 3' out &&
+    grep -qx '    authority: cart' out &&
+    cp out whole.yaml
+}
+
+reads_what_it_prints() {
+  says 0 whole.yaml && cmp out whole.yaml && says 0 good.yaml whole.yaml &&
+    [[ ! -s out ]]
+}
+
+prints_problems() {
+  says 1 bad.yaml && [[ ! -s out ]] && diff err - <<'ERRORS'
+bad.yaml:2:3: services.cart must have one of endpoints, endpoints_file and dns
+bad.yaml:3:5: services.cart.black_hole is an old name: write services.cart.silence instead
+bad.yaml:3:18: services.cart.black_hole.ramp is an old name: write services.cart.outlier_ejection.ramp instead
+bad.yaml:4:5: unknown field "polcy" in services.cart, did you mean "policy"?
+ERRORS
+}
+
+prints_differences() {
+  says 0 good.yaml other.yaml && [[ ! -s err ]] && diff out - <<'LINES'
+services.cart.endpoints["10.0.0.1:80"].weight: 1 -> 2
+services.cart.endpoints["10.0.0.2:80"]: (absent) -> (given)
+services.cart.policy.timeout: 1s -> 2s
+services.cart.policy.hedging.delay: adaptive -> 50ms
+services.cart.guards.caps.mode: enforce -> off
+services.new: (absent) -> (given)
+LINES
+}
+
+checks_both() {
+  says 1 bad.yaml missing.yaml && [[ ! -s out ]] &&
+    grep -q '^bad.yaml:4:5: ' err && grep -q 'missing.yaml' err &&
+    says 1 good.yaml bad.yaml && says 1 missing.yaml
+}
+
+refuses_other_arguments() {
+  says 2 && grep -q '^usage: mesh-check FILE' err &&
+    says 2 --verbose good.yaml && grep -q 'unknown argument --verbose' err &&
+    says 2 -h && says 2 good.yaml good.yaml good.yaml && [[ ! -s out ]]
+}
+
+helps() {
+  says 0 --help && [[ ! -s err ]] && grep -q '^usage: mesh-check FILE' out
+}
+
+reports_a_full_disk() {
+  local got=0
+  "$program" good.yaml >/dev/full 2>err || got=$?
+  ((got == 1))
+}
+
+step PrintsEveryDefault prints_defaults
+step ReadsWhatItPrints reads_what_it_prints
+step PrintsAllProblems prints_problems
+step PrintsTheDifferences prints_differences
+step ChecksBothFiles checks_both
+step RefusesOtherArguments refuses_other_arguments
+step Helps helps
+step ReportsAFullDisk reports_a_full_disk
+finish
