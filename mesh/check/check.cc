@@ -3,6 +3,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "mesh/config/loader.h"
 #include "mesh/config/printer.h"
 #include "mesh/v1/config.pb.h"
@@ -30,6 +32,11 @@ The exit code is 0 for good configurations, 1 when one is wrong or cannot be
 read, and 2 for arguments that are wrong.
 )";
 
+int ArgumentsError(std::ostream& err, absl::string_view what) {
+  err << "mesh-check: " << what << "\n" << kUsage;
+  return kWrongArguments;
+}
+
 }  // namespace
 
 int Check(const std::vector<std::string>& arguments, std::ostream& out,
@@ -41,14 +48,13 @@ int Check(const std::vector<std::string>& arguments, std::ostream& out,
       return kGood;
     }
     if (absl::StartsWith(argument, "-")) {
-      err << "mesh-check: unknown argument " << argument << "\n" << kUsage;
-      return kWrongArguments;
+      return ArgumentsError(
+          err, absl::StrCat("the argument \"", argument, "\" is unknown."));
     }
     files.push_back(argument);
   }
   if (files.empty() || files.size() > 2) {
-    err << "mesh-check: give one file or two\n" << kUsage;
-    return kWrongArguments;
+    return ArgumentsError(err, "one file or two are needed.");
   }
   std::vector<v1::Config> configs;
   for (const std::string& file : files) {

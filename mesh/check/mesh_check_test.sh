@@ -84,7 +84,7 @@ checks_both() {
 
 refuses_other_arguments() {
   says 2 && grep -q '^usage: mesh-check FILE' err &&
-    says 2 --verbose good.yaml && grep -q 'unknown argument --verbose' err &&
+    says 2 --verbose good.yaml && grep -q 'the argument "--verbose" is unknown' err &&
     says 2 -h && says 2 good.yaml good.yaml good.yaml && [[ ! -s out ]]
 }
 

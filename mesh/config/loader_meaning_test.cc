@@ -53,10 +53,10 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 Endpoints("['[::1]:80', {address: '[0:0::1]:80'}]"),
                 "mesh.yaml:3:39: services.cart.endpoints[1].address: "
                 "\"[0:0::1]:80\" is the address of services.cart.endpoints[0] "
-                "too"},
-        BadText{"EmptyServiceName", "services: {'': {endpoints: []}}",
-                "mesh.yaml:1:16: services: a service's name must not be "
-                "empty"},
+                "too."},
+        BadText{
+            "EmptyServiceName", "services: {'': {endpoints: []}}",
+            "mesh.yaml:1:16: services: a service's name must not be empty."},
         BadText{"SpaceInAServiceName", "services: {a b: {endpoints: []}}",
                 "mesh.yaml:1:17: services[\"a b\"]: a service's name must be "
                 "at most 253 printable ASCII characters without spaces."},
@@ -125,13 +125,13 @@ INSTANTIATE_TEST_SUITE_P(
                 Service("policy: {timeout: 1s, hedging: {mode: enforce, delay: "
                         "1s}}"),
                 "mesh.yaml:4:59: services.cart.policy.hedging.delay must be "
-                "less than the method's timeout of 1s, is 1s"},
-        BadText{"HedgeAfterTheTimeoutOfTheAttempt",
-                Service("policy: {hedging: {mode: observe, delay: 1s}, retry: "
-                        "{attempt_timeout: 300ms}}"),
-                "mesh.yaml:4:46: services.cart.policy.hedging.delay must be "
-                "less than the method's retry.attempt_timeout of 300ms, is "
-                "1s"},
+                "less than the method's timeout of 1s, but is 1s."},
+        BadText{
+            "HedgeAfterTheTimeoutOfTheAttempt",
+            Service("policy: {hedging: {mode: observe, delay: 1s}, retry: "
+                    "{attempt_timeout: 300ms}}"),
+            "mesh.yaml:4:46: services.cart.policy.hedging.delay must be less "
+            "than the method's retry.attempt_timeout of 300ms, but is 1s."},
         BadText{"HedgingOfWhatIsNotIdempotent",
                 Service("policy: {idempotent: false, hedging: {mode: "
                         "enforce}}"),
@@ -146,7 +146,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"IdleTimeoutAboveTheTimeout",
                 Service("policy: {timeout: 5s, idle_timeout: 5s}"),
                 "mesh.yaml:4:41: services.cart.policy.idle_timeout must be "
-                "less than the method's timeout of 5s, is 5s"},
+                "less than the method's timeout of 5s, but is 5s."},
         BadText{"EjectionThatPanicUndoes",
                 Service("outlier_ejection: {max_ejection_percent: 60}"),
                 "mesh.yaml:4:46: "
@@ -160,39 +160,40 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"ProbeMethodWithoutASlash",
                 Service("silence: {probe_method: a.B/C}"),
                 "mesh.yaml:4:29: services.cart.silence.probe_method must be "
-                "\"/package.Service/Method\", is \"a.B/C\""},
-        BadText{"ProbeOfAllMethods",
-                Service("silence: {probe_method: /a.B/*}"),
+                "\"/package.Service/Method\", but is \"a.B/C\"."},
+        BadText{"ProbeOfAllMethods", Service("silence: {probe_method: /a.B/*}"),
                 "mesh.yaml:4:29: services.cart.silence.probe_method must be "
-                "\"/package.Service/Method\", is \"/a.B/*\""},
+                "\"/package.Service/Method\", but is \"/a.B/*\"."},
         BadText{"EmptyProbeMethod", Service("silence: {probe_method: ''}"),
                 "mesh.yaml:4:29: services.cart.silence.probe_method must be "
-                "\"/package.Service/Method\", is \"\""},
+                "\"/package.Service/Method\", but is \"\"."},
         BadText{"KeepaliveTimeoutWithoutKeepalive",
                 Service("connections: {keepalive_timeout: 5s}"),
                 "mesh.yaml:4:38: services.cart.connections.keepalive_timeout "
-                "does nothing without keepalive_time"},
+                "does nothing without keepalive_time."},
         BadText{"KeepaliveTwice",
                 Service("connections: {keepalive_time: 60s}\n    "
                         "channel_args: {grpc.keepalive_time_ms: 60000}"),
                 "mesh.yaml:4:35: services.cart must have only one of "
                 "connections.keepalive_time and the channel argument "
-                "grpc.keepalive_time_ms"},
-        BadText{"EndpointCapAboveTheService",
-                Service("guards: {caps: {max_calls: 10, "
-                        "max_calls_per_endpoint: 11}}"),
-                "mesh.yaml:4:60: services.cart.guards.caps.max_calls_per_endpoint "
-                "must be at most max_calls, 10, is 11"},
+                "grpc.keepalive_time_ms."},
+        BadText{
+            "EndpointCapAboveTheService",
+            Service("guards: {caps: {max_calls: 10, "
+                    "max_calls_per_endpoint: 11}}"),
+            "mesh.yaml:4:60: services.cart.guards.caps.max_calls_per_endpoint "
+            "must be at most max_calls, 10, but is 11."},
         BadText{"RateLimitWithoutARate",
                 Service("guards: {rate_limit: {burst: 5, mode: observe}}"),
-                "mesh.yaml:4:34: services.cart.guards.rate_limit.burst does nothing "
-                "without per_second\n"
-                "mesh.yaml:4:43: services.cart.guards.rate_limit.mode does nothing "
-                "without per_second"},
-        BadText{"RateLimitOfAMethodWithoutARate",
-                Service("methods: {a.B/C: {rate_limit: {burst: 5}}}"),
-                "mesh.yaml:4:43: services.cart.methods[\"a.B/C\"].rate_limit."
-                "burst does nothing without per_second"},
+                "mesh.yaml:4:34: services.cart.guards.rate_limit.burst does "
+                "nothing without per_second.\n"
+                "mesh.yaml:4:43: services.cart.guards.rate_limit.mode does "
+                "nothing without per_second."},
+        BadText{
+            "RateLimitOfAMethodWithoutARate",
+            Service("methods: {a.B/C: {rate_limit: {burst: 5}}}"),
+            "mesh.yaml:4:43: services.cart.methods[\"a.B/C\"].rate_limit.burst "
+            "does nothing without per_second."},
         BadText{"BadRateIsOneProblem",
                 Service("policy: {rate_limit: {per_second: x, burst: 5}}"),
                 "mesh.yaml:4:39: services.cart.policy.rate_limit.per_second "
@@ -296,16 +297,15 @@ TEST(LoaderTest, RefusesContradictionsInAMessage) {
   service.mutable_connections()->mutable_keepalive_time()->set_seconds(60);
   (*service.mutable_channel_args())["grpc.keepalive_time_ms"].set_integer(1);
   service.mutable_outlier_ejection()->set_panic_threshold_percent(90);
-  EXPECT_EQ(
-      MessageOf(FromProto(config).status()),
-      "services.cart must have only one of connections.keepalive_time and the "
-      "channel argument grpc.keepalive_time_ms\n"
-      "services.cart.outlier_ejection.max_ejection_percent must be at most 100 "
-      "- panic_threshold_percent, 10, is 30\n"
-      "services.cart.policy.hedging.delay must be less than the method's "
-      "timeout of 1s, is 2s\n"
-      "services.cart.policy.hedging.mode must be off where idempotent is "
-      "false: a hedge executes a call twice");
+  EXPECT_EQ(MessageOf(FromProto(config).status()),
+            "services.cart must have only one of connections.keepalive_time "
+            "and the channel argument grpc.keepalive_time_ms.\n"
+            "services.cart.outlier_ejection.max_ejection_percent must be at "
+            "most 100 - panic_threshold_percent, 10, but is 30.\n"
+            "services.cart.policy.hedging.delay must be less than the method's "
+            "timeout of 1s, but is 2s.\n"
+            "services.cart.policy.hedging.mode must be off where idempotent is "
+            "false: a hedge executes a call twice.");
 }
 
 }  // namespace

@@ -128,9 +128,9 @@ TEST(LoaderTest, ReadsEveryField) {
 }
 
 TEST(LoaderTest, ReadsTheOtherSourcesOfEndpoints) {
-  const options::ServiceOptions file = OnlyService(LoadText(
-      "services: {a: {endpoints_file: {path: a/b.yaml}}}",
-      "/etc/mesh/mesh.yaml"));
+  const options::ServiceOptions file =
+      OnlyService(LoadText("services: {a: {endpoints_file: {path: a/b.yaml}}}",
+                           "/etc/mesh/mesh.yaml"));
   const auto& options = std::get<options::EndpointsFileOptions>(file.source);
   EXPECT_EQ(options.path, "/etc/mesh/a/b.yaml");
 
@@ -479,9 +479,9 @@ TEST(LoaderTest, RefusesNumbersThatAreNoNamesInAMessage) {
       static_cast<v1::LoadBalancing::Policy>(9));
   EXPECT_EQ(MessageOf(FromProto(config).status()),
             "services.cart.guards.caps.mode must be off, observe or enforce, "
-            "is 7\n"
+            "but is 7.\n"
             "services.cart.load_balancing.policy must be least_request or "
-            "round_robin, is 9");
+            "round_robin, but is 9.");
 }
 
 TEST(LoaderTest, ReportsEverythingAtOnceInOrderOfPosition) {

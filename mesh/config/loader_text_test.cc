@@ -53,8 +53,8 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
         BadText{"SurrogateInUtf8", "\xED\xA0\x80: 1",
                 "mesh.yaml:1:1: the byte 0xED is not UTF-8 text."},
         BadText{"Unfinished", "services: {cart: [\n",
-                "mesh.yaml:2:1: the YAML is not valid: end of sequence flow "
-                "not found."},
+                "mesh.yaml:2:1: the YAML is not valid: the YAML is not valid: "
+                "end of sequence flow not found."},
         BadText{"UnfinishedString", "services: \"abc\n  def\n",
                 "mesh.yaml:1:11: the YAML is not valid: a quoted string does "
                 "not end."},
@@ -62,23 +62,24 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 "mesh.yaml:1:4: the YAML is not valid: a quoted string does "
                 "not end."},
         BadText{"Tab", "services:\n\tcart: {endpoints: []}\n",
-                "mesh.yaml:2:6: the YAML is not valid: illegal map value; the "
-                "line is indented with a tab, where YAML takes only spaces."},
+                "mesh.yaml:2:6: the YAML is not valid: the YAML is not valid: "
+                "illegal map value; the line is indented with a tab, where "
+                "YAML takes only spaces."},
         BadText{"UnknownAlias", "services: *x",
-                "mesh.yaml:1:11: the YAML is not valid: the referenced anchor "
-                "is not defined."},
+                "mesh.yaml:1:11: the YAML is not valid: the YAML is not valid: "
+                "the referenced anchor is not defined."},
         BadText{"AliasOfItself", "services: &a\n  x: *a\n",
                 "mesh.yaml:2:6: the YAML is not valid: an alias stands inside "
                 "of what it stands for."},
-        BadText{
-            "MapAsAKey", "? {a: b}\n: c\n",
-            "mesh.yaml:1:3: the YAML is not valid: a key must be a string."},
+        BadText{"MapAsAKey", "? {a: b}\n: c\n",
+                "mesh.yaml:1:3: the YAML is not valid: the YAML is not valid: "
+                "a key must be a string."},
         BadText{"UnknownTag", "services: !foo {}",
                 "mesh.yaml:1:11: the YAML is not valid: the tag \"!foo\" is "
                 "unknown."},
         BadText{"MergeOfAScalar", "services:\n  <<: 5\n",
-                "mesh.yaml:2:7: the YAML is not valid: the value of << must be "
-                "a map or a list of maps."},
+                "mesh.yaml:2:7: the YAML is not valid: the YAML is not valid: "
+                "the value of << must be a map or a list of maps."},
         BadText{"DeepNesting", DeeplyNested(),
                 "mesh.yaml:1:129: the YAML is not valid: it is nested more "
                 "than 64 levels deep."},
@@ -86,8 +87,9 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 "mesh.yaml:6:38: the YAML is not valid: it has more than "
                 "1000000 values (aliases count each time)."},
         BadText{"UnquotedIPv6", Endpoints("[[::1]:80]"),
-                "mesh.yaml:3:17: the YAML is not valid: a key must be a "
-                "string; an address such as \"[::1]:80\" needs quotes."}));
+                "mesh.yaml:3:17: the YAML is not valid: the YAML is not valid: "
+                "a key must be a string; an address such as \"[::1]:80\" needs "
+                "quotes."}));
 
 INSTANTIATE_TEST_SUITE_P(
     Json, BadTextTest,
@@ -191,20 +193,22 @@ INSTANTIATE_TEST_SUITE_P(
                 "least_request or round_robin, but is 1."},
         BadText{"BooleanForAName", Service("load_balancing: {policy: false}"),
                 "mesh.yaml:4:30: services.cart.load_balancing.policy must be "
-                "least_request or round_robin, is false"},
+                "least_request or round_robin, but is false."},
         BadText{"TrueForAMode", Service("guards: {caps: {mode: true}}"),
-                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
-                "or enforce, is true"},
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, "
+                "observe or enforce, but is true."},
         BadText{"UnknownMode", Service("guards: {caps: {mode: shadow}}"),
-                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
-                "or enforce, is the string \"shadow\""},
-        BadText{"UnspecifiedMode", Service("guards: {caps: {mode: unspecified}}"),
-                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
-                "or enforce, is the string \"unspecified\""},
-        BadText{"NameOfTheSchema", Service("guards: {caps: {mode: MODE_ENFORCE}}"),
-                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, observe "
-                "or enforce, is the string \"MODE_ENFORCE\", did you mean "
-                "\"enforce\"?"},
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, "
+                "observe or enforce, but is the string \"shadow\"."},
+        BadText{"UnspecifiedMode",
+                Service("guards: {caps: {mode: unspecified}}"),
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, "
+                "observe or enforce, but is the string \"unspecified\"."},
+        BadText{"NameOfTheSchema",
+                Service("guards: {caps: {mode: MODE_ENFORCE}}"),
+                "mesh.yaml:4:27: services.cart.guards.caps.mode must be off, "
+                "observe or enforce, but is the string \"MODE_ENFORCE\"; did "
+                "you mean \"enforce\"?"},
         BadText{"NullElement", Endpoints("\n    -\n"),
                 "mesh.yaml:4:5: services.cart.endpoints[0] must be an address "
                 "or a map, but is empty."},
@@ -264,35 +268,39 @@ INSTANTIATE_TEST_SUITE_P(
                 "0..17179869184, but is -1."},
         BadText{"EjectionShareOfZero",
                 Service("outlier_ejection: {max_ejection_percent: 0}"),
-                "mesh.yaml:4:46: services.cart.outlier_ejection."
-                "max_ejection_percent must be in 1..100, is 0"},
-        BadText{"FailureRateOfZero", Service("guards: {breaker: {failure_rate: 0}}"),
-                "mesh.yaml:4:38: services.cart.guards.breaker.failure_rate must be in "
-                "0.01..1, is 0"},
-        BadText{"FailureRateInPercent", Service("guards: {breaker: {failure_rate: 50}}"),
-                "mesh.yaml:4:38: services.cart.guards.breaker.failure_rate must be in "
-                "0.01..1, is 50"},
+                "mesh.yaml:4:46: "
+                "services.cart.outlier_ejection.max_ejection_percent must be "
+                "in 1..100, but is 0."},
+        BadText{"FailureRateOfZero",
+                Service("guards: {breaker: {failure_rate: 0}}"),
+                "mesh.yaml:4:38: services.cart.guards.breaker.failure_rate "
+                "must be in 0.01..1, but is 0."},
+        BadText{"FailureRateInPercent",
+                Service("guards: {breaker: {failure_rate: 50}}"),
+                "mesh.yaml:4:38: services.cart.guards.breaker.failure_rate "
+                "must be in 0.01..1, but is 50."},
         BadText{"RateOfZero", Service("guards: {rate_limit: {per_second: 0}}"),
-                "mesh.yaml:4:39: services.cart.guards.rate_limit.per_second must be "
-                "in 0.001..1000000000, is 0"},
-        BadText{"BurstOfZero", Service("guards: {rate_limit: {per_second: 1, burst: 0}}"),
-                "mesh.yaml:4:49: services.cart.guards.rate_limit.burst must be in "
-                "1..1000000000, is 0"},
+                "mesh.yaml:4:39: services.cart.guards.rate_limit.per_second "
+                "must be in 0.001..1000000000, but is 0."},
+        BadText{"BurstOfZero",
+                Service("guards: {rate_limit: {per_second: 1, burst: 0}}"),
+                "mesh.yaml:4:49: services.cart.guards.rate_limit.burst must be "
+                "in 1..1000000000, but is 0."},
         BadText{"PingsThatServersPunish",
                 Service("connections: {keepalive_time: 1s}"),
                 "mesh.yaml:4:35: services.cart.connections.keepalive_time must "
-                "be in 10s..24h, is 1s"},
+                "be in 10s..24h, but is 1s."},
         BadText{"AFactorBetweenOffAndTheLeast",
                 Service("outlier_ejection: {latency: {factor: 1}}"),
                 "mesh.yaml:4:42: services.cart.outlier_ejection.latency.factor "
-                "must be in 0 or 1.1..1000, is 1"},
+                "must be in 0 or 1.1..1000, but is 1."},
         BadText{"HedgingAtOnce", Service("policy: {hedging: {delay: 0s}}"),
                 "mesh.yaml:4:31: services.cart.policy.hedging.delay must be in "
-                "adaptive or 100us..1h, is 0s"},
+                "adaptive or 100us..1h, but is 0s."},
         BadText{"AnUnknownDelay", Service("policy: {hedging: {delay: auto}}"),
                 "mesh.yaml:4:31: services.cart.policy.hedging.delay must be "
-                "adaptive or a duration such as 250ms, 1.5s, 2m or 1h, is the "
-                "string \"auto\""},
+                "adaptive or a duration such as 250ms, 1.5s, 2m or 1h, but is "
+                "the string \"auto\"."},
         BadText{"PortZero", "services: {a: {dns: {name: b, port: 0}}}",
                 "mesh.yaml:1:37: services.a.dns.port must be in 1..65535, but "
                 "is 0."},

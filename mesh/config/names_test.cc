@@ -210,8 +210,8 @@ constexpr char kTrialSize[] =
     " no longer exists: remove it. A trial lasts until it has seen enough, "
     "without any setting";
 constexpr char kDelay[] =
-    " no longer exists: remove it. `delay: adaptive` is 1.25 times the 95th "
-    "percentile of the latency and at least 1ms; `delay` may be a duration, "
+    " no longer exists: remove it. \"delay: adaptive\" is 1.25 times the 95th "
+    "percentile of the latency, and at least 1ms; \"delay\" may be a duration, "
     "too";
 constexpr char kSlowness[] =
     " no longer exists: remove it. guards.adaptive_concurrency and timeouts "
@@ -234,7 +234,8 @@ const std::vector<Old>& AllOld() {
        "instead",
        "guards.adaptive_concurrency"},
       {"Service", "adaptive_concurrency.algorithm",
-       " no longer exists: remove it. The limit is always found as `gradient` "
+       " no longer exists: remove it. The limit is always found as "
+       "\"gradient\" "
        "found it"},
       {"Service", "adaptive_concurrency.initial_limit",
        " no longer exists: remove it. The limit begins with 100, or with "
@@ -284,7 +285,7 @@ const std::vector<Old>& AllOld() {
        "services.cart.outlier_ejection.latency.min_duration instead",
        "outlier_ejection.latency.min_duration"},
       {"Service", "outlier_ejection.latency.enabled",
-       " no longer exists: remove it. `factor: 0` switches ejection for "
+       " no longer exists: remove it. \"factor: 0\" switches ejection for "
        "slowness off"},
       {"Service", "outlier_ejection.latency.minimum_hosts", kTrialSize},
       {"Service", "outlier_ejection.latency.request_volume", kTrialSize},
@@ -398,7 +399,7 @@ std::string PlaceOf(const Old& old, const std::string& path,
 
 std::string FullPath(const Old& old, const std::string& path) {
   const std::string message = old.message;
-  return absl::StrCat(message == "Endpoint" ? "services.cart.endpoints[0]."
+  return absl::StrCat(message == "Endpoint"  ? "services.cart.endpoints[0]."
                       : message == "Service" ? "services.cart."
                                              : "services.cart.policy.",
                       path);
@@ -406,8 +407,7 @@ std::string FullPath(const Old& old, const std::string& path) {
 
 void ExpectError(const Old& old, bool json, bool beside) {
   const std::string name = json ? "mesh.json" : "mesh.yaml";
-  const std::string text =
-      TextWith(old, old.path, beside ? old.now : "", json);
+  const std::string text = TextWith(old, old.path, beside ? old.now : "", json);
   std::string error =
       absl::StrCat(PlaceOf(old, old.path, text, json), FullPath(old, old.path));
   if (beside) {
@@ -426,9 +426,9 @@ void ExpectError(const Old& old, bool json, bool beside) {
                                     FullPath(*group, group->now),
                                     " has taken its place and is written, too")
                      : group->alone,
-        "\n", error);
+        ".\n", error);
   }
-  EXPECT_EQ(ErrorOf(text, name), error) << text;
+  EXPECT_EQ(ErrorOf(text, name), absl::StrCat(error, ".")) << text;
 }
 
 TEST(OldNamesTest, GiveAnErrorThatSaysWhatToWriteInYamlAndInJson) {
@@ -456,12 +456,13 @@ TEST(OldNamesTest, InTheirNewGroupAreKnownToo) {
     const std::string text = TextWith(old, path, "", /*json=*/false);
     EXPECT_EQ(ErrorOf(text),
               absl::StrCat(PlaceOf(old, path, text, /*json=*/false),
-                           FullPath(old, path), old.alone));
+                           FullPath(old, path), old.alone, "."));
   }
 }
 
 TEST(OldNamesTest, OfAFileThatMixesThemWithNewOnesAreAllReportedAtOnce) {
-  EXPECT_EQ(ErrorOf(R"(services:
+  EXPECT_EQ(
+      ErrorOf(R"(services:
   "shop cart":
     endpoints:
       - {address: 10.0.0.1:80, zone: a}
@@ -479,16 +480,16 @@ TEST(OldNamesTest, OfAFileThatMixesThemWithNewOnesAreAllReportedAtOnce) {
         rate_limit: {per_second: 5}
     polcy: {}
 )"),
-            R"(mesh.yaml:3:5: services["shop cart"]: a service's name must be at most 253 printable ASCII characters without spaces
-mesh.yaml:4:32: services["shop cart"].endpoints[0].zone is an old name: write services["shop cart"].endpoints[0].locality.zone instead
-mesh.yaml:5:26: services["shop cart"].silence.min_silence is an old name: write services["shop cart"].silence.min_duration instead
-mesh.yaml:6:5: services["shop cart"].black_hole is an old name: remove it. services["shop cart"].silence has taken its place and is written, too
-mesh.yaml:8:7: services["shop cart"].black_hole.keepalive_time is an old name: write services["shop cart"].connections.keepalive_time instead
-mesh.yaml:11:28: services["shop cart"].guards.caps.max_retries no longer exists: remove it. retry_budget bounds retries and hedges
-mesh.yaml:12:5: services["shop cart"].breaker is an old name: write services["shop cart"].guards.breaker instead
-mesh.yaml:12:34: services["shop cart"].breaker.slow_call no longer exists: remove it. guards.adaptive_concurrency and timeouts act on slowness
-mesh.yaml:15:34: services["shop cart"].methods["a.B/C"].hedging.quantile no longer exists: remove it. `delay: adaptive` is 1.25 times the 95th percentile of the latency and at least 1ms; `delay` may be a duration, too
-mesh.yaml:17:5: unknown field "polcy" in services["shop cart"], did you mean "policy"?)");
+      R"(mesh.yaml:3:5: services["shop cart"]: a service's name must be at most 253 printable ASCII characters without spaces.
+mesh.yaml:4:32: services["shop cart"].endpoints[0].zone is an old name: write services["shop cart"].endpoints[0].locality.zone instead.
+mesh.yaml:5:26: services["shop cart"].silence.min_silence is an old name: write services["shop cart"].silence.min_duration instead.
+mesh.yaml:6:5: services["shop cart"].black_hole is an old name: remove it. services["shop cart"].silence has taken its place and is written, too.
+mesh.yaml:8:7: services["shop cart"].black_hole.keepalive_time is an old name: write services["shop cart"].connections.keepalive_time instead.
+mesh.yaml:11:28: services["shop cart"].guards.caps.max_retries no longer exists: remove it. retry_budget bounds retries and hedges.
+mesh.yaml:12:5: services["shop cart"].breaker is an old name: write services["shop cart"].guards.breaker instead.
+mesh.yaml:12:34: services["shop cart"].breaker.slow_call no longer exists: remove it. guards.adaptive_concurrency and timeouts act on slowness.
+mesh.yaml:15:34: services["shop cart"].methods["a.B/C"].hedging.quantile no longer exists: remove it. "delay: adaptive" is 1.25 times the 95th percentile of the latency, and at least 1ms; "delay" may be a duration, too.
+mesh.yaml:17:5: services["shop cart"] has no field "polcy"; did you mean "policy"?)");
 }
 
 TEST(OldNamesTest, AreKnownInAnEndpointsFile) {
@@ -496,7 +497,7 @@ TEST(OldNamesTest, AreKnownInAnEndpointsFile) {
                                   "list.yaml");
   EXPECT_EQ(MessageOf(set.status()),
             "list.yaml:2:24: endpoints[0].zone is an old name: write "
-            "endpoints[0].locality.zone instead");
+            "endpoints[0].locality.zone instead.");
 }
 
 }  // namespace

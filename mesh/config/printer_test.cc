@@ -138,19 +138,18 @@ TEST(PrinterTest, LeavesSingleMethodsToTheWiderPolicies) {
       Load("services: {a: {endpoints: [], methods: {b.C/D: {retry: "
            "{max_attempts: 5}, hedging: {delay: 1ms}, rate_limit: {burst: 2}}},"
            " policy: {rate_limit: {per_second: 2.5}}}}"),
-      testing::AllOf(
-          testing::HasSubstr("      b.C/D:\n"
-                             "        retry:\n"
-                             "          max_attempts: 5\n"
-                             "        hedging:\n"
-                             "          delay: 1ms\n"
-                             "        rate_limit:\n"
-                             "          burst: 2\n"
-                             "    retry_budget:"),
-          testing::HasSubstr("      rate_limit:\n"
-                             "        mode: enforce\n"
-                             "        per_second: 2.5\n"
-                             "    methods:")));
+      testing::AllOf(testing::HasSubstr("      b.C/D:\n"
+                                        "        retry:\n"
+                                        "          max_attempts: 5\n"
+                                        "        hedging:\n"
+                                        "          delay: 1ms\n"
+                                        "        rate_limit:\n"
+                                        "          burst: 2\n"
+                                        "    retry_budget:"),
+                     testing::HasSubstr("      rate_limit:\n"
+                                        "        mode: enforce\n"
+                                        "        per_second: 2.5\n"
+                                        "    methods:")));
 }
 
 // The defaults of retries would go before those of the gRPC service config.
@@ -168,11 +167,10 @@ TEST(PrinterTest, WritesNoDefaultBeforeAGrpcServiceConfig) {
 )",
       "mesh.yaml");
   ASSERT_TRUE(options.ok()) << options.status();
-  EXPECT_THAT(TextOf(*options),
-              testing::HasSubstr("    policy:\n"
-                                 "      retry:\n"
-                                 "        max_backoff: 2s\n"
-                                 "    retry_budget:"));
+  EXPECT_THAT(TextOf(*options), testing::HasSubstr("    policy:\n"
+                                                   "      retry:\n"
+                                                   "        max_backoff: 2s\n"
+                                                   "    retry_budget:"));
   ExpectRoundTrip(*options);
 }
 
@@ -181,7 +179,8 @@ TEST(PrinterTest, NamesFilesByAbsolutePaths) {
               testing::HasSubstr("    endpoints_file:\n"
                                  "      path: /etc/mesh/b.yaml\n"));
   v1::Config config;
-  (*config.mutable_services())["a"].mutable_endpoints_file()->set_path("b.yaml");
+  (*config.mutable_services())["a"].mutable_endpoints_file()->set_path(
+      "b.yaml");
   const auto options = FromProto(config);
   ASSERT_TRUE(options.ok());
   char directory[4096];
@@ -194,12 +193,35 @@ TEST(PrinterTest, QuotesWhatIsNoPlainText) {
   v1::Config config;
   v1::Service& service = (*config.mutable_services())["1.5"];
   auto& arguments = *service.mutable_channel_args();
-  const std::vector<std::string> texts = {
-      "",         "plain",     "true",      "No",   "1",     "1.5",
-      "~",        "a: b",      "a #b",      "- a",  "\"'\\", "\n\t\r",
-      "\x01\x7f", "\xc2\x85",  "\u2028",    "\ufeff", "\u00e9\u4e2d",
-      "{a",       "[",         "*a",        "&a",   "!a",    "|",
-      "% a",      "\U0001F600", "@",        "`",    " a ",   "off"};
+  const std::vector<std::string> texts = {"",
+                                          "plain",
+                                          "true",
+                                          "No",
+                                          "1",
+                                          "1.5",
+                                          "~",
+                                          "a: b",
+                                          "a #b",
+                                          "- a",
+                                          "\"'\\",
+                                          "\n\t\r",
+                                          "\x01\x7f",
+                                          "\xc2\x85",
+                                          "\u2028",
+                                          "\ufeff",
+                                          "\u00e9\u4e2d",
+                                          "{a",
+                                          "[",
+                                          "*a",
+                                          "&a",
+                                          "!a",
+                                          "|",
+                                          "% a",
+                                          "\U0001F600",
+                                          "@",
+                                          "`",
+                                          " a ",
+                                          "off"};
   for (size_t i = 0; i < texts.size(); ++i) {
     arguments[absl::StrCat("x", i)].set_text(texts[i]);
   }
@@ -288,16 +310,16 @@ limits: {stream_retry_bytes: 1}
       Differences(a, b),
       ElementsAre(
           "services.cart.endpoints[\"10.0.0.1:80\"].metadata.v: (absent) -> "
-          "\"2\"",
-          "services.cart.tls: (absent) -> (given)",
-          "services.cart.channel_args[\"grpc.x\"]: 1 -> \"1\"",
-          "services.cart.channel_args[\"grpc.y\"]: a -> (absent)",
+          "\"2\".",
+          "services.cart.tls: (absent) -> (given).",
+          "services.cart.channel_args[\"grpc.x\"]: 1 -> \"1\".",
+          "services.cart.channel_args[\"grpc.y\"]: a -> (absent).",
           "services.cart.policy.retry.codes: [UNAVAILABLE, ABORTED] -> "
-          "[UNAVAILABLE]",
-          "services.cart.methods[\"a.B/C\"].timeout: 1s -> 1.5s",
-          "services.cart.methods[\"a.B/C\"].retry: (absent) -> (given)",
-          "services.cart.methods[\"a.B/D\"]: (given) -> (absent)",
-          "services.old: (given) -> (absent)",
+          "[UNAVAILABLE].",
+          "services.cart.methods[\"a.B/C\"].timeout: 1s -> 1.5s.",
+          "services.cart.methods[\"a.B/C\"].retry: (absent) -> (given).",
+          "services.cart.methods[\"a.B/D\"]: (given) -> (absent).",
+          "services.old: (given) -> (absent).",
           "limits.stream_retry_bytes: 67108864 -> 1"));
 }
 

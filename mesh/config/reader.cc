@@ -202,8 +202,8 @@ class Reader {
     for (const Written& old : old_names_) {
       const std::string now = FieldPath(old.parent, old.name->now);
       const bool beside = *old.name->now != '\0' && sources_.Has(now);
-      problems_.Add(
-          old.at, OldNameError(*old.name, old.path, old.parent, beside));
+      problems_.Add(old.at,
+                    OldNameError(*old.name, old.path, old.parent, beside));
     }
     for (const Written& old : old_names_) {
       // No further error is to follow from its absence.
@@ -438,8 +438,9 @@ class Reader {
   void ReadDuration(const Node& node, const FieldDescriptor& field,
                     Message* message, const std::string& path) {
     absl::Duration value;
-    const bool is_zero = HasZero(field) && node.kind == Kind::kString &&
-                         absl::EqualsIgnoreCase(node.text, RulesOf(field).zero());
+    const bool is_zero =
+        HasZero(field) && node.kind == Kind::kString &&
+        absl::EqualsIgnoreCase(node.text, RulesOf(field).zero());
     if (is_zero) return;  // The message is there: a duration of zero.
     if (node.kind != Kind::kString || !DurationFromText(node.text, &value)) {
       const bool bare =
@@ -451,7 +452,7 @@ class Reader {
       // Its own name says more.
       sources_.SetBad(path);
       problems_.Add(node.at, absl::StrCat(path, " must be in ",
-                                          RangeText(field), ", is 0s"));
+                                          RangeText(field), ", but is 0s."));
       return;
     }
     auto* duration = static_cast<google::protobuf::Duration*>(message);
