@@ -158,8 +158,7 @@ void PolicyBuilder::CheckPolicy(const options::MethodOptions& options,
           " must be off where idempotent is false: a hedge executes a call "
           "twice");
     // An adaptive delay follows what the calls take.
-    const absl::Duration delay =
-        hedging.delay.value_or(absl::ZeroDuration());
+    const absl::Duration delay = hedging.delay.value_or(absl::ZeroDuration());
     const bool late = delay >= options.timeout;
     Judge(path("hedging.delay"), late || delay >= retry.attempt_timeout,
           absl::StrCat(

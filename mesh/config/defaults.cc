@@ -34,8 +34,8 @@ bool IsGroup(const FieldDescriptor& field) {
          field.message_type() != google::protobuf::Duration::descriptor();
 }
 
-// A message of a type, with all the defaults that the Rules have of it. They are
-// read as they are written.
+// A message of a type, with all the defaults that the Rules have of it. They
+// are read as they are written.
 std::unique_ptr<const Message> ReadDefaults(const Message& prototype) {
   std::string text;
   const Descriptor& type = *prototype.GetDescriptor();
@@ -134,7 +134,7 @@ class Filler {
   static void Copy(const Message& from, const FieldDescriptor& field,
                    Message* to) {
     const Reflection& reflection = *to->GetReflection();
-    if (field.is_repeated()) {  // Of strings: there is no other.
+    if (field.is_repeated()) {  // Strings: there is no other list.
       for (int i = 0; i < reflection.FieldSize(from, &field); ++i) {
         reflection.AddString(to, &field,
                              reflection.GetRepeatedString(from, &field, i));

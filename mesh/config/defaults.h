@@ -7,10 +7,10 @@
 
 namespace mesh::config {
 
-// A valid `config` with every default that acts, as the Rules of the schema have
-// it, and with its files as absolute paths. It means the same as `config` did.
-// `file` is the file that `config` was read from; empty: relative paths are
-// relative to the working directory.
+// A valid `config` with every default that acts, as the Rules of the schema
+// have it, and with its files as absolute paths. It means the same as `config`
+// did. `file` is the file that `config` was read from; empty: relative paths
+// are relative to the working directory.
 //
 // The policies of single methods are left as they are, for what is absent there
 // comes from the wider ones. So are retries and hedging in the policy of a

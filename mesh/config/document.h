@@ -29,9 +29,9 @@ struct Node {
 
   Kind kind = Kind::kNull;
   Position at;
-  std::string text;            // Of a scalar, as written, without quotes.
-  std::vector<NodePtr> items;  // Of a list. Never null.
-  std::vector<Entry> entries;  // Of a map, in order. Keys may repeat.
+  std::string text;            // A scalar as written, without quotes.
+  std::vector<NodePtr> items;  // What a list holds. Never null.
+  std::vector<Entry> entries;  // A map's, in order. Keys may repeat.
   size_t size = 1;    // Values in it, itself too; aliases count each time.
   size_t height = 1;  // Levels in it, itself too.
 };

@@ -14,9 +14,9 @@
 
 namespace mesh::config {
 
-// Loads a configuration file, and again whenever it or a file that it names (a
-// gRPC service config, a TLS file; not an endpoints file, which is the
-// resolver's) has other contents.
+// Loads a configuration file, and again whenever it has other contents, or a
+// file that it names has: a gRPC service config or a TLS file. An endpoints
+// file is the resolver's.
 class FileWatcher {
  public:
   // What LoadFile() said of the new contents. After an error the last good

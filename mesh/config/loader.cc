@@ -47,8 +47,8 @@ bool Read(absl::string_view text, google::protobuf::Message* message,
 // has changed.
 std::string AbsoluteFile(const std::string& file) {
   std::error_code error;
-  const std::filesystem::path absolute = std::filesystem::absolute(
-      file.empty() ? "configuration" : file, error);
+  const std::filesystem::path absolute =
+      std::filesystem::absolute(file.empty() ? "configuration" : file, error);
   return error ? file : absolute.string();
 }
 

@@ -27,8 +27,9 @@ absl::Span<const OldName> OldNames();
 // Whether the paths in OldNames() begin in a message of this name.
 bool HasOldNames(absl::string_view message);
 
-// The entry for `path` in `message`, also where `path` mixes a new group with an
-// old name in it ("guards.breaker.probes", "silence.ramp"). Null: there is none.
+// The entry for `path` in `message`, also where `path` mixes a new group with
+// an old name in it ("guards.breaker.probes", "silence.ramp"). Null: there is
+// none.
 const OldName* FindOldName(absl::string_view message, absl::string_view path);
 
 // The error for `old`, which was written as `path`. `parent` is the path of the

@@ -3,8 +3,8 @@
 
 #include "mesh/options/service.h"
 
-// Which member of the options holds which field of the schema. The builder reads
-// by these lists, and the tests print by them. VisitFields() calls
+// Which member of the options holds which field of the schema. The builder
+// reads by these lists, and the tests print by them. VisitFields() calls
 // `visit(name, member)` for each field whose value is taken as it is; what is
 // computed from several fields (rate limits, faults) is not here.
 

@@ -38,8 +38,8 @@ bool IsGroup(const FieldDescriptor& field) {
          field.message_type() != google::protobuf::Duration::descriptor();
 }
 
-// Whether a string can stand without quotes, as a key or a value, also for tools
-// that follow YAML 1.1.
+// Whether a string can stand without quotes, as a key or a value, also for
+// tools that follow YAML 1.1.
 bool IsPlain(absl::string_view text) {
   if (text.empty() || !(absl::ascii_isalpha(text[0]) || text[0] == '/')) {
     return false;
@@ -115,8 +115,7 @@ std::string ArgumentText(const v1::ChannelArgument& argument) {
 }
 
 std::string EnumText(const Message& message, const FieldDescriptor& field) {
-  const int number =
-      message.GetReflection()->GetEnumValue(message, &field);
+  const int number = message.GetReflection()->GetEnumValue(message, &field);
   for (const EnumName& name : NamesOf(*field.enum_type())) {
     if (name.value->number() == number) return name.name;
   }
@@ -132,7 +131,8 @@ std::string ValueText(const Message& message, const FieldDescriptor& field) {
       items.push_back(
           StringText(reflection.GetRepeatedString(message, &field, i)));
     }
-    return items.empty() ? "" : absl::StrCat("[", absl::StrJoin(items, ", "), "]");
+    return items.empty() ? ""
+                         : absl::StrCat("[", absl::StrJoin(items, ", "), "]");
   }
   // The first name of an enum is no different from an absent one.
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
@@ -372,8 +372,9 @@ class Comparison {
       const Message* const in_a = of(a);
       const Message* const in_b = of(b);
       const auto scalar = [&](const Message* message) {
-        return message == nullptr || !field.is_map() ? ""
-                                                     : ScalarOf(*message, field);
+        return message == nullptr || !field.is_map()
+                   ? ""
+                   : ScalarOf(*message, field);
       };
       const std::string scalar_a = scalar(in_a), scalar_b = scalar(in_b);
       if (scalar_a.empty() && scalar_b.empty()) {

@@ -74,7 +74,8 @@ class RandomConfigs {
   }
 
   void AddService(v1::Config* config) {
-    const std::string name = OneIn(2) ? Word() : absl::StrCat(Word(), ".:", Word());
+    const std::string name =
+        OneIn(2) ? Word() : absl::StrCat(Word(), ".:", Word());
     v1::Service& service = (*config->mutable_services())[name];
     service.Clear();
     switch (random_.Below(3)) {
@@ -144,7 +145,8 @@ class RandomConfigs {
         (*service->mutable_channel_args())[absl::StrCat("grpc.", Word())];
     switch (random_.Below(3)) {
       case 0:
-        return argument.set_integer(static_cast<int32_t>(random_.Below(1u << 31)));
+        return argument.set_integer(
+            static_cast<int32_t>(random_.Below(1u << 31)));
       case 1:
         return argument.set_text(AnyText());
       default:
@@ -153,7 +155,8 @@ class RandomConfigs {
   }
 
   // Adds to `group`, which is in `config`, until the whole is valid; each field
-  // of it is there once in `sparse`. Leaves it as it was when that does not come.
+  // of it is there once in `sparse`. Leaves it as it was when that does not
+  // come.
   void FillGroup(v1::Config* config, Message* group, int sparse) {
     const std::unique_ptr<Message> before(group->New());
     before->CopyFrom(*group);
@@ -170,7 +173,8 @@ class RandomConfigs {
     for (int i = 0; i < type.field_count(); ++i) {
       const FieldDescriptor& field = *type.field(i);
       if (!IsGroup(field) || field.is_repeated() || !OneIn(2)) continue;
-      FillAll(message->GetReflection()->MutableMessage(message, &field), sparse);
+      FillAll(message->GetReflection()->MutableMessage(message, &field),
+              sparse);
     }
   }
 
@@ -219,8 +223,8 @@ class RandomConfigs {
             reflection.MutableMessage(message, &field));
         const double seconds = Number(rules);
         duration->set_seconds(static_cast<int64_t>(seconds));
-        duration->set_nanos(static_cast<int32_t>(
-            1e9 * (seconds - std::floor(seconds))));
+        duration->set_nanos(
+            static_cast<int32_t>(1e9 * (seconds - std::floor(seconds))));
         return;
       }
       default:
@@ -235,7 +239,8 @@ class RandomConfigs {
     if (name == "codes") {
       const uint64_t first = random_.Below(3);
       reflection.AddString(message, &field, codes[first]);
-      if (OneIn(2)) reflection.AddString(message, &field, codes[(first + 1) % 3]);
+      if (OneIn(2))
+        reflection.AddString(message, &field, codes[(first + 1) % 3]);
     } else if (name == "servers") {
       reflection.AddString(message, &field, "10.0.0.53:53");
       if (OneIn(2)) reflection.AddString(message, &field, "[::1]:5353");

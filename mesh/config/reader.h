@@ -55,9 +55,9 @@ std::vector<EnumName> NamesOf(const google::protobuf::EnumDescriptor& type);
 // Fills `message` from `root` and `sources` with the place of each field and
 // element. Every unknown field, wrong type, duplicate and unknown enum value is
 // added to `problems`; the rest is filled all the same. A null value counts as
-// absent, of a message as an empty one. Names of an enum are read in any case;
-// where one is "off", `false` is too, because that is what other tools, which
-// follow YAML 1.1, make of an unquoted `off`. Ranges are checked by
+// absent, of a message as an empty one. Names of an enum are read in any case.
+// Where one is "off", `false` means the same: tools that follow YAML 1.1 make
+// that of an unquoted `off`. Ranges are checked by
 // CheckRules(), except of numbers that don't fit into the field.
 void ReadMessage(const Node& root, google::protobuf::Message* message,
                  SourceMap* sources, Problems* problems);

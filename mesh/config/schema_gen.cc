@@ -134,7 +134,8 @@ std::string Needs(const Descriptor& message) {
     needs.push_back(absl::StrCat("\"", field.name(), "\": [\"",
                                  RulesOf(field).needs(), "\"]"));
   }
-  return needs.empty() ? "" : absl::StrCat("{", absl::StrJoin(needs, ", "), "}");
+  return needs.empty() ? ""
+                       : absl::StrCat("{", absl::StrJoin(needs, ", "), "}");
 }
 
 // --- JSON ---
@@ -250,9 +251,9 @@ Members ValueSchema(const FieldDescriptor& field) {
         const std::string zero =
             rules.zero().empty() ? "" : absl::StrCat(rules.zero(), "|");
         return {{"type", Quote("string")},
-                {"pattern", Quote(absl::StrCat(
-                                "^(", zero,
-                                "[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h))$"))}};
+                {"pattern",
+                 Quote(absl::StrCat("^(", zero,
+                                    "[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h))$"))}};
       }
       return {{"$ref",
                Quote(absl::StrCat("#/$defs/", field.message_type()->name()))}};
@@ -263,9 +264,9 @@ Members ValueSchema(const FieldDescriptor& field) {
   const bool is_signed = field.cpp_type() == FieldDescriptor::CPPTYPE_INT32;
   schema = {{"type", Quote(is_double ? "number" : "integer")}};
   if (!rules.zero().empty()) {
-    const std::string range = absl::StrCat(
-        "{\"minimum\": ", Number(rules.min()),
-        ", \"maximum\": ", Number(rules.max()), "}");
+    const std::string range =
+        absl::StrCat("{\"minimum\": ", Number(rules.min()),
+                     ", \"maximum\": ", Number(rules.max()), "}");
     schema.push_back({"anyOf", Array({"{\"const\": 0}", range})});
     return schema;
   }

@@ -234,7 +234,8 @@ class ServiceConfigReader {
     config->retry = retry;
   }
 
-  // Of a retry or hedging policy; in 2..kMaxAttempts if there is no problem.
+  // What a retry or hedging policy allows: 2..kMaxAttempts, if there is no
+  // problem.
   int ReadMaxAttempts(const Node& node, const std::string& path) {
     const Node* attempts = Require(node, path, "maxAttempts", Kind::kInteger);
     if (attempts == nullptr) return 2;

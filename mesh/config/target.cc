@@ -184,7 +184,7 @@ absl::StatusOr<std::string> SchemeAddress(absl::string_view target,
   if (path.empty() || !graphic) {
     return Bad(target, Quoted(path), " is no path of ", scheme, ":");
   }
-  // Of an abstract name, the byte before it counts; of a path, that behind it.
+  // The byte before an abstract name counts, and the one behind a path.
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     return Bad(target, "its path is longer than ",
                sizeof(sockaddr_un::sun_path) - 1, " bytes");

@@ -11,10 +11,10 @@ namespace mesh::config {
 // name is the target. INVALID_ARGUMENT names the target and what is wrong.
 //
 // A target means what it means to grpc::CreateChannel:
-// - "host:port" and "host", also after "dns:///" or "dns:"; an address stands
-//   for itself; the port is 443 where none is given, "http" or "https" is one
-//   too; "dns://server/host" asks that name server. The authority is the host
-//   with its port as written.
+// - "host:port" and "host", also after "dns:///" or "dns:". An address stands
+//   for itself. The port is 443 where none is given; "http" and "https" are
+//   ports, too. "dns://server/host" asks that name server. The authority is the
+//   host with its port as written.
 // - "ipv4:address:port" and "ipv6:[address]:port", several separated by commas.
 //   The authority is all that follows the scheme.
 // - "unix:path" (relative to the working directory unless it begins with "/")

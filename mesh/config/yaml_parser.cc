@@ -127,7 +127,7 @@ class YamlBuilder : public YAML::EventHandler {
     std::shared_ptr<Node> node;
     YAML::Mark mark;
     YAML::anchor_t anchor;
-    std::optional<Node::Entry> key;  // Of a map: its value comes next.
+    std::optional<Node::Entry> key;  // In a map: its value comes next.
     bool merge_key = false;          // `key` is an unquoted `<<`.
     std::vector<NodePtr> merged;     // Values of `<<`.
   };
