@@ -139,6 +139,8 @@ std::string DefaultPrometheusText() {
   return telemetry::PrometheusText(DefaultMetrics());
 }
 
-std::string DefaultConfigText() { return front::Background::Get().ConfigText(); }
+std::string DefaultConfigText() {
+  return front::Background::Get().ConfigText();
+}
 
 }  // namespace mesh

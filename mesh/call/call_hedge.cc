@@ -48,8 +48,7 @@ absl::Duration CallMachine::HedgeDelay(absl::Time now) const {
   const options::HedgingOptions& policy = plan_.policy->hedging;
   if (policy.delay.has_value()) return *policy.delay;
   if (plan_.latency == nullptr) return absl::InfiniteDuration();
-  return std::max(plan_.latency->Quantile(kQuantile, now) * kFactor,
-                  kMinDelay);
+  return std::max(plan_.latency->Quantile(kQuantile, now) * kFactor, kMinDelay);
 }
 
 // Makes another attempt beside those that run. When there is no endpoint for it

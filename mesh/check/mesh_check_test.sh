@@ -58,7 +58,7 @@ reads_what_it_prints() {
 
 prints_problems() {
   says 1 bad.yaml && [[ ! -s out ]] && diff err - <<'ERRORS'
-bad.yaml:2:3: services.cart must have one of endpoints, endpoints_file and dns
+bad.yaml:3:5: services.cart must have one of endpoints, endpoints_file and dns
 bad.yaml:3:5: services.cart.black_hole is an old name: write services.cart.silence instead
 bad.yaml:3:18: services.cart.black_hole.ramp is an old name: write services.cart.outlier_ejection.ramp instead
 bad.yaml:4:5: unknown field "polcy" in services.cart, did you mean "policy"?

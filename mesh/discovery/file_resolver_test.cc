@@ -1,3 +1,5 @@
+#include "mesh/discovery/file_resolver.h"
+
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,7 +12,6 @@
 
 #include "gtest/gtest.h"
 #include "mesh/config/loader.h"
-#include "mesh/discovery/file_resolver.h"
 #include "mesh/discovery/resolver.h"
 #include "mesh/discovery/resolver_test_util.h"
 
@@ -85,8 +86,7 @@ TEST_F(FileResolverTest, ReadsTheFileBeforeStartReturns) {
   Write(path_, kA);
   base::EventLoop loop("test");
   RunOn(loop, [&] {
-    const auto resolver =
-        MakeResolver(Source(), &loop, config::ParseEndpoints);
+    const auto resolver = MakeResolver(Source(), &loop, config::ParseEndpoints);
     int reports = 0;
     resolver->Start([&](absl::StatusOr<cluster::EndpointSetPtr> update) {
       ++reports;

@@ -94,9 +94,9 @@ TEST(BackgroundTest, NothingIsThereBeforeAChannelIsMade) {
 TEST(BackgroundTest, TheTextOfItsConfigurationReadsBack) {
   Background background;
   EXPECT_TRUE(config::LoadText(background.ConfigText(), "empty.yaml").ok());
-  const std::vector<std::string> targets = {
-      kTarget, "dns:///shop.prod:8080", "dns://10.0.0.53/[::1]:80",
-      "unix:/run/a.sock,10.0.0.1:80"};
+  const std::vector<std::string> targets = {kTarget, "dns:///shop.prod:8080",
+                                            "dns://10.0.0.53/[::1]:80",
+                                            "unix:/run/a.sock,10.0.0.1:80"};
   std::vector<std::shared_ptr<service::Service>> services;
   for (const std::string& target : targets) {
     services.push_back(background.Service(target, nullptr));

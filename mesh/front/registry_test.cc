@@ -287,17 +287,18 @@ TEST_F(RegistryTest, TheTextOfItsConfigurationIsWhatHoldsAfterReloads) {
                                 "telemetry: {max_methods: 7}"))
                   .ok());
   const std::string second = registry_->ConfigText();
-  EXPECT_THAT(second, AllOf(HasSubstr("\n  b:\n"),
-                            HasSubstr("max_methods: 200\n")))
+  EXPECT_THAT(second,
+              AllOf(HasSubstr("\n  b:\n"), HasSubstr("max_methods: 200\n")))
       << "telemetry holds from the start";
   EXPECT_EQ(second.find("\n  a:\n"), std::string::npos);
   EXPECT_TRUE(config::LoadText(second, "written.yaml").ok()) << second;
 }
 
 TEST_F(RegistryTest, TheTextSaysWhoseCredentialsAreGivenInCode) {
-  Registry registry(runtime_, {{"my.cart", grpc::InsecureChannelCredentials()},
-                               {"none", nullptr},
-                               {"unknown", grpc::InsecureChannelCredentials()}});
+  Registry registry(runtime_,
+                    {{"my.cart", grpc::InsecureChannelCredentials()},
+                     {"none", nullptr},
+                     {"unknown", grpc::InsecureChannelCredentials()}});
   EXPECT_TRUE(registry
                   .Apply(Read("services: {my.cart: {endpoints: []}, "
                               "none: {endpoints: []}}"))
@@ -314,9 +315,10 @@ TEST_F(RegistryTest, TheTextMayBeAskedForWhileTheConfigurationChanges) {
     while (!done) registry_->ConfigText();
   });
   for (int i = 0; i < 200; ++i) {
-    Apply(Read(absl::StrCat("services: {a: {endpoints: [], retry_budget: "
-                            "{min_per_second: ",
-                            i, "}}}")));
+    Apply(
+        Read(absl::StrCat("services: {a: {endpoints: [], retry_budget: "
+                          "{min_per_second: ",
+                          i, "}}}")));
   }
   done = true;
   reader.join();

@@ -50,7 +50,7 @@ struct RetryOptions {
 struct HedgingOptions {
   Mode mode = Mode::kOff;
   std::optional<absl::Duration> delay;  // Empty: adaptive.
-  int max_attempts = 2;  // With the first one and with retries.
+  int max_attempts = 2;                 // With the first one and with retries.
 };
 
 struct RetryBudgetOptions {

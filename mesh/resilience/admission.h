@@ -161,7 +161,7 @@ class Admission {
 
   // Read by every call; written with the lock held.
   alignas(64) std::atomic<int64_t> quiet_{0};  // So many calls need not ask.
-  std::atomic<int64_t> due_{0};  // Update() then.
+  std::atomic<int64_t> due_{0};                // Update() then.
 
   // Each of them is thread-safe.
   BreakerGuard breaker_;

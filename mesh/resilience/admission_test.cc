@@ -337,8 +337,15 @@ TEST_F(AdmissionTest, ProbesOfTheBreakerPassTheThrottle) {
   options::GuardOptions options = AllOff();
   options.throttle.mode = Mode::kEnforce;
   options.breaker.mode = Mode::kEnforce;
+  options.breaker.failure_rate = 0.9;
   Use(options);
+  // Not enough for the breaker, which would open before the throttle acts.
+  for (int i = 0; i < 100; ++i) {
+    Call(i % 5 == 0 ? absl::StatusCode::kOk : absl::StatusCode::kUnavailable);
+  }
+  ASSERT_EQ(State().breaker, "closed");
   Calls(1000, absl::StatusCode::kUnavailable);
+  ASSERT_EQ(State().breaker, "open");
   ASSERT_GT(State().throttle_probability, 0.5);
   now_ += absl::Seconds(1);
   EXPECT_TRUE(Call());

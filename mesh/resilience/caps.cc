@@ -74,8 +74,8 @@ bool CapsGuard::TryWait(RefusalListener* listener) {
   } else {
     waiting_.Give();
     refusal.why = absl::StrCat(
-        "too many calls wait for an endpoint: guards.caps.max_waiting is ", most,
-        ". Make fewer at once, or raise the cap.");
+        "too many calls wait for an endpoint: guards.caps.max_waiting is ",
+        most, ". Make fewer at once, or raise the cap.");
   }
   if (listener != nullptr) listener->OnRefusal(refusal);
   return mode == Mode::kObserve;

@@ -69,9 +69,8 @@ constexpr double kSmooth = 0.2;
 
 options::AdaptiveConcurrencyOptions Sane(
     options::AdaptiveConcurrencyOptions options) {
-  options.min_limit =
-      std::clamp(options.min_limit, 1,
-                 static_cast<int>(ConcurrencyLimit::kMaxLimit));
+  options.min_limit = std::clamp(options.min_limit, 1,
+                                 static_cast<int>(ConcurrencyLimit::kMaxLimit));
   if (!(options.latency_factor >= 1.01)) options.latency_factor = 1.01;
   options.latency_factor = std::min(options.latency_factor, 1e6);
   return options;

@@ -92,9 +92,9 @@ class ConcurrencyLimit {
  private:
   struct Window {
     double calls = 0;
-    double latency = 0;       // Mean, ns.
-    double per_ns = 0;        // Throughput.
-    bool used = false;        // The limit mattered.
+    double latency = 0;  // Mean, ns.
+    double per_ns = 0;   // Throughput.
+    bool used = false;   // The limit mattered.
   };
 
   void StartWindow(const Totals& totals, int64_t now);

@@ -73,8 +73,7 @@ void Load(absl::string_view text, const char* name) {
   // It can be written out, and reads back as it was written.
   const std::string written = options->written->Text(options->telemetry);
   const auto again = mesh::config::LoadText(written, "written.yaml");
-  Require(again.ok() &&
-          again->written->Text(again->telemetry) == written);
+  Require(again.ok() && again->written->Text(again->telemetry) == written);
 }
 
 }  // namespace

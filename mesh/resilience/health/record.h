@@ -117,8 +117,8 @@ struct HealthRecord final : cluster::HealthMemory {
   // one under way was first seen, or 0.
   int good = 0;
   int slow = 0;
-  // The chance that as many calls elsewhere as ran into deadlines here, since it
-  // was silent and last ramped, would all have failed.
+  // The chance that as many calls elsewhere as ran into deadlines here, since
+  // it was silent and last ramped, would all have failed.
   double by_chance = 1;
   int64_t claimed = 0;
   uint32_t streams_begun = 0;  // When the place was last free.

@@ -117,8 +117,7 @@ TEST_F(HealthStatesTest, AnEjectedEndpointHasNoShareUntilItsTimeIsOver) {
 }
 
 TEST_F(HealthStatesTest, EjectionsAreLongerEachTimeUpToTheMost) {
-  for (double seconds :
-       {30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300}) {
+  for (double seconds : {30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300}) {
     ASSERT_TRUE(Eject());
     EXPECT_EQ(record().until - now_, Nanos(absl::Seconds(seconds)));
     now_ = record().until;
