@@ -160,7 +160,8 @@ void PolicyBuilder::CheckPolicy(const options::MethodOptions& options,
     // An adaptive delay follows what the calls take.
     const absl::Duration delay = hedging.delay.value_or(absl::ZeroDuration());
     const bool late = delay >= options.timeout;
-    Judge(path("hedging.delay"), late || delay >= retry.attempt_timeout,
+    Judge(path("hedging.delay"),
+          hedging.delay.has_value() && (late || delay >= retry.attempt_timeout),
           absl::StrCat(
               " must be less than the method's ",
               late ? "timeout" : "retry.attempt_timeout", " of ",

@@ -492,6 +492,28 @@ mesh.yaml:15:34: services["shop cart"].methods["a.B/C"].hedging.quantile no long
 mesh.yaml:17:5: services["shop cart"] has no field "polcy"; did you mean "policy"?)");
 }
 
+// What stood in a group that has moved or gone is told of with the group.
+TEST(OldNamesTest, WhatStoodInAnOldGroupIsNoErrorOfItsOwn) {
+  for (const char* field : {"enabled", "stdev_factor", "threshold",
+                            "minimum_hosts", "request_volume"}) {
+    for (const char* group : {"success_rate", "failure_percentage"}) {
+      EXPECT_EQ(ErrorOf(absl::StrCat("services: {cart: {endpoints: [], "
+                                     "outlier_ejection: {",
+                                     group, ": {", field, ": 1}}}}")),
+                absl::StrCat("mesh.yaml:1:54: services.cart.outlier_ejection.",
+                             group, kTrial, "."));
+    }
+  }
+  for (const char* field :
+       {"mode: off", "latency_factor: 2", "probe_method: /a.B/C"}) {
+    EXPECT_EQ(ErrorOf(absl::StrCat("services: {cart: {endpoints: [], "
+                                   "black_hole: {",
+                                   field, "}}}")),
+              "mesh.yaml:1:34: services.cart.black_hole is an old name: write "
+              "services.cart.silence instead.");
+  }
+}
+
 TEST(OldNamesTest, AreKnownInAnEndpointsFile) {
   const auto set = ParseEndpoints("endpoints:\n- {address: 1.2.3.4:5, zone: a}",
                                   "list.yaml");

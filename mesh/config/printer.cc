@@ -271,9 +271,20 @@ class Printer {
     }
   }
 
-  // `{address: "10.0.0.7:80", weight: 1}`. Lists of endpoints are long.
+  // An endpoint that has nothing but an address, or the defaults beside it.
+  static bool IsBareAddress(const v1::Endpoint& endpoint) {
+    return endpoint.weight() <= 1 && endpoint.priority() == 0 &&
+           !endpoint.has_locality() && endpoint.metadata().empty() &&
+           endpoint.authority().empty();
+  }
+
+  // `{address: "10.0.0.7:80", weight: 2}`. Lists of endpoints are long.
   static std::string InOneLine(const Message& message) {
     const Descriptor& type = *message.GetDescriptor();
+    if (&type == v1::Endpoint::descriptor()) {
+      const auto& endpoint = static_cast<const v1::Endpoint&>(message);
+      if (IsBareAddress(endpoint)) return StringText(endpoint.address());
+    }
     const Reflection& reflection = *message.GetReflection();
     std::vector<std::string> parts;
     for (int i = 0; i < type.field_count(); ++i) {

@@ -25,6 +25,7 @@ namespace mesh::config {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 std::string TextOf(const options::MeshOptions& options) {
@@ -56,7 +57,7 @@ TEST(PrinterTest, WritesEveryDefaultThatActs) {
             R"(services:
   cart:
     endpoints:
-      - {address: "10.0.0.1:80", weight: 1, priority: 0}
+      - "10.0.0.1:80"
     load_balancing:
       policy: least_request
     connections:
@@ -278,6 +279,33 @@ TEST_P(RandomConfigTest, ReadsBack) {
 
 INSTANTIATE_TEST_SUITE_P(All, RandomConfigTest, testing::Range(0, kShards));
 
+TEST(PrinterTest, AQuotedMergeKeyIsAKeyLikeOthers) {
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["<<"];
+  v1::Endpoint& endpoint = *service.add_endpoints();
+  endpoint.set_address("10.0.0.1:80");
+  (*endpoint.mutable_metadata())["<<"] = "x";
+  const auto read = LoadText(ToYaml(config), "mesh.yaml");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->services.count("<<"), 1u);
+}
+
+TEST(PrinterTest, WhatCouldNotBeReadBackIsNoConfiguration) {
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["cart"];
+  v1::Endpoint& endpoint = *service.add_endpoints();
+  endpoint.set_address("10.0.0.1:80");
+  auto& metadata = *endpoint.mutable_metadata();
+  metadata["v"] = "\xFF";
+  EXPECT_EQ(MessageOf(FromProto(config).status()),
+            "services.cart.endpoints[0].metadata.v must be UTF-8 text.");
+  metadata["v"] = "1";
+  metadata[std::string(1001, 'k')] = "1";
+  EXPECT_THAT(
+      MessageOf(FromProto(config).status()),
+      HasSubstr(": a name must have at most 1000 bytes, but has 1001."));
+}
+
 TEST(DifferencesTest, AreOneSettingALine) {
   const auto config = [](const std::string& name, const std::string& text) {
     const std::string path =
@@ -310,16 +338,16 @@ limits: {stream_retry_bytes: 1}
       Differences(a, b),
       ElementsAre(
           "services.cart.endpoints[\"10.0.0.1:80\"].metadata.v: (absent) -> "
-          "\"2\".",
-          "services.cart.tls: (absent) -> (given).",
-          "services.cart.channel_args[\"grpc.x\"]: 1 -> \"1\".",
-          "services.cart.channel_args[\"grpc.y\"]: a -> (absent).",
+          "\"2\"",
+          "services.cart.tls: (absent) -> (given)",
+          "services.cart.channel_args[\"grpc.x\"]: 1 -> \"1\"",
+          "services.cart.channel_args[\"grpc.y\"]: a -> (absent)",
           "services.cart.policy.retry.codes: [UNAVAILABLE, ABORTED] -> "
-          "[UNAVAILABLE].",
-          "services.cart.methods[\"a.B/C\"].timeout: 1s -> 1.5s.",
-          "services.cart.methods[\"a.B/C\"].retry: (absent) -> (given).",
-          "services.cart.methods[\"a.B/D\"]: (given) -> (absent).",
-          "services.old: (given) -> (absent).",
+          "[UNAVAILABLE]",
+          "services.cart.methods[\"a.B/C\"].timeout: 1s -> 1.5s",
+          "services.cart.methods[\"a.B/C\"].retry: (absent) -> (given)",
+          "services.cart.methods[\"a.B/D\"]: (given) -> (absent)",
+          "services.old: (given) -> (absent)",
           "limits.stream_retry_bytes: 67108864 -> 1"));
 }
 

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
 #include "mesh/config/old_names.h"
+#include "mesh/config/parsers.h"
 #include "mesh/config/text.h"
 #include "mesh/v1/annotations.pb.h"
 #include "mesh/v1/config.pb.h"
@@ -570,6 +571,46 @@ void ReadMessage(const Node& root, Message* message, SourceMap* sources,
   Reader(sources, problems).ReadRoot(root, message);
 }
 
+namespace {
+
+// Strings that were set in code. YAML takes no longer keys without ado.
+constexpr size_t kMostOfKey = 1000;
+
+bool IsUtf8(absl::string_view text) {
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+void CheckText(absl::string_view text, const std::string& path,
+               const SourceMap& sources, Problems* problems) {
+  if (IsUtf8(text)) return;
+  problems->Add(sources.Find(path), absl::StrCat(path, " must be UTF-8 text."));
+}
+
+// A map's key, and its value if that is a string.
+void CheckPair(const Message& pair, const FieldDescriptor& key,
+               const FieldDescriptor& value, const std::string& map,
+               const SourceMap& sources, Problems* problems) {
+  const Reflection& reflection = *pair.GetReflection();
+  const std::string name = reflection.GetString(pair, &key);
+  const std::string path = KeyPath(map, name);
+  CheckText(name, path, sources, problems);
+  if (name.size() > kMostOfKey) {
+    problems->Add(sources.Find(path),
+                  absl::StrCat(path, ": a name must have at most ", kMostOfKey,
+                               " bytes, but has ", name.size(), "."));
+  }
+  if (value.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    CheckText(reflection.GetString(pair, &value), path, sources, problems);
+  }
+}
+
+}  // namespace
+
 void CheckRules(const Message& message, const std::string& path,
                 const SourceMap& sources, Problems* problems) {
   const Descriptor& descriptor = *message.GetDescriptor();
@@ -585,17 +626,18 @@ void CheckRules(const Message& message, const std::string& path,
     if (field.is_map()) {
       const FieldDescriptor* key = field.message_type()->map_key();
       const FieldDescriptor* value = field.message_type()->map_value();
-      if (value->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
       for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {
         const Message& pair =
             reflection->GetRepeatedMessage(message, &field, j);
+        CheckPair(pair, *key, *value, field_path, sources, problems);
+        if (value->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
         CheckRules(
             pair.GetReflection()->GetMessage(pair, value),
             KeyPath(field_path, pair.GetReflection()->GetString(pair, key)),
             sources, problems);
       }
     } else if (field.is_repeated()) {
-      if (!is_message) continue;
+      if (!is_message) continue;  // Strings: no text of a person's choice.
       for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {
         CheckRules(reflection->GetRepeatedMessage(message, &field, j),
                    IndexPath(field_path, j), sources, problems);
@@ -609,6 +651,9 @@ void CheckRules(const Message& message, const std::string& path,
     } else if (is_message && !IsDuration(field)) {
       CheckRules(reflection->GetMessage(message, &field), field_path, sources,
                  problems);
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+      CheckText(reflection->GetString(message, &field), field_path, sources,
+                problems);
     } else {
       CheckRange(message, field, field_path, sources, problems);
     }

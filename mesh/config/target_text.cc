@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "mesh/config/defaults.h"
 #include "mesh/config/loader.h"
 #include "mesh/config/printer.h"
@@ -56,9 +57,9 @@ std::string TextOfTargets(const std::map<std::string, std::string>& targets) {
   for (const auto& [name, target] : targets) {
     const absl::Status status = Add(name, target, &config);
     if (!status.ok()) {
-      absl::StrAppend(&comments, "# ", Quoted(name),
-                      " has no place in a configuration. ",
-                      Quoted(status.message()), "\n");
+      absl::StrAppend(
+          &comments, "# ", Quoted(name), " has no place in a configuration. ",
+          absl::StrReplaceAll(status.message(), {{"\n", " "}}), "\n");
     }
   }
   return comments + ToYaml(WithDefaults(config, ""));

@@ -94,6 +94,7 @@ class YamlBuilder : public YAML::EventHandler {
     node->at = At(mark);
     node->text = value;
     if (tag == "!") last_quoted_ = mark;
+    last_is_plain_ = tag == "?";
     const absl::string_view type = CoreType(mark, tag);
     if (type == "str" || tag == "!") {
       node->kind = Kind::kString;
@@ -208,7 +209,7 @@ class YamlBuilder : public YAML::EventHandler {
         Fail(mark, "a key must be a string");
       }
       open.key = Node::Entry{node->text, At(mark), nullptr};
-      open.merge_key = node->text == "<<" && is_new;
+      open.merge_key = node->text == "<<" && is_new && last_is_plain_;
       return;
     }
     if (stack_.size() + node->height > kMaxDocumentDepth) Fail(mark, TooDeep());
@@ -258,6 +259,7 @@ class YamlBuilder : public YAML::EventHandler {
   }
 
   YAML::Mark last_quoted_ = YAML::Mark::null_mark();
+  bool last_is_plain_ = false;  // The last scalar has no quotes and no tag.
   std::vector<Unfinished> stack_;
   std::unordered_map<YAML::anchor_t, NodePtr> anchors_;
   NodePtr root_;
