@@ -312,7 +312,7 @@ const std::vector<Writer>& Writers() {  // Table.
         "Streams that have been admitted and have not ended."},
        OfAdmission(&AdmissionSnapshot::streams)},
       {{"mesh_calls_waiting", "gauge", "grpc_target",
-        "Of those, how many wait for an endpoint."},
+        "Calls that wait for an endpoint."},
        OfAdmission(&AdmissionSnapshot::waiting)},
       {{"mesh_retries_in_flight", "gauge", "grpc_target",
         "Retries and hedges that have not ended."},
