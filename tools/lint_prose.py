@@ -33,8 +33,8 @@ WORDS = (
 # They tell what was, so they name it as it was called then.
 HISTORY = re.compile(r"(^|/)CHANGELOG\.md$|^docs/decisions/")
 # The reader of a configuration knows the old names of settings, and says what
-# to write in place of each.
-KNOWS_OLD_SETTINGS = re.compile(r"^mesh/config/")
+# to write instead of each. One page lists them.
+KNOWS_OLD_SETTINGS = re.compile(r"^mesh/config/|^docs/migrating\.md$")
 # So does a line that quotes what it says.
 SAYS_SO = "is an old name"
 

@@ -235,6 +235,8 @@ class WordsTest(unittest.TestCase):
     def test_the_reader_of_settings_knows_their_old_names(self):
         text = 'Old("black_hole", "silence");\n'
         self.assertEqual(problems("mesh/config/a.cc", text), [])
+        self.assertEqual(problems("docs/migrating.md", "| `black_hole` |\n"), [])
+        self.assertEqual(len(problems("docs/migrating.md", "A silent peer.\n")), 1)
         self.assertEqual(len(problems("mesh/a/a.cc", text)), 1)
         text = "a.black_hole is an old name: write a.silence instead\n"
         self.assertEqual(problems("docs/a.md", text), [])
