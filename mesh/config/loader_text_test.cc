@@ -124,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "mesh.yaml:1:14: the JSON is not valid: a value is due here, "
                 "not \"n\"."}));
 
-INSTANTIATE_TEST_SUITE_P(
+INSTANTIATE_TEST_SUITE_P(  // A table.
     Fields, BadTextTest,
     testing::Values(
         BadText{"UnknownAtTheTop", "servces: {}",

@@ -44,7 +44,7 @@ void Collect(const google::protobuf::Descriptor* type,
 
 // The names that people write. A field more is a setting more that everybody
 // has to read about: is there a user who would set it?
-TEST(FieldsTest, AreTheseAndNotMore) {
+TEST(FieldsTest, AreTheseAndNotMore) {  // A table.
   const std::vector<std::string> known = {
       "AdaptiveConcurrency.latency_factor",
       "AdaptiveConcurrency.min_limit",
