@@ -192,6 +192,7 @@ set(MESH_call_call_test_SOURCES
   mesh/call/call_machine_retry_test.cc
   mesh/call/call_machine_story_test.cc
   mesh/call/call_machine_test.cc
+  mesh/call/call_machine_texts_test.cc
   mesh/call/trace_test.cc)
 
 set(MESH_call_nohook_test_SOURCES

@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
         BadText{"SurrogateInUtf8", "\xED\xA0\x80: 1",
                 "mesh.yaml:1:1: the byte 0xED is not UTF-8 text."},
         BadText{"Unfinished", "services: {cart: [\n",
-                "mesh.yaml:2:1: the YAML is not valid: the YAML is not valid: "
+                "mesh.yaml:2:1: the YAML is not valid: "
                 "end of sequence flow not found."},
         BadText{"UnfinishedString", "services: \"abc\n  def\n",
                 "mesh.yaml:1:11: the YAML is not valid: a quoted string does "
@@ -62,23 +62,23 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 "mesh.yaml:1:4: the YAML is not valid: a quoted string does "
                 "not end."},
         BadText{"Tab", "services:\n\tcart: {endpoints: []}\n",
-                "mesh.yaml:2:6: the YAML is not valid: the YAML is not valid: "
+                "mesh.yaml:2:6: the YAML is not valid: "
                 "illegal map value; the line is indented with a tab, where "
                 "YAML takes only spaces."},
         BadText{"UnknownAlias", "services: *x",
-                "mesh.yaml:1:11: the YAML is not valid: the YAML is not valid: "
+                "mesh.yaml:1:11: the YAML is not valid: "
                 "the referenced anchor is not defined."},
         BadText{"AliasOfItself", "services: &a\n  x: *a\n",
                 "mesh.yaml:2:6: the YAML is not valid: an alias stands inside "
                 "of what it stands for."},
         BadText{"MapAsAKey", "? {a: b}\n: c\n",
-                "mesh.yaml:1:3: the YAML is not valid: the YAML is not valid: "
+                "mesh.yaml:1:3: the YAML is not valid: "
                 "a key must be a string."},
         BadText{"UnknownTag", "services: !foo {}",
                 "mesh.yaml:1:11: the YAML is not valid: the tag \"!foo\" is "
                 "unknown."},
         BadText{"MergeOfAScalar", "services:\n  <<: 5\n",
-                "mesh.yaml:2:7: the YAML is not valid: the YAML is not valid: "
+                "mesh.yaml:2:7: the YAML is not valid: "
                 "the value of << must be a map or a list of maps."},
         BadText{"DeepNesting", DeeplyNested(),
                 "mesh.yaml:1:129: the YAML is not valid: it is nested more "
@@ -87,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 "mesh.yaml:6:38: the YAML is not valid: it has more than "
                 "1000000 values (aliases count each time)."},
         BadText{"UnquotedIPv6", Endpoints("[[::1]:80]"),
-                "mesh.yaml:3:17: the YAML is not valid: the YAML is not valid: "
+                "mesh.yaml:3:17: the YAML is not valid: "
                 "a key must be a string; an address such as \"[::1]:80\" needs "
                 "quotes."}));
 

@@ -500,7 +500,7 @@ TEST(OldNamesTest, WhatStoodInAnOldGroupIsNoErrorOfItsOwn) {
       EXPECT_EQ(ErrorOf(absl::StrCat("services: {cart: {endpoints: [], "
                                      "outlier_ejection: {",
                                      group, ": {", field, ": 1}}}}")),
-                absl::StrCat("mesh.yaml:1:54: services.cart.outlier_ejection.",
+                absl::StrCat("mesh.yaml:1:53: services.cart.outlier_ejection.",
                              group, kTrial, "."));
     }
   }
