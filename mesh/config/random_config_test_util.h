@@ -37,7 +37,7 @@ class RandomConfigs {
   v1::Config Make(uint64_t seed) {
     random_ = base::Random(seed);
     v1::Config config;
-    for (uint64_t i = 0, n = random_.Below(3); i < n; ++i) {
+    for (uint64_t i = 0, n = 1 + random_.Below(3); i < n; ++i) {
       AddService(&config);
     }
     FillGroup(&config, config.mutable_telemetry(), 2);
@@ -256,7 +256,7 @@ class RandomConfigs {
   std::string Word() {
     static const char* const words[] = {"cart",  "catalog-2", "on",  "1e3",
                                         "Null",  "a_b",       "x.y", "0",
-                                        "{a:b}", "#1",        "'q'"};
+                                        "{a:b}", "#1",        "'q'", "<<"};
     return words[random_.Below(std::size(words))];
   }
 
@@ -265,6 +265,7 @@ class RandomConfigs {
         "a",  " ",  ":",      "#",      "\"",         "'",  "\\",
         "\n", "\t", "\x01",   "\u00e9", "\U0001F600", "- ", "{",
         "]",  ",",  "\u2028", "\u0085", "true",       "1",  "\ufeff"};
+    if (OneIn(12)) return "<<";
     std::string text;
     while (!OneIn(4)) text += parts[random_.Below(std::size(parts))];
     return text;
