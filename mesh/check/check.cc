@@ -1,5 +1,7 @@
 #include "mesh/check/check.h"
 
+#include <set>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -40,19 +42,27 @@ int ArgumentsError(std::ostream& err, absl::string_view what) {
   return kWrongArguments;
 }
 
-// The endpoints files that are there: what writes them may come later. Their
-// paths are absolute.
-absl::Status CheckEndpointsFiles(const v1::Config& config) {
-  for (const auto& [name, service] : config.services()) {
-    if (!service.has_endpoints_file()) continue;
-    const std::string& path = service.endpoints_file().path();
+// Prints what is wrong with the endpoints files that are there: what writes
+// them may come later. Their paths are absolute. False: something is.
+bool CheckEndpointsFiles(const v1::Config& config, std::ostream& err) {
+  std::set<std::string> paths;  // Several services may name one.
+  for (const auto& [unused, service] : config.services()) {
+    if (service.has_endpoints_file()) {
+      paths.insert(service.endpoints_file().path());
+    }
+  }
+  bool good = true;
+  for (const std::string& path : paths) {
     const absl::StatusOr<std::string> text = base::ReadFile(path);
     if (absl::IsNotFound(text.status())) continue;
-    if (!text.ok()) return text.status();
-    const auto endpoints = config::ParseEndpoints(*text, path);
-    if (!endpoints.ok()) return endpoints.status();
+    const absl::Status status =
+        text.ok() ? config::ParseEndpoints(*text, path).status()
+                  : text.status();
+    if (status.ok()) continue;
+    err << status.message() << "\n";
+    good = false;
   }
-  return absl::OkStatus();
+  return good;
 }
 
 }  // namespace
@@ -77,12 +87,10 @@ int Check(const std::vector<std::string>& arguments, std::ostream& out,
   std::vector<v1::Config> configs;
   for (const std::string& file : files) {
     absl::StatusOr<v1::Config> config = config::LoadFileWithDefaults(file);
-    const absl::Status status =
-        config.ok() ? CheckEndpointsFiles(*config) : config.status();
-    if (status.ok()) {
+    if (!config.ok()) {
+      err << config.status().message() << "\n";
+    } else if (CheckEndpointsFiles(*config, err)) {
       configs.push_back(*std::move(config));
-    } else {
-      err << status.message() << "\n";
     }
   }
   if (configs.size() < files.size()) return kWrongConfiguration;

@@ -73,7 +73,11 @@ checks_endpoints_files() {
   says 0 by_file.yaml || return 1
   printf 'endpoints: [{address: 10.0.0.1:80, zone: a}]\n' >list.yaml
   says 1 by_file.yaml && [[ ! -s out ]] &&
-    grep -q 'list.yaml:1:36: endpoints\[0\].zone is an old name' err
+    grep -q 'list.yaml:1:36: endpoints\[0\].zone is an old name' err || return 1
+  # All of them, and one that two services name once.
+  printf 'endpoints: [x]\n' >more.yaml
+  printf 'services: {a: {endpoints_file: {path: list.yaml}}, b: {endpoints_file: {path: list.yaml}}, c: {endpoints_file: {path: more.yaml}}}\n' >by_files.yaml
+  says 1 by_files.yaml && [[ $(wc -l <err) == 2 ]] && grep -q 'more.yaml:1:13: ' err
 }
 
 prints_differences() {

@@ -194,9 +194,7 @@ void AddBadConnections(std::vector<BadManners>& all) {
                  [](Connection& connection) {
                    connection.Handshake();
                    connection.Reset();
-                 },
-                 // On a busy machine calls come before the reset.
-                 /*may_fail=*/5});
+                 }});
   all.push_back({"ShakesHandsAndNeverAnswers",
                  [](Connection& connection) {
                    if (!connection.Handshake()) return;
@@ -246,8 +244,7 @@ void AddBadStatuses(std::vector<BadManners>& all) {
   all.push_back({"RefusesEachStream", Answering([](uint32_t stream) {
                    return RstStream(stream, 7);
                  }),
-                 // As below: until its trial is over.
-                 /*may_fail=*/40});
+                 /*may_fail=*/20});
   all.push_back({"ResetsEachStream", Answering([](uint32_t stream) {
                    return RstStream(stream, 2);
                  }),

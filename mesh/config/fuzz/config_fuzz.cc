@@ -50,7 +50,8 @@ void Load(absl::string_view text, const char* name) {
     Require(options.status().code() == absl::StatusCode::kInvalidArgument);
     for (const absl::string_view line :
          absl::StrSplit(options.status().message(), '\n')) {
-      Require(absl::StartsWith(line, name) || absl::StartsWith(line, "there are "));
+      Require(absl::StartsWith(line, name) ||
+              absl::StartsWith(line, "there are "));
     }
     return;
   }
