@@ -32,13 +32,18 @@ ABSL_ATTRIBUTE_NOINLINE void CallMachine::ArmHedge(absl::Time now) {
     hedging_.emplace();
     hedging_->delay = HedgeDelay(now);
   }
+  if (hedging_->lost == 0) hedging_->wait = hedging_->delay;
+  SetHedgeTimer(now);
+}
+
+void CallMachine::SetHedgeTimer(absl::Time now) {
   StopHedging();
   const options::HedgingOptions& policy = plan_.policy->hedging;
-  if (policy.mode != Mode::kEnforce || pushed_back_ ||
-      counted_attempts() >= policy.max_attempts || running_.full()) {
+  if (!hedging_.has_value() || policy.mode != Mode::kEnforce || pushed_back_ ||
+      counted_attempts() - hedging_->lost >= policy.max_attempts ||
+      running_.full()) {
     return;
   }
-  hedging_->wait = hedging_->delay;
   if (hedging_->wait < info_->deadline - now) {
     hedging_->at = now + hedging_->wait;
   }
@@ -92,9 +97,7 @@ Action CallMachine::Hedge(const Moment& moment) {
   Decided(*refusal, unanswered, absl::StatusCode::kOk, pause, moment);
   reason_ = reason_before;
   hedging_->wait *= 2;
-  if (hedging_->wait < info_->deadline - moment.now) {
-    hedging_->at = moment.now + hedging_->wait;
-  }
+  SetHedgeTimer(moment.now);
   return GoOn(unanswered);
 }
 

@@ -265,8 +265,10 @@ class CallMachine {
   struct HedgeState {
     absl::Time at;         // When the next hedge is due. Else InfiniteFuture.
     absl::Duration delay;  // How long an attempt runs until it is hedged.
-    // The same, but doubled each time no endpoint is found.
+    // The same, but doubled each time no endpoint is found, or no server sees
+    // what is sent.
     absl::Duration wait;
+    int lost = 0;  // Attempts beside others that no server has seen.
   };
 
   // One pick, and what an observer wants to know about it.
@@ -340,6 +342,8 @@ class CallMachine {
 
   // When the next hedge is due, now that an attempt begins.
   void ArmHedge(absl::Time now);
+  // When it has waited for `hedging_->wait`, if there may be one.
+  void SetHedgeTimer(absl::Time now);
   absl::Duration HedgeDelay(absl::Time now) const;
   absl::Time hedge_at() const {
     return hedging_.has_value() ? hedging_->at : absl::InfiniteFuture();

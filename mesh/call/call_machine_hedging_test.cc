@@ -334,6 +334,47 @@ TEST_F(CallMachineTest, AHedgeGoesToATriedEndpointWhenAllOthersAreBusyWithIt) {
   EXPECT_EQ(Done(3, Ok()).kind, Kind::kFinish);
 }
 
+// The hedge fell on a connection that ended under it, and there is no third
+// endpoint. No server has seen it, so another one may follow.
+TEST_F(CallMachineTest, AHedgeThatNoServerHasSeenUsesUpNoAttempt) {
+  Endpoints(2);
+  HedgeAfter(absl::Milliseconds(50));
+  Action wait = HedgeTimer(Start());
+  EXPECT_EQ(Address(wait), "b");
+  int attempt = 2;
+  for (int ms : {100, 200, 400}) {
+    wait = Done(attempt, NeverSent());
+    EXPECT_EQ(wait.kind, Kind::kGoOn);
+    EXPECT_EQ(wait.timer, now + absl::Milliseconds(ms));
+    wait = HedgeTimer(wait);
+    EXPECT_EQ(Address(wait), "b") << "it may be back";
+    EXPECT_TRUE(wait.hedge);
+    EXPECT_EQ(wait.timer, absl::InfiniteFuture()) << "two run";
+    ++attempt;
+  }
+  EXPECT_EQ(Machine().previous_attempts(), 1);
+  EXPECT_EQ(Done(attempt, Ok()).kind, Kind::kFinish);
+}
+
+TEST_F(CallMachineTest, AHedgeThatAServerHasSeenUsesUpAnAttempt) {
+  Endpoints(2);
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  EXPECT_EQ(Done(2, Unavailable()).timer, absl::InfiniteFuture());
+  Done(1, Ok());
+}
+
+// The first attempt was held up on its way, and its connection then ended.
+TEST_F(CallMachineTest, AFirstAttemptThatNoServerHasSeenUsesUpNone) {
+  Endpoints(2);
+  HedgeAfter(absl::Milliseconds(50));
+  HedgeTimer(Start());
+  const Action wait = Done(1, NeverSent());
+  EXPECT_EQ(wait.kind, Kind::kGoOn);
+  EXPECT_EQ(Address(HedgeTimer(wait)), "a");
+  Done(3, Ok());
+}
+
 // When the attempt runs on the only other endpoint, there is no hedge.
 TEST_F(CallMachineTest, NoTwoAttemptsOfACallRunOnOneEndpoint) {
   Endpoints(1);

@@ -123,7 +123,8 @@ Action CallMachine::RetryByPolicy(int attempt, const AttemptOutcome& outcome,
 // Judges as gRFC A6 has it for hedges. A failure that may be retried leaves the
 // call to the other attempts, and the next hedge need not wait for its time.
 // Any other failure is the call's. Pushback holds for all attempts that would
-// follow.
+// follow. An attempt that no server has seen uses up none: there may be another
+// hedge for it, after twice as long each time.
 Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
                                 const Moment& moment) {
   if (!MayRetry(outcome) && !outcome.never_sent) {
@@ -137,6 +138,10 @@ Action CallMachine::GoOnWithout(int attempt, const AttemptOutcome& outcome,
     hedging_->at = moment.now + outcome.pushback.value_or(absl::ZeroDuration());
     if (hedging_->at <= moment.now) return Hedge(moment);
     if (hedging_->at >= info_->deadline) StopHedging();
+  } else if (outcome.never_sent && hedging_.has_value()) {
+    ++hedging_->lost;
+    hedging_->wait *= 2;
+    SetHedgeTimer(moment.now);
   }
   return GoOn(running_[0].number);
 }
