@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
-#include "google/protobuf/duration.pb.h"
 #include "mesh/base/file.h"
 #include "mesh/base/mutex.h"
 #include "mesh/config/builder.h"
@@ -23,16 +22,6 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
-
-const v1::Rules& RulesOf(const FieldDescriptor& field) {
-  return field.options().GetExtension(v1::rules);
-}
-
-// A group of fields, or a list or map of such groups.
-bool IsGroup(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type() != google::protobuf::Duration::descriptor();
-}
 
 // A message of a type, with all the defaults that the Rules have of it. They
 // are read as they are written.

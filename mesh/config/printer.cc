@@ -29,15 +29,6 @@ using google::protobuf::Reflection;
 constexpr char kAbsent[] = "(absent)";
 constexpr char kGiven[] = "(given)";
 
-const v1::Rules& RulesOf(const FieldDescriptor& field) {
-  return field.options().GetExtension(v1::rules);
-}
-
-bool IsGroup(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type() != google::protobuf::Duration::descriptor();
-}
-
 // Whether a string can stand without quotes, as a key or a value, also for
 // tools that follow YAML 1.1.
 bool IsPlain(absl::string_view text) {

@@ -20,6 +20,7 @@
 #include "google/protobuf/message.h"
 #include "mesh/base/random.h"
 #include "mesh/config/loader.h"
+#include "mesh/config/reader.h"
 #include "mesh/v1/annotations.pb.h"
 #include "mesh/v1/config.pb.h"
 
@@ -67,11 +68,6 @@ class RandomConfigs {
           "retryableStatusCodes": ["ABORTED"]}}]})";
 
   bool OneIn(int n) { return random_.Below(n) == 0; }
-
-  static bool IsGroup(const FieldDescriptor& field) {
-    return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-           field.message_type() != google::protobuf::Duration::descriptor();
-  }
 
   void AddService(v1::Config* config) {
     const std::string name =

@@ -30,15 +30,6 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 using Kind = Node::Kind;
 
-const v1::Rules& RulesOf(const FieldDescriptor& field) {
-  return field.options().GetExtension(v1::rules);
-}
-
-bool IsDuration(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type()->full_name() == "google.protobuf.Duration";
-}
-
 // Whether zero is valid, though the range may not have it.
 bool HasZero(const FieldDescriptor& field) {
   return !RulesOf(field).zero().empty();
@@ -545,6 +536,20 @@ bool CheckRequired(const Message& message, const FieldDescriptor& field,
 }
 
 }  // namespace
+
+const v1::Rules& RulesOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(v1::rules);
+}
+
+bool IsDuration(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+         field.message_type()->full_name() == "google.protobuf.Duration";
+}
+
+bool IsGroup(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+         !IsDuration(field);
+}
 
 std::vector<EnumName> NamesOf(const EnumDescriptor& type) {
   const std::string prefix = absl::AsciiStrToLower(type.name()) + "_";

@@ -10,10 +10,17 @@
 #include "google/protobuf/message.h"
 #include "mesh/config/document.h"
 #include "mesh/config/problems.h"
+#include "mesh/v1/annotations.pb.h"
 
 // From a document to a protobuf message of the schema, by reflection.
 
 namespace mesh::config {
+
+// What the schema says of `field`: its range, default, and more.
+const v1::Rules& RulesOf(const google::protobuf::FieldDescriptor& field);
+bool IsDuration(const google::protobuf::FieldDescriptor& field);
+// A group of fields, or a list or map of such groups.
+bool IsGroup(const google::protobuf::FieldDescriptor& field);
 
 // Where each field of a configuration was given, by its path.
 class SourceMap {

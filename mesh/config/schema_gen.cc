@@ -60,15 +60,6 @@ std::string Comment(const Entity& entity) {
   return std::string(absl::StripAsciiWhitespace(text));
 }
 
-const v1::Rules& RulesOf(const FieldDescriptor& field) {
-  return field.options().GetExtension(v1::rules);
-}
-
-bool IsDuration(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type()->full_name() == "google.protobuf.Duration";
-}
-
 // The value that a map holds, or the field itself.
 const FieldDescriptor& ValueOf(const FieldDescriptor& field) {
   return field.is_map() ? *field.message_type()->map_value() : field;
