@@ -71,7 +71,7 @@ class Builder final : private Checks {
   void CheckServiceName(const std::string& name, const std::string& path) {
     if (name.empty()) {
       Add(sources_.Find(path), "services: a service's name must not be empty");
-    } else if (name.size() > 253 || !IsGraphic(name)) {
+    } else if (!IsGraphic(name)) {
       Add(sources_.Find(path), path,
           ": a service's name must be at most 253 printable ASCII characters "
           "without spaces");

@@ -9,6 +9,8 @@ namespace mesh::config {
 namespace {
 
 constexpr size_t kMaxLines = 1000;
+// What a list holds. A hostile text of a few kB has a million problems.
+constexpr size_t kMaxKept = 10 * kMaxLines;
 
 // A problem is one line, whatever a parser or a file's name puts into it, and a
 // whole sentence.
@@ -27,14 +29,23 @@ auto Key(const Problems::Problem& p) {
 }  // namespace
 
 void Problems::Add(Position at, std::string message) {
+  if (list_.size() >= kMaxKept) {
+    ++more_;
+    return;
+  }
   list_.push_back({file_, 0, at, OneLine(std::move(message))});
 }
 
 void Problems::Append(const Problems& other) {
   for (Problem problem : other.list_) {
+    if (list_.size() >= kMaxKept) {
+      ++more_;
+      continue;
+    }
     problem.file_order += files_;
     list_.push_back(std::move(problem));
   }
+  more_ += other.more_;
   files_ += other.files_;
 }
 
@@ -49,12 +60,9 @@ absl::Status Problems::ToStatus() const {
                            }),
                sorted.end());
   std::string text;
-  for (size_t i = 0; i < sorted.size(); ++i) {
+  const size_t lines = std::min(sorted.size(), kMaxLines);
+  for (size_t i = 0; i < lines; ++i) {
     if (i > 0) text += '\n';
-    if (i == kMaxLines) {
-      absl::StrAppend(&text, "there are ", sorted.size() - kMaxLines, " more.");
-      break;
-    }
     const Problem& p = sorted[i];
     text += p.file;
     if (p.at.line > 0) {
@@ -63,6 +71,9 @@ absl::Status Problems::ToStatus() const {
     }
     if (!p.file.empty() || p.at.line > 0) text += ": ";
     text += p.message;
+  }
+  if (const size_t rest = sorted.size() - lines + more_; rest > 0) {
+    absl::StrAppend(&text, "\nthere are ", rest, " more.");
   }
   return absl::InvalidArgumentError(text);
 }

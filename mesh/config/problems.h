@@ -1,6 +1,7 @@
 #ifndef MESH_CONFIG_PROBLEMS_H_
 #define MESH_CONFIG_PROBLEMS_H_
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,7 +35,7 @@ class Problems {
   explicit Problems(std::string file) : file_(std::move(file)) {}
 
   // Control characters in `message` become spaces: it is one line. It gets the
-  // full stop that it lacks.
+  // full stop that it lacks. Beyond some thousands it is only counted.
   void Add(Position at, std::string message);
 
   // Takes over what is wrong with another file, to be reported after this one.
@@ -53,6 +54,7 @@ class Problems {
   std::string file_;
   int files_ = 1;
   std::vector<Problem> list_;
+  size_t more_ = 0;  // Problems that the list has not.
 };
 
 }  // namespace mesh::config

@@ -79,6 +79,13 @@ std::string EnumText(const EnumDescriptor& type) {
   return text;
 }
 
+// What is wrong with a key of more than kMostOfKey bytes in the map at `path`.
+std::string KeyTooLong(const std::string& path, absl::string_view key) {
+  return absl::StrCat(path, "[", Quoted(key), "]",
+                      ": a name must have at most ", kMostOfKey,
+                      " bytes, but has ", key.size(), ".");
+}
+
 class Reader {
  public:
   Reader(SourceMap* sources, Problems* problems)
@@ -294,6 +301,11 @@ class Reader {
     const FieldDescriptor* value = field->message_type()->map_value();
     std::map<std::string, Position> seen;
     for (const Node::Entry& entry : node.entries) {
+      if (entry.key.size() > kMostOfKey) {
+        // Before anything below it has a path that the key is a part of.
+        problems_.Add(entry.key_at, KeyTooLong(path, entry.key));
+        continue;
+      }
       const std::string entry_path = KeyPath(path, entry.key);
       if (!CheckFirst(entry, entry_path, &seen)) continue;
       Message* pair = message->GetReflection()->AddMessage(message, field);
@@ -578,9 +590,7 @@ void ReadMessage(const Node& root, Message* message, SourceMap* sources,
 
 namespace {
 
-// Strings that were set in code. YAML takes no longer keys without ado.
-constexpr size_t kMostOfKey = 1000;
-
+// Strings that were set in code.
 bool IsUtf8(absl::string_view text) {
   while (!text.empty()) {
     const size_t length = Utf8Length(text);
@@ -605,9 +615,7 @@ void CheckPair(const Message& pair, const FieldDescriptor& key,
   const std::string path = KeyPath(map, name);
   CheckText(name, path, sources, problems);
   if (name.size() > kMostOfKey) {
-    problems->Add(sources.Find(path),
-                  absl::StrCat(path, ": a name must have at most ", kMostOfKey,
-                               " bytes, but has ", name.size(), "."));
+    problems->Add(sources.Find(path), KeyTooLong(map, name));
   }
   if (value.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
     CheckText(reflection.GetString(pair, &value), path, sources, problems);

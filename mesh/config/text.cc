@@ -1,6 +1,7 @@
 #include "mesh/config/text.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -41,19 +42,38 @@ size_t EditDistance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
+// `text` with every control character as an escape, also those beyond ASCII,
+// which begin sequences of a terminal too. No two texts become the same.
+std::string Escaped(absl::string_view text) {
+  const std::string escaped = absl::Utf8SafeCHexEscape(text);
+  std::string result;
+  for (size_t i = 0; i < escaped.size(); ++i) {
+    if (IsC1(absl::string_view(escaped).substr(i))) {
+      ++i;
+      absl::StrAppendFormat(&result, "\\u%04x",
+                            static_cast<uint8_t>(escaped[i]));
+    } else {
+      result += escaped[i];
+    }
+  }
+  return result;
+}
+
 }  // namespace
+
+bool IsC1(absl::string_view text) {
+  return text.size() > 1 && text[0] == '\xC2' &&
+         static_cast<uint8_t>(text[1]) < 0xA0;
+}
 
 std::string Quoted(absl::string_view text) {
   constexpr size_t kMaxText = 80;
-  if (text.size() <= kMaxText) {
-    return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text), "\"");
-  }
+  if (text.size() <= kMaxText) return absl::StrCat("\"", Escaped(text), "\"");
   size_t end = kMaxText;  // Never inside a UTF-8 sequence.
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {
     --end;
   }
-  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text.substr(0, end)),
-                      "...\"");
+  return absl::StrCat("\"", Escaped(text.substr(0, end)), "...\"");
 }
 
 std::string FieldPath(absl::string_view parent, absl::string_view field) {
@@ -67,7 +87,7 @@ std::string KeyPath(absl::string_view parent, absl::string_view key) {
     plain = plain && (absl::ascii_isalnum(c) || c == '_' || c == '-');
   }
   return plain ? FieldPath(parent, key)
-               : absl::StrCat(parent, "[", Quoted(key), "]");
+               : absl::StrCat(parent, "[\"", Escaped(key), "\"]");
 }
 
 std::string IndexPath(absl::string_view parent, int index) {

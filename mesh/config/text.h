@@ -1,6 +1,7 @@
 #ifndef MESH_CONFIG_TEXT_H_
 #define MESH_CONFIG_TEXT_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,17 @@ namespace mesh::config {
 // left out.
 std::string Quoted(absl::string_view text);
 
-// Paths of fields in messages: `services.cart`, `methods["shop.Cart/*"]`,
-// `endpoints[3]`.
+// Whether UTF-8 `text` begins with one of the control characters U+0080 to
+// U+009F, which take two bytes.
+bool IsC1(absl::string_view text);
+
+// The most bytes of a map's key. However it is escaped, a printed one then has
+// less than the 1,024 characters that YAML allows.
+inline constexpr size_t kMostOfKey = 253;
+
+// Paths of fields: `services.cart`, `methods["shop.Cart/*"]`, `endpoints[3]`.
+// No two fields have the same, so a path says which field is meant. A key is
+// never cut; kMostOfKey bounds those that were read.
 std::string FieldPath(absl::string_view parent, absl::string_view field);
 std::string KeyPath(absl::string_view parent, absl::string_view key);
 std::string IndexPath(absl::string_view parent, int index);
