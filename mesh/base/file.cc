@@ -9,6 +9,7 @@
 #include <functional>
 #include <string_view>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace mesh::base {
@@ -23,7 +24,9 @@ struct Descriptor {
 };
 
 std::string CannotRead(const std::string& path, absl::string_view why) {
-  return absl::StrCat("the file \"", path, "\" could not be read: ", why, ".");
+  // One line, whatever the name has in it.
+  return absl::StrCat("the file \"", absl::Utf8SafeCHexEscape(path),
+                      "\" could not be read: ", why, ".");
 }
 
 absl::Status CannotRead(const std::string& path, int error) {

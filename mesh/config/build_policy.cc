@@ -257,8 +257,11 @@ GrpcServiceConfig PolicyBuilder::BuildGrpcServiceConfig(
     Problems inner("");
     GrpcServiceConfig result = ParseGrpcServiceConfig(config.json(), &inner);
     for (const Problems::Problem& problem : inner.list()) {
-      Add(sources_.Find(json_path), json_path, ", line ", problem.at.line,
-          ", column ", problem.at.column, ": ", problem.message);
+      problems_.Add(
+          sources_.Find(json_path),
+          absl::StrCat(json_path, ", line ", problem.at.line, ", column ",
+                       problem.at.column, ": ", problem.message),
+          problem.at);
     }
     return result;
   }

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "mesh/config/text.h"
 
 namespace mesh::config {
 namespace {
@@ -12,48 +15,61 @@ constexpr size_t kMaxLines = 1000;
 // What a list holds. A hostile text of a few kB has a million problems.
 constexpr size_t kMaxKept = 10 * kMaxLines;
 
-// A problem is one line, whatever a parser or a file's name puts into it, and a
-// whole sentence.
+// A problem is one line, whatever a parser or a file's name puts into it, and
+// does nothing to a terminal.
 std::string OneLine(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (IsC1(absl::string_view(text).substr(i))) text.replace(i, 2, " ");
+    if (static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7F) {
+      text[i] = ' ';
+    }
   }
+  return text;
+}
+
+// It is a whole sentence, too.
+std::string Sentence(std::string text) {
+  text = OneLine(std::move(text));
   if (!text.empty() && text.back() != '.' && text.back() != '?') text += '.';
   return text;
 }
 
 auto Key(const Problems::Problem& p) {
-  return std::tie(p.file_order, p.at.line, p.at.column, p.message);
+  return std::tie(p.file, p.at.line, p.at.column, p.inner.line, p.inner.column,
+                  p.message);
 }
 
 }  // namespace
 
-void Problems::Add(Position at, std::string message) {
+void Problems::Add(Position at, std::string message, Position inner) {
   if (list_.size() >= kMaxKept) {
     ++more_;
     return;
   }
-  list_.push_back({file_, 0, at, OneLine(std::move(message))});
+  list_.push_back({file_, at, inner, Sentence(std::move(message))});
 }
 
 void Problems::Append(const Problems& other) {
-  for (Problem problem : other.list_) {
+  for (const Problem& problem : other.list_) {
     if (list_.size() >= kMaxKept) {
       ++more_;
       continue;
     }
-    problem.file_order += files_;
-    list_.push_back(std::move(problem));
+    list_.push_back(problem);
   }
   more_ += other.more_;
-  files_ += other.files_;
 }
 
 absl::Status Problems::ToStatus() const {
   if (list_.empty()) return absl::OkStatus();
   std::vector<Problem> sorted = list_;
   std::sort(sorted.begin(), sorted.end(),
-            [](const Problem& a, const Problem& b) { return Key(a) < Key(b); });
+            [this](const Problem& a, const Problem& b) {
+              const bool a_is_other = a.file != file_;
+              const bool b_is_other = b.file != file_;
+              if (a_is_other != b_is_other) return b_is_other;
+              return Key(a) < Key(b);
+            });
   sorted.erase(std::unique(sorted.begin(), sorted.end(),
                            [](const Problem& a, const Problem& b) {
                              return Key(a) == Key(b);
@@ -64,7 +80,7 @@ absl::Status Problems::ToStatus() const {
   for (size_t i = 0; i < lines; ++i) {
     if (i > 0) text += '\n';
     const Problem& p = sorted[i];
-    text += p.file;
+    text += OneLine(p.file);
     if (p.at.line > 0) {
       absl::StrAppend(&text, p.file.empty() ? "" : ":", p.at.line, ":",
                       p.at.column);

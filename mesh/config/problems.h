@@ -26,8 +26,9 @@ class Problems {
  public:
   struct Problem {
     std::string file;  // Empty: none, the configuration was built in code.
-    int file_order = 0;
     Position at;
+    // Within the text that stands at `at`, where that is a text of its own.
+    Position inner;
     std::string message;
   };
 
@@ -36,9 +37,10 @@ class Problems {
 
   // Control characters in `message` become spaces: it is one line. It gets the
   // full stop that it lacks. Beyond some thousands it is only counted.
-  void Add(Position at, std::string message);
+  void Add(Position at, std::string message, Position inner = {});
 
-  // Takes over what is wrong with another file, to be reported after this one.
+  // Takes over what is wrong with another file. A file may be appended more
+  // than once.
   void Append(const Problems& other);
 
   bool empty() const { return list_.empty(); }
@@ -46,13 +48,13 @@ class Problems {
   const std::string& file() const { return file_; }
 
   // OK, or INVALID_ARGUMENT with one line a problem, `file:line:column:
-  // message`, in order of file and position, repetitions left out. After a
-  // thousand lines the rest is only counted.
+  // message`, in order of file (this one first, then by name) and position,
+  // repetitions left out. Control characters in a file's name become spaces,
+  // too. After a thousand lines the rest is only counted.
   absl::Status ToStatus() const;
 
  private:
   std::string file_;
-  int files_ = 1;
   std::vector<Problem> list_;
   size_t more_ = 0;  // Problems that the list has not.
 };
