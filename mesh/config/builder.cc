@@ -106,6 +106,35 @@ class Builder final : private Checks {
     }
   }
 
+  // Reports a channel argument that mesh sets itself, whatever is given.
+  void CheckArgument(const v1::Service& service, const std::string& name,
+                     const std::string& path) {
+    static constexpr std::pair<absl::string_view, absl::string_view> kFields[] =
+        {{"grpc.default_authority", "authority"},
+         {"grpc.initial_reconnect_backoff_ms", "connections.initial_backoff"},
+         {"grpc.max_reconnect_backoff_ms", "connections.max_backoff"},
+         {"grpc.min_reconnect_backoff_ms", "connections.connect_timeout"}};
+    for (const auto& [argument, field] : kFields) {
+      if (name == argument) {
+        Add(sources_.Find(path), path, " does nothing: set ", field,
+            " instead");
+      }
+    }
+    const v1::Connections& connections = service.connections();
+    if (!connections.has_keepalive_time()) return;
+    // Where keepalive_timeout is given too, there is an error already.
+    if (name == "grpc.keepalive_timeout_ms" &&
+        !connections.has_keepalive_timeout()) {
+      Add(sources_.Find(path), path,
+          " does nothing beside connections.keepalive_time: set "
+          "connections.keepalive_timeout instead");
+    }
+    if (name == "grpc.http2.max_pings_without_data") {
+      Add(sources_.Find(path), path,
+          " does nothing beside connections.keepalive_time");
+    }
+  }
+
   // The path of a file that the configuration names, checked to be readable.
   std::string TlsFile(const std::string& file, const std::string& path) {
     if (file.empty()) return "";
@@ -133,6 +162,14 @@ class Builder final : private Checks {
     return options;
   }
 
+  // Whether the channel argument at `path` has a value that could not be read.
+  bool HasBadValue(const std::string& path) const {
+    for (const char* field : {"integer", "text", "boolean"}) {
+      if (sources_.IsBad(FieldPath(path, field))) return true;
+    }
+    return false;
+  }
+
   void BuildChannelArgs(const v1::Service& service, const std::string& path,
                         options::ServiceOptions* options) {
     for (const auto& [name, argument] : service.channel_args()) {
@@ -141,6 +178,7 @@ class Builder final : private Checks {
         Add(sources_.Find(at), at,
             ": a name must be printable ASCII characters without spaces");
       }
+      CheckArgument(service, name, at);
       switch (argument.value_case()) {
         case v1::ChannelArgument::kInteger:
           options->channel_args[name] = argument.integer();
@@ -152,7 +190,7 @@ class Builder final : private Checks {
           options->channel_args[name] = argument.boolean() ? 1 : 0;
           break;
         case v1::ChannelArgument::VALUE_NOT_SET:
-          if (!sources_.IsBad(at)) {
+          if (!sources_.IsBad(at) && !HasBadValue(at)) {
             Add(sources_.Find(at), at, " has no value");
           }
       }

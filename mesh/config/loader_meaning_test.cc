@@ -177,6 +177,42 @@ INSTANTIATE_TEST_SUITE_P(
                 "mesh.yaml:4:35: services.cart must have only one of "
                 "connections.keepalive_time and the channel argument "
                 "grpc.keepalive_time_ms."},
+        BadText{"KeepaliveTimeoutAsAnArgument",
+                Service("connections: {keepalive_time: 60s}\n    "
+                        "channel_args: {grpc.keepalive_timeout_ms: 5000, "
+                        "grpc.http2.max_pings_without_data: 1}"),
+                "mesh.yaml:5:48: services.cart.channel_args"
+                "[\"grpc.keepalive_timeout_ms\"] does nothing beside "
+                "connections.keepalive_time: set connections.keepalive_timeout "
+                "instead.\n"
+                "mesh.yaml:5:89: services.cart.channel_args"
+                "[\"grpc.http2.max_pings_without_data\"] does nothing beside "
+                "connections.keepalive_time."},
+        BadText{"KeepaliveTimeoutTwice",
+                Service("connections: {keepalive_time: 60s, keepalive_timeout: "
+                        "5s}\n    channel_args: {grpc.keepalive_timeout_ms: "
+                        "5000}"),
+                "mesh.yaml:4:59: services.cart must have only one of "
+                "connections.keepalive_timeout and the channel argument "
+                "grpc.keepalive_timeout_ms."},
+        BadText{"ArgumentsThatMeshSets",
+                Service("channel_args:\n"
+                        "      grpc.default_authority: a\n"
+                        "      grpc.initial_reconnect_backoff_ms: 1\n"
+                        "      grpc.min_reconnect_backoff_ms: 1\n"
+                        "      grpc.max_reconnect_backoff_ms: 1"),
+                "mesh.yaml:5:31: services.cart.channel_args"
+                "[\"grpc.default_authority\"] does nothing: set authority "
+                "instead.\n"
+                "mesh.yaml:6:42: services.cart.channel_args"
+                "[\"grpc.initial_reconnect_backoff_ms\"] does nothing: set "
+                "connections.initial_backoff instead.\n"
+                "mesh.yaml:7:38: services.cart.channel_args"
+                "[\"grpc.min_reconnect_backoff_ms\"] does nothing: set "
+                "connections.connect_timeout instead.\n"
+                "mesh.yaml:8:38: services.cart.channel_args"
+                "[\"grpc.max_reconnect_backoff_ms\"] does nothing: set "
+                "connections.max_backoff instead."},
         BadText{
             "EndpointCapAboveTheService",
             Service("guards: {caps: {max_calls: 10, "
@@ -272,6 +308,9 @@ TEST(LoaderTest, TakesWhatOnlyForSomeMethodsDoesNothing) {
            "outlier_ejection: {max_ejection_percent: 100, "
            "panic_threshold_percent: 0}",
            "guards: {caps: {max_calls: 0, max_calls_per_endpoint: 10}}",
+           "channel_args: {grpc.keepalive_time_ms: 60000, "
+           "grpc.keepalive_timeout_ms: 1, grpc.http2.max_pings_without_data: "
+           "0}",
            "outlier_ejection: {latency: {factor: 0}}",
            "policy: {hedging: {mode: enforce, delay: 50ms}}, "
            "methods: {a.B/C: {hedging: {delay: adaptive}, timeout: 20ms}}",

@@ -223,6 +223,10 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 Service("channel_args: {a: {integer: 1, text: b}}"),
                 "mesh.yaml:4:36: services.cart.channel_args.a must have only "
                 "one of integer and text."},
+        BadText{"BadValueOfAChannelArgument",
+                Service("channel_args: {a: {integer: x}}"),
+                "mesh.yaml:4:33: services.cart.channel_args.a.integer must be "
+                "an integer, but is the string \"x\"."},
         BadText{"NoValueOfAChannelArgument", Service("channel_args: {a: {}}"),
                 "mesh.yaml:4:23: services.cart.channel_args.a has no value."}));
 

@@ -413,7 +413,6 @@ class Reader {
       int32_t value = 0;
       fits = absl::SimpleAtoi(node.text, &value);
       if (fits) reflection->SetInt32(message, field, value);
-      if (range.empty()) range = "-2147483648..2147483647";
     }
     if (fits) return;
     sources_.SetBad(path);
