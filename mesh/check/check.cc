@@ -1,13 +1,15 @@
 #include "mesh/check/check.h"
 
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "mesh/base/file.h"
 #include "mesh/config/loader.h"
 #include "mesh/config/printer.h"
 #include "mesh/v1/config.pb.h"
@@ -17,6 +19,7 @@ namespace {
 
 constexpr int kGood = 0;
 constexpr int kWrongConfiguration = 1;
+constexpr int kCannotWrite = 1;
 constexpr int kWrongArguments = 2;
 
 constexpr char kUsage[] = "usage: mesh-check FILE [OTHER]\n";
@@ -33,8 +36,9 @@ setting differs.
 
   --help    prints this
 
-The exit code is 0 for good configurations, whether or not they differ, 1 when one is wrong or cannot be
-read, and 2 for arguments that are wrong.
+The exit code is 0 for good configurations, whether or not they differ. It is 1
+when one is wrong or cannot be read, or when the output cannot be written. It is
+2 for arguments that are wrong.
 )";
 
 int ArgumentsError(std::ostream& err, absl::string_view what) {
@@ -42,33 +46,22 @@ int ArgumentsError(std::ostream& err, absl::string_view what) {
   return kWrongArguments;
 }
 
-// Prints what is wrong with the endpoints files that are there: what writes
-// them may come later. Their paths are absolute. False: something is.
-bool CheckEndpointsFiles(const v1::Config& config, std::ostream& err) {
-  std::set<std::string> paths;  // Several services may name one.
-  for (const auto& [unused, service] : config.services()) {
-    if (service.has_endpoints_file()) {
-      paths.insert(service.endpoints_file().path());
-    }
-  }
-  bool good = true;
-  for (const std::string& path : paths) {
-    const absl::StatusOr<std::string> text = base::ReadFile(path);
-    if (absl::IsNotFound(text.status())) continue;
-    const absl::Status status =
-        text.ok() ? config::ParseEndpoints(*text, path).status()
-                  : text.status();
-    if (status.ok()) continue;
-    err << status.message() << "\n";
-    good = false;
-  }
-  return good;
+int OutputError(std::ostream& err, absl::string_view what) {
+  err << "mesh-check: " << what << "\n";
+  return kCannotWrite;
 }
 
-}  // namespace
+// Prints the lines of `errors` that are not in `printed`. Two configurations
+// may name one file that is wrong.
+void PrintErrors(absl::string_view errors, std::set<std::string>* printed,
+                 std::ostream& err) {
+  for (const absl::string_view line : absl::StrSplit(errors, '\n')) {
+    if (printed->insert(std::string(line)).second) err << line << "\n";
+  }
+}
 
-int Check(const std::vector<std::string>& arguments, std::ostream& out,
-          std::ostream& err) {
+int Run(const std::vector<std::string>& arguments, std::ostream& out,
+        std::ostream& err) {
   std::vector<std::string> files;
   for (const std::string& argument : arguments) {
     if (argument == "--help") {
@@ -85,12 +78,13 @@ int Check(const std::vector<std::string>& arguments, std::ostream& out,
     return ArgumentsError(err, "one file or two are needed.");
   }
   std::vector<v1::Config> configs;
+  std::set<std::string> printed;
   for (const std::string& file : files) {
     absl::StatusOr<v1::Config> config = config::LoadFileWithDefaults(file);
-    if (!config.ok()) {
-      err << config.status().message() << "\n";
-    } else if (CheckEndpointsFiles(*config, err)) {
+    if (config.ok()) {
       configs.push_back(*std::move(config));
+    } else {
+      PrintErrors(config.status().message(), &printed, err);
     }
   }
   if (configs.size() < files.size()) return kWrongConfiguration;
@@ -102,6 +96,16 @@ int Check(const std::vector<std::string>& arguments, std::ostream& out,
     out << line << "\n";
   }
   return kGood;
+}
+
+}  // namespace
+
+int Check(const std::vector<std::string>& arguments, std::ostream& out,
+          std::ostream& err) {
+  const int code = Run(arguments, out, err);
+  // Nobody must take half of an answer for all of it.
+  if (out.flush()) return code;
+  return OutputError(err, "the standard output cannot be written.");
 }
 
 }  // namespace mesh::check

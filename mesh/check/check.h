@@ -9,7 +9,8 @@ namespace mesh::check {
 
 // What the program mesh-check does with its `arguments` (without its own name).
 // Results go to `out`, problems to `err`. Returns the exit code: 0, 1 for a
-// configuration that is wrong or cannot be read, 2 for arguments that are.
+// configuration that is wrong or cannot be read, or where `out` cannot be
+// written, 2 for arguments that are wrong.
 int Check(const std::vector<std::string>& arguments, std::ostream& out,
           std::ostream& err);
 

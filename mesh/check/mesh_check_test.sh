@@ -80,6 +80,37 @@ checks_endpoints_files() {
   says 1 by_files.yaml && [[ $(wc -l <err) == 2 ]] && grep -q 'more.yaml:1:13: ' err
 }
 
+# Also beside other errors, at the place that names them where they cannot be read.
+checks_endpoints_files_in_place() {
+  printf 'endpoints: [x]\n' >more.yaml
+  printf 'services:\n  cart:\n    endpoints_file: {path: more.yaml}\n    policy: {timeout: 0s}\n' >both.yaml
+  says 1 both.yaml && diff err - <<'ERRORS' || return 1
+both.yaml:4:23: services.cart.policy.timeout must be in 1ms..24h, but is 0s.
+more.yaml:1:13: endpoints[0].address: "x" has no port; an address is "IPv4:port", "[IPv6]:port" or "unix:/path".
+ERRORS
+  # Once, whichever of two files names it.
+  cp both.yaml again.yaml
+  says 1 both.yaml again.yaml && [[ $(grep -c '^more.yaml:' err) == 1 && $(wc -l <err) == 3 ]] ||
+    return 1
+  mkdir -p directory
+  [[ -p fifo ]] || mkfifo fifo
+  ln -sfn loop loop
+  printf 'services: {a: {endpoints_file: {path: directory}}, b: {endpoints_file: {path: fifo}}, c: {endpoints_file: {path: loop}}, d: {endpoints_file: {path: "l\\e[31m\\n"}}}\n' >odd.yaml
+  says 1 odd.yaml && diff err - <<'ERRORS'
+odd.yaml:1:39: services.a.endpoints_file.path: the file "directory" could not be read: it is a directory.
+odd.yaml:1:79: services.b.endpoints_file.path: the file "fifo" could not be read: it is not a regular file.
+odd.yaml:1:114: services.c.endpoints_file.path: the file "loop" could not be read: Too many levels of symbolic links.
+ERRORS
+}
+
+# Whatever a file is called.
+does_nothing_to_a_terminal() {
+  printf 'endpoints: [x]\n' >$'l\e[31m\nx'
+  printf 'services: {a: {endpoints_file: {path: "l\\e[31m\\nx"}}}\n' >named.yaml
+  says 1 named.yaml && grep -q '^l \[31m x:1:13: ' err && ! grep -q $'\e' err &&
+    says 1 $'no\e[31m\nx' && [[ $(wc -l <err) == 1 ]] && ! grep -q $'\e' err
+}
+
 prints_differences() {
   says 0 good.yaml other.yaml && [[ ! -s err ]] && diff out - <<'LINES'
 services.cart.endpoints["10.0.0.1:80"].weight: 1 -> 2
@@ -104,19 +135,25 @@ refuses_other_arguments() {
 }
 
 helps() {
-  says 0 --help && [[ ! -s err ]] && grep -q '^usage: mesh-check FILE' out
+  says 0 --help && [[ ! -s err ]] && grep -q '^usage: mesh-check FILE' out &&
+    ! grep -q '.\{81\}' out
 }
 
 reports_a_full_disk() {
   local got=0
   "$program" good.yaml >/dev/full 2>err || got=$?
-  ((got == 1))
+  ((got == 1)) && grep -qx 'mesh-check: the standard output cannot be written.' err || return 1
+  got=0
+  "$program" good.yaml >&- 2>err || got=$?
+  ((got == 1)) && grep -qx 'mesh-check: the standard output cannot be written.' err
 }
 
 step PrintsEveryDefault prints_defaults
 step ReadsWhatItPrints reads_what_it_prints
 step PrintsAllProblems prints_problems
 step ChecksEndpointsFiles checks_endpoints_files
+step ChecksEndpointsFilesInPlace checks_endpoints_files_in_place
+step DoesNothingToATerminal does_nothing_to_a_terminal
 step PrintsTheDifferences prints_differences
 step ChecksBothFiles checks_both
 step RefusesOtherArguments refuses_other_arguments

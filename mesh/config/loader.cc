@@ -1,8 +1,10 @@
 #include "mesh/config/loader.h"
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -13,6 +15,7 @@
 #include "mesh/config/printer.h"
 #include "mesh/config/problems.h"
 #include "mesh/config/reader.h"
+#include "mesh/config/text.h"
 #include "mesh/v1/config.pb.h"
 
 namespace mesh::config {
@@ -43,6 +46,15 @@ bool Read(absl::string_view text, google::protobuf::Message* message,
   return true;
 }
 
+// The endpoints of an endpoints file. They mean nothing if `context` has
+// problems afterwards.
+cluster::EndpointSetPtr ReadEndpoints(absl::string_view text,
+                                      BuildContext* context) {
+  v1::EndpointList list;
+  if (!Read(text, &list, context)) return nullptr;
+  return BuildEndpoints(list, context);
+}
+
 // The file with which relative paths mean the same when the working directory
 // has changed.
 std::string AbsoluteFile(const std::string& file) {
@@ -68,6 +80,32 @@ class Written final : public options::WrittenConfig {
   const v1::Config config_;
   const std::string file_;
 };
+
+// Reports what is wrong with the endpoints files that `config` names. One that
+// is not there is good: what writes it may come later.
+void CheckEndpointsFiles(const v1::Config& config, BuildContext* context) {
+  std::map<std::string, absl::Status> read;  // By path, how that went.
+  for (const auto& [name, service] : config.services()) {
+    if (service.endpoints_file().path().empty()) continue;
+    const std::string path =
+        base::ResolvePath(service.endpoints_file().path(), context->file);
+    auto it = read.find(path);
+    if (it == read.end()) {
+      const absl::StatusOr<std::string> text = base::ReadFile(path);
+      it = read.emplace(path, text.status()).first;
+      if (text.ok()) {
+        BuildContext inner = ContextOf(path);
+        ReadEndpoints(*text, &inner);
+        context->problems.Append(inner.problems);
+      }
+    }
+    if (it->second.ok() || absl::IsNotFound(it->second)) continue;
+    const std::string field =
+        FieldPath(KeyPath("services", name), "endpoints_file.path");
+    context->problems.Add(context->sources.Find(field),
+                          absl::StrCat(field, ": ", it->second.message()));
+  }
+}
 
 // The options of `config`, or all that is wrong with it.
 absl::StatusOr<options::MeshOptions> Build(v1::Config config,
@@ -126,7 +164,10 @@ absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path) {
   if (!text.ok()) return text.status();
   BuildContext context = ContextOf(path);
   v1::Config config;
-  if (Read(*text, &config, &context)) BuildOptions(config, &context);
+  if (Read(*text, &config, &context)) {
+    BuildOptions(config, &context);
+    CheckEndpointsFiles(config, &context);
+  }
   if (!context.problems.empty()) return context.problems.ToStatus();
   return WithDefaults(config, AbsoluteFile(path));
 }
@@ -134,12 +175,9 @@ absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path) {
 absl::StatusOr<cluster::EndpointSetPtr> ParseEndpoints(
     absl::string_view text, const std::string& name) {
   BuildContext context = ContextOf(name);
-  v1::EndpointList list;
-  if (Read(text, &list, &context)) {
-    cluster::EndpointSetPtr endpoints = BuildEndpoints(list, &context);
-    if (context.problems.empty()) return endpoints;
-  }
-  return context.problems.ToStatus();
+  cluster::EndpointSetPtr endpoints = ReadEndpoints(text, &context);
+  if (!context.problems.empty()) return context.problems.ToStatus();
+  return endpoints;
 }
 
 }  // namespace mesh::config

@@ -40,7 +40,8 @@ absl::StatusOr<options::MeshOptions> LoadText(absl::string_view text,
 absl::StatusOr<options::MeshOptions> FromProto(const v1::Config& config);
 
 // The configuration in the file `path`, checked as LoadFile() checks it, with
-// every default that acts (see WithDefaults() in defaults.h).
+// every default that acts (see WithDefaults() in defaults.h). The endpoints
+// files that it names are checked too, those that are there.
 absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path);
 
 // Reads the text of an endpoints file (schema mesh.v1.EndpointList): one key
