@@ -111,6 +111,16 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 "mesh.yaml:4:26: services.cart.grpc_service_config must have "
                 "one of path and json."},
         BadText{
+            "EndlessMultiplierInAServiceConfig",
+            Service("grpc_service_config:\n      json: '{\"methodConfig\": "
+                    "[{\"retryPolicy\": {\"maxAttempts\": 2, "
+                    "\"initialBackoff\": \"1s\", \"maxBackoff\": \"1s\", "
+                    "\"retryableStatusCodes\": [14], \"backoffMultiplier\": "
+                    "1e400}}]}'"),
+            "mesh.yaml:5:13: services.cart.grpc_service_config.json, line 1, "
+            "column 149: methodConfig[0].retryPolicy.backoffMultiplier must be "
+            "a finite number of more than 0, but is 1e400."},
+        BadText{
             "ErrorInAServiceConfig",
             Service("grpc_service_config:\n      json: |\n"
                     "        {\"methodConfig\": [\n"

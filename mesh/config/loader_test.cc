@@ -419,6 +419,21 @@ services:
   EXPECT_TRUE(service.AllIdempotent());
 }
 
+TEST(LoaderTest, ReadsADurationToTheNanosecond) {
+  const auto timeout = [](absl::string_view text) {
+    return OnlyService(LoadText(absl::StrCat("services: {a: {endpoints: [], "
+                                             "policy: {timeout: ",
+                                             text, "}}}"),
+                                "mesh.yaml"))
+        .policy.timeout;
+  };
+  EXPECT_EQ(timeout("1.000000001s"), absl::Nanoseconds(1000000001));
+  EXPECT_EQ(timeout("1.0000000010000000s"), absl::Nanoseconds(1000000001));
+  EXPECT_EQ(timeout("1000000.0ns"), absl::Milliseconds(1));
+  EXPECT_EQ(timeout("0.0001h"), absl::Milliseconds(360));
+  EXPECT_EQ(timeout("0.0000166667m"), absl::Nanoseconds(1000002));
+}
+
 TEST(LoaderTest, KnowsWhetherEveryMethodIsIdempotent) {
   const auto all = [](absl::string_view policies) {
     return OnlyService(LoadText(absl::StrCat("services: {a: {endpoints: [], ",

@@ -256,9 +256,35 @@ INSTANTIATE_TEST_SUITE_P(
                 "1ms..24h, but is 25h."},
         BadText{"EndlessDuration",
                 Service("policy: {timeout: 99999999999999999999h}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be in "
+                "1ms..24h, but is the string \"99999999999999999999h\"."},
+        BadText{"DurationOfMillionsOfYears",
+                Service("policy: {timeout: 999999999999h}"),
+                "mesh.yaml:4:23: services.cart.policy.timeout must be in "
+                "1ms..24h, but is the string \"999999999999h\"."},
+        BadText{"LessThanANanosecondIsNotAdaptive",
+                Service("policy: {hedging: {delay: 0.5ns}}"),
+                "mesh.yaml:4:31: services.cart.policy.hedging.delay must be "
+                "adaptive or a duration such as 250ms, 1.5s, 2m or 1h, but is "
+                "the string \"0.5ns\"; it is finer than a nanosecond."},
+        BadText{"LessThanANanosecondIsNotZero",
+                Service("outlier_ejection: {ramp: 0.0000000001s}"),
+                "mesh.yaml:4:30: services.cart.outlier_ejection.ramp must be a "
+                "duration such as 250ms, 1.5s, 2m or 1h, but is the string "
+                "\"0.0000000001s\"; it is finer than a nanosecond."},
+        BadText{"PartOfANanosecond",
+                Service("policy: {timeout: 1.0000000001s}"),
                 "mesh.yaml:4:23: services.cart.policy.timeout must be a "
                 "duration such as 250ms, 1.5s, 2m or 1h, but is the string "
-                "\"99999999999999999999h\"."},
+                "\"1.0000000001s\"; it is finer than a nanosecond."},
+        BadText{"ANumberThatIsAlmostZero",
+                Service("outlier_ejection: {latency: {factor: 1e-400}}"),
+                "mesh.yaml:4:42: services.cart.outlier_ejection.latency.factor "
+                "must be a number, but is 1e-400; it is too near to 0."},
+        BadText{"JustAboveTheRange",
+                Service("retry_budget: {ratio: 1.0000000000000002}"),
+                "mesh.yaml:4:27: services.cart.retry_budget.ratio must be in "
+                "0..1, but is 1.0000000000000002."},
         BadText{"BeyondALongInteger",
                 "limits: {stream_retry_bytes: 18446744073709551616}",
                 "mesh.yaml:1:30: limits.stream_retry_bytes must be in "

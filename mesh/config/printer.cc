@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -78,17 +77,6 @@ std::string StringText(absl::string_view text) {
     }
   }
   return quoted + "\"";
-}
-
-// The shortest text that reads back to the same number.
-std::string NumberText(double value) {
-  std::string text;
-  for (const int digits : {15, 16, 17}) {
-    text = absl::StrFormat("%.*g", digits, value);
-    double back;
-    if (absl::SimpleAtod(text, &back) && back == value) break;
-  }
-  return text;
 }
 
 std::string ArgumentText(const v1::ChannelArgument& argument) {

@@ -10,7 +10,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
@@ -34,8 +33,6 @@ using Kind = Node::Kind;
 bool HasZero(const FieldDescriptor& field) {
   return !RulesOf(field).zero().empty();
 }
-
-std::string NumberText(double value) { return absl::StrFormat("%.15g", value); }
 
 std::string RangeBound(const FieldDescriptor& field, double value) {
   if (!IsDuration(field)) return NumberText(value);
@@ -77,6 +74,12 @@ std::string EnumText(const EnumDescriptor& type) {
     absl::StrAppend(&text, i + 1 < names.size() ? ", " : " or ", names[i].name);
   }
   return text;
+}
+
+// Whether the text of a number has no digit but 0 before its exponent.
+bool IsZero(absl::string_view text) {
+  return text.substr(0, text.find_first_of("eE")).find_first_of("123456789") ==
+         absl::string_view::npos;
 }
 
 // What is wrong with a key of more than kMostOfKey bytes in the map at `path`.
@@ -371,6 +374,9 @@ class Reader {
         }
         if (!std::isfinite(value))
           return WrongType(node, path, "a finite number");
+        if (value == 0 && !IsZero(text)) {
+          return wrong("; it is too near to 0");
+        }
         reflection->SetDouble(message, field, value);
         return;
       }
@@ -445,17 +451,25 @@ class Reader {
         HasZero(field) && node.kind == Kind::kString &&
         absl::EqualsIgnoreCase(node.text, RulesOf(field).zero());
     if (is_zero) return;  // The message is there: a duration of zero.
-    if (node.kind != Kind::kString || !DurationFromText(node.text, &value)) {
+    const DurationText how = node.kind == Kind::kString
+                                 ? DurationFromText(node.text, &value)
+                                 : DurationText::kNoDuration;
+    if (how == DurationText::kNoDuration || how == DurationText::kTooFine) {
       const bool bare =
           node.kind == Kind::kInteger || node.kind == Kind::kNumber;
       return WrongType(node, path, ValueTypeText(field),
-                       bare ? "; it needs a unit" : "");
+                       bare ? "; it needs a unit"
+                       : how == DurationText::kTooFine
+                           ? "; it is finer than a nanosecond"
+                           : "");
     }
-    if (value == absl::ZeroDuration() && HasZero(field)) {
-      // Its own name says more.
+    // Where zero has a name of its own, that says more.
+    const bool too_long = how == DurationText::kTooLong;
+    if (too_long || (value == absl::ZeroDuration() && HasZero(field))) {
       sources_.SetBad(path);
-      problems_.Add(node.at, absl::StrCat(path, " must be in ",
-                                          RangeText(field), ", but is 0s."));
+      problems_.Add(
+          node.at, absl::StrCat(path, " must be in ", RangeText(field),
+                                ", but is ", too_long ? Describe(node) : "0s"));
       return;
     }
     auto* duration = static_cast<google::protobuf::Duration*>(message);

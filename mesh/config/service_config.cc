@@ -1,6 +1,7 @@
 #include "mesh/config/service_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <set>
 #include <vector>
@@ -112,7 +113,7 @@ class ServiceConfigReader {
     absl::string_view digits = node->text;
     if (!absl::ConsumeSuffix(&digits, "s") || digits.empty() ||
         !(digits.back() >= '0' && digits.back() <= '9') ||
-        !DurationFromText(node->text, &value)) {
+        DurationFromText(node->text, &value) != DurationText::kGood) {
       Add(*node, path, " must be seconds such as \"1.5s\", but is ",
           Describe(*node));
       return std::nullopt;
@@ -191,9 +192,11 @@ class ServiceConfigReader {
     if (const Node* multiplier =
             Require(node, path, "backoffMultiplier", Kind::kNumber)) {
       if (!absl::SimpleAtod(multiplier->text, &retry.backoff_multiplier) ||
-          !(retry.backoff_multiplier > 0)) {
+          !(retry.backoff_multiplier > 0) ||
+          !std::isfinite(retry.backoff_multiplier)) {
         Add(*multiplier, FieldPath(path, "backoffMultiplier"),
-            " must be more than 0, but is ", Describe(*multiplier));
+            " must be a finite number of more than 0, but is ",
+            Describe(*multiplier));
       }
     }
     if (const Node* codes =

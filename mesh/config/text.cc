@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -121,26 +123,44 @@ std::string DidYouMean(absl::string_view word,
   return absl::StrCat("; did you mean ", Quoted(nearest), "?");
 }
 
-bool DurationFromText(absl::string_view text, absl::Duration* duration) {
+DurationText DurationFromText(absl::string_view text,
+                              absl::Duration* duration) {
+  // Each digit of a fraction up to these is a whole number of nanoseconds.
+  struct Unit {
+    absl::string_view name;
+    size_t digits;
+  };
+  static constexpr Unit kUnits[] = {{"ns", 0}, {"us", 3}, {"ms", 6},
+                                    {"s", 9},  {"m", 10}, {"h", 11}};
   size_t i = 0;
   const auto digits = [&] {
     const size_t begin = i;
     while (i < text.size() && absl::ascii_isdigit(text[i])) ++i;
-    return i > begin;
+    return text.substr(begin, i - begin);
   };
-  if (!digits()) return false;
+  if (digits().empty()) return DurationText::kNoDuration;
+  absl::string_view fraction;
   if (i < text.size() && text[i] == '.') {
     ++i;
-    if (!digits()) return false;
+    fraction = digits();
+    if (fraction.empty()) return DurationText::kNoDuration;
   }
-  const absl::string_view unit = text.substr(i);
-  if (unit != "ns" && unit != "us" && unit != "ms" && unit != "s" &&
-      unit != "m" && unit != "h") {
-    return false;
+  const auto* const unit =
+      std::find_if(std::begin(kUnits), std::end(kUnits),
+                   [&](const Unit& u) { return u.name == text.substr(i); });
+  if (unit == std::end(kUnits)) return DurationText::kNoDuration;
+  const size_t last = fraction.find_last_not_of('0');
+  if (last != absl::string_view::npos && last >= unit->digits) {
+    return DurationText::kTooFine;
   }
   // google.protobuf.Duration holds no more.
   constexpr absl::Duration kMost = absl::Seconds(315576000000);
-  return absl::ParseDuration(std::string(text), duration) && *duration <= kMost;
+  absl::Duration value;
+  if (!absl::ParseDuration(std::string(text), &value) || value > kMost) {
+    return DurationText::kTooLong;
+  }
+  *duration = value;
+  return DurationText::kGood;
 }
 
 std::string DurationToText(absl::Duration duration) {
@@ -171,6 +191,16 @@ std::string DurationToText(absl::Duration duration) {
     }
   }
   return absl::FormatDuration(duration);
+}
+
+std::string NumberText(double value) {
+  std::string text;
+  for (const int digits : {15, 16, 17}) {
+    text = absl::StrFormat("%.*g", digits, value);
+    double back;
+    if (absl::SimpleAtod(text, &back) && back == value) break;
+  }
+  return text;
 }
 
 }  // namespace mesh::config

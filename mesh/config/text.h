@@ -41,13 +41,20 @@ std::string Nearest(absl::string_view word,
 std::string DidYouMean(absl::string_view word,
                        const std::vector<std::string>& candidates);
 
-// "1.5s", "250ms": a decimal number and one of ns, us, ms, s, m, h. False when
-// it is not that, or more than ten thousand years.
-bool DurationFromText(absl::string_view text, absl::Duration* duration);
+// How DurationFromText() went.
+enum class DurationText { kGood, kNoDuration, kTooFine, kTooLong };
+
+// "1.5s", "250ms": a decimal number and one of ns, us, ms, s, m, h. It is too
+// fine when nanoseconds do not hold it, and too long beyond ten thousand years.
+// `duration` is set when it is good.
+DurationText DurationFromText(absl::string_view text, absl::Duration* duration);
 
 // A duration as DurationFromText() reads it, in the unit that suits it: "90s",
 // "1.5ms", "24h". "inf" for an infinite one.
 std::string DurationToText(absl::Duration duration);
+
+// The shortest text that reads back to the same number.
+std::string NumberText(double value);
 
 }  // namespace mesh::config
 
