@@ -16,8 +16,8 @@ namespace {
 using Kind = Node::Kind;
 
 // Adds a problem if `text` holds what no configuration does: a control
-// character or bytes that are not UTF-8.
-bool CheckIsText(absl::string_view text, Problems* problems) {
+// character or bytes that are not UTF-8. JSON takes DEL as it is.
+bool CheckIsText(absl::string_view text, bool is_json, Problems* problems) {
   Position at{1, 1};
   for (size_t i = 0; i < text.size();) {
     const uint8_t c = text[i];
@@ -27,7 +27,8 @@ bool CheckIsText(absl::string_view text, Problems* problems) {
                     absl::StrFormat("the byte 0x%02X is not UTF-8 text", c));
       return false;
     }
-    if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F) {
+    if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') ||
+        (c == 0x7F && !is_json)) {
       problems->Add(
           at, absl::StrFormat("the control character 0x%02X is not text", c));
       return false;
@@ -76,17 +77,17 @@ size_t Utf8Length(absl::string_view text) {
 
 NodePtr ParseJson(absl::string_view text, Problems* problems) {
   text = WithoutByteOrderMark(text);
-  if (!CheckIsText(text, problems)) return nullptr;
+  if (!CheckIsText(text, /*is_json=*/true, problems)) return nullptr;
   return ParseJsonText(text, problems);
 }
 
 NodePtr ParseDocument(absl::string_view text, absl::string_view name,
                       Problems* problems) {
   text = WithoutByteOrderMark(text);
-  if (!CheckIsText(text, problems)) return nullptr;
   if (absl::EndsWith(name, ".json") || LooksLikeJson(text)) {
     return ParseJson(text, problems);
   }
+  if (!CheckIsText(text, /*is_json=*/false, problems)) return nullptr;
   NodePtr root = ParseYamlText(text, problems);
   if (root == nullptr && problems->empty()) {
     return std::make_shared<Node>();  // Nothing but space and comments.

@@ -28,8 +28,8 @@ struct Node {
   };
 
   Kind kind = Kind::kNull;
-  Position at;
-  std::string text;            // A scalar as written, without quotes.
+  Position at;       // A null that is not written is at its key or list.
+  std::string text;  // A scalar as written, without quotes.
   std::vector<NodePtr> items;  // What a list holds. Never null.
   std::vector<Entry> entries;  // A map's, in order. Keys may repeat.
   size_t size = 1;    // Values in it, itself too; aliases count each time.

@@ -188,6 +188,25 @@ TEST(LoaderTest, ReadsJsonWithItsEscapes) {
             "/\xC3\xA9\xF0\x9F\x98\x80\t\"");
 }
 
+TEST(LoaderTest, ReadsEveryEscapeOfYaml) {
+  const options::ServiceOptions service = OnlyService(
+      LoadText("services: {a: {endpoints: [{address: '10.0.0.1:80', metadata: "
+               "{x: \"\\_a\\N\u00e9\\_\\L\\P\\e\\x85\\u00a0\", \"\\_\": y}}]}}",
+               "mesh.yaml"));
+  const auto& metadata = StaticSet(service).endpoints[0].metadata();
+  EXPECT_EQ(metadata.at("x"),
+            "\u00a0a\u0085\u00e9\u00a0\u2028\u2029\x1b\u0085\u00a0");
+  EXPECT_EQ(metadata.at("\u00a0"), "y");
+}
+
+TEST(LoaderTest, ReadsADeleteInJson) {
+  const options::ServiceOptions service = OnlyService(
+      LoadText("{\"services\": {\"a\": {\"endpoints\": [{\"address\": "
+               "\"10.0.0.1:80\", \"metadata\": {\"x\": \"\x7f\"}}]}}}",
+               "mesh.json"));
+  EXPECT_EQ(StaticSet(service).endpoints[0].metadata().at("x"), "\x7f");
+}
+
 TEST(LoaderTest, ReadsJsonWhateverTheFileIsCalled) {
   // yaml-cpp takes neither surrogate pairs nor tabs between tokens.
   const options::ServiceOptions service = OnlyService(LoadText(

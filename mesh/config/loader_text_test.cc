@@ -74,6 +74,23 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
         BadText{"MapAsAKey", "? {a: b}\n: c\n",
                 "mesh.yaml:1:3: the YAML is not valid: "
                 "a key must be a string."},
+        BadText{"NullAsAKey", "services:\n  null: {endpoints: []}\n",
+                "mesh.yaml:2:3: the YAML is not valid: "
+                "a key must be a string; put it in quotes."},
+        BadText{"AliasOfANullAsAKey", "services:\n  a: &n ~\n  *n : {}\n",
+                "mesh.yaml:3:3: the YAML is not valid: "
+                "a key must be a string; put it in quotes."},
+        BadText{"NothingAsAKey", "services:\n  : {endpoints: []}\n",
+                "mesh.yaml:2:3: the YAML is not valid: "
+                "a key must be a string; put it in quotes."},
+        BadText{"AMissingLastBrace", "{services: {c: {endpoints: []}}\n",
+                "mesh.yaml:2:1: the YAML is not valid: "
+                "end of map flow not found."},
+        BadText{"RawDelete", "services: {c: {authority: \x7f}}",
+                "mesh.yaml:1:27: the control character 0x7F is not text."},
+        BadText{
+            "HalfOfASurrogatePair", Retry("codes: [\"\\uD800\\_\"]"),
+            "mesh.yaml:4:37: the YAML is not valid: invalid unicode: 55296."},
         BadText{"UnknownTag", "services: !foo {}",
                 "mesh.yaml:1:11: the YAML is not valid: the tag \"!foo\" is "
                 "unknown."},
@@ -212,6 +229,27 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
         BadText{"NullElement", Endpoints("\n    -\n"),
                 "mesh.yaml:4:5: services.cart.endpoints[0] must be an address "
                 "or a map, but is empty."},
+        BadText{"WrittenNullElement", Endpoints("[1.2.3.4:5, ~, NULL, ]"),
+                "mesh.yaml:3:28: services.cart.endpoints[1] must be an address "
+                "or a map, but is empty.\n"
+                "mesh.yaml:3:31: services.cart.endpoints[2] must be an address "
+                "or a map, but is empty."},
+        BadText{"NullElementOfJson",
+                "{\"services\": {\"a\": {\"endpoints\": [null]}}}",
+                "mesh.yaml:1:35: services.a.endpoints[0] must be an address or "
+                "a map, but is empty."},
+        BadText{"WrittenNullInAMap",
+                Endpoints("[{address: '1.2.3.4:5', metadata: {a: ~}}]"),
+                "mesh.yaml:3:54: services.cart.endpoints[0].metadata.a must be "
+                "a string, but is empty."},
+        BadText{"NothingBeforeAKeyThatBeginsLikeANull",
+                Endpoints("\n    - address: 1.2.3.4:5\n      metadata:\n"
+                          "        a:\n        nullable: x\n        b:\n"
+                          "        ~x: y"),
+                "mesh.yaml:6:9: services.cart.endpoints[0].metadata.a must be "
+                "a string, but is empty.\n"
+                "mesh.yaml:8:9: services.cart.endpoints[0].metadata.b must be "
+                "a string, but is empty."},
         BadText{"NumberForAnEndpoint", Endpoints("[80]"),
                 "mesh.yaml:3:17: services.cart.endpoints[0] must be an address "
                 "or a map, but is 80."},

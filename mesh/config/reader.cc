@@ -283,10 +283,9 @@ class Reader {
       const std::string item_path = IndexPath(path, static_cast<int>(i));
       sources_.Set(item_path, item.at);
       if (item.kind == Kind::kNull) {
-        // The parser has no place for what is not there.
         sources_.SetBad(item_path);
         problems_.Add(
-            node.at, absl::StrCat(item_path, " must be ", ValueTypeText(*field),
+            item.at, absl::StrCat(item_path, " must be ", ValueTypeText(*field),
                                   ", but is empty"));
       }
       // Bad elements are kept as empty ones: indices stay those of the text.

@@ -59,6 +59,9 @@ Kind PlainKind(absl::string_view text) {
 // by an exception of its own.
 class YamlBuilder : public YAML::EventHandler {
  public:
+  // `text` is what is parsed. It must outlive this object.
+  explicit YamlBuilder(absl::string_view text) : text_(text) {}
+
   // The finished document, or null when there was none.
   NodePtr root() const { return root_; }
 
@@ -74,7 +77,7 @@ class YamlBuilder : public YAML::EventHandler {
     auto node = std::make_shared<Node>();
     node->at = At(mark);
     // The parser's mark of what is not there is that of whatever comes next.
-    if (!stack_.empty()) {
+    if (!stack_.empty() && !IsWrittenNull(mark)) {
       const Unfinished& open = stack_.back();
       node->at = open.key.has_value() ? open.key->key_at : open.node->at;
     }
@@ -92,7 +95,7 @@ class YamlBuilder : public YAML::EventHandler {
                 YAML::anchor_t anchor, const std::string& value) override {
     auto node = std::make_shared<Node>();
     node->at = At(mark);
-    node->text = value;
+    node->text = AsUtf8(value);
     if (tag == "!") last_quoted_ = mark;
     last_is_plain_ = tag == "?";
     const absl::string_view type = CoreType(mark, tag);
@@ -133,6 +136,43 @@ class YamlBuilder : public YAML::EventHandler {
     std::vector<NodePtr> merged;     // Values of `<<`.
   };
 
+  // Whether what comes next in the innermost of what is open is a key.
+  bool IsKeyDue() const {
+    return !stack_.empty() && stack_.back().node->kind == Kind::kMap &&
+           !stack_.back().key.has_value();
+  }
+
+  // Whether a null stands at `mark`, and not nothing.
+  bool IsWrittenNull(const YAML::Mark& mark) const {
+    const absl::string_view rest =
+        text_.substr(std::min<size_t>(mark.pos, text_.size()));
+    const size_t length = absl::StartsWith(rest, "~")                ? 1
+                          : absl::StartsWithIgnoreCase(rest, "null") ? 4
+                                                                     : 0;
+    // A word may begin so that is the next key.
+    return length > 0 && (rest.size() == length ||
+                          absl::StrContains(" \t\r\n,]}", rest[length]));
+  }
+
+  // yaml-cpp makes one byte each of the escapes \N and \_ (U+0085, U+00A0). All
+  // else in a scalar is UTF-8, as the text is.
+  static std::string AsUtf8(absl::string_view text) {
+    const auto is_ascii = [](char c) { return absl::ascii_isascii(c); };
+    if (std::all_of(text.begin(), text.end(), is_ascii)) {
+      return std::string(text);
+    }
+    std::string result;
+    while (!text.empty()) {
+      const size_t length = Utf8Length(text);
+      if (length == 0 && (text[0] == '\x85' || text[0] == '\xA0')) {
+        result += '\xC2';
+      }
+      absl::StrAppend(&result, text.substr(0, std::max<size_t>(1, length)));
+      text.remove_prefix(std::max<size_t>(1, length));
+    }
+    return result;
+  }
+
   static Position At(const YAML::Mark& mark) {
     return {mark.line + 1, mark.column + 1};
   }
@@ -166,10 +206,8 @@ class YamlBuilder : public YAML::EventHandler {
       Fail(mark, absl::StrCat("a ", kind == Kind::kList ? "list" : "map",
                               " is tagged !!", type));
     }
-    if (!stack_.empty() && stack_.back().node->kind == Kind::kMap &&
-        !stack_.back().key.has_value()) {
-      Fail(mark, "a key must be a string");
-    }
+    // A map or list as a key is refused at its end: where that is missing,
+    // yaml-cpp takes the whole text for a key.
     if (stack_.size() >= kMaxDocumentDepth) Fail(mark, TooDeep());
     Unfinished open;
     open.node = std::make_shared<Node>();
@@ -204,9 +242,12 @@ class YamlBuilder : public YAML::EventHandler {
       return;
     }
     Unfinished& open = stack_.back();
-    if (open.node->kind == Kind::kMap && !open.key.has_value()) {
+    if (IsKeyDue()) {
       if (node->kind == Kind::kList || node->kind == Kind::kMap) {
         Fail(mark, "a key must be a string");
+      }
+      if (node->kind == Kind::kNull) {
+        Fail(mark, "a key must be a string; put it in quotes");
       }
       open.key = Node::Entry{node->text, At(mark), nullptr};
       open.merge_key = node->text == "<<" && is_new && last_is_plain_;
@@ -258,6 +299,7 @@ class YamlBuilder : public YAML::EventHandler {
     }
   }
 
+  const absl::string_view text_;
   YAML::Mark last_quoted_ = YAML::Mark::null_mark();
   bool last_is_plain_ = false;  // The last scalar has no quotes and no tag.
   std::vector<Unfinished> stack_;
@@ -325,7 +367,7 @@ NodePtr ParseYamlText(absl::string_view text, Problems* problems) {
     problems->Add({}, NotValid(TooMany()));
     return nullptr;
   }
-  YamlBuilder builder;
+  YamlBuilder builder(text);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
