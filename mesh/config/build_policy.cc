@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "mesh/base/file.h"
 #include "mesh/config/build_guards.h"
@@ -21,7 +22,7 @@ void PolicyBuilder::BuildPolicies(const v1::Service& service,
       BuildGrpcServiceConfig(service, FieldPath(path, "grpc_service_config"));
   const Layer widest{&service.policy(), FieldPath(path, "policy")};
   CheckLayer(widest);
-  options->policy = Merge({widest}, grpc.Find(""));
+  options->policy = Merge("", {widest}, grpc.Find(""));
 
   const std::string methods_path = FieldPath(path, "methods");
   std::map<std::string, Layer> methods;
@@ -29,8 +30,8 @@ void PolicyBuilder::BuildPolicies(const v1::Service& service,
     const Layer layer{&policy, KeyPath(methods_path, pattern)};
     const std::string error = MethodPatternError(pattern);
     if (!error.empty()) {
-      Add(sources_.Find(layer.path), methods_path, ": ", Quoted(pattern), " ",
-          error);
+      Add(sources_.FindKey(layer.path), methods_path, ": ", Quoted(pattern),
+          " ", error);
     }
     CheckLayer(layer);
     methods.emplace(pattern, layer);
@@ -50,12 +51,13 @@ void PolicyBuilder::BuildPolicies(const v1::Service& service,
         absl::StrCat(pattern.substr(0, pattern.rfind('/') + 1), "*");
     if (star != pattern) add(star);
     layers.push_back(widest);
-    options->methods[pattern] = Merge(layers, grpc.Find(pattern));
+    options->methods[pattern] = Merge(pattern, layers, grpc.Find(pattern));
   }
   ReportUseless();
 }
 
-options::MethodOptions PolicyBuilder::Merge(const std::vector<Layer>& layers,
+options::MethodOptions PolicyBuilder::Merge(const std::string& pattern,
+                                            const std::vector<Layer>& layers,
                                             const GrpcMethodConfig* grpc) {
   options::MethodOptions options;
   if (grpc != nullptr) {
@@ -114,7 +116,7 @@ options::MethodOptions PolicyBuilder::Merge(const std::vector<Layer>& layers,
   if (fault.abort_share > 0 || fault.delay_share > 0 || fault.by_header) {
     fault.mode = fault_mode.value_or(options::Mode::kEnforce);
   }
-  CheckPolicy(options, given);
+  CheckPolicy(pattern, options, given);
   return options;
 }
 
@@ -129,11 +131,18 @@ void PolicyBuilder::CheckLayer(const Layer& layer) {
   }
 }
 
-void PolicyBuilder::CheckPolicy(const options::MethodOptions& options,
+void PolicyBuilder::CheckPolicy(const std::string& pattern,
+                                const options::MethodOptions& options,
                                 const Given& given) {
   const auto path = [&](const char* field) {
     const auto it = given.paths.find(field);
     return it == given.paths.end() ? std::string() : it->second;
+  };
+  // Names the method where the path of a field in a wider policy does not.
+  const auto method = [&](const std::string& path) {
+    return pattern.empty() || absl::StrContains(path, KeyPath("", pattern))
+               ? std::string()
+               : absl::StrCat(", for ", pattern);
   };
   const options::RetryOptions& retry = options.retry;
   const std::string attempt_timeout = path("retry.attempt_timeout");
@@ -142,14 +151,18 @@ void PolicyBuilder::CheckPolicy(const options::MethodOptions& options,
     Add(sources_.Find(attempt_timeout), attempt_timeout,
         " must be less than the method's timeout of ",
         DurationToText(options.timeout), ", but is ",
-        DurationToText(retry.attempt_timeout));
+        DurationToText(retry.attempt_timeout), method(attempt_timeout));
   }
   const std::string initial = path("retry.initial_backoff");
   const std::string max = path("retry.max_backoff");
   if (!initial.empty() || !max.empty()) {
-    CheckOrder(retry.initial_backoff,
-               initial.empty() ? "initial_backoff" : initial, retry.max_backoff,
-               max.empty() ? "max_backoff" : max);
+    // One that is not given is named as if it stood beside the other.
+    const std::string low =
+        initial.empty()
+            ? FieldPath(max.substr(0, max.rfind('.')), "initial_backoff")
+            : initial;
+    CheckOrder(retry.initial_backoff, low, retry.max_backoff,
+               max.empty() ? "max_backoff" : max, method(low));
   }
 
   const options::HedgingOptions& hedging = options.hedging;

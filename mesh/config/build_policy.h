@@ -39,14 +39,17 @@ class PolicyBuilder final : private Checks {
 
   GrpcServiceConfig BuildGrpcServiceConfig(const v1::Service& service,
                                            const std::string& path);
-  options::MethodOptions Merge(const std::vector<Layer>& layers,
+  // The policy of the methods of `pattern`; empty for all others.
+  options::MethodOptions Merge(const std::string& pattern,
+                               const std::vector<Layer>& layers,
                                const GrpcMethodConfig* grpc);
 
   // What is written in one policy, whatever others say.
   void CheckLayer(const Layer& layer);
 
   // The policy of a method, or of all others, as it is in force.
-  void CheckPolicy(const options::MethodOptions& options, const Given& given);
+  void CheckPolicy(const std::string& pattern,
+                   const options::MethodOptions& options, const Given& given);
 
   // What a policy says may do nothing for one of the methods that it is for:
   // another takes it back there. Only when it does nothing for any of them it

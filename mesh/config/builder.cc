@@ -70,9 +70,10 @@ class Builder final : private Checks {
 
   void CheckServiceName(const std::string& name, const std::string& path) {
     if (name.empty()) {
-      Add(sources_.Find(path), "services: a service's name must not be empty");
+      Add(sources_.FindKey(path),
+          "services: a service's name must not be empty");
     } else if (!IsGraphic(name)) {
-      Add(sources_.Find(path), path,
+      Add(sources_.FindKey(path), path,
           ": a service's name must be at most 253 printable ASCII characters "
           "without spaces");
     }
@@ -116,7 +117,7 @@ class Builder final : private Checks {
          {"grpc.min_reconnect_backoff_ms", "connections.connect_timeout"}};
     for (const auto& [argument, field] : kFields) {
       if (name == argument) {
-        Add(sources_.Find(path), path, " does nothing: set ", field,
+        Add(sources_.FindKey(path), path, " does nothing: set ", field,
             " instead");
       }
     }
@@ -125,12 +126,12 @@ class Builder final : private Checks {
     // Where keepalive_timeout is given too, there is an error already.
     if (name == "grpc.keepalive_timeout_ms" &&
         !connections.has_keepalive_timeout()) {
-      Add(sources_.Find(path), path,
+      Add(sources_.FindKey(path), path,
           " does nothing beside connections.keepalive_time: set "
           "connections.keepalive_timeout instead");
     }
     if (name == "grpc.http2.max_pings_without_data") {
-      Add(sources_.Find(path), path,
+      Add(sources_.FindKey(path), path,
           " does nothing beside connections.keepalive_time");
     }
   }
@@ -175,7 +176,7 @@ class Builder final : private Checks {
     for (const auto& [name, argument] : service.channel_args()) {
       const std::string at = KeyPath(path, name);
       if (name.empty() || !IsGraphic(name)) {
-        Add(sources_.Find(at), at,
+        Add(sources_.FindKey(at), at,
             ": a name must be printable ASCII characters without spaces");
       }
       CheckArgument(service, name, at);

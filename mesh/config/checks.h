@@ -50,9 +50,10 @@ class Checks {
   static std::string Text(int value) { return absl::StrCat(value); }
 
   // Reports a lower bound above its upper one, where one of them is given.
+  // `where` is the end of the message.
   template <typename T>
   void CheckOrder(T low, const std::string& low_path, T high,
-                  const std::string& high_path) {
+                  const std::string& high_path, absl::string_view where = "") {
     if (low <= high || sources_.IsBad(low_path) || sources_.IsBad(high_path)) {
       return;
     }
@@ -61,7 +62,7 @@ class Checks {
     const absl::string_view name =
         absl::string_view(high_path).substr(high_path.rfind('.') + 1);
     Add(at, low_path, " must be at most ", name, ", ", Text(high), ", but is ",
-        Text(low));
+        Text(low), where);
   }
 
   BuildContext& context_;

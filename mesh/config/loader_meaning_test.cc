@@ -56,9 +56,9 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 "too."},
         BadText{
             "EmptyServiceName", "services: {'': {endpoints: []}}",
-            "mesh.yaml:1:16: services: a service's name must not be empty."},
+            "mesh.yaml:1:12: services: a service's name must not be empty."},
         BadText{"SpaceInAServiceName", "services: {a b: {endpoints: []}}",
-                "mesh.yaml:1:17: services[\"a b\"]: a service's name must be "
+                "mesh.yaml:1:12: services[\"a b\"]: a service's name must be "
                 "at most 253 printable ASCII characters without spaces."},
         BadText{"CertificateWithoutKey", Service("tls: {cert_file: /dev/null}"),
                 "mesh.yaml:4:22: services.cart.tls has cert_file but no "
@@ -71,13 +71,13 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
             "\"/no/such/file\" could not be read: No such file or directory."},
         BadText{"MethodWithASlashInFront",
                 Service("methods: {/a.B/C: {timeout: 1s}}"),
-                "mesh.yaml:4:23: services.cart.methods: \"/a.B/C\" must begin "
+                "mesh.yaml:4:15: services.cart.methods: \"/a.B/C\" must begin "
                 "without a slash."},
         BadText{"MethodWithoutAService", Service("methods: {C: {}}"),
-                "mesh.yaml:4:18: services.cart.methods: \"C\" must be "
+                "mesh.yaml:4:15: services.cart.methods: \"C\" must be "
                 "\"package.Service/Method\" or \"package.Service/*\"."},
         BadText{"StarInside", Service("methods: {'a.*/C': {}}"),
-                "mesh.yaml:4:24: services.cart.methods: \"a.*/C\" must be "
+                "mesh.yaml:4:15: services.cart.methods: \"a.*/C\" must be "
                 "\"package.Service/Method\" or \"package.Service/*\"."},
         BadText{"UnknownCode", Retry("codes: [UNAVAILIBLE]"),
                 "mesh.yaml:4:30: services.cart.policy.retry.codes[0] must be "
@@ -105,7 +105,39 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
                 Service("policy: {retry: {attempt_timeout: 2s}}\n"
                         "    methods: {a.B/C: {timeout: 1s}}"),
                 "mesh.yaml:4:39: services.cart.policy.retry.attempt_timeout "
-                "must be less than the method's timeout of 1s, but is 2s."},
+                "must be less than the method's timeout of 1s, but is 2s, for "
+                "a.B/C."},
+        BadText{"AttemptTimeoutOfTheMethodItself",
+                Service("methods: {a.B/C: {timeout: 1s, retry: "
+                        "{attempt_timeout: 2s}}}"),
+                "mesh.yaml:4:61: services.cart.methods[\"a.B/C\"].retry."
+                "attempt_timeout must be less than the method's timeout of 1s, "
+                "but is 2s."},
+        BadText{"AttemptTimeoutBesideAServiceConfig",
+                Service("policy: {retry: {attempt_timeout: 2s}}\n"
+                        "    grpc_service_config: {json: '{\"methodConfig\": "
+                        "[{\"name\": [{\"service\": \"a.B\"}], \"timeout\": "
+                        "\"1s\"}]}'}"),
+                "mesh.yaml:4:39: services.cart.policy.retry.attempt_timeout "
+                "must be less than the method's timeout of 1s, but is 2s, for "
+                "a.B/*."},
+        BadText{"BackoffOfAWiderPolicy",
+                Service("policy: {retry: {initial_backoff: 500ms}}\n"
+                        "    methods: {a.B/C: {retry: {max_backoff: 100ms}}}"),
+                "mesh.yaml:4:39: services.cart.policy.retry.initial_backoff "
+                "must be at most max_backoff, 100ms, but is 500ms, for a.B/C."},
+        BadText{"MostBackoffBelowTheDefaultOfTheFirst",
+                Retry("max_backoff: 10ms"),
+                "mesh.yaml:4:35: services.cart.policy.retry.initial_backoff "
+                "must be at most max_backoff, 10ms, but is 25ms."},
+        BadText{"MostBackoffOfAMethodBelowTheDefaultOfTheFirst",
+                Service("methods: {a.B/C: {retry: {max_backoff: 10ms}}}"),
+                "mesh.yaml:4:44: services.cart.methods[\"a.B/C\"].retry."
+                "initial_backoff must be at most max_backoff, 10ms, but is "
+                "25ms."},
+        BadText{"SpaceInAChannelArgument", Service("channel_args: {'x y': 1}"),
+                "mesh.yaml:4:20: services.cart.channel_args[\"x y\"]: a name "
+                "must be printable ASCII characters without spaces."},
         BadText{"TwoServiceConfigs",
                 Service("grpc_service_config: {path: a, json: b}"),
                 "mesh.yaml:4:26: services.cart.grpc_service_config must have "
@@ -191,11 +223,11 @@ INSTANTIATE_TEST_SUITE_P(
                 Service("connections: {keepalive_time: 60s}\n    "
                         "channel_args: {grpc.keepalive_timeout_ms: 5000, "
                         "grpc.http2.max_pings_without_data: 1}"),
-                "mesh.yaml:5:48: services.cart.channel_args"
+                "mesh.yaml:5:20: services.cart.channel_args"
                 "[\"grpc.keepalive_timeout_ms\"] does nothing beside "
                 "connections.keepalive_time: set connections.keepalive_timeout "
                 "instead.\n"
-                "mesh.yaml:5:89: services.cart.channel_args"
+                "mesh.yaml:5:53: services.cart.channel_args"
                 "[\"grpc.http2.max_pings_without_data\"] does nothing beside "
                 "connections.keepalive_time."},
         BadText{"KeepaliveTimeoutTwice",
@@ -211,16 +243,16 @@ INSTANTIATE_TEST_SUITE_P(
                         "      grpc.initial_reconnect_backoff_ms: 1\n"
                         "      grpc.min_reconnect_backoff_ms: 1\n"
                         "      grpc.max_reconnect_backoff_ms: 1"),
-                "mesh.yaml:5:31: services.cart.channel_args"
+                "mesh.yaml:5:7: services.cart.channel_args"
                 "[\"grpc.default_authority\"] does nothing: set authority "
                 "instead.\n"
-                "mesh.yaml:6:42: services.cart.channel_args"
+                "mesh.yaml:6:7: services.cart.channel_args"
                 "[\"grpc.initial_reconnect_backoff_ms\"] does nothing: set "
                 "connections.initial_backoff instead.\n"
-                "mesh.yaml:7:38: services.cart.channel_args"
+                "mesh.yaml:7:7: services.cart.channel_args"
                 "[\"grpc.min_reconnect_backoff_ms\"] does nothing: set "
                 "connections.connect_timeout instead.\n"
-                "mesh.yaml:8:38: services.cart.channel_args"
+                "mesh.yaml:8:7: services.cart.channel_args"
                 "[\"grpc.max_reconnect_backoff_ms\"] does nothing: set "
                 "connections.max_backoff instead."},
         BadText{

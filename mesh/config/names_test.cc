@@ -480,7 +480,7 @@ TEST(OldNamesTest, OfAFileThatMixesThemWithNewOnesAreAllReportedAtOnce) {
         rate_limit: {per_second: 5}
     polcy: {}
 )"),
-      R"(mesh.yaml:3:5: services["shop cart"]: a service's name must be at most 253 printable ASCII characters without spaces.
+      R"(mesh.yaml:2:3: services["shop cart"]: a service's name must be at most 253 printable ASCII characters without spaces.
 mesh.yaml:4:32: services["shop cart"].endpoints[0].zone is an old name: write services["shop cart"].endpoints[0].locality.zone instead.
 mesh.yaml:5:26: services["shop cart"].silence.min_silence is an old name: write services["shop cart"].silence.min_duration instead.
 mesh.yaml:6:5: services["shop cart"].black_hole is an old name: remove it. services["shop cart"].silence has taken its place and is written, too.

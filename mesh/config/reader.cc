@@ -312,7 +312,7 @@ class Reader {
       if (!CheckFirst(entry, entry_path, &seen)) continue;
       Message* pair = message->GetReflection()->AddMessage(message, field);
       pair->GetReflection()->SetString(pair, key, entry.key);
-      sources_.Set(entry_path, entry.value->at);
+      sources_.Set(entry_path, entry.value->at, entry.key_at);
       if (value->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
         Message* made = pair->GetReflection()->MutableMessage(pair, value);
         if (entry.value->kind != Kind::kNull) {
@@ -612,10 +612,10 @@ bool IsUtf8(absl::string_view text) {
   return true;
 }
 
-void CheckText(absl::string_view text, const std::string& path,
-               const SourceMap& sources, Problems* problems) {
+void CheckText(absl::string_view text, const std::string& path, Position at,
+               Problems* problems) {
   if (IsUtf8(text)) return;
-  problems->Add(sources.Find(path), absl::StrCat(path, " must be UTF-8 text."));
+  problems->Add(at, absl::StrCat(path, " must be UTF-8 text."));
 }
 
 // A map's key, and its value if that is a string.
@@ -625,12 +625,13 @@ void CheckPair(const Message& pair, const FieldDescriptor& key,
   const Reflection& reflection = *pair.GetReflection();
   const std::string name = reflection.GetString(pair, &key);
   const std::string path = KeyPath(map, name);
-  CheckText(name, path, sources, problems);
-  if (name.size() > kMostOfKey) {
-    problems->Add(sources.Find(path), KeyTooLong(map, name));
+  CheckText(name, path, sources.FindKey(path), problems);
+  if (name.size() > kMostOfKey) {  // It was set in code.
+    problems->Add({}, KeyTooLong(map, name));
   }
   if (value.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
-    CheckText(reflection.GetString(pair, &value), path, sources, problems);
+    CheckText(reflection.GetString(pair, &value), path, sources.Find(path),
+              problems);
   }
 }
 
@@ -677,8 +678,8 @@ void CheckRules(const Message& message, const std::string& path,
       CheckRules(reflection->GetMessage(message, &field), field_path, sources,
                  problems);
     } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
-      CheckText(reflection->GetString(message, &field), field_path, sources,
-                problems);
+      CheckText(reflection->GetString(message, &field), field_path,
+                sources.Find(field_path), problems);
     } else {
       CheckRange(message, field, field_path, sources, problems);
     }

@@ -26,6 +26,12 @@ bool IsGroup(const google::protobuf::FieldDescriptor& field);
 class SourceMap {
  public:
   void Set(const std::string& path, Position at) { places_[path].at = at; }
+  // The same of an entry of a map, whose key stands at `key_at`.
+  void Set(const std::string& path, Position at, Position key_at) {
+    Place& place = places_[path];
+    place.at = at;
+    place.key_at = key_at;
+  }
   // The field was given, but its value could not be read; that is reported.
   void SetBad(const std::string& path) { places_[path].bad = true; }
 
@@ -39,10 +45,16 @@ class SourceMap {
     const auto it = places_.find(path);
     return it == places_.end() ? Position() : it->second.at;
   }
+  // Where the key of an entry of a map stands. Unknown as for Find().
+  Position FindKey(const std::string& path) const {
+    const auto it = places_.find(path);
+    return it == places_.end() ? Position() : it->second.key_at;
+  }
 
  private:
   struct Place {
     Position at;
+    Position key_at;
     bool bad = false;
   };
   std::unordered_map<std::string, Place> places_;
