@@ -58,7 +58,7 @@ void GuardsBuilder::BuildEjection(const v1::OutlierEjection& ejection,
   if (options->max_ejection_percent > most &&
       (ejection.has_max_ejection_percent() ||
        ejection.has_panic_threshold_percent()) &&
-      options->max_ejection_percent <= 100 && most >= 0 &&
+      options->max_ejection_percent <= 100 && most > 0 &&
       !sources_.IsBad(percent) && !sources_.IsBad(panic)) {
     Add(sources_.Find(sources_.Has(percent) ? percent : panic), percent,
         " must be at most 100 - panic_threshold_percent, ", most, ", but is ",

@@ -339,6 +339,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "mesh.yaml:4:46: "
                 "services.cart.outlier_ejection.max_ejection_percent must be "
                 "in 1..100, but is 0."},
+        BadText{"PanicThatLeavesNoEjection",
+                Service("outlier_ejection: {max_ejection_percent: 1, "
+                        "panic_threshold_percent: 100}"),
+                "mesh.yaml:4:74: "
+                "services.cart.outlier_ejection.panic_threshold_percent must "
+                "be in 0..99, but is 100."},
         BadText{"FailureRateOfZero",
                 Service("guards: {breaker: {failure_rate: 0}}"),
                 "mesh.yaml:4:38: services.cart.guards.breaker.failure_rate "
