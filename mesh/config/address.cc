@@ -33,12 +33,16 @@ bool IsIPv6(absl::string_view text, in6_addr* parsed) {
   return inet_pton(AF_INET6, std::string(text).c_str(), parsed) == 1;
 }
 
+bool IsNumber(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isdigit(c);
+  });
+}
+
 bool IsPort(absl::string_view text) {
   int port;
-  return !text.empty() && text[0] != '0' &&
-         std::all_of(text.begin(), text.end(),
-                     [](char c) { return absl::ascii_isdigit(c); }) &&
-         absl::SimpleAtoi(text, &port) && port <= 65535;
+  return IsNumber(text) && text[0] != '0' && absl::SimpleAtoi(text, &port) &&
+         port <= 65535;
 }
 
 }  // namespace
@@ -62,7 +66,11 @@ absl::Status ValidateAddress(absl::string_view address) {
     return absl::OkStatus();
   }
   in6_addr v6;
-  if (IsIPv6(address, &v6) || IsIPv4(address)) {
+  absl::string_view bare = address;
+  if (absl::ConsumePrefix(&bare, "[") && !absl::ConsumeSuffix(&bare, "]")) {
+    bare = "";
+  }
+  if (IsIPv6(bare, &v6) || IsIPv4(address)) {
     return Bad(address, absl::StrCat("has no port; ", kForms));
   }
   const size_t colon = address.rfind(':');
@@ -81,7 +89,8 @@ absl::Status ValidateAddress(absl::string_view address) {
                absl::StrCat("must have its IPv6 address in brackets, ",
                             Quoted(absl::StrCat("[", host, "]:", port))));
   } else if (!IsIPv4(host)) {
-    if (ValidateHostName(host).ok() && !absl::ascii_isdigit(host.back())) {
+    // What stands before a text is the scheme of something else.
+    if (ValidateHostName(host).ok() && !EndsInNumber(host) && IsNumber(port)) {
       return Bad(address,
                  "is a host name, not an IP address; use \"dns\" for a name");
     }
@@ -115,6 +124,12 @@ absl::Status ValidateHostName(absl::string_view name) {
   }
   if (good) return absl::OkStatus();
   return Bad(name, "is not a host name");
+}
+
+bool EndsInNumber(absl::string_view name) {
+  name = absl::StripSuffix(name, ".");
+  const size_t dot = name.rfind('.');
+  return IsNumber(dot == absl::string_view::npos ? name : name.substr(dot + 1));
 }
 
 }  // namespace mesh::config

@@ -20,6 +20,10 @@ std::string CanonicalAddress(absl::string_view address);
 // OK for a name that DNS can be asked for.
 absl::Status ValidateHostName(absl::string_view name);
 
+// Whether the last part of a name is a number, as it is of no name that there
+// is. "10.0.0" and "10.0.0.256" are mistyped addresses.
+bool EndsInNumber(absl::string_view name);
+
 }  // namespace mesh::config
 
 #endif  // MESH_CONFIG_ADDRESS_H_

@@ -261,7 +261,9 @@ GrpcServiceConfig PolicyBuilder::BuildGrpcServiceConfig(
   const v1::ServiceConfig& config = service.grpc_service_config();
   if (config.path().empty() == config.json().empty()) {
     if (!sources_.IsBad(path)) {
-      Add(sources_.Find(path), path, " must have one of path and json");
+      Add(sources_.Find(path), path,
+          config.path().empty() ? " must have one of path and json"
+                                : " must have only one of path and json");
     }
     return {};
   }

@@ -106,5 +106,24 @@ TEST(AddressTest, RefusesAllElse) {
               HasSubstr("has no port"));
 }
 
+TEST(AddressTest, SaysWhatWouldDo) {
+  const auto error = [](absl::string_view address) {
+    return std::string(ValidateAddress(address).message());
+  };
+  const std::string forms =
+      "; an address is \"IPv4:port\", \"[IPv6]:port\" or \"unix:/path\"";
+  for (const char* name : {"db1:80", "cart.prod2:80", "1a:80", "db1.:0"}) {
+    EXPECT_THAT(error(name), HasSubstr("use \"dns\" for a name")) << name;
+  }
+  for (const char* mistyped : {"10.0.0.256:80", "10.0.0:80", "7:80"}) {
+    EXPECT_THAT(error(mistyped), HasSubstr("has no IP address" + forms));
+  }
+  EXPECT_EQ(error("unix-abstract:a"),
+            "\"unix-abstract:a\" has no IP address" + forms);
+  EXPECT_EQ(error("[::1]"), "\"[::1]\" has no port" + forms);
+  EXPECT_EQ(error("[]"), "\"[]\" has no port" + forms);
+  EXPECT_EQ(error("[::1"), "\"[::1\" has no IP address" + forms);
+}
+
 }  // namespace
 }  // namespace mesh::config

@@ -141,6 +141,9 @@ INSTANTIATE_TEST_SUITE_P(  // A table.
         BadText{"TwoServiceConfigs",
                 Service("grpc_service_config: {path: a, json: b}"),
                 "mesh.yaml:4:26: services.cart.grpc_service_config must have "
+                "only one of path and json."},
+        BadText{"NoServiceConfig", Service("grpc_service_config: {}"),
+                "mesh.yaml:4:26: services.cart.grpc_service_config must have "
                 "one of path and json."},
         BadText{
             "EndlessMultiplierInAServiceConfig",

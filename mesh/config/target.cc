@@ -151,9 +151,7 @@ absl::Status ReadName(absl::string_view target, absl::string_view rest,
     options->source = addresses.Take();
     return absl::OkStatus();
   }
-  // A name whose last part is a number would be a mistyped address.
-  const absl::string_view name = absl::StripSuffix(at->host, ".");
-  if (!ValidateHostName(at->host).ok() || absl::ascii_isdigit(name.back())) {
+  if (!ValidateHostName(at->host).ok() || EndsInNumber(at->host)) {
     return Bad(target, Quoted(at->host), " is no name and no address",
                kNamesTarget);
   }

@@ -106,6 +106,15 @@ TEST(TargetTest, ANameServerIsTheAuthorityOfAUri) {
   }
 }
 
+TEST(TargetTest, ANameMayEndInADigit) {
+  for (const char* target : {"db1:80", "dns:///cart.prod2:80", "db-1"}) {
+    const auto options = ParseTarget(target);
+    ASSERT_TRUE(options.ok()) << options.status();
+    EXPECT_TRUE(std::holds_alternative<options::DnsOptions>(options->source));
+  }
+  EXPECT_FALSE(ParseTarget("10.0.0.7.8:80").ok());
+}
+
 TEST(TargetTest, AnAddressStandsForItselfAndHasThePortOfTls) {
   struct {
     const char* target;
