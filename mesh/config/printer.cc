@@ -2,8 +2,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +15,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
+#include "mesh/config/address.h"
 #include "mesh/config/fields.h"
 #include "mesh/config/reader.h"
 #include "mesh/config/text.h"
@@ -303,6 +307,7 @@ class Comparison {
       const FieldDescriptor& field = *type.field(i);
       const std::string field_path = FieldPath(path, field.name());
       if (!IsGroup(field)) {
+        if (IsSame(a, b, field)) continue;
         Differ(field_path, ValueText(a, field), ValueText(b, field));
       } else if (field.is_repeated()) {
         CompareMany(field, ByKey(a, field), ByKey(b, field), field_path);
@@ -324,6 +329,37 @@ class Comparison {
                : nullptr;
   }
 
+  // Whether a field means the same, however it is written: an address, which
+  // the endpoints are compared by, or codes in any order.
+  static bool IsSame(const Message& a, const Message& b,
+                     const FieldDescriptor& field) {
+    if (field.containing_type() == v1::RetryPolicy::descriptor() &&
+        field.number() == v1::RetryPolicy::kCodesFieldNumber) {
+      const auto codes = [](const Message& message) {
+        const auto& list = static_cast<const v1::RetryPolicy&>(message).codes();
+        return std::multiset<std::string>(list.begin(), list.end());
+      };
+      return codes(a) == codes(b);
+    }
+    return field.containing_type() == v1::Endpoint::descriptor() &&
+           field.number() == v1::Endpoint::kAddressFieldNumber;
+  }
+
+  // Whether two values of a map mean the same: `true` is the number 1 to gRPC.
+  static bool IsSame(const Message* a, const Message* b) {
+    if (a == nullptr || b == nullptr ||
+        a->GetDescriptor() != v1::ChannelArgument::descriptor()) {
+      return false;
+    }
+    const auto number = [](const Message& message) -> std::optional<int> {
+      const auto& argument = static_cast<const v1::ChannelArgument&>(message);
+      if (argument.has_boolean()) return argument.boolean() ? 1 : 0;
+      if (argument.has_integer()) return argument.integer();
+      return std::nullopt;
+    };
+    return number(*a).has_value() && number(*a) == number(*b);
+  }
+
   // Endpoints by their addresses.
   static Groups ByKey(const Message& message, const FieldDescriptor& field) {
     if (field.is_map()) return EntriesOf(message, field);
@@ -331,7 +367,9 @@ class Comparison {
     const Reflection& reflection = *message.GetReflection();
     for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
       const Message& item = reflection.GetRepeatedMessage(message, &field, i);
-      groups[static_cast<const v1::Endpoint&>(item).address()] = &item;
+      const std::string& address =
+          static_cast<const v1::Endpoint&>(item).address();
+      groups[CanonicalAddress(address)] = &item;
     }
     return groups;
   }
@@ -361,6 +399,7 @@ class Comparison {
       };
       const Message* const in_a = of(a);
       const Message* const in_b = of(b);
+      if (IsSame(in_a, in_b)) continue;
       const auto scalar = [&](const Message* message) {
         return message == nullptr || !field.is_map()
                    ? ""

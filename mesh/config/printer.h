@@ -17,7 +17,8 @@ std::string ToYaml(const v1::Config& config);
 // What differs between two configurations, one setting a line:
 // "services.cart.policy.timeout: 1s -> 2s". What one of them does not have is
 // "(absent)"; what only one has of a whole group is "(given)". Endpoints are
-// compared by their addresses, in whatever order.
+// compared by their addresses, in whatever order. What is only written in
+// another way is no difference. The configurations must be good.
 std::vector<std::string> Differences(const v1::Config& from,
                                      const v1::Config& to);
 

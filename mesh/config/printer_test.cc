@@ -305,16 +305,38 @@ TEST(PrinterTest, WhatCouldNotBeReadBackIsNoConfiguration) {
               HasSubstr(": a name must have at most 253 bytes, but has 254."));
 }
 
+// The configuration `text`, with every default.
+v1::Config Whole(const std::string& name, const std::string& text) {
+  const std::string path =
+      absl::StrCat(testing::TempDir(), "/differences_", name, ".yaml");
+  std::ofstream(path) << text;
+  const auto loaded = LoadFileWithDefaults(path);
+  EXPECT_TRUE(loaded.ok()) << loaded.status();
+  return loaded.value_or(v1::Config());
+}
+
+TEST(DifferencesTest, AreNoneWhereThingsAreOnlyWrittenInAnotherWay) {
+  const v1::Config a = Whole("one", R"(
+services:
+  cart:
+    endpoints: ["[::1]:80", 10.0.0.1:80]
+    channel_args: {on: true, off: 0, other: true, text: "1"}
+    policy: {timeout: 60s, retry: {codes: [UNAVAILABLE, ABORTED]}}
+)");
+  const v1::Config b = Whole("two", R"(
+services:
+  cart:
+    endpoints: [10.0.0.1:80, {address: "[0::1]:80", priority: 0}]
+    channel_args: {on: 1, off: false, other: 2, text: 1}
+    policy: {timeout: 1m, retry: {codes: [ABORTED, UNAVAILABLE]}}
+)");
+  EXPECT_THAT(Differences(a, b),
+              ElementsAre("services.cart.channel_args.other: true -> 2",
+                          "services.cart.channel_args.text: \"1\" -> 1"));
+}
+
 TEST(DifferencesTest, AreOneSettingALine) {
-  const auto config = [](const std::string& name, const std::string& text) {
-    const std::string path =
-        absl::StrCat(testing::TempDir(), "/differences_", name, ".yaml");
-    std::ofstream(path) << text;
-    const auto loaded = LoadFileWithDefaults(path);
-    EXPECT_TRUE(loaded.ok()) << loaded.status();
-    return loaded.value_or(v1::Config());
-  };
-  const v1::Config a = config("a", R"(
+  const v1::Config a = Whole("a", R"(
 services:
   cart:
     endpoints: [10.0.0.1:80, 10.0.0.2:80]
@@ -323,7 +345,7 @@ services:
     policy: {retry: {codes: [UNAVAILABLE, ABORTED]}}
   old: {dns: {name: a.b, port: 1}}
 )");
-  const v1::Config b = config("b", R"(
+  const v1::Config b = Whole("b", R"(
 services:
   cart:
     endpoints: [10.0.0.2:80, {address: 10.0.0.1:80, metadata: {v: "2"}}]
