@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -28,6 +29,7 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "mesh/config/reader.h"
+#include "mesh/config/text.h"
 #include "mesh/v1/annotations.pb.h"
 
 namespace mesh::config {
@@ -86,11 +88,11 @@ std::vector<const Descriptor*> Reachable(const Descriptor* root) {
   return found;
 }
 
-// What a message may be written as besides a map.
+// The field whose value alone may stand for a message, besides a map.
 std::vector<std::string> Shorthands(const Descriptor& message) {
-  if (message.full_name() == "mesh.v1.Endpoint") return {"string"};
+  if (message.full_name() == "mesh.v1.Endpoint") return {"address"};
   if (message.full_name() == "mesh.v1.ChannelArgument") {
-    return {"integer", "string", "boolean"};
+    return {"integer", "text", "boolean"};
   }
   return {};
 }
@@ -115,18 +117,16 @@ bool Inherits(const Descriptor& message) {
   return std::find(all.begin(), all.end(), &message) != all.end();
 }
 
-// Which fields of a message need which others beside them, as JSON.
-std::string Needs(const Descriptor& message) {
-  if (Inherits(message)) return "";
-  std::vector<std::string> needs;
-  for (int i = 0; i < message.field_count(); ++i) {
-    const FieldDescriptor& field = *message.field(i);
-    if (RulesOf(field).needs().empty()) continue;
-    needs.push_back(absl::StrCat("\"", field.name(), "\": [\"",
-                                 RulesOf(field).needs(), "\"]"));
+// Whether `name: null` is as good as no field: for a group, where an empty one
+// is good.
+bool MayBeNull(const FieldDescriptor& field) {
+  if (RulesOf(field).required()) return false;
+  if (!IsGroup(field) || field.is_repeated()) return true;
+  const Descriptor& group = *field.message_type();
+  for (int i = 0; i < group.field_count(); ++i) {
+    if (RulesOf(*group.field(i)).required()) return false;
   }
-  return needs.empty() ? ""
-                       : absl::StrCat("{", absl::StrJoin(needs, ", "), "}");
+  return OneOf(group).empty();
 }
 
 // --- JSON ---
@@ -183,17 +183,70 @@ std::vector<std::string> Names(const EnumDescriptor& type) {
   return names;
 }
 
-// What the reader takes for a name, in the two cases that people use.
-std::string EnumValues(const EnumDescriptor& type) {
-  std::vector<std::string> values;
-  for (const std::string& name : Names(type)) values.push_back(Quote(name));
+// A pattern for `name` in any case. There is no other way to say that.
+std::string AnyCase(absl::string_view name) {
+  std::string pattern;
+  for (const char c : name) {
+    if (absl::ascii_isalpha(c)) {
+      const char upper = absl::ascii_toupper(c);
+      absl::StrAppend(&pattern, "[", absl::string_view(&c, 1),
+                      absl::string_view(&upper, 1), "]");
+    } else {
+      pattern += c;
+    }
+  }
+  return pattern;
+}
+
+// What the reader takes for a name. Those in lower case are what an editor
+// offers.
+std::string EnumSchema(const EnumDescriptor& type) {
+  std::vector<std::string> values, patterns;
   for (const std::string& name : Names(type)) {
-    values.push_back(Quote(absl::AsciiStrToUpper(name)));
+    values.push_back(Quote(name));
+    patterns.push_back(AnyCase(name));
   }
   for (const std::string& name : Names(type)) {
     if (name == "off") values.push_back("false");
   }
-  return Array(values);
+  return Array(
+      {Object({{"enum", Array(values)}}),
+       Object({{"type", Quote("string")},
+               {"pattern", Quote(absl::StrCat(
+                               "^(", absl::StrJoin(patterns, "|"), ")$"))}})});
+}
+
+// The names of the statuses that a field may have. Empty: it has others.
+std::vector<std::string> StatusNames(const FieldDescriptor& field) {
+  const bool may_be_cancelled =
+      field.full_name() == "mesh.v1.FaultInjection.abort_code";
+  if (!may_be_cancelled && field.full_name() != "mesh.v1.RetryPolicy.codes") {
+    return {};
+  }
+  std::vector<std::string> names;
+  for (int code = may_be_cancelled ? 1 : 2; code <= 16; ++code) {
+    names.push_back(
+        absl::StatusCodeToString(static_cast<absl::StatusCode>(code)));
+  }
+  return names;
+}
+
+// Patterns of printable ASCII without spaces; of a method also without "/" and
+// "*" in its parts.
+constexpr char kGraphic[] = "^[!-~]+$";
+constexpr char kMethod[] = "[!-)+-.0-~]+/[!-)+-.0-~]+";
+constexpr char kMethods[] = "^[!-)+-.0-~]+/([!-)+-.0-~]+|\\*)$";
+
+// What the keys of a map may be.
+std::string KeySchema(const FieldDescriptor& map) {
+  Members schema = {{"maxLength", absl::StrCat(kMostOfKey)}};
+  if (map.full_name() == "mesh.v1.Config.services" ||
+      map.full_name() == "mesh.v1.Service.channel_args") {
+    schema.push_back({"pattern", Quote(kGraphic)});
+  } else if (map.full_name() == "mesh.v1.Service.methods") {
+    schema.push_back({"pattern", Quote(kMethods)});
+  }
+  return Object(schema);
 }
 
 // The comment of a field, with those of the names that it may have.
@@ -232,15 +285,23 @@ Members ValueSchema(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_BOOL:
       return {{"type", Quote("boolean")}};
     case FieldDescriptor::CPPTYPE_ENUM:
-      return {{"enum", EnumValues(*field.enum_type())}};
+      return {{"anyOf", EnumSchema(*field.enum_type())}};
     case FieldDescriptor::CPPTYPE_STRING:
+      if (const std::vector<std::string> names = StatusNames(field);
+          !names.empty()) {
+        return {{"enum", ArrayOfStrings(names)}};
+      }
       schema = {{"type", Quote("string")}};
+      if (field.full_name() == "mesh.v1.Silence.probe_method") {
+        schema.push_back({"pattern", Quote(absl::StrCat("^/", kMethod, "$"))});
+      }
       if (rules.required()) schema.push_back({"minLength", "1"});
       return schema;
     case FieldDescriptor::CPPTYPE_MESSAGE:
       if (IsDuration(field)) {
-        const std::string zero =
-            rules.zero().empty() ? "" : absl::StrCat(rules.zero(), "|");
+        const std::string zero = rules.zero().empty()
+                                     ? ""
+                                     : absl::StrCat(AnyCase(rules.zero()), "|");
         return {{"type", Quote("string")},
                 {"pattern",
                  Quote(absl::StrCat("^(", zero,
@@ -278,14 +339,54 @@ Members ValueSchema(const FieldDescriptor& field) {
   return schema;
 }
 
+// `schema`, or null.
+Members OrNull(Members schema) {
+  for (auto& [name, value] : schema) {
+    if (name == "type") {
+      value = Array({value, Quote("null")});
+      return schema;
+    }
+  }
+  return {
+      {"anyOf", Array({Object(schema), Object({{"type", Quote("null")}})})}};
+}
+
+// A schema by which `name` is there and is not null.
+std::string Given(absl::string_view name) {
+  return Object({{"required", ArrayOfStrings({std::string(name)})},
+                 {"properties", Object({{std::string(name),
+                                         R"({"not": {"type": "null"}})"}})}});
+}
+
+// Which fields of a message need which others beside them.
+std::vector<std::string> Needs(const Descriptor& message) {
+  std::vector<std::string> needs;
+  if (Inherits(message)) return needs;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const std::string& needed = RulesOf(*message.field(i)).needs();
+    if (needed.empty()) continue;
+    needs.push_back(Object(
+        {{"if", Given(message.field(i)->name())}, {"then", Given(needed)}}));
+  }
+  return needs;
+}
+
 std::string FieldSchema(const FieldDescriptor& field) {
   Members schema = ValueSchema(ValueOf(field));
   if (field.is_map()) {
+    const FieldDescriptor& value = ValueOf(field);
+    if (IsGroup(value) && MayBeNull(value)) schema = OrNull(std::move(schema));
     schema = {{"type", Quote("object")},
+              {"propertyNames", KeySchema(field)},
               {"additionalProperties", Object(schema)}};
   } else if (field.is_repeated()) {
     schema = {{"type", Quote("array")}, {"items", Object(schema)}};
+    if (!StatusNames(field).empty()) {
+      schema.push_back({"minItems", "1"});
+      schema.push_back({"uniqueItems", "true"});
+    }
   }
+  if (MayBeNull(field)) schema = OrNull(std::move(schema));
   std::string description = Description(field);
   if (IsDuration(field) && !RangeText(field).empty()) {
     absl::StrAppend(&description, " ", RangeText(field), ".");
@@ -313,19 +414,18 @@ std::string MessageSchema(const Descriptor& message) {
   }
   std::vector<std::string> alternatives;
   for (const std::string& name : OneOf(message)) {
-    alternatives.push_back(
-        absl::StrCat("{\"required\": ", ArrayOfStrings({name}), "}"));
+    alternatives.push_back(Given(name));
   }
   if (!alternatives.empty()) {
     schema.push_back({"oneOf", Array(alternatives)});
   }
-  const std::string needs = Needs(message);
-  if (!needs.empty()) schema.push_back({"dependentRequired", needs});
+  const std::vector<std::string> needs = Needs(message);
+  if (!needs.empty()) schema.push_back({"allOf", Array(needs)});
   const std::vector<std::string> shorthands = Shorthands(message);
   if (!shorthands.empty()) {
     std::vector<std::string> forms;
-    for (const std::string& type : shorthands) {
-      forms.push_back(Object({{"type", Quote(type)}}));
+    for (const std::string& field : shorthands) {
+      forms.push_back(Object(ValueSchema(*message.FindFieldByName(field))));
     }
     forms.push_back(Object(schema));
     schema = {{"anyOf", Array(forms)}};
@@ -398,6 +498,7 @@ Every field of the configuration, as YAML or JSON has it and as
   nothing in it (`tls:`) is there, with the defaults of its fields.
 - The names that a field may have (`enforce`) are read in any case. Where one is
   `off` it may stand without quotes, and `false` means it too.
+- The names of services, methods, arguments and metadata have at most 253 bytes.
 - Unknown fields, wrong types and values out of their range are errors. All are
   reported at once, with file, line and column.
 - `mesh.schema.json` and `endpoints.schema.json` beside this page are JSON
