@@ -24,14 +24,17 @@ class OnDemand {
   T* Find() { return made_.load(std::memory_order_acquire); }
   const T* Find() const { return made_.load(std::memory_order_acquire); }
 
-  T& Get() {
+  // `args`: what it is made of, if it is made now.
+  template <typename... Args>
+  T& Get(const Args&... args) {
     T* const made = Find();
-    return ABSL_PREDICT_TRUE(made != nullptr) ? *made : Make();
+    return ABSL_PREDICT_TRUE(made != nullptr) ? *made : Make(args...);
   }
 
  private:
-  ABSL_ATTRIBUTE_NOINLINE T& Make() {
-    auto made = std::make_unique<T>();
+  template <typename... Args>
+  ABSL_ATTRIBUTE_NOINLINE T& Make(const Args&... args) {
+    auto made = std::make_unique<T>(args...);
     T* expected = nullptr;
     if (made_.compare_exchange_strong(expected, made.get(),
                                       std::memory_order_acq_rel)) {

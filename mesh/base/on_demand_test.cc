@@ -1,7 +1,9 @@
 #include "mesh/base/on_demand.h"
 
 #include <atomic>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -28,6 +30,12 @@ TEST(OnDemandTest, IsMadeWhenItIsFirstAskedForAndEndsWithItsOwner) {
     EXPECT_EQ(Counted::alive.load(), 1);
   }
   EXPECT_EQ(Counted::alive.load(), 0);
+}
+
+TEST(OnDemandTest, IsMadeOfWhatTheFirstOneGives) {
+  OnDemand<std::pair<std::string, int>> slot;
+  EXPECT_EQ(slot.Get("one", 1), std::make_pair(std::string("one"), 1));
+  EXPECT_EQ(slot.Get("two", 2), std::make_pair(std::string("one"), 1));
 }
 
 TEST(OnDemandTest, AllThreadsGetTheSame) {
