@@ -22,8 +22,7 @@ namespace mesh::cluster {
 // What this process has seen of one endpoint since it was discovered.
 // Thread-safe. A reader does not see all fields at one moment.
 struct EndpointCounters {
-  std::atomic<uint64_t> attempts{0};  // Begun.
-  // Ended, by status code (0 to 16).
+  // Attempts that have ended, by status code (0 to 16).
   std::array<std::atomic<uint64_t>, 17> ended = {};
   // Ended attempts that never reached a server.
   std::atomic<uint64_t> never_sent{0};
@@ -34,9 +33,17 @@ struct EndpointCounters {
     if (index >= ended.size()) {
       index = static_cast<size_t>(absl::StatusCode::kUnknown);
     }
-    attempts.fetch_add(1, std::memory_order_relaxed);
     ended[index].fetch_add(1, std::memory_order_relaxed);
     if (was_never_sent) never_sent.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // All attempts that have ended.
+  uint64_t Attempts() const {
+    uint64_t attempts = 0;
+    for (const std::atomic<uint64_t>& of_code : ended) {
+      attempts += of_code.load(std::memory_order_relaxed);
+    }
+    return attempts;
   }
 
   // Attempts that a server answered, with whatever code.
@@ -62,7 +69,6 @@ struct EndpointCounters {
       to->fetch_add(from.load(std::memory_order_relaxed),
                     std::memory_order_relaxed);
     };
-    add(&attempts, before.attempts);
     add(&never_sent, before.never_sent);
     for (size_t i = 0; i < ended.size(); ++i) add(&ended[i], before.ended[i]);
   }

@@ -89,15 +89,15 @@ TEST(LiveEndpointTest, ItsFirstDialCountsUntilItIsReady) {
 
 TEST(LiveEndpointTest, CountsNothingUntilItsFirstAttempt) {
   LiveEndpoint endpoint(At("10.0.0.1:80"));
-  EXPECT_EQ(endpoint.counters().attempts, 0);
+  EXPECT_EQ(endpoint.counters().Attempts(), 0);
   EXPECT_EQ(endpoint.observations().ended, 0);
   endpoint.mutable_counters().CountEnd(absl::StatusCode::kOk, false);
   ++endpoint.mutable_observations().ended;
-  EXPECT_EQ(endpoint.counters().attempts, 1);
+  EXPECT_EQ(endpoint.counters().Attempts(), 1);
   EXPECT_EQ(endpoint.counters().ended[0], 1);
   EXPECT_EQ(endpoint.observations().ended, 1);
   LiveEndpoint other(At("10.0.0.2:80"));
-  EXPECT_EQ(other.counters().attempts, 0);
+  EXPECT_EQ(other.counters().Attempts(), 0);
 }
 
 TEST(EndpointTest, WithoutDetailsIsAsWithEmptyOnes) {

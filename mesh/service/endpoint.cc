@@ -90,7 +90,7 @@ EndpointState ConnectedEndpoint::State(absl::Time now) {
     state.second.redial_at = std::max(state.second.redial_at, dial_->second_at);
   }
   state.busy = in_flight() > 0;
-  const uint64_t attempts = counters().attempts.load(std::memory_order_relaxed);
+  const uint64_t attempts = counters().Attempts();
   if (state.busy || attempts != dial_->attempts) {
     dial_->attempts = attempts;
     dial_->used = now;

@@ -233,7 +233,7 @@ void ServiceMetrics::OnPick(const CallInfo&, const PickEvent& event) {
     case PickEvent::Result::kDeclined:
       break;
     case PickEvent::Result::kWaited:
-      picks_waited_.Get().Add(1);
+      picks_waited_.fetch_add(1, std::memory_order_relaxed);
       break;
     case PickEvent::Result::kFailed:
       picks_failed_.Get().Add(1);
@@ -257,7 +257,8 @@ void ServiceMetrics::OnRetryDecision(const CallInfo& call,
 
 void ServiceMetrics::OnRefusal(const CallInfo&, const RefusalEvent& event) {
   const auto guard = static_cast<size_t>(event.guard);
-  if (guard < refusals_.size()) refusals_[guard][event.observed].Get().Add(1);
+  if (guard >= base::kGuards) return;
+  refusals_.Get().of[guard][event.observed].Get().Add(1);
 }
 
 void ServiceMetrics::OnHealth(const HealthEvent& event) {
@@ -312,23 +313,24 @@ ServiceSnapshot ServiceMetrics::Snapshot(
       endpoint.ended[code] =
           live->counters().ended[code].load(std::memory_order_relaxed);
     }
-    endpoint.attempts =
-        live->counters().attempts.load(std::memory_order_relaxed);
+    endpoint.attempts = live->counters().Attempts();
     endpoint.never_sent =
         live->counters().never_sent.load(std::memory_order_relaxed);
     snapshot.endpoints.push_back(std::move(endpoint));
   }
   snapshot.endpoints_left_out = endpoints.size() - listed;
 
-  snapshot.picks_waited = SumOf(picks_waited_);
+  snapshot.picks_waited = picks_waited_.load(std::memory_order_relaxed);
   snapshot.picks_failed = SumOf(picks_failed_);
   snapshot.retries_denied_by_budget = SumOf(retries_denied_by_budget_);
 
-  for (size_t guard = 0; guard < refusals_.size(); ++guard) {
+  const Refusals* const refusals = refusals_.Find();
+  for (size_t guard = 0; refusals != nullptr && guard < base::kGuards;
+       ++guard) {
     RefusalSnapshot refusal;
     refusal.guard = std::string(base::NameOf(static_cast<base::Guard>(guard)));
-    refusal.enforced = SumOf(refusals_[guard][0]);
-    refusal.observed = SumOf(refusals_[guard][1]);
+    refusal.enforced = SumOf(refusals->of[guard][0]);
+    refusal.observed = SumOf(refusals->of[guard][1]);
     if (refusal.enforced + refusal.observed == 0) continue;
     snapshot.refusals.push_back(std::move(refusal));
   }

@@ -119,16 +119,18 @@ class ServiceMetrics final : public Observer {
   using Counter = base::OnDemand<base::ShardedCounter>;
   static uint64_t SumOf(const Counter& counter);
 
-  Counter picks_waited_;
   Counter picks_failed_;
   Counter retries_denied_by_budget_;
 
-  // [0] enforced, [1] observed.
-  std::array<std::array<Counter, 2>, base::kGuards> refusals_;
+  struct Refusals {  // By guard; [0] enforced, [1] observed.
+    std::array<std::array<Counter, 2>, base::kGuards> of;
+  };
+  base::OnDemand<Refusals> refusals_;
   struct Changes {  // By new health and cause; [0] enforced, [1] observed.
     std::atomic<uint64_t> of[cluster::kHealths][cluster::kHealthCauses][2] = {};
   };
   base::OnDemand<Changes> health_changes_;
+  std::atomic<uint64_t> picks_waited_{0};  // They take a lock anyway.
   std::array<std::atomic<uint64_t>, 3> probes_ = {};  // By stage.
 };
 
