@@ -468,6 +468,98 @@ TEST_F(AdmissionTest, WhatIsTurnedOnBeginsAnew) {
   EXPECT_EQ(Calls(100), 100);
 }
 
+TEST_F(AdmissionTest, BeforeTheFirstLookGuardsSayHowTheyBegin) {
+  for (Mode mode : {Mode::kObserve, Mode::kEnforce}) {
+    options::GuardOptions options;
+    options.breaker.mode = mode;
+    options.throttle.mode = mode;
+    options.adaptive_concurrency.mode = mode;
+    Use(options);
+    const Admission::Ticket call = *Begin();
+    EXPECT_TRUE(call.plain);
+    EXPECT_EQ(State().breaker, "closed");
+    EXPECT_EQ(State().breaker_calls, 0);
+    EXPECT_EQ(State().throttle_probability, 0);
+    EXPECT_EQ(State().concurrency_limit, 100);
+    EXPECT_EQ(State().concurrency, 1);
+    EXPECT_EQ(State().min_latency, absl::ZeroDuration());
+    options.adaptive_concurrency.min_limit = 200;
+    admission_->SetOptions(options);
+    EXPECT_EQ(State().concurrency_limit, 200);
+    admission_->OnCallEnd(call, absl::StatusCode::kOk, now_);
+    EXPECT_EQ(State().calls, 0);
+  }
+}
+
+TEST_F(AdmissionTest, AReloadBeforeTheFirstLookCounts) {
+  options::GuardOptions options = WithBreaker(Mode::kObserve);
+  Use(options);
+  options.breaker.mode = Mode::kEnforce;
+  options.breaker.failure_rate = 1;
+  admission_->SetOptions(options);
+  Calls(10);
+  EXPECT_EQ(Calls(100, absl::StatusCode::kUnavailable), 100);
+  options.breaker.failure_rate = 0.5;
+  admission_->SetOptions(options);
+  EXPECT_LT(Calls(100, absl::StatusCode::kUnavailable), 45);
+  EXPECT_EQ(State().breaker, "open");
+}
+
+TEST_F(AdmissionTest, AGuardThatAReloadTurnsOnSeesTheCallsFromThenOn) {
+  for (Mode mode : {Mode::kObserve, Mode::kEnforce}) {
+    recorder_ = Recorder();
+    Use(AllOff());
+    const Admission::Ticket before = *Begin();
+    Calls(1000, absl::StatusCode::kUnavailable);
+    options::GuardOptions options = AllOff();
+    options.breaker.mode = mode;
+    admission_->SetOptions(options);
+    admission_->OnCallEnd(before, absl::StatusCode::kOk, now_);
+    const int admitted = Calls(200, absl::StatusCode::kUnavailable);
+    EXPECT_EQ(State().breaker, "open");
+    EXPECT_GT(admitted, 19);
+    if (mode == Mode::kObserve) {
+      EXPECT_EQ(admitted, 200);
+      EXPECT_GT(recorder_.observed.size(), 100u);
+    } else {
+      EXPECT_LT(admitted, 45);
+      EXPECT_GT(recorder_.enforced.size(), 100u);
+    }
+    EXPECT_EQ(State().calls, 0);
+  }
+}
+
+TEST_F(AdmissionTest, AProbeUnderWayWhenTheBreakerIsTurnedOffEndsNothing) {
+  Use(WithBreaker(Mode::kEnforce));
+  Calls(100, absl::StatusCode::kUnavailable);
+  now_ += absl::Seconds(1);
+  const Admission::Ticket good = *Begin();
+  EXPECT_NE(good.probe, 0u);
+  admission_->SetOptions(AllOff());
+  EXPECT_EQ(State().breaker, "");
+  admission_->OnCallEnd(good, absl::StatusCode::kOk, now_);
+  EXPECT_EQ(Calls(100), 100);
+  admission_->SetOptions(WithBreaker(Mode::kEnforce));
+  EXPECT_EQ(State().breaker, "closed");
+  EXPECT_EQ(State().breaker_calls, 0);
+  EXPECT_EQ(Calls(100), 100);
+}
+
+TEST_F(AdmissionTest, ARateLimitMayComeAndGoWithReloads) {
+  Use(AllOff());
+  EXPECT_EQ(Calls(100, absl::StatusCode::kOk, absl::ZeroDuration()), 100);
+  options::GuardOptions options = AllOff();
+  for (Mode mode : {Mode::kEnforce, Mode::kObserve, Mode::kOff}) {
+    options.rate_limit = {mode, 10, 3};
+    admission_->SetOptions(options);
+    EXPECT_EQ(Calls(10, absl::StatusCode::kOk, absl::ZeroDuration()),
+              mode == Mode::kEnforce ? 3 : 10);
+  }
+  EXPECT_EQ(recorder_.enforced.size(), 7u);
+  EXPECT_EQ(recorder_.observed.size(), 10u);
+  EXPECT_TRUE(Begin()->plain) << "nobody is asked any more";
+}
+
 TEST_F(AdmissionTest, ACallUnderWayWhileModesChangeIsAccountedOnce) {
   for (Mode from : {Mode::kOff, Mode::kObserve, Mode::kEnforce}) {
     for (Mode to : {Mode::kOff, Mode::kObserve, Mode::kEnforce}) {
@@ -570,8 +662,10 @@ TEST(AdmissionThreadsTest, CountsComeBackToZeroAndCapsHold) {
   threads.emplace_back([&] {
     for (int i = 0; i < 200; ++i) {
       options::GuardOptions next = options;
-      next.throttle.mode = i % 3 == 0 ? Mode::kObserve : Mode::kEnforce;
+      next.throttle.mode = static_cast<Mode>(i % 3);
       next.breaker.mode = i % 5 == 0 ? Mode::kOff : Mode::kEnforce;
+      next.adaptive_concurrency.mode = static_cast<Mode>((i + 1) % 3);
+      if (i % 7 == 0) next.rate_limit.mode = Mode::kOff;
       next.rate_limit.per_second = 1e6 + i;
       admission.SetOptions(next);
       admission.Snapshot(start);

@@ -36,7 +36,7 @@ class Cap {
 
 // The guard that bounds how many calls of a service are under way and how many
 // wait for an endpoint. The cheapest of the guards, and the most final.
-class CapsGuard {
+class alignas(64) CapsGuard {
  public:
   static constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
 
@@ -67,17 +67,16 @@ class CapsGuard {
  private:
   bool AdmitStream(Asking* asking, options::Mode mode);
 
-  // Written by every call.
-  alignas(64) Cap calls_;
-
-  alignas(64) std::atomic<options::Mode> mode_{options::Mode::kOff};
+  // One cache line. Every call writes the first of it. Whoever needs the rest
+  // has that line by then.
+  Cap calls_;
+  Cap streams_;
+  Cap waiting_;
+  Cap retries_;
+  std::atomic<options::Mode> mode_{options::Mode::kOff};
   std::atomic<int64_t> max_calls_{0};
   std::atomic<int64_t> max_waiting_{0};
   std::atomic<int64_t> max_streams_{0};
-
-  alignas(64) Cap streams_;
-  Cap waiting_;
-  Cap retries_;
 };
 
 }  // namespace mesh::resilience

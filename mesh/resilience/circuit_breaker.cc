@@ -157,30 +157,38 @@ std::string CircuitBreaker::Why(int64_t now) const {
 // ---- The guard ----
 
 BreakerGuard::BreakerGuard(const options::BreakerOptions& options)
-    : mode_(options.mode), breaker_(options, {}) {}
+    : mode_(options.mode), options_(options) {}
 
 void BreakerGuard::SetOptions(const options::BreakerOptions& options,
                               const CallTotals& totals) {
   base::MutexLock lock(&mu_);
-  // A breaker that was off begins anew: its counts are old.
-  if (!on()) {
-    breaker_ = CircuitBreaker(options, TotalsOf(totals));
-  } else {
-    breaker_.SetOptions(options);
+  options_ = options;
+  if (options.mode == options::Mode::kOff) {
+    breaker_ = nullptr;
+  } else if (!on()) {
+    // A breaker that was off begins anew: its counts are old.
+    breaker_ = std::make_unique<CircuitBreaker>(options, TotalsOf(totals));
+  } else if (breaker_ != nullptr) {
+    breaker_->SetOptions(options);
   }
   mode_.store(options.mode, std::memory_order_relaxed);
   Publish();
 }
 
 void BreakerGuard::Publish() {
-  closed_.store(breaker_.state() == CircuitBreaker::State::kClosed,
+  closed_.store(breaker_ == nullptr ||
+                    breaker_->state() == CircuitBreaker::State::kClosed,
                 std::memory_order_relaxed);
 }
 
 void BreakerGuard::Update(const CallTotals& totals, int64_t now) {
   if (!on()) return;
   base::MutexLock lock(&mu_);
-  breaker_.Update(TotalsOf(totals), now);
+  if (breaker_ == nullptr) {
+    breaker_ =
+        std::make_unique<CircuitBreaker>(options_, CircuitBreaker::Totals());
+  }
+  breaker_->Update(TotalsOf(totals), now);
   Publish();
 }
 
@@ -191,10 +199,11 @@ bool BreakerGuard::AdmitProbe(Asking* asking) {
   bool admitted = true;
   {
     base::MutexLock lock(&mu_);
-    const CircuitBreaker::Decision verdict = breaker_.Admit(asking->now);
+    if (breaker_ == nullptr) return true;  // It has just been switched off.
+    const CircuitBreaker::Decision verdict = breaker_->Admit(asking->now);
     asking->ticket->probe = verdict.probe;
     admitted = verdict.admitted;
-    if (!admitted && enforced) why = breaker_.Why(asking->now);
+    if (!admitted && enforced) why = breaker_->Why(asking->now);
   }
   asking->probes = enforced && asking->ticket->probe != 0;
   if (admitted) return true;
@@ -210,22 +219,26 @@ void BreakerGuard::EndProbe(const AdmissionTicket& ticket, bool good,
                             int64_t now) {
   if (ticket.probe == 0) return;
   base::MutexLock lock(&mu_);
-  breaker_.OnProbeEnd(ticket.probe, good, now);
+  if (breaker_ != nullptr) breaker_->OnProbeEnd(ticket.probe, good, now);
   Publish();
 }
 
 void BreakerGuard::LoseProbe(const AdmissionTicket& ticket) {
   if (ticket.probe == 0) return;
   base::MutexLock lock(&mu_);
-  breaker_.OnProbeLost(ticket.probe);
+  if (breaker_ != nullptr) breaker_->OnProbeLost(ticket.probe);
 }
 
 void BreakerGuard::Describe(AdmissionState* state) const {
   if (!on()) return;
   base::MutexLock lock(&mu_);
-  state->breaker = NameOf(breaker_.state());
-  state->breaker_calls = breaker_.calls();
-  state->breaker_failed_share = breaker_.failed_share();
+  if (breaker_ == nullptr) {
+    state->breaker = NameOf(CircuitBreaker::State::kClosed);
+    return;
+  }
+  state->breaker = NameOf(breaker_->state());
+  state->breaker_calls = breaker_->calls();
+  state->breaker_failed_share = breaker_->failed_share();
 }
 
 }  // namespace mesh::resilience

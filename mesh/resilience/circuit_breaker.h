@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -128,7 +129,9 @@ class BreakerGuard {
   std::atomic<bool> closed_{true};
 
   mutable base::Mutex mu_;
-  CircuitBreaker breaker_ ABSL_GUARDED_BY(mu_);
+  options::BreakerOptions options_ ABSL_GUARDED_BY(mu_);
+  // Null: it is off, or closed and has seen nothing yet.
+  std::unique_ptr<CircuitBreaker> breaker_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::resilience

@@ -87,12 +87,15 @@ ConcurrencyLimit::ConcurrencyLimit(
     int64_t now)
     : options_(Sane(options)),
       random_(static_cast<uint64_t>(now)),
-      limit_(kInitialLimit),
+      limit_(FirstLimit(options)),
       begin_(now),
       window_start_(now),
       window_totals_(totals),
-      measure_at_(now) {
-  Clamp();
+      measure_at_(now) {}
+
+int ConcurrencyLimit::FirstLimit(
+    const options::AdaptiveConcurrencyOptions& options) {
+  return std::max(static_cast<int>(kInitialLimit), Sane(options).min_limit);
 }
 
 void ConcurrencyLimit::SetOptions(
@@ -333,7 +336,7 @@ void ConcurrencyLimit::EndLevel(int64_t now) {
 
 ConcurrencyGuard::ConcurrencyGuard(
     const options::AdaptiveConcurrencyOptions& options, int64_t now)
-    : mode_(options.mode), concurrency_(options, {}, now) {
+    : mode_(options.mode), options_(options), began_(now) {
   base::MutexLock lock(&mu_);
   Publish();
 }
@@ -342,29 +345,41 @@ void ConcurrencyGuard::SetOptions(
     const options::AdaptiveConcurrencyOptions& options,
     const CallTotals& totals, int64_t now) {
   base::MutexLock lock(&mu_);
-  // A limit that was off begins anew: its counts are old.
-  if (!on()) {
-    concurrency_ = ConcurrencyLimit(options, TotalsOf(totals), now);
-  } else {
-    concurrency_.SetOptions(options);
+  options_ = options;
+  if (options.mode == options::Mode::kOff) {
+    concurrency_ = nullptr;
+  } else if (!on()) {
+    // A limit that was off begins anew: its counts are old.
+    concurrency_ =
+        std::make_unique<ConcurrencyLimit>(options, TotalsOf(totals), now);
+  } else if (concurrency_ != nullptr) {
+    concurrency_->SetOptions(options);
   }
   mode_.store(options.mode, std::memory_order_relaxed);
   Publish();
 }
 
 void ConcurrencyGuard::Publish() {
-  measuring_.store(concurrency_.measuring(), std::memory_order_relaxed);
-  limit_.store(on() ? concurrency_.limit() : kNoLimit,
+  const bool made = concurrency_ != nullptr;
+  measuring_.store(made && concurrency_->measuring(),
+                   std::memory_order_relaxed);
+  limit_.store(!on()  ? kNoLimit
+               : made ? concurrency_->limit()
+                      : ConcurrencyLimit::FirstLimit(options_),
                std::memory_order_relaxed);
-  base_.store(concurrency_.base_ns(), std::memory_order_relaxed);
+  base_.store(made ? concurrency_->base_ns() : 0, std::memory_order_relaxed);
 }
 
 void ConcurrencyGuard::Update(const CallTotals& totals, int64_t now) {
   if (!on()) return;
   base::MutexLock lock(&mu_);
-  concurrency_.Update(TotalsOf(totals),
-                      met_limit_.exchange(false, std::memory_order_relaxed),
-                      now);
+  if (concurrency_ == nullptr) {
+    concurrency_ = std::make_unique<ConcurrencyLimit>(
+        options_, ConcurrencyLimit::Totals(), began_);
+  }
+  concurrency_->Update(TotalsOf(totals),
+                       met_limit_.exchange(false, std::memory_order_relaxed),
+                       now);
   Publish();
 }
 
@@ -390,7 +405,8 @@ bool ConcurrencyGuard::Admit(Asking* asking) {
     asking->Observe(base::Guard::kAdaptiveConcurrency);
   } else if (!quiet()) {
     base::MutexLock lock(&mu_);
-    asking->ticket->sample = concurrency_.TakeSample();
+    asking->ticket->sample =
+        concurrency_ != nullptr && concurrency_->TakeSample();
   }
   return true;
 }
@@ -405,21 +421,26 @@ void ConcurrencyGuard::Undo(const Asking& asking) {
 
 bool ConcurrencyGuard::EndSample(int64_t latency_ns) {
   base::MutexLock lock(&mu_);
-  concurrency_.OnSample(latency_ns);
-  return concurrency_.has_samples();
+  if (concurrency_ == nullptr) return false;
+  concurrency_->OnSample(latency_ns);
+  return concurrency_->has_samples();
 }
 
 void ConcurrencyGuard::LoseSample() {
   base::MutexLock lock(&mu_);
-  concurrency_.LoseSample();
+  if (concurrency_ != nullptr) concurrency_->LoseSample();
 }
 
 void ConcurrencyGuard::Describe(AdmissionState* state) const {
   if (!on()) return;
   base::MutexLock lock(&mu_);
-  state->concurrency_limit = static_cast<int>(concurrency_.found());
+  state->concurrency_limit = concurrency_ != nullptr
+                                 ? static_cast<int>(concurrency_->found())
+                                 : ConcurrencyLimit::FirstLimit(options_);
   state->concurrency = state->calls - streams_.count();
-  state->min_latency = absl::Nanoseconds(concurrency_.base_ns());
+  if (concurrency_ != nullptr) {
+    state->min_latency = absl::Nanoseconds(concurrency_->base_ns());
+  }
 }
 
 }  // namespace mesh::resilience

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "mesh/base/mutex.h"
@@ -58,6 +59,7 @@ class ConcurrencyLimit {
   // The limit begins with this, or with `min_limit` where that is more. Few
   // services need more at once before something is known of them.
   static constexpr double kInitialLimit = 100;
+  static int FirstLimit(const options::AdaptiveConcurrencyOptions& options);
   // It is never more: what grows beyond is bounded by `caps`.
   static constexpr double kMaxLimit = 10'000;
 
@@ -202,11 +204,14 @@ class ConcurrencyGuard {
   std::atomic<int64_t> limit_{0};
   std::atomic<double> base_{0};
 
-  alignas(64) Cap streams_;
+  Cap streams_;
   std::atomic<bool> met_limit_{false};
 
   mutable base::Mutex mu_;
-  ConcurrencyLimit concurrency_ ABSL_GUARDED_BY(mu_);
+  options::AdaptiveConcurrencyOptions options_ ABSL_GUARDED_BY(mu_);
+  int64_t began_ ABSL_GUARDED_BY(mu_);
+  // Null: it is off, or has seen nothing yet.
+  std::unique_ptr<ConcurrencyLimit> concurrency_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::resilience

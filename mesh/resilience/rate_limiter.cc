@@ -42,10 +42,12 @@ bool TokenBucket::TryTake(const options::RateLimitOptions& limit, int64_t now) {
 }
 
 void RateLimiter::SetOptions(const options::RateLimitOptions& service) {
-  base::MutexLock lock(&mu_);
-  service_limit_ = service;
-  limited_.store(service.mode != options::Mode::kOff,
-                 std::memory_order_relaxed);
+  const bool limited = service.mode != options::Mode::kOff;
+  if (!limited && buckets_.Find() == nullptr) return;
+  Buckets& buckets = buckets_.Get();
+  base::MutexLock lock(&buckets.mu);
+  buckets.service_limit = service;
+  limited_.store(limited, std::memory_order_relaxed);
 }
 
 bool RateLimiter::Ask(Asking* asking) {
@@ -66,19 +68,20 @@ RateLimiter::Decision RateLimiter::TryTake(
     int64_t now, bool* observed) {
   using options::Mode;
   *observed = false;
-  base::MutexLock lock(&mu_);
+  Buckets& buckets = buckets_.Get();
+  base::MutexLock lock(&buckets.mu);
   bool taken = false;
-  if (service_limit_.mode != Mode::kOff) {
-    taken = service_.TryTake(service_limit_, now);
-    if (!taken && service_limit_.mode == Mode::kEnforce) {
+  if (buckets.service_limit.mode != Mode::kOff) {
+    taken = buckets.service.TryTake(buckets.service_limit, now);
+    if (!taken && buckets.service_limit.mode == Mode::kEnforce) {
       return Decision::kServiceLimit;
     }
     *observed = !taken;
   }
   if (method_limit.mode != Mode::kOff &&
-      !Bucket(BucketOf(method, method_limit))->TryTake(method_limit, now)) {
+      !buckets.Of(BucketOf(method, method_limit))->TryTake(method_limit, now)) {
     if (method_limit.mode == Mode::kEnforce) {
-      if (taken) service_.Give();  // The call is not made.
+      if (taken) buckets.service.Give();  // The call is not made.
       return Decision::kMethodLimit;
     }
     *observed = true;
@@ -86,11 +89,11 @@ RateLimiter::Decision RateLimiter::TryTake(
   return Decision::kAdmit;
 }
 
-TokenBucket* RateLimiter::Bucket(absl::string_view name) {
-  const auto found = methods_.find(name);
-  if (found != methods_.end()) return &found->second;
-  if (methods_.size() >= kMaxMethods) return &other_methods_;
-  return &methods_[std::string(name)];
+TokenBucket* RateLimiter::Buckets::Of(absl::string_view method) {
+  const auto found = methods.find(method);
+  if (found != methods.end()) return &found->second;
+  if (methods.size() >= kMaxMethods) return &other_methods;
+  return &methods[std::string(method)];
 }
 
 std::string RateLimiter::Why(Decision verdict, absl::string_view method,
@@ -99,8 +102,9 @@ std::string RateLimiter::Why(Decision verdict, absl::string_view method,
   std::string of = absl::StrCat(BucketOf(method, method_limit),
                                 " is reached: the rate_limit of its policy");
   if (verdict == Decision::kServiceLimit) {
-    base::MutexLock lock(&mu_);
-    limit = service_limit_;
+    Buckets& buckets = buckets_.Get();
+    base::MutexLock lock(&buckets.mu);
+    limit = buckets.service_limit;
     of = "the service is reached: guards.rate_limit";
   }
   return absl::StrFormat(

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/on_demand.h"
 #include "mesh/options/admission.h"
 #include "mesh/options/mode.h"
 #include "mesh/resilience/guard.h"
@@ -37,9 +38,9 @@ class TokenBucket {
 // its lock for each call that has a limit.
 class RateLimiter {
  public:
-  explicit RateLimiter(const options::RateLimitOptions& service)
-      : limited_(service.mode != options::Mode::kOff),
-        service_limit_(service) {}
+  explicit RateLimiter(const options::RateLimitOptions& service) {
+    SetOptions(service);
+  }
   // Tokens are kept, up to the new burst.
   void SetOptions(const options::RateLimitOptions& service);
 
@@ -69,18 +70,22 @@ class RateLimiter {
                   const options::RateLimitOptions& method_limit);
 
  private:
+  struct Buckets {
+    TokenBucket* Of(absl::string_view method) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+    base::Mutex mu;
+    options::RateLimitOptions service_limit ABSL_GUARDED_BY(mu);
+    TokenBucket service ABSL_GUARDED_BY(mu);
+    absl::flat_hash_map<std::string, TokenBucket> methods ABSL_GUARDED_BY(mu);
+    TokenBucket other_methods ABSL_GUARDED_BY(mu);
+  };
+
   bool Ask(Asking* asking);
-  TokenBucket* Bucket(absl::string_view name)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Written with the lock held.
-  std::atomic<bool> limited_;
-
-  base::Mutex mu_;
-  options::RateLimitOptions service_limit_ ABSL_GUARDED_BY(mu_);
-  TokenBucket service_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_map<std::string, TokenBucket> methods_ ABSL_GUARDED_BY(mu_);
-  TokenBucket other_methods_ ABSL_GUARDED_BY(mu_);
+  // Written with the lock of the buckets held.
+  std::atomic<bool> limited_{false};
+  // Most services have no limit, and never need them.
+  base::OnDemand<Buckets> buckets_;
 };
 
 }  // namespace mesh::resilience

@@ -10,10 +10,6 @@
 #include "mesh/base/aside.h"
 
 namespace mesh::resilience {
-void Throttle::Clear() {
-  window_.Clear();
-  probability_ = 0;
-}
 
 void Throttle::Update(const Totals& totals, int64_t now) {
   window_.Add(
@@ -40,7 +36,7 @@ std::string Throttle::Why() const {
 // ---- The guard ----
 
 ThrottleGuard::ThrottleGuard(const options::ThrottleOptions& options)
-    : mode_(options.mode), throttle_(Throttle::Totals()) {}
+    : mode_(options.mode) {}
 
 // The service has not seen calls that were dropped here. They count as
 // requests.
@@ -52,24 +48,28 @@ Throttle::Totals ThrottleGuard::TotalsOf(const CallTotals& totals) const {
 void ThrottleGuard::SetOptions(const options::ThrottleOptions& options,
                                const CallTotals& totals) {
   base::MutexLock lock(&mu_);
-  // A throttle that was off begins anew: its counts are old.
-  if (!on()) {
-    throttle_ = Throttle(TotalsOf(totals));
-  } else if (options.mode == options::Mode::kOff) {
-    throttle_.Clear();
+  if (options.mode == options::Mode::kOff) {
+    throttle_ = nullptr;
+  } else if (!on()) {
+    // A throttle that was off begins anew: its counts are old.
+    throttle_ = std::make_unique<Throttle>(TotalsOf(totals));
   }
   mode_.store(options.mode, std::memory_order_relaxed);
   Publish();
 }
 
 void ThrottleGuard::Publish() {
-  probability_.store(throttle_.probability(), std::memory_order_relaxed);
+  probability_.store(throttle_ != nullptr ? throttle_->probability() : 0,
+                     std::memory_order_relaxed);
 }
 
 void ThrottleGuard::Update(const CallTotals& totals, int64_t now) {
   if (!on()) return;
   base::MutexLock lock(&mu_);
-  throttle_.Update(TotalsOf(totals), now);
+  if (throttle_ == nullptr) {
+    throttle_ = std::make_unique<Throttle>(Throttle::Totals());
+  }
+  throttle_->Update(TotalsOf(totals), now);
   Publish();
 }
 
@@ -85,12 +85,13 @@ bool ThrottleGuard::Draw(Asking* asking) {
     asking->Observe(base::Guard::kThrottle);
   }
   if (mode != options::Mode::kEnforce) return true;
-  dropped_.fetch_add(1, std::memory_order_relaxed);
   std::string why;
   {
     base::MutexLock lock(&mu_);
-    why = throttle_.Why();
+    if (throttle_ == nullptr) return true;  // It has just been switched off.
+    why = throttle_->Why();
   }
+  dropped_.fetch_add(1, std::memory_order_relaxed);
   return asking->Refuse(base::Guard::kThrottle, absl::StatusCode::kUnavailable,
                         std::move(why));
 }
@@ -100,7 +101,8 @@ void ThrottleGuard::Describe(const CallTotals& totals, int64_t now,
   if (!on()) return;
   base::MutexLock lock(&mu_);
   // Without calls nobody has looked at it for long.
-  Throttle throttle = throttle_;
+  Throttle throttle =
+      throttle_ != nullptr ? *throttle_ : Throttle(Throttle::Totals());
   throttle.Update(TotalsOf(totals), now);
   state->throttle_probability = throttle.probability();
 }

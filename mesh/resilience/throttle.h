@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -42,9 +43,6 @@ class Throttle {
 
   // What is in `totals` was before its time.
   explicit Throttle(const Totals& totals) : totals_(totals) {}
-  // Forgets what was counted.
-  void Clear();
-
   // What was seen until now.
   void Update(const Totals& totals, int64_t now);
 
@@ -102,7 +100,8 @@ class ThrottleGuard {
   std::atomic<int64_t> dropped_{0};
 
   mutable base::Mutex mu_;
-  Throttle throttle_ ABSL_GUARDED_BY(mu_);
+  // Null: it is off, or has seen nothing yet.
+  std::unique_ptr<Throttle> throttle_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::resilience

@@ -78,13 +78,26 @@ TEST(ThrottleTest, AbsurdTotalsAreHarmless) {
   }
 }
 
-TEST(ThrottleTest, ForgetsWhenItIsCleared) {
-  Throttle throttle({});
-  throttle.Update({1000, 100}, kStart);
-  throttle.Clear();
-  EXPECT_EQ(throttle.probability(), 0);
-  throttle.Update({1049, 100}, kStart);
-  EXPECT_EQ(throttle.probability(), 0) << "too few since then";
+TEST(ThrottleGuardTest, ForgetsWhenItIsSwitchedOff) {
+  options::ThrottleOptions options;
+  options.mode = options::Mode::kEnforce;
+  ThrottleGuard guard(options);
+  EXPECT_TRUE(guard.quiet());
+  CallTotals totals;
+  totals.untimed = totals.failed = totals.rejected = 1000;
+  guard.Update(totals, kStart);
+  EXPECT_FALSE(guard.quiet());
+  options.mode = options::Mode::kOff;
+  guard.SetOptions(options, totals);
+  EXPECT_TRUE(guard.quiet());
+  options.mode = options::Mode::kEnforce;
+  guard.SetOptions(options, totals);
+  totals.untimed = totals.failed = totals.rejected = 1049;
+  guard.Update(totals, kStart);
+  EXPECT_TRUE(guard.quiet()) << "too few since then";
+  totals.untimed = totals.failed = totals.rejected = 1050;
+  guard.Update(totals, kStart);
+  EXPECT_FALSE(guard.quiet());
 }
 
 }  // namespace
