@@ -27,8 +27,6 @@ Upstream::Upstream(const Settings& settings)
       budget_(OrDefaults(settings.options.get()).retry_budget, settings.now),
       health_(OrDefaults(settings.options.get()).guards, &budget_, this),
       admission_(OrDefaults(settings.options.get()).guards, settings.now),
-      probe_method_(
-          OrDefaults(settings.options.get()).guards.silence.probe_method),
       options_(settings.options) {
   if (options_ != nullptr) {
     balancer_ = balancing::MakeLoadBalancer(options_->balancing);
@@ -43,19 +41,18 @@ resilience::LatencyTracker* Upstream::LatencyOf(Method* method,
     auto* const known = method->latency.load(std::memory_order_acquire);
     if (known != nullptr) return known;
   }
-  base::MutexLock lock(&latencies_mu_);
-  auto found = latencies_.find(name);
-  if (found == latencies_.end()) {
-    const bool own = method != nullptr || latencies_.size() < max_latencies_;
-    found = latencies_.try_emplace(own ? std::string(name) : "").first;
-    if (found->second == nullptr) {
-      found->second = std::make_unique<resilience::LatencyTracker>();
-    }
+  Latencies& latencies = latencies_.Get();
+  base::MutexLock lock(&latencies.mu);
+  auto& by_method = latencies.by_method;
+  auto found = by_method.find(name);
+  if (found == by_method.end()) {
+    const bool own = method != nullptr || by_method.size() < max_latencies_;
+    found = by_method.try_emplace(own ? std::string(name) : "").first;
   }
   if (method != nullptr) {
-    method->latency.store(found->second.get(), std::memory_order_release);
+    method->latency.store(&found->second, std::memory_order_release);
   }
-  return found->second.get();
+  return &found->second;
 }
 
 void Upstream::Describe(absl::Time now, telemetry::ServiceSnapshot* snapshot) {
@@ -83,13 +80,8 @@ void Upstream::Probe(cluster::LiveEndpoint* endpoint) {
 
 std::string Upstream::BeginProbe(cluster::LiveEndpoint* endpoint,
                                  absl::Time now) {
-  std::string method;
-  {
-    base::MutexLock lock(&probe_mu_);
-    method = probe_method_;
-  }
   TellOfProbe(endpoint, ProbeEvent::Stage::kSent, now);
-  return method;
+  return health_.probe_method();
 }
 
 void Upstream::EndProbe(cluster::LiveEndpoint* endpoint, bool answered,
@@ -142,10 +134,6 @@ void Upstream::SetOptions(
   budget_.SetOptions(options_->retry_budget);
   health_.SetOptions(options_->guards);
   admission_.SetOptions(options_->guards);
-  {
-    base::MutexLock lock(&probe_mu_);
-    probe_method_ = options_->guards.silence.probe_method;
-  }
   if (old == nullptr || old->balancing != options_->balancing) {
     balancer_ = balancing::MakeLoadBalancer(options_->balancing);
   }

@@ -16,6 +16,7 @@
 #include "mesh/balancing/load_balancer.h"
 #include "mesh/balancing/picker.h"
 #include "mesh/base/mutex.h"
+#include "mesh/base/on_demand.h"
 #include "mesh/call/call_machine.h"
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/cluster/load_shares.h"
@@ -145,13 +146,12 @@ class Upstream final : private resilience::HealthMonitor::Host {
   resilience::Admission admission_;
   resilience::SharedPaces other_paces_;
 
-  base::Mutex latencies_mu_;
-  std::map<std::string, std::unique_ptr<resilience::LatencyTracker>,
-           std::less<>>
-      latencies_ ABSL_GUARDED_BY(latencies_mu_);
-
-  base::Mutex probe_mu_;
-  std::string probe_method_ ABSL_GUARDED_BY(probe_mu_);
+  struct Latencies {
+    base::Mutex mu;
+    std::map<std::string, resilience::LatencyTracker, std::less<>> by_method
+        ABSL_GUARDED_BY(mu);
+  };
+  base::OnDemand<Latencies> latencies_;  // Few services hedge.
 
   // For one thread at a time.
   std::shared_ptr<const options::ServiceOptions> options_;

@@ -140,6 +140,11 @@ void HealthMonitor::EndCarefully(LiveEndpoint* endpoint,
   Send(outbox);
 }
 
+std::string HealthMonitor::probe_method() {
+  base::MutexLock lock(&mu_);
+  return states_.silence().probe_method;
+}
+
 void HealthMonitor::OnProbeDone(LiveEndpoint* endpoint, bool answered,
                                 absl::Time now) {
   Outbox outbox;

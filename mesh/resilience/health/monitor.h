@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
@@ -107,6 +108,8 @@ class HealthMonitor {
   void Tick(absl::Span<const cluster::LiveEndpointPtr> endpoints,
             absl::Time now);
 
+  // What a probe calls.
+  std::string probe_method();
   // The probe that Host::Probe() was asked for has ended. `answered`: by a
   // server. The endpoint may be gone when this returns.
   void OnProbeDone(cluster::LiveEndpoint* endpoint, bool answered,

@@ -44,6 +44,14 @@ TEST(HealthMonitorTest, ObservingReportsAndChangesNothing) {
   }
 }
 
+TEST(HealthMonitorTest, AConnectionToWhatWasNeverJudgedNeedsNoRecord) {
+  TestService service(2);
+  service.monitor.OnConnected(service.live[0].get(), service.now);
+  EXPECT_EQ(service.live[0]->health_memory(), nullptr);
+  EXPECT_TRUE(service.live[0]->available());
+  EXPECT_TRUE(service.changes.empty());
+}
+
 TEST(HealthMonitorTest, OffDoesNothing) {
   options::GuardOptions options;
   options.outlier_ejection.mode = Mode::kOff;

@@ -260,6 +260,8 @@ void HealthStates::OnConnected(LiveEndpoint* endpoint, int64_t now,
                                HealthChanges* changes) {
   EndpointObservations& seen = endpoint->mutable_observations();
   seen.silence.Forget();
+  // Nothing is held against it.
+  if (endpoint->health_memory() == nullptr) return;
   HealthRecord& record = RecordOf(endpoint);
   if (!IsOut(record.health)) {
     FailureRow row = RowOf(*endpoint);

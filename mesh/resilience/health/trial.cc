@@ -152,39 +152,43 @@ void Trial::Resume(const TrialRules& rules) {
 uint32_t Trials::Begin(const Trial& trial,
                        const cluster::LiveEndpoint* endpoint, uint32_t began,
                        int64_t now) {
+  if (set_ == nullptr) set_ = std::make_unique<Set>();
   last_ = last_ == cluster::TrialTicket::kMostTrials ? 1 : last_ + 1;
-  if (running_.empty() || now - epoch_since_ >= kEpoch) {
+  if (set_->running.empty() || now - epoch_since_ >= kEpoch) {
     ++epoch_;
     if (epoch_ == 0) ++epoch_;
     epoch_since_ = now;
   }
   End(last_);  // An old trial may still have that number.
   const uint32_t priority = endpoint->priority();
-  running_.emplace(last_,
-                   Running{trial, endpoint, priority, began, epoch_, look_});
-  ++by_priority_[priority];
+  set_->running.emplace(
+      last_, Running{trial, endpoint, priority, began, epoch_, look_});
+  ++set_->by_priority[priority];
   return last_;
 }
 
 void Trials::End(uint32_t number) {
-  const auto found = running_.find(number);
-  if (found != running_.end()) Erase(found);
+  if (set_ == nullptr) return;
+  const auto found = set_->running.find(number);
+  if (found != set_->running.end()) set_->Erase(found);
 }
 
-Trials::Map::iterator Trials::Erase(Map::iterator running) {
-  const auto count = by_priority_.find(running->second.priority);
-  if (--count->second == 0) by_priority_.erase(count);
-  return running_.erase(running);
+Trials::Map::iterator Trials::Set::Erase(Map::iterator trial) {
+  const auto count = by_priority.find(trial->second.priority);
+  if (--count->second == 0) by_priority.erase(count);
+  return running.erase(trial);
 }
 
 uint32_t Trials::CountOf(uint32_t priority) const {
-  const auto found = by_priority_.find(priority);
-  return found == by_priority_.end() ? 0 : found->second;
+  if (set_ == nullptr) return 0;
+  const auto found = set_->by_priority.find(priority);
+  return found == set_->by_priority.end() ? 0 : found->second;
 }
 
 Trials::Running* Trials::Find(uint32_t number) {
-  const auto found = running_.find(number);
-  return found == running_.end() ? nullptr : &found->second;
+  if (set_ == nullptr) return nullptr;
+  const auto found = set_->running.find(number);
+  return found == set_->running.end() ? nullptr : &found->second;
 }
 
 void Trials::SetDue(uint32_t number, Running* running) {
@@ -206,9 +210,10 @@ void Trials::Saw(uint32_t number) {
 }
 
 void Trials::EndLook() {
-  for (auto it = running_.begin(); it != running_.end();) {
+  if (set_ == nullptr) return;
+  for (auto it = set_->running.begin(); it != set_->running.end();) {
     // One that began during this look may not have been passed.
-    it = it->second.look == look_ ? std::next(it) : Erase(it);
+    it = it->second.look == look_ ? std::next(it) : set_->Erase(it);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -141,10 +142,15 @@ class Trials {
 
  private:
   using Map = std::unordered_map<uint32_t, Running>;
-  Map::iterator Erase(Map::iterator running);
+  // Made with the first trial: most services have none.
+  struct Set {
+    Map::iterator Erase(Map::iterator trial);
 
-  Map running_;
-  std::unordered_map<uint32_t, uint32_t> by_priority_;
+    Map running;
+    std::unordered_map<uint32_t, uint32_t> by_priority;
+  };
+
+  std::unique_ptr<Set> set_;
   std::vector<uint32_t> due_;
   uint32_t last_ = 0;  // The number of the last one.
   uint32_t look_ = 1;
