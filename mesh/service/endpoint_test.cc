@@ -197,6 +197,7 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS), 3000);
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS), 250)
       << "nobody watches the second channel";
+  EXPECT_EQ(IntegerOf(without, GRPC_ARG_MAX_RECONNECT_BACKOFF_MS), 10000);
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_ENABLE_RETRIES), 0);
   EXPECT_EQ(IntegerOf(without, GRPC_ARG_KEEPALIVE_TIME_MS), -1);
 
@@ -206,6 +207,7 @@ TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_ENABLE_RETRIES), -1) << "as gRPC has it";
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS), 3000)
       << "gRPC is not to dial again by itself";
+  EXPECT_EQ(IntegerOf(with, GRPC_ARG_MAX_RECONNECT_BACKOFF_MS), -1);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_KEEPALIVE_TIME_MS), 30000);
   EXPECT_EQ(IntegerOf(with, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA), 0);
 
@@ -224,6 +226,24 @@ std::string TextOf(const grpc::ChannelArguments& arguments,
     if (args.args[i].key == key) all += args.args[i].value.string;
   }
   return all;
+}
+
+// gRPC's own authority for an address is that address.
+TEST(GrpcConnectionTest, TheAuthorityIsSetWhereItIsNotTheAddress) {
+  const auto authority_of = [](const std::string& address,
+                               const std::string& authority) {
+    cluster::Endpoint endpoint;
+    endpoint.address = address;
+    ConnectionSettings settings;
+    settings.authority = authority;
+    return TextOf(ArgumentsOf(endpoint, settings, 0, true),
+                  GRPC_ARG_DEFAULT_AUTHORITY);
+  };
+  EXPECT_EQ(authority_of("10.0.0.1:80", "10.0.0.1:80"), "");
+  EXPECT_EQ(authority_of("10.0.0.1:80", "10.0.0.2:80"), "10.0.0.2:80");
+  EXPECT_EQ(authority_of("10.0.0.1:80", "cart.example"), "cart.example");
+  EXPECT_EQ(authority_of("[::1]:80", "[::1]:80"), "[::1]:80");
+  EXPECT_EQ(authority_of("unix:/a", "localhost"), "localhost");
 }
 
 TEST(GrpcConnectionTest, AUserAgentStandsBeforeGrpcsOwn) {
