@@ -1,10 +1,35 @@
 #include "mesh/service/method_table.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
 
 #include "grpcpp/impl/codegen/config_protobuf.h"
 
 namespace mesh::service {
+
+namespace {
+
+// What is the same of a method for all services, by its name. A program has few
+// methods, those of its stubs. So their names are kept for good, once.
+using SharedMethods = std::map<std::string, std::optional<bool>, std::less<>>;
+
+const SharedMethods::value_type& Shared(absl::string_view name) {
+  static base::Mutex* const mu = new base::Mutex;
+  static auto* const all = new SharedMethods;
+  {
+    base::MutexLock lock(mu);
+    const auto found = all->find(name);
+    if (found != all->end()) return *found;
+  }
+  // No lock is held, because descriptors have locks of their own.
+  const std::optional<bool> idempotent = IdempotencyLevel(name);
+  base::MutexLock lock(mu);
+  return *all->try_emplace(std::string(name), idempotent).first;
+}
+
+}  // namespace
 
 std::optional<bool> IdempotencyLevel(absl::string_view method) {
   std::string full_name(method.substr(method.substr(0, 1) == "/" ? 1 : 0));
@@ -17,32 +42,19 @@ std::optional<bool> IdempotencyLevel(absl::string_view method) {
          google::protobuf::MethodOptions::IDEMPOTENCY_UNKNOWN;
 }
 
-MethodTable::~MethodTable() {
-  base::MutexLock lock(&mu_);
-  for (auto& [name, method] : methods_) grpc_slice_unref(method->path);
-}
-
 std::pair<Method*, bool> MethodTable::Register(absl::string_view name) {
   if (Method* const known = Find(name)) return {known, false};
-  // Made with no lock held, because descriptors have locks of their own.
+  const auto& [shared_name, idempotent] = Shared(name);
   auto made = std::make_unique<Method>();
-  made->name = std::string(name);
-  made->path = grpc_slice_from_copied_buffer(name.data(), name.size());
-  made->idempotent = IdempotencyLevel(name);
-  Method* result;
-  {
-    base::MutexLock lock(&mu_);
-    const auto [known, added] = methods_.try_emplace(made->name);
-    if (added) {
-      made->index = by_index_.size();
-      by_index_.push_back(made.get());
-      known->second = std::move(made);
-    }
-    result = known->second.get();
-  }
-  if (made == nullptr) return {result, true};
-  grpc_slice_unref(made->path);  // Another thread was first.
-  return {result, false};
+  made->name = shared_name;
+  made->path =
+      grpc_slice_from_static_buffer(shared_name.data(), shared_name.size());
+  made->idempotent = idempotent;
+  base::MutexLock lock(&mu_);
+  made->index = by_index_.size();
+  const auto [known, added] = methods_.insert(std::move(made));
+  if (added) by_index_.push_back(known->get());
+  return {known->get(), added};  // Another thread may have been first.
 }
 
 telemetry::MethodMetrics* MethodTable::MakeMetrics(Method* method) {
@@ -55,7 +67,7 @@ telemetry::MethodMetrics* MethodTable::MakeMetrics(Method* method) {
 Method* MethodTable::Find(absl::string_view name) {
   base::MutexLock lock(&mu_);
   const auto found = methods_.find(name);
-  return found == methods_.end() ? nullptr : found->second.get();
+  return found == methods_.end() ? nullptr : found->get();
 }
 
 std::vector<const upstream::Method*> MethodTable::ByIndex() const {

@@ -2,6 +2,7 @@
 #define MESH_SERVICE_METHOD_TABLE_H_
 
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,7 +11,8 @@
 
 #include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/strings/string_view.h"
 #include "grpc/grpc.h"
 #include "mesh/base/mutex.h"
@@ -21,7 +23,7 @@ namespace mesh::service {
 
 // A method as a stub registers it.
 struct Method : upstream::Method {
-  grpc_slice path;
+  grpc_slice path;  // The name. It belongs to nobody.
   // Null: no call of it has been made yet.
   std::atomic<telemetry::MethodMetrics*> metrics{nullptr};
 };
@@ -35,7 +37,6 @@ class MethodTable {
   // `metrics` outlives the table.
   explicit MethodTable(telemetry::ServiceMetrics* metrics)
       : metrics_(metrics) {}
-  ~MethodTable();
   MethodTable(const MethodTable&) = delete;
   MethodTable& operator=(const MethodTable&) = delete;
 
@@ -55,13 +56,29 @@ class MethodTable {
   std::vector<const upstream::Method*> ByIndex() const;
 
  private:
+  // A method is known by its name.
+  struct ByName {
+    using is_transparent = void;
+    static absl::string_view Of(absl::string_view name) { return name; }
+    static absl::string_view Of(const std::unique_ptr<Method>& method) {
+      return method->name;
+    }
+    template <typename T>
+    size_t operator()(const T& one) const {
+      return absl::Hash<absl::string_view>()(Of(one));
+    }
+    template <typename T, typename U>
+    bool operator()(const T& one, const U& other) const {
+      return Of(one) == Of(other);
+    }
+  };
+
   telemetry::MethodMetrics* MakeMetrics(Method* method);
 
   telemetry::ServiceMetrics* const metrics_;
 
   mutable base::Mutex mu_;
-  // The key is the name in the method itself.
-  absl::flat_hash_map<absl::string_view, std::unique_ptr<Method>> methods_
+  absl::flat_hash_set<std::unique_ptr<Method>, ByName, ByName> methods_
       ABSL_GUARDED_BY(mu_);
   std::vector<const upstream::Method*> by_index_ ABSL_GUARDED_BY(mu_);
 };

@@ -36,6 +36,18 @@ TEST_F(MethodTableTest, RegistersAMethodOnce) {
   EXPECT_EQ(table_.Find("/shop.Cart/Get"), method);
 }
 
+TEST_F(MethodTableTest, TablesShareTheNamesOfMethods) {
+  std::string name = "/shop.Cart/Share";
+  MethodTable other(&metrics_);
+  const Method* const one = table_.Register(name).first;
+  const Method* const two = other.Register(name).first;
+  name.assign(name.size(), 'x');
+  EXPECT_NE(one, two);
+  EXPECT_EQ(one->name, "/shop.Cart/Share");
+  EXPECT_EQ(one->name.data(), two->name.data());
+  EXPECT_EQ(PathOf(*one), "/shop.Cart/Share");
+}
+
 TEST_F(MethodTableTest, CountsMethodsInTheOrderOfTheirRegistration) {
   for (const char* name : {"/a.A/A", "/b.B/B", "/a.A/A", "/c.C/C"}) {
     table_.Register(name);

@@ -6,12 +6,12 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "absl/base/optimization.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "mesh/base/on_demand.h"
 #include "mesh/options/service.h"
 #include "mesh/resilience/health/pace.h"
 #include "mesh/resilience/latency_tracker.h"
@@ -21,13 +21,14 @@ namespace mesh::upstream {
 // A method that a caller has registered. It survives reloads. What changes with
 // them is found by `index` in a MethodPolicies.
 struct Method {
-  std::string name;  // "/package.Service/Method".
+  absl::string_view name;  // "/package.Service/Method". It outlives this.
   size_t index = 0;
   std::optional<bool> idempotent;  // What its .proto says, where that is known.
   // Made when a call of the method may be hedged. The Upstream owns it.
   std::atomic<resilience::LatencyTracker*> latency{nullptr};
-  // How long its calls take. For the health monitor of the service.
-  resilience::MethodPace pace;
+  // How long its calls take. For the health monitor of the service. Made with
+  // the first call.
+  base::OnDemand<resilience::MethodPace> pace;
 };
 
 // The policies of a service's methods in one configuration. Immutable once

@@ -87,7 +87,7 @@ class Upstream final : private resilience::HealthMonitor::Host {
     plan.observer = observer_;
     plan.health = &health_;
     plan.admission = &admission_;
-    plan.pace = shape.method != nullptr ? &shape.method->pace
+    plan.pace = shape.method != nullptr ? &shape.method->pace.Get()
                                         : other_paces_.Of(shape.name);
     if (ABSL_PREDICT_FALSE(WantsLatency(*plan.policy, shape.unary))) {
       plan.latency = LatencyOf(shape.method, shape.name);
