@@ -123,7 +123,7 @@ class Addresses {
 // `rest` is what follows "dns:", or a whole target without a scheme. The
 // authority is the name as it was written, with its port if it has one.
 absl::Status ReadName(absl::string_view target, absl::string_view rest,
-                      options::ServiceOptions* options) {
+                      options::TargetOptions* options) {
   std::vector<std::string> servers;
   if (absl::ConsumePrefix(&rest, "//")) {
     const absl::string_view server = rest.substr(0, rest.find('/'));
@@ -191,7 +191,7 @@ absl::StatusOr<std::string> SchemeAddress(absl::string_view target,
 }
 
 absl::Status ReadAddresses(absl::string_view target, absl::string_view scheme,
-                           options::ServiceOptions* options) {
+                           options::TargetOptions* options) {
   absl::string_view path = target.substr(scheme.size() + 1);
   if (absl::ConsumePrefix(&path, "//") && !absl::StartsWith(path, "/")) {
     return Bad(target, scheme, ": has no authority; write ", scheme, ":",
@@ -220,7 +220,7 @@ absl::Status ReadAddresses(absl::string_view target, absl::string_view scheme,
 
 // mesh's own form: addresses separated by commas. The first is the authority.
 absl::Status ReadList(absl::string_view target,
-                      options::ServiceOptions* options) {
+                      options::TargetOptions* options) {
   Addresses addresses;
   for (const absl::string_view address : absl::StrSplit(target, ',')) {
     const absl::Status valid = ValidateAddress(address);
@@ -235,7 +235,7 @@ absl::Status ReadList(absl::string_view target,
   return absl::OkStatus();
 }
 
-absl::Status Read(absl::string_view target, options::ServiceOptions* options) {
+absl::Status Read(absl::string_view target, options::TargetOptions* options) {
   const absl::string_view scheme = SchemeOf(target);
   if (scheme == "dns") return ReadName(target, target.substr(4), options);
   if (scheme == "ipv4" || scheme == "ipv6" || scheme == "unix" ||
@@ -260,9 +260,8 @@ absl::Status Read(absl::string_view target, options::ServiceOptions* options) {
 
 }  // namespace
 
-absl::StatusOr<options::ServiceOptions> ParseTarget(absl::string_view target) {
-  options::ServiceOptions options;
-  options.name = std::string(target);
+absl::StatusOr<options::TargetOptions> ParseTarget(absl::string_view target) {
+  options::TargetOptions options;
   const absl::Status status = Read(target, &options);
   if (!status.ok()) return status;
   return options;

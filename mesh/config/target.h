@@ -7,8 +7,8 @@
 
 namespace mesh::config {
 
-// The service that a target describes, with every policy at its default. Its
-// name is the target. INVALID_ARGUMENT names the target and what is wrong.
+// The service that a target describes, whose policies are all at their
+// defaults. INVALID_ARGUMENT names the target and what is wrong.
 //
 // A target means what it means to grpc::CreateChannel:
 // - "host:port" and "host", also after "dns:///" or "dns:". An address stands
@@ -22,7 +22,7 @@ namespace mesh::config {
 // mesh's own form is a list of addresses separated by commas, those of a Unix
 // socket as "unix:/path". Its authority is the first address.
 // An address that is given twice counts once.
-absl::StatusOr<options::ServiceOptions> ParseTarget(absl::string_view target);
+absl::StatusOr<options::TargetOptions> ParseTarget(absl::string_view target);
 
 }  // namespace mesh::config
 

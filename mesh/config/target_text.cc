@@ -18,7 +18,7 @@ namespace mesh::config {
 namespace {
 
 // All that a target says: where the endpoints are, and the authority.
-v1::Service ServiceOf(const options::ServiceOptions& options) {
+v1::Service ServiceOf(const options::TargetOptions& options) {
   v1::Service service;
   service.set_authority(options.authority);
   if (const auto* dns = std::get_if<options::DnsOptions>(&options.source)) {
@@ -39,7 +39,7 @@ v1::Service ServiceOf(const options::ServiceOptions& options) {
 // Adds the service, or says why it can't.
 absl::Status Add(const std::string& name, const std::string& target,
                  v1::Config* config) {
-  const absl::StatusOr<options::ServiceOptions> options = ParseTarget(target);
+  const absl::StatusOr<options::TargetOptions> options = ParseTarget(target);
   if (!options.ok()) return options.status();
   v1::Config alone;
   (*alone.mutable_services())[name] = ServiceOf(*options);

@@ -55,15 +55,16 @@ std::shared_ptr<service::Service> Background::Service(
     }
     // This runs without the lock. The result is put in its place above, unless
     // another thread has made one or taken the name.
-    absl::StatusOr<options::ServiceOptions> parsed =
-        config::ParseTarget(target);
-    std::shared_ptr<const options::ServiceOptions> options;
+    absl::StatusOr<options::TargetOptions> parsed = config::ParseTarget(target);
+    made = service::Service::Create(runtime_, name,
+                                    parsed.ok() ? defaults_ : nullptr);
     if (parsed.ok()) {
-      options = std::make_shared<const options::ServiceOptions>(*parsed);
+      made->Configure(
+          defaults_, credentials, absl::OkStatus(), /*version=*/1,
+          std::make_shared<const options::TargetOptions>(*std::move(parsed)));
+    } else {
+      made->Configure(nullptr, nullptr, parsed.status(), /*version=*/1);
     }
-    made = service::Service::Create(runtime_, name, options);
-    made->Configure(options, parsed.ok() ? credentials : nullptr,
-                    parsed.status(), /*version=*/1);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "mesh/base/mutex.h"
+#include "mesh/options/service.h"
 #include "mesh/security/identity.h"
 #include "mesh/service/runtime.h"
 #include "mesh/service/service.h"
@@ -59,6 +60,9 @@ class Background {
   // Constant.
   const std::shared_ptr<service::Runtime> runtime_;
   const security::Identity identity_{{}};
+  // All that holds for each service, whatever its target.
+  const std::shared_ptr<const options::ServiceOptions> defaults_ =
+      std::make_shared<const options::ServiceOptions>();
 
   mutable base::Mutex mu_;
   Services services_ ABSL_GUARDED_BY(mu_);

@@ -35,6 +35,17 @@ TEST(BackgroundTest, OneTargetWithTheSameCredentialsIsOneService) {
   EXPECT_EQ(one->name(), kTarget);
 }
 
+TEST(BackgroundTest, ServicesShareAllThatTheirTargetsDoNotSay) {
+  Background background;
+  const auto one = background.Service(kTarget, nullptr);
+  const auto other = background.Service("127.0.0.1:2", nullptr);
+  const auto bad = background.Service("no:such:target", nullptr);
+  const auto* const options = one->Snapshot()->policies.options();
+  ASSERT_NE(options, nullptr);
+  EXPECT_EQ(other->Snapshot()->policies.options(), options);
+  EXPECT_EQ(bad->Snapshot()->policies.options(), nullptr);
+}
+
 TEST(BackgroundTest, OtherCredentialsAreAnotherServiceWithANumber) {
   Background background;
   const auto plain = background.Service(kTarget, nullptr);

@@ -21,13 +21,17 @@
 
 namespace mesh::options {
 
-struct ServiceOptions {
-  std::string name;
+// Where a service is found. All else may be the same for many services.
+struct TargetOptions {
   EndpointSource source;
+  std::string authority;  // Never empty.
+};
+
+struct ServiceOptions : TargetOptions {
+  std::string name;
   BalancingPolicy balancing = BalancingPolicy::kLeastRequest;
   ConnectionOptions connections;
   std::optional<TlsOptions> tls;
-  std::string authority;  // Never empty.
   std::map<std::string, ChannelArgument> channel_args;
   RetryBudgetOptions retry_budget;
   GuardOptions guards;

@@ -34,9 +34,11 @@ uint64_t Brought(const ConnectedEndpoint& endpoint) {
 
 }  // namespace
 
-Connections::Connections(Seams seams, Listener* listener)
-    : seams_(std::move(seams)),
-      listener_(listener),
+Connections::Connections(std::shared_ptr<base::Scheduler> control,
+                         const base::Clock* clock, Host* host)
+    : control_(std::move(control)),
+      clock_(clock),
+      host_(host),
       settings_(std::make_shared<ConnectionSettings>()) {}
 
 Connections::~Connections() {
@@ -49,11 +51,12 @@ Connections::~Connections() {
   }
   for (const Retired& retired : replaced_) Close(retired.endpoint.get());
   for (const Retired& retired : retired_) Close(retired.endpoint.get());
-  for (Dropped& dropped : dropped_) seams_.close(std::move(dropped.connection));
+  for (Dropped& dropped : dropped_)
+    host_->CloseConnection(std::move(dropped.connection));
 }
 
 void Connections::CancelTimer(base::Scheduler::TimerId* timer) {
-  if (*timer != 0) seams_.control->Cancel(*timer);
+  if (*timer != 0) control_->Cancel(*timer);
   *timer = 0;
 }
 
@@ -129,11 +132,11 @@ Connections::Retired& Connections::Replace(
     ConnectedEndpoint* before, std::shared_ptr<ConnectedEndpoint> now) {
   Retired retired;
   retired.endpoint = before->shared_from_this();
-  retired.cut_off_at = seams_.clock->Now() + settings_->options.drain_timeout;
+  retired.cut_off_at = clock_->Now() + settings_->options.drain_timeout;
   std::replace(order_.begin(), order_.end(), before, now.get());
   membership_.Replace(before, now);
   changed_ = true;
-  listener_->OnReplaced(before, now.get());
+  host_->OnReplaced(before, now.get());
   for (std::vector<Retired>* earlier : {&replaced_, &retired_}) {
     for (Retired& one : *earlier) {
       if (one.successor.get() == before) Inherit(&one, now);
@@ -145,7 +148,7 @@ Connections::Retired& Connections::Replace(
 }
 
 void Connections::DialSecond(ConnectedEndpoint* endpoint) {
-  const absl::Time now = seams_.clock->Now();
+  const absl::Time now = clock_->Now();
   endpoint->dial().asked = now;
   if (endpoint->second() == nullptr) endpoint->SetSecond(Remake(endpoint));
   // Once it has taken the place, it is bounded like the first one.
@@ -165,7 +168,7 @@ void Connections::RetireReplaced() {
   for (Retired& retired : replaced_) {
     retired.endpoint->Close();
     // A silent one may yet answer its probe.
-    if (!retired.silent) seams_.closed(retired.endpoint.get());
+    if (!retired.silent) host_->EndOwnCalls(retired.endpoint.get());
     retired_.push_back(std::move(retired));
   }
   replaced_.clear();
@@ -183,7 +186,7 @@ void Connections::NoteSecond(ConnectedEndpoint& before,
       last.vain_seconds > 0 && before.counters().Answered() == last.answered;
   dial.asked = last.asked;
   dial.vain_seconds = vain ? last.vain_seconds + 1 : 1;
-  dial.second_at = seams_.clock->Now() + Backoff(dial.vain_seconds);
+  dial.second_at = clock_->Now() + Backoff(dial.vain_seconds);
 }
 
 void Connections::Inherit(Retired* retired,
@@ -216,8 +219,8 @@ void Connections::BreakIfDead(Retired* retired, absl::Time now) {
   retired->silent = false;
   retired->cut_off_at = now + settings_->options.drain_timeout;
   Connection* const connection = silent->connection();
-  if (connection == nullptr || !connection->Break()) seams_.cut_off(silent);
-  seams_.closed(silent);
+  if (connection == nullptr || !connection->Break()) host_->CutOff(silent);
+  host_->EndOwnCalls(silent);
 }
 
 // --- Closing
@@ -226,11 +229,11 @@ void Connections::Retire(
     const std::vector<cluster::LiveEndpointPtr>& endpoints) {
   if (endpoints.empty()) return;
   const absl::Time cut_off_at =
-      seams_.clock->Now() + settings_->options.drain_timeout;
+      clock_->Now() + settings_->options.drain_timeout;
   for (const cluster::LiveEndpointPtr& endpoint : endpoints) {
     endpoint->Close();
     auto connected = ConnectedEndpoint::Of(endpoint.get())->shared_from_this();
-    seams_.closed(connected.get());
+    host_->EndOwnCalls(connected.get());
     Retired retired;
     retired.endpoint = std::move(connected);
     retired.cut_off_at = cut_off_at;
@@ -241,7 +244,7 @@ void Connections::Retire(
 
 void Connections::Close(ConnectedEndpoint* endpoint) {
   auto connection = endpoint->Detach();
-  if (connection != nullptr) seams_.close(std::move(connection));
+  if (connection != nullptr) host_->CloseConnection(std::move(connection));
 }
 
 void Connections::Leave(ConnectedEndpoint* endpoint) {
@@ -249,8 +252,8 @@ void Connections::Leave(ConnectedEndpoint* endpoint) {
   endpoint->dial().leaving = true;
   endpoint->set_readiness(Readiness::kIdle);
   leaving_.push_back(
-      {endpoint->shared_from_this(), seams_.clock->Now() + kPickersLast});
-  listener_->OnReadinessChange();
+      {endpoint->shared_from_this(), clock_->Now() + kPickersLast});
+  host_->OnReadinessChange();
   Sweep();
 }
 
@@ -273,17 +276,17 @@ void Connections::GoOnAnew(ConnectedEndpoint* endpoint) {
   const std::shared_ptr<ConnectedEndpoint> now = Remake(endpoint);
   now->GoOnFrom(endpoint);
   Replace(endpoint, now);
-  listener_->OnReadinessChange();
+  host_->OnReadinessChange();
 }
 
 void Connections::Sweep() {
-  const absl::Time now = seams_.clock->Now();
+  const absl::Time now = clock_->Now();
   SweepLeaving(now);
   SweepRetired(now);
   std::vector<Dropped> still;
   for (Dropped& dropped : dropped_) {
     if (dropped.endpoint->Unused()) {
-      seams_.close(std::move(dropped.connection));
+      host_->CloseConnection(std::move(dropped.connection));
     } else {
       still.push_back(std::move(dropped));
     }
@@ -291,7 +294,7 @@ void Connections::Sweep() {
   dropped_ = std::move(still);
   CancelTimer(&sweep_timer_);
   if (retired_.empty() && dropped_.empty() && leaving_.empty()) return;
-  sweep_timer_ = seams_.control->RunAt(now + kSweepEvery, [this] {
+  sweep_timer_ = control_->RunAt(now + kSweepEvery, [this] {
     sweep_timer_ = 0;
     Sweep();
   });
@@ -324,8 +327,8 @@ void Connections::SweepRetired(absl::Time now) {
   }
   const RetirementPlan plan = PlanRetirement(states, now);
   for (size_t i : plan.cut_off) {
-    seams_.closed(retired_[i].endpoint.get());
-    seams_.cut_off(retired_[i].endpoint.get());
+    host_->EndOwnCalls(retired_[i].endpoint.get());
+    host_->CutOff(retired_[i].endpoint.get());
   }
   for (size_t i : plan.close) {
     Close(retired_[i].endpoint.get());
@@ -346,8 +349,8 @@ void Connections::Want() {
 
 void Connections::Ask() {
   // Each call of an outage may come here.
-  if (!changed_ && seams_.clock->Now() < in_vain_until_) {
-    return listener_->OnAskedInVain();
+  if (!changed_ && clock_->Now() < in_vain_until_) {
+    return host_->OnAskedInVain();
   }
   if (asked_) return;
   wanted_ = asked_ = true;
@@ -359,7 +362,7 @@ void Connections::Replan() {
 }
 
 void Connections::Ensure() {
-  const absl::Time now = seams_.clock->Now();
+  const absl::Time now = clock_->Now();
   EndBlindDials(now);
   changed_ = false;
   std::vector<EndpointState> states;
@@ -384,11 +387,11 @@ void Connections::Ensure() {
   for (size_t i : plan.second) DialSecond(order_[i]);
   for (size_t i : plan.single) GiveUpSecond(order_[i]);
   // The asking calls are told with the next picker.
-  if (asked && !asked_) listener_->OnReadinessChange();
+  if (asked && !asked_) host_->OnReadinessChange();
   in_vain_until_ = plan.in_vain ? plan.ask_again : absl::InfinitePast();
   if (plan.in_vain) {
     asked_ = false;
-    listener_->OnAskedInVain();
+    host_->OnAskedInVain();
   }
   PlanAt(plan.next);
 }
@@ -403,7 +406,7 @@ void Connections::PlanAt(absl::Time at) {
     }
   }
   if (at == absl::InfiniteFuture()) return;
-  plan_timer_ = seams_.control->RunAt(at, [this] {
+  plan_timer_ = control_->RunAt(at, [this] {
     plan_timer_ = 0;
     Ensure();
   });
@@ -422,14 +425,14 @@ void Connections::EndBlindDials(absl::Time now) {
 }
 
 void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
-  const absl::Time now = seams_.clock->Now();
+  const absl::Time now = clock_->Now();
   DialRecord& dial = endpoint->dial();
   Connection* connection = endpoint->connection();
   const bool first = connection == nullptr;
   if (first) {
     // The endpoint has been made with the present settings.
-    connection = endpoint->Open(seams_.make(endpoint->endpoint(), settings_,
-                                            endpoint->next_generation()));
+    connection = endpoint->Open(host_->MakeConnection(
+        endpoint->endpoint(), settings_, endpoint->next_generation()));
   }
   BeginDial(endpoint, now);
   if (asked) dial.asked = now;
@@ -444,8 +447,8 @@ void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
     return OnReady(endpoint);
   }
   if (dial.failures == 0) endpoint->set_readiness(Readiness::kConnecting);
-  listener_->OnReadinessChange();
-  seams_.poll();
+  host_->OnReadinessChange();
+  host_->PollWhileConnecting();
   if (first) Watch(endpoint, connection, GRPC_CHANNEL_IDLE);
 }
 
@@ -472,8 +475,8 @@ void Connections::FailDial(ConnectedEndpoint* endpoint, absl::Status why,
     Drop(endpoint);
   }
   changed_ = true;
-  listener_->OnConnectionLost();
-  listener_->OnReadinessChange();
+  host_->OnConnectionLost();
+  host_->OnReadinessChange();
 }
 
 absl::Duration Connections::Backoff(int failures) const {
@@ -491,7 +494,7 @@ void Connections::Watch(ConnectedEndpoint* endpoint, Connection* connection,
   // gRPC may tell when the object is gone. So the closure holds only the
   // scheduler, which knows.
   connection->Watch(
-      last, [this, control = seams_.control, weak = endpoint->weak_from_this(),
+      last, [this, control = control_, weak = endpoint->weak_from_this(),
              generation = connection->generation(), last] {
         control->Post([this, weak, generation, last] {
           const auto endpoint = weak.lock();
@@ -514,7 +517,7 @@ void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
       lost && (endpoint->outdated() || endpoint->connection() != connection);
   if (!over) OnState(endpoint, connection, state);
   changed_ = true;
-  listener_->OnReadinessChange();
+  host_->OnReadinessChange();
 }
 
 void Connections::OnState(ConnectedEndpoint* endpoint, Connection* connection,
@@ -523,15 +526,15 @@ void Connections::OnState(ConnectedEndpoint* endpoint, Connection* connection,
   switch (state) {
     case GRPC_CHANNEL_READY:
       if (!dial.leaving && endpoint->readiness() != Readiness::kReady) {
-        if (!dial.dialling) BeginDial(endpoint, seams_.clock->Now());
+        if (!dial.dialling) BeginDial(endpoint, clock_->Now());
         OnReady(endpoint);
       }
       break;
     case GRPC_CHANNEL_CONNECTING:
       // A call that came while it was idle may have done so.
-      if (!dial.dialling) BeginDial(endpoint, seams_.clock->Now());
+      if (!dial.dialling) BeginDial(endpoint, clock_->Now());
       if (dial.failures == 0) endpoint->set_readiness(Readiness::kConnecting);
-      seams_.poll();
+      host_->PollWhileConnecting();
       break;
     case GRPC_CHANNEL_IDLE:
       break;
@@ -546,13 +549,13 @@ void Connections::OnReady(ConnectedEndpoint* endpoint) {
   DialRecord& dial = endpoint->dial();
   dial.dialling = dial.blind = dial.lingers = false;
   endpoint->connection()->set_lingers(false);
-  dial.used = seams_.clock->Now();
+  dial.used = clock_->Now();
   endpoint->connection()->Begin(dial.used, endpoint->succeeded());
   endpoint->set_readiness(Readiness::kReady);
   changed_ = true;
   if (ConnectedEndpoint* const before = endpoint->beside()) TakePlace(before);
-  listener_->OnConnected(endpoint);
-  listener_->OnReadinessChange();
+  host_->OnConnected(endpoint);
+  host_->OnReadinessChange();
 }
 
 // The second connection of `before` is ready: calls that begin use it.
@@ -564,7 +567,7 @@ void Connections::TakePlace(ConnectedEndpoint* before) {
     for (const Retired& one : retired_) {
       // Nobody has answered over the next one either: its probe is in vain.
       if (one.silent && one.successor.get() == before) {
-        seams_.closed(one.endpoint.get());
+        host_->EndOwnCalls(one.endpoint.get());
       }
     }
   }
@@ -579,10 +582,10 @@ void Connections::TakePlace(ConnectedEndpoint* before) {
 
 // It was connected.
 void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
-  listener_->OnConnectionLost();
+  host_->OnConnectionLost();
   if (endpoint->outdated()) return Supersede(endpoint);
   DialRecord& dial = endpoint->dial();
-  const absl::Time now = seams_.clock->Now();
+  const absl::Time now = clock_->Now();
   dial.dialling = dial.blind = dial.lingers = false;
   dial.used = now;
   if (!connection->LostAtOnce(now, endpoint->succeeded())) {
@@ -617,12 +620,12 @@ void Connections::Supersede(ConnectedEndpoint* endpoint) {
   endpoint->set_readiness(Readiness::kIdle);
   auto second = endpoint->TakeSecond();
   Replace(endpoint, second != nullptr ? std::move(second) : Remake(endpoint));
-  listener_->OnReadinessChange();
+  host_->OnReadinessChange();
 }
 
 void Connections::OnFailure(ConnectedEndpoint* endpoint,
                             Connection* connection) {
-  const absl::Time now = seams_.clock->Now();
+  const absl::Time now = clock_->Now();
   DialRecord& dial = endpoint->dial();
   if (dial.lingers || dial.blind) return;  // It is known.
   if (!dial.dialling) BeginDial(endpoint, now);
@@ -637,7 +640,7 @@ void Connections::OnFailure(ConnectedEndpoint* endpoint,
                      absl::FormatDuration(timeout), ").");
     return FailDial(endpoint, absl::UnavailableError(why), /*lingers=*/true);
   }
-  connection->AskWhy([this, control = seams_.control,
+  connection->AskWhy([this, control = control_,
                       weak = endpoint->weak_from_this(),
                       generation = connection->generation()](absl::Status why) {
     control->Post([this, weak, generation, why = std::move(why)]() mutable {

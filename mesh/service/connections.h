@@ -27,9 +27,23 @@ namespace mesh::service {
 // wants to.
 class Connections {
  public:
-  // What its service does about it. On the control thread.
-  class Listener {
+  // What its service does for it. On the control thread.
+  class Host {
    public:
+    // A connection of `endpoint`, which outlives it.
+    virtual std::unique_ptr<Connection> MakeConnection(
+        const cluster::Endpoint& endpoint,
+        std::shared_ptr<const ConnectionSettings> settings,
+        uint64_t generation) = 0;
+    // Connections are being made or closed, so gRPC is to do its I/O.
+    virtual void PollWhileConnecting() = 0;
+    // Closes a connection that no call uses, once it may be closed.
+    virtual void CloseConnection(std::unique_ptr<Connection> connection) = 0;
+    // The endpoint is closed: ends what mesh itself does on it.
+    virtual void EndOwnCalls(const ConnectedEndpoint* endpoint) = 0;
+    // Ends the streams on an endpoint.
+    virtual void CutOff(const ConnectedEndpoint* endpoint) = 0;
+
     // A connection of `endpoint` is ready that was not.
     virtual void OnConnected(cluster::LiveEndpoint* endpoint) = 0;
     // A connection was lost, or could not be made.
@@ -44,31 +58,18 @@ class Connections {
     virtual void OnAskedInVain() = 0;
 
    protected:
-    ~Listener() = default;
+    ~Host() = default;
   };
 
-  // A connection of `endpoint`, which outlives it.
+  // Another way to make connections, for tests.
   using Make = std::function<std::unique_ptr<Connection>(
       const cluster::Endpoint& endpoint,
       std::shared_ptr<const ConnectionSettings> settings, uint64_t generation)>;
 
-  // What it acts through. All of it outlives the object.
-  struct Seams {
-    // Its closures run on the control thread, and only while the object lives.
-    std::shared_ptr<base::Scheduler> control;
-    const base::Clock* clock = nullptr;
-    Make make;
-    // Connections are being made or closed, so gRPC is to do its I/O.
-    std::function<void()> poll;
-    // Closes a connection that no call uses, once it may be closed.
-    std::function<void(std::unique_ptr<Connection> connection)> close;
-    // The endpoint is closed: ends what mesh itself does on it.
-    std::function<void(const ConnectedEndpoint* endpoint)> closed;
-    // Ends the streams on an endpoint.
-    std::function<void(const ConnectedEndpoint* endpoint)> cut_off;
-  };
-
-  Connections(Seams seams, Listener* listener);
+  // Closures on `control` run on the control thread, and only while the object
+  // lives. All three outlive it.
+  Connections(std::shared_ptr<base::Scheduler> control,
+              const base::Clock* clock, Host* host);
   // Ends all connections.
   ~Connections();
   Connections(const Connections&) = delete;
@@ -178,8 +179,9 @@ class Connections {
   void OnFailure(ConnectedEndpoint* endpoint, Connection* connection);
 
   // Constant.
-  const Seams seams_;
-  Listener* const listener_;
+  const std::shared_ptr<base::Scheduler> control_;
+  const base::Clock* const clock_;
+  Host* const host_;
 
   // Control thread only.
   std::shared_ptr<const ConnectionSettings> settings_;  // Never null.

@@ -26,30 +26,31 @@ inline cluster::EndpointSet SetOf(const Addresses& addresses) {
   return set;
 }
 
-class ConnectionsTest : public ::testing::Test,
-                        protected Connections::Listener {
+class ConnectionsTest : public ::testing::Test, protected Connections::Host {
  protected:
   ConnectionsTest() {
-    Connections::Seams seams;
-    seams.control = control_.scheduler;
-    seams.clock = &control_.clock;
-    seams.make = network_.Maker();
-    seams.poll = [this] { ++polls_; };
-    seams.close = [this](std::unique_ptr<Connection>) { ++closes_; };
-    seams.closed = [this](const ConnectedEndpoint* endpoint) {
-      closed_.push_back(endpoint->endpoint().address);
-      EXPECT_TRUE(endpoint->closed());
-    };
-    seams.cut_off = [this](const ConnectedEndpoint* endpoint) {
-      cut_off_.push_back(endpoint->endpoint().address);
-    };
-    connections_.emplace(std::move(seams),
-                         static_cast<Connections::Listener*>(this));
+    connections_.emplace(control_.scheduler, &control_.clock,
+                         static_cast<Connections::Host*>(this));
     settings_.options.ahead = 32;
     settings_.options.initial_backoff = absl::Seconds(1);
     settings_.options.drain_timeout = absl::Seconds(10);
   }
 
+  std::unique_ptr<Connection> MakeConnection(
+      const cluster::Endpoint& endpoint,
+      std::shared_ptr<const ConnectionSettings> settings,
+      uint64_t generation) override {
+    return network_.Maker()(endpoint, std::move(settings), generation);
+  }
+  void PollWhileConnecting() override { ++polls_; }
+  void CloseConnection(std::unique_ptr<Connection>) override { ++closes_; }
+  void EndOwnCalls(const ConnectedEndpoint* endpoint) override {
+    closed_.push_back(endpoint->endpoint().address);
+    EXPECT_TRUE(endpoint->closed());
+  }
+  void CutOff(const ConnectedEndpoint* endpoint) override {
+    cut_off_.push_back(endpoint->endpoint().address);
+  }
   void OnConnected(cluster::LiveEndpoint* endpoint) override {
     connected_.push_back(endpoint->endpoint().address);
   }
@@ -69,7 +70,10 @@ class ConnectionsTest : public ::testing::Test,
     return nullptr;
   }
   Readiness ReadinessOf(const std::string& address) {
-    return Endpoint(address)->readiness();
+    const cluster::LiveEndpointPtr endpoint = Endpoint(address);
+    if (endpoint != nullptr) return endpoint->readiness();
+    ADD_FAILURE() << address << " is no endpoint";
+    return Readiness::kIdle;
   }
   void Set(const std::string& address, grpc_connectivity_state state) {
     network_.Set(address, state);

@@ -37,11 +37,12 @@ ParkingLot::WatchParent ParentsOf(Runtime* runtime) {
 // Where the endpoints of a service come from. gRPC decides by the name whether
 // a proxy is asked, and then hands it the name: the proxy knows where that is,
 // and this process need not. So where it would, the name is the only endpoint.
-options::EndpointSource SourceOf(const options::ServiceOptions& options) {
-  const auto* const dns = std::get_if<options::DnsOptions>(&options.source);
+options::EndpointSource SourceOf(const options::TargetOptions& target,
+                                 const options::ServiceOptions& options) {
+  const auto* const dns = std::get_if<options::DnsOptions>(&target.source);
   if (dns == nullptr || !GoesThroughProxy(dns->name, options.channel_args,
                                           ProcessEnvironment())) {
-    return options.source;
+    return target.source;
   }
   auto set = std::make_shared<cluster::EndpointSet>();
   set->endpoints.emplace_back();
@@ -59,17 +60,18 @@ bool IsSameName(const options::EndpointSource& a,
 }
 
 ConnectionSettings SettingsOf(
+    const options::TargetOptions& target,
     const options::ServiceOptions& options,
     std::shared_ptr<grpc::ChannelCredentials> credentials) {
   ConnectionSettings settings;
   settings.credentials = std::move(credentials);
-  settings.authority = options.authority;
+  settings.authority = target.authority;
   settings.channel_args = options.channel_args;
   settings.options = options.connections;
   settings.all_idempotent = options.AllIdempotent();
   // Where nothing names a proxy nobody has to know. No exemption is for "".
   settings.resolved =
-      std::holds_alternative<options::DnsOptions>(options.source) &&
+      std::holds_alternative<options::DnsOptions>(target.source) &&
       GoesThroughProxy("", options.channel_args, ProcessEnvironment());
   return settings;
 }
@@ -109,13 +111,11 @@ Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
           WithApplications(metrics_, runtime_->application().observers())),
       other_methods_(metrics_->Method("", /*registered=*/false)),
       fallback_(runtime_->application().FallbackOf(name_)),
-      health_log_(name_, control_, &clock_, LogOf(runtime_.get())),
       upstream_(UpstreamSettings(options)),
       methods_(metrics_.get()),
       parking_(control_, ParentsOf(runtime_.get())),
-      streams_(control_, &clock_),
       connectivity_(control_),
-      connections_(ConnectionSeams(), this),
+      connections_(control_, &clock_, this),
       feed_(name_, FeedSeams(), this) {
   auto first = std::make_shared<ServiceView>();
   first->policies = upstream::MethodPolicies(std::move(options));
@@ -134,28 +134,6 @@ upstream::Upstream::Settings Service::UpstreamSettings(
       static_cast<size_t>(runtime_->telemetry().max_methods);
   settings.now = clock_.Now();
   return settings;
-}
-
-Connections::Seams Service::ConnectionSeams() {
-  Connections::Seams seams;
-  seams.control = control_;
-  seams.clock = &clock_;
-  seams.make = [this](const cluster::Endpoint& endpoint,
-                      std::shared_ptr<const ConnectionSettings> settings,
-                      uint64_t generation) {
-    return runtime_->MakeConnection(endpoint, std::move(settings), generation);
-  };
-  seams.poll = [this] { runtime_->PollWhileConnecting(); };
-  seams.close = [this](std::unique_ptr<Connection> connection) {
-    runtime_->CloseConnection(std::move(connection));
-  };
-  seams.closed = [this](const ConnectedEndpoint* endpoint) {
-    prober_.Cancel(endpoint);
-  };
-  seams.cut_off = [this](const ConnectedEndpoint* endpoint) {
-    streams_.CutOff(endpoint);
-  };
-  return seams;
 }
 
 discovery::Feed::Seams Service::FeedSeams() {
@@ -248,7 +226,7 @@ void Service::SendProbe(cluster::LiveEndpoint* endpoint) {
 }
 
 void Service::OnHealthChange(const resilience::HealthChange& change) {
-  health_log_.Note(change);
+  health_log_.Get(name_, control_, &clock_, LogOf(runtime_.get())).Note(change);
   using cluster::Health;
   const bool silence =
       change.to == Health::kSuspect || change.from == Health::kSuspect;
@@ -266,7 +244,8 @@ void Service::OnHealthChange(const resilience::HealthChange& change) {
 
 void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
                         std::shared_ptr<grpc::ChannelCredentials> credentials,
-                        absl::Status unknown, uint64_t version) {
+                        absl::Status unknown, uint64_t version,
+                        std::shared_ptr<const options::TargetOptions> target) {
   if (!configured_.exchange(true, std::memory_order_relaxed)) {
     // Calls that begin before the control thread comes to it have their policy
     // all the same.
@@ -276,12 +255,14 @@ void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
                                        : upstream::UnknownPicker(unknown);
     snapshot_.Set(std::move(first));
   }
+  if (target == nullptr) target = options;
   control_->Post([this, options = std::move(options),
+                  target = std::move(target),
                   credentials = std::move(credentials),
                   unknown = std::move(unknown), version] {
     if (version < version_) return;
     version_ = version;
-    ApplyConfig(options, credentials, unknown);
+    ApplyConfig(options, target, credentials, unknown);
   });
 }
 
@@ -290,15 +271,17 @@ void Service::Start() {
   if (started_.exchange(true, std::memory_order_relaxed)) return;
   control_->Post([this] {
     running_ = true;
-    if (options_ != nullptr) feed_.Start(SourceOf(*options_));
+    if (options_ != nullptr) feed_.Start(SourceOf(*target_, *options_));
   });
 }
 
 void Service::ApplyConfig(
     std::shared_ptr<const options::ServiceOptions> options,
+    std::shared_ptr<const options::TargetOptions> target,
     std::shared_ptr<grpc::ChannelCredentials> credentials,
     absl::Status unknown) {
-  const std::shared_ptr<const options::ServiceOptions> old = options_;
+  const std::shared_ptr<const options::TargetOptions> old =
+      std::exchange(target_, std::move(target));
   options_ = std::move(options);
   upstream_.SetOptions(options_, std::move(unknown));
   if (options_ == nullptr) {
@@ -308,23 +291,23 @@ void Service::ApplyConfig(
     Publish();
     return connections_.Retire(gone);
   }
-  const bool reconnect =
-      connections_.Configure(SettingsOf(*options_, std::move(credentials)));
+  const bool reconnect = connections_.Configure(
+      SettingsOf(*target_, *options_, std::move(credentials)));
   // Calls in flight end on the old connections.
   if (reconnect && !connections_.members().empty()) connections_.Renew();
-  const bool rediscover = old == nullptr || !(old->source == options_->source);
+  const bool rediscover = old == nullptr || !(old->source == target_->source);
   if (rediscover && running_) {
     EndLingering();
-    named_ &= old != nullptr && IsSameName(old->source, options_->source);
-    feed_.Start(SourceOf(*options_));
+    named_ &= old != nullptr && IsSameName(old->source, target_->source);
+    feed_.Start(SourceOf(*target_, *options_));
   }
   Publish();
 }
 
 void Service::OnEndpoints(const cluster::EndpointSetPtr& set) {
   if (!set->endpoints.empty() || !named_) {
-    named_ = options_ != nullptr &&
-             std::holds_alternative<options::DnsOptions>(options_->source);
+    named_ = target_ != nullptr &&
+             std::holds_alternative<options::DnsOptions>(target_->source);
     EndLingering();
     return Use(*set);
   }
@@ -384,6 +367,26 @@ void Service::Use(const cluster::EndpointSet& set) {
   }
   Publish();
   connections_.Retire(change.removed);
+}
+
+std::unique_ptr<Connection> Service::MakeConnection(
+    const cluster::Endpoint& endpoint,
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation) {
+  return runtime_->MakeConnection(endpoint, std::move(settings), generation);
+}
+
+void Service::CloseConnection(std::unique_ptr<Connection> connection) {
+  runtime_->CloseConnection(std::move(connection));
+}
+
+void Service::EndOwnCalls(const ConnectedEndpoint* endpoint) {
+  prober_.Cancel(endpoint);
+}
+
+void Service::CutOff(const ConnectedEndpoint* endpoint) {
+  // Whoever has a stream on it has made this before.
+  LiveStreams* const streams = streams_.Find();
+  if (streams != nullptr) streams->CutOff(endpoint);
 }
 
 void Service::OnConnected(cluster::LiveEndpoint* endpoint) {

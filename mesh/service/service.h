@@ -13,6 +13,7 @@
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "mesh/balancing/picker.h"
+#include "mesh/base/on_demand.h"
 #include "mesh/base/scheduler.h"
 #include "mesh/base/snapshot_slot.h"
 #include "mesh/cluster/live_endpoint.h"
@@ -56,7 +57,7 @@ using ServiceViewPtr = std::shared_ptr<const ServiceView>;
 class Service final : public std::enable_shared_from_this<Service>,
                       private upstream::Upstream::Host,
                       private discovery::Feed::Listener,
-                      private Connections::Listener {
+                      private Connections::Host {
  public:
   // `options`: what Configure() is about to say, so that a call made at once
   // has its policy. Null when the configuration does not know the service.
@@ -91,7 +92,7 @@ class Service final : public std::enable_shared_from_this<Service>,
   // again, at most once per second.
   void OnNoEndpoint();
   ParkingLot& parking() { return parking_; }
-  LiveStreams& streams() { return streams_; }
+  LiveStreams& streams() { return streams_.Get(control_, &clock_); }
 
   // Aggregated over the endpoints.
   grpc_connectivity_state GetState(bool try_to_connect);
@@ -102,10 +103,13 @@ class Service final : public std::enable_shared_from_this<Service>,
   // --- Control plane; any thread, carried out in order.
   // Takes a new configuration. Null options: the service is unknown, and its
   // calls fail with `unknown`. A greater `version` is a later configuration.
-  // One that comes after a later one is ignored.
-  void Configure(std::shared_ptr<const options::ServiceOptions> options,
-                 std::shared_ptr<grpc::ChannelCredentials> credentials,
-                 absl::Status unknown, uint64_t version);
+  // One that comes after a later one is ignored. `target` says where the
+  // service is found. Null: where `options` say, which others may share.
+  void Configure(
+      std::shared_ptr<const options::ServiceOptions> options,
+      std::shared_ptr<grpc::ChannelCredentials> credentials,
+      absl::Status unknown, uint64_t version,
+      std::shared_ptr<const options::TargetOptions> target = nullptr);
   // A channel exists: finds endpoints and connects. Further calls do nothing.
   void Start();
 
@@ -115,7 +119,6 @@ class Service final : public std::enable_shared_from_this<Service>,
   ~Service() override = default;
   upstream::Upstream::Settings UpstreamSettings(
       std::shared_ptr<const options::ServiceOptions> options);
-  Connections::Seams ConnectionSeams();
   discovery::Feed::Seams FeedSeams();
 
   // upstream::Upstream::Host
@@ -125,7 +128,15 @@ class Service final : public std::enable_shared_from_this<Service>,
   // All on the control thread. First discovery::Feed::Listener.
   void OnEndpoints(const cluster::EndpointSetPtr& set) override;
   void OnNoEndpoints() override { Publish(); }
-  // Connections::Listener
+  // Connections::Host
+  std::unique_ptr<Connection> MakeConnection(
+      const cluster::Endpoint& endpoint,
+      std::shared_ptr<const ConnectionSettings> settings,
+      uint64_t generation) override;
+  void PollWhileConnecting() override { runtime_->PollWhileConnecting(); }
+  void CloseConnection(std::unique_ptr<Connection> connection) override;
+  void EndOwnCalls(const ConnectedEndpoint* endpoint) override;
+  void CutOff(const ConnectedEndpoint* endpoint) override;
   void OnConnected(cluster::LiveEndpoint* endpoint) override;
   void OnConnectionLost() override { feed_.Refresh(); }
   void OnReadinessChange() override { PublishSoon(); }
@@ -134,6 +145,7 @@ class Service final : public std::enable_shared_from_this<Service>,
                   cluster::LiveEndpoint* now) override;
 
   void ApplyConfig(std::shared_ptr<const options::ServiceOptions> options,
+                   std::shared_ptr<const options::TargetOptions> target,
                    std::shared_ptr<grpc::ChannelCredentials> credentials,
                    absl::Status unknown);
   void Use(const cluster::EndpointSet& set);
@@ -155,12 +167,12 @@ class Service final : public std::enable_shared_from_this<Service>,
   const std::shared_ptr<telemetry::Observer> observer_;  // With metrics_.
   telemetry::MethodMetrics* const other_methods_;
   const Fallback* const fallback_;  // The runtime's.
-  HealthLog health_log_;
+  base::OnDemand<HealthLog> health_log_;
   upstream::Upstream upstream_;  // It tells observer_ and health_log_.
   base::SnapshotSlot<ServiceView> snapshot_;
   MethodTable methods_;
   ParkingLot parking_;
-  LiveStreams streams_;
+  base::OnDemand<LiveStreams> streams_;
   Connectivity connectivity_;
 
   std::atomic<bool> configured_{false};
@@ -175,6 +187,7 @@ class Service final : public std::enable_shared_from_this<Service>,
   bool dirty_ = false;    // Publish() is due.
   bool in_vain_ = false;  // Calls that ask are to be told so.
   std::shared_ptr<const options::ServiceOptions> options_;
+  std::shared_ptr<const options::TargetOptions> target_;  // Null like options_.
   Lingering lingering_;
   bool named_ = false;  // The endpoints are addresses of the present name.
   base::Scheduler::TimerId linger_timer_ = 0;

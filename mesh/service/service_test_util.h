@@ -62,7 +62,7 @@ class InterruptedScheduler final : public base::Scheduler {
 // known by its endpoint's address; of several the newest counts.
 class FakeNetwork {
  public:
-  // For Connections::Seams and Runtime::Control. This outlives what is made.
+  // For Runtime::Control and tests of Connections. This outlives what is made.
   Connections::Make Maker() {
     return [this](const cluster::Endpoint& endpoint,
                   std::shared_ptr<const ConnectionSettings> settings,
