@@ -190,8 +190,7 @@ void AddBadConnections(std::vector<BadManners>& all) {
                    connection.Send("HTTP/1.1 400 Bad Request\r\n\r\n");
                    connection.Ignore();
                  }});
-  all.push_back({"ShakesHandsAndResets",
-                 [](Connection& connection) {
+  all.push_back({"ShakesHandsAndResets", [](Connection& connection) {
                    connection.Handshake();
                    connection.Reset();
                  }});
