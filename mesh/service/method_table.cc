@@ -11,9 +11,14 @@ namespace mesh::service {
 
 namespace {
 
-// What is the same of a method for all services, by its name. A program has few
-// methods, those of its stubs. So their names are kept for good, once.
-using SharedMethods = std::map<std::string, std::optional<bool>, std::less<>>;
+// What is the same of a method for all services. A program has few methods,
+// those of its stubs. So this is kept for good, once for each name.
+struct SharedMethod {
+  // Counted, though it never goes: gRPC's retry filter copies a static one.
+  grpc_slice path;
+  std::optional<bool> idempotent;
+};
+using SharedMethods = std::map<std::string, SharedMethod, std::less<>>;
 
 const SharedMethods::value_type& Shared(absl::string_view name) {
   static base::Mutex* const mu = new base::Mutex;
@@ -26,7 +31,12 @@ const SharedMethods::value_type& Shared(absl::string_view name) {
   // No lock is held, because descriptors have locks of their own.
   const std::optional<bool> idempotent = IdempotencyLevel(name);
   base::MutexLock lock(mu);
-  return *all->try_emplace(std::string(name), idempotent).first;
+  const auto [shared, added] = all->try_emplace(std::string(name));
+  if (added) {
+    shared->second = {grpc_slice_from_copied_buffer(name.data(), name.size()),
+                      idempotent};
+  }
+  return *shared;
 }
 
 }  // namespace
@@ -44,12 +54,11 @@ std::optional<bool> IdempotencyLevel(absl::string_view method) {
 
 std::pair<Method*, bool> MethodTable::Register(absl::string_view name) {
   if (Method* const known = Find(name)) return {known, false};
-  const auto& [shared_name, idempotent] = Shared(name);
+  const auto& [shared_name, shared] = Shared(name);
   auto made = std::make_unique<Method>();
   made->name = shared_name;
-  made->path =
-      grpc_slice_from_static_buffer(shared_name.data(), shared_name.size());
-  made->idempotent = idempotent;
+  made->path = shared.path;
+  made->idempotent = shared.idempotent;
   base::MutexLock lock(&mu_);
   made->index = by_index_.size();
   const auto [known, added] = methods_.insert(std::move(made));

@@ -23,7 +23,7 @@ namespace mesh::service {
 
 // A method as a stub registers it.
 struct Method : upstream::Method {
-  grpc_slice path;  // The name. It belongs to nobody.
+  grpc_slice path;  // The name. No reference of its own: it never goes.
   // Null: no call of it has been made yet.
   std::atomic<telemetry::MethodMetrics*> metrics{nullptr};
 };
