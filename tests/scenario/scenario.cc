@@ -89,8 +89,8 @@ void Load::Run() {
     if (status.ok()) continue;
     ++failed_;
     base::MutexLock lock(&mu_);
-    ++failures_[absl::StrCat(status.error_code(), ": ",
-                             status.error_message())];
+    ++failures_[absl::StrCat(status.error_code(), ": ", status.error_message(),
+                             " ", status.error_details())];
   }
 }
 
@@ -149,6 +149,13 @@ void SetDeadline(grpc::ClientContext* context) {
                         std::chrono::seconds(10));
 }
 
+// What mesh has added to gRPC's account of a failure. May be empty.
+std::string StoryOf(const grpc::ClientContext& context) {
+  const std::string account = context.debug_error_string();
+  const size_t story = account.find("; mesh: ");
+  return story == std::string::npos ? "" : account.substr(story + 2);
+}
+
 }  // namespace
 
 grpc::Status CallUnary(TestService::Stub& stub, const Request& request,
@@ -156,7 +163,10 @@ grpc::Status CallUnary(TestService::Stub& stub, const Request& request,
   grpc::ClientContext context;
   SetDeadline(&context);
   Reply ignored;
-  return stub.Unary(&context, request, reply == nullptr ? &ignored : reply);
+  const grpc::Status status =
+      stub.Unary(&context, request, reply == nullptr ? &ignored : reply);
+  if (status.ok()) return status;
+  return {status.error_code(), status.error_message(), StoryOf(context)};
 }
 
 grpc::Status CallOnce(TestService::Stub& stub, const Request& request) {

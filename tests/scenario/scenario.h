@@ -107,7 +107,8 @@ v1::Service& TheService(v1::Config* config);
 std::unique_ptr<TestService::Stub> StubOf(Mesh& mesh,
                                           absl::string_view service = "test");
 
-// Makes a unary call with a deadline of 10 s. `reply` may be null.
+// Makes a unary call with a deadline of 10 s. `reply` may be null. The details
+// of a failure are what mesh says of its attempts.
 grpc::Status CallUnary(TestService::Stub& stub, const Request& request,
                        Reply* reply = nullptr);
 grpc::Status CallOnce(TestService::Stub& stub, const Request& request);
