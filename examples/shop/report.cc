@@ -445,9 +445,8 @@ std::string PhaseTable(const std::vector<ArmLog>& arms) {
          const HealthStats health = HealthOf(log, 0, end + 1);
          return health.suspected + health.ejected == 0
                     ? std::string("never")
-                    : absl::StrCat(Grouped(health.suspected), " times silent, ",
-                                   Grouped(health.ejected),
-                                   " times failing or slow");
+                    : absl::StrCat(Grouped(health.suspected), " silent, ",
+                                   Grouped(health.ejected), " failing or slow");
        });
   wide("streams",
        "Server-, client- and bidirectional streaming. Both try a stream again "
