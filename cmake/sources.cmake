@@ -90,7 +90,7 @@ set(MESH_SOURCES
   mesh/resilience/retry_budget.cc
   mesh/resilience/throttle.cc
   mesh/security/credentials.cc
-  mesh/security/identity.cc
+  mesh/security/secrets.cc
   mesh/server/server.cc
   mesh/service/application.cc
   mesh/service/connection_plan.cc
@@ -244,12 +244,14 @@ set(MESH_config_test_SOURCES
   mesh/config/docs_test.cc
   mesh/config/endpoints_test.cc
   mesh/config/file_watcher_test.cc
+  mesh/config/keys_test.cc
   mesh/config/loader_file_test.cc
   mesh/config/loader_meaning_test.cc
   mesh/config/loader_test.cc
   mesh/config/loader_text_test.cc
   mesh/config/names_test.cc
   mesh/config/printer_test.cc
+  mesh/config/problems_test.cc
   mesh/config/schema_test.cc
   mesh/config/target_test.cc)
 
@@ -323,7 +325,7 @@ set(MESH_resilience_test_SOURCES
   mesh/resilience/throttle_test.cc)
 
 set(MESH_security_test_SOURCES
-  mesh/security/identity_test.cc)
+  mesh/security/secrets_test.cc)
 
 set(MESH_server_test_SOURCES
   mesh/server/server_test.cc)

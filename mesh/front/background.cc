@@ -35,7 +35,7 @@ Background::Background()
 
 std::shared_ptr<service::Service> Background::Service(
     const std::string& target, security::Credentials credentials) {
-  if (credentials == nullptr) credentials = identity_.insecure();
+  if (credentials == nullptr) credentials = secrets_of_.insecure();
   const Key key(target, credentials);
   std::shared_ptr<service::Service> made;
   std::vector<Services::node_type> unused;  // Destroyed after the lock.
@@ -91,7 +91,7 @@ std::string Background::ConfigText() const {
     for (const auto& [key, entry] : services_) {
       if (entry.weak.expired()) continue;
       targets[entry.name] = key.first;
-      if (key.second != identity_.insecure()) {
+      if (key.second != secrets_of_.insecure()) {
         absl::StrAppend(&text, "# ", config::KeyPath("services", entry.name),
                         ": its credentials are given in code.\n");
       }

@@ -10,7 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "mesh/base/mutex.h"
 #include "mesh/options/service.h"
-#include "mesh/security/identity.h"
+#include "mesh/security/secrets.h"
 #include "mesh/service/runtime.h"
 #include "mesh/service/service.h"
 #include "mesh/telemetry/snapshot.h"
@@ -59,7 +59,7 @@ class Background {
 
   // Constant.
   const std::shared_ptr<service::Runtime> runtime_;
-  const security::Identity identity_{{}};
+  const security::ServiceSecrets secrets_of_{{}};
   // All that holds for each service, whatever its target.
   const std::shared_ptr<const options::ServiceOptions> defaults_ =
       std::make_shared<const options::ServiceOptions>();

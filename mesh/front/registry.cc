@@ -21,14 +21,14 @@ constexpr size_t kMostNames = 10;
 Registry::Registry(std::shared_ptr<service::Runtime> runtime,
                    std::map<std::string, security::Credentials> given)
     : runtime_(std::move(runtime)),
-      identity_(std::move(given)),
+      secrets_of_(std::move(given)),
       configuration_(std::make_shared<const Configuration>()) {}
 
 absl::Status Registry::Apply(options::MeshOptions options) {
   auto next = std::make_shared<Configuration>();
   {
     absl::StatusOr<security::SecretsByService> secrets =
-        identity_.SecretsForAll(options, Current()->secrets);
+        secrets_of_.SecretsForAll(options, Current()->secrets);
     if (!secrets.ok()) return secrets.status();
     next->secrets = *std::move(secrets);
   }
@@ -143,7 +143,7 @@ std::string Registry::ConfigText() const {
   const ConfigurationPtr current = Current();
   std::string text;
   for (const auto& [name, service] : current->options.services) {
-    if (identity_.IsGiven(name)) {
+    if (secrets_of_.IsGiven(name)) {
       absl::StrAppend(&text, "# ", config::KeyPath("services", name),
                       ": its credentials are given in code.\n");
     }

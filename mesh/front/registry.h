@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "mesh/base/mutex.h"
 #include "mesh/options/service.h"
-#include "mesh/security/identity.h"
+#include "mesh/security/secrets.h"
 #include "mesh/service/runtime.h"
 #include "mesh/service/service.h"
 #include "mesh/telemetry/snapshot.h"
@@ -74,7 +74,7 @@ class Registry {
 
   // Constant.
   const std::shared_ptr<service::Runtime> runtime_;
-  const security::Identity identity_;
+  const security::ServiceSecrets secrets_of_;
 
   mutable base::Mutex mu_;
   ConfigurationPtr configuration_ ABSL_GUARDED_BY(mu_);  // Never null.

@@ -1,4 +1,4 @@
-#include "mesh/security/identity.h"
+#include "mesh/security/secrets.h"
 
 #include <utility>
 
@@ -18,15 +18,15 @@ bool Same(const grpc::SslCredentialsOptions& a,
 
 }  // namespace
 
-Identity::Identity(std::map<std::string, Credentials> given)
+ServiceSecrets::ServiceSecrets(std::map<std::string, Credentials> given)
     : given_(std::move(given)) {}
 
-bool Identity::IsGiven(const std::string& name) const {
+bool ServiceSecrets::IsGiven(const std::string& name) const {
   const auto given = given_.find(name);
   return given != given_.end() && given->second != nullptr;
 }
 
-absl::StatusOr<Secrets> Identity::SecretsFor(
+absl::StatusOr<Secrets> ServiceSecrets::SecretsFor(
     const options::ServiceOptions& service, const Secrets* before) const {
   if (IsGiven(service.name)) {
     return Secrets{given_.at(service.name), std::nullopt};
@@ -41,7 +41,7 @@ absl::StatusOr<Secrets> Identity::SecretsFor(
   return Secrets{grpc::SslCredentials(*tls), *tls};
 }
 
-absl::StatusOr<SecretsByService> Identity::SecretsForAll(
+absl::StatusOr<SecretsByService> ServiceSecrets::SecretsForAll(
     const options::MeshOptions& options, const SecretsByService& before) const {
   SecretsByService all;
   for (const auto& [name, service] : options.services) {

@@ -1,4 +1,4 @@
-#include "mesh/security/identity.h"
+#include "mesh/security/secrets.h"
 
 #include <stdlib.h>
 
@@ -43,9 +43,9 @@ ok3bnw==
 -----END CERTIFICATE-----
 )";
 
-class IdentityTest : public testing::Test {
+class ServiceSecretsTest : public testing::Test {
  protected:
-  IdentityTest() {
+  ServiceSecretsTest() {
     dir_ = testing::TempDir() + "/identity_XXXXXX";
     EXPECT_NE(mkdtemp(dir_.data()), nullptr);
     ca_file_ = dir_ + "/ca.pem";
@@ -80,73 +80,73 @@ class IdentityTest : public testing::Test {
   std::string ca_file_;
 };
 
-TEST_F(IdentityTest, ServicesWithoutTlsShareThePlainCredentials) {
-  const Identity identity({});
-  const auto one = identity.SecretsFor(Plain("one"), nullptr);
-  const auto two = identity.SecretsFor(Plain("two"), nullptr);
+TEST_F(ServiceSecretsTest, ServicesWithoutTlsShareThePlainCredentials) {
+  const ServiceSecrets source({});
+  const auto one = source.SecretsFor(Plain("one"), nullptr);
+  const auto two = source.SecretsFor(Plain("two"), nullptr);
   ASSERT_TRUE(one.ok() && two.ok());
-  EXPECT_EQ(one->credentials, identity.insecure());
-  EXPECT_EQ(two->credentials, identity.insecure());
+  EXPECT_EQ(one->credentials, source.insecure());
+  EXPECT_EQ(two->credentials, source.insecure());
   EXPECT_FALSE(one->tls.has_value());
 }
 
-TEST_F(IdentityTest, WhatIsGivenInCodeGoesBeforeTheFiles) {
+TEST_F(ServiceSecretsTest, WhatIsGivenInCodeGoesBeforeTheFiles) {
   const Credentials given = grpc::InsecureChannelCredentials();
-  const Identity identity({{"cart", given}});
+  const ServiceSecrets source({{"cart", given}});
   // The file does not exist, and is not read.
-  const auto secrets = identity.SecretsFor(WithTls("cart"), nullptr);
+  const auto secrets = source.SecretsFor(WithTls("cart"), nullptr);
   ASSERT_TRUE(secrets.ok()) << secrets.status();
   EXPECT_EQ(secrets->credentials, given);
   EXPECT_FALSE(secrets->tls.has_value());
 }
 
-TEST_F(IdentityTest, NullGivenInCodeIsNothingGiven) {
-  const Identity identity({{"cart", nullptr}});
-  const auto secrets = identity.SecretsFor(Plain("cart"), nullptr);
+TEST_F(ServiceSecretsTest, NullGivenInCodeIsNothingGiven) {
+  const ServiceSecrets source({{"cart", nullptr}});
+  const auto secrets = source.SecretsFor(Plain("cart"), nullptr);
   ASSERT_TRUE(secrets.ok());
-  EXPECT_EQ(secrets->credentials, identity.insecure());
+  EXPECT_EQ(secrets->credentials, source.insecure());
 }
 
-TEST_F(IdentityTest, TheSameFilesGiveTheSameCredentials) {
+TEST_F(ServiceSecretsTest, TheSameFilesGiveTheSameCredentials) {
   WriteCa(kOne);
-  const Identity identity({});
-  const auto first = identity.SecretsFor(WithTls("cart"), nullptr);
+  const ServiceSecrets source({});
+  const auto first = source.SecretsFor(WithTls("cart"), nullptr);
   ASSERT_TRUE(first.ok()) << first.status();
   ASSERT_TRUE(first->tls.has_value());
   EXPECT_EQ(first->tls->pem_root_certs, kOne);
 
-  const auto again = identity.SecretsFor(WithTls("cart"), &*first);
+  const auto again = source.SecretsFor(WithTls("cart"), &*first);
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->credentials, first->credentials);
 
   WriteCa(kOther);
-  const auto changed = identity.SecretsFor(WithTls("cart"), &*first);
+  const auto changed = source.SecretsFor(WithTls("cart"), &*first);
   ASSERT_TRUE(changed.ok());
   EXPECT_NE(changed->credentials, first->credentials);
   EXPECT_EQ(changed->tls->pem_root_certs, kOther);
 }
 
-TEST_F(IdentityTest, FilesAfterPlaintextAreNewCredentials) {
+TEST_F(ServiceSecretsTest, FilesAfterPlaintextAreNewCredentials) {
   WriteCa(kOne);
-  const Identity identity({});
-  const auto plain = identity.SecretsFor(Plain("cart"), nullptr);
+  const ServiceSecrets source({});
+  const auto plain = source.SecretsFor(Plain("cart"), nullptr);
   ASSERT_TRUE(plain.ok());
-  const auto tls = identity.SecretsFor(WithTls("cart"), &*plain);
+  const auto tls = source.SecretsFor(WithTls("cart"), &*plain);
   ASSERT_TRUE(tls.ok()) << tls.status();
   EXPECT_NE(tls->credentials, plain->credentials);
-  const auto back = identity.SecretsFor(Plain("cart"), &*tls);
+  const auto back = source.SecretsFor(Plain("cart"), &*tls);
   ASSERT_TRUE(back.ok());
-  EXPECT_EQ(back->credentials, identity.insecure());
+  EXPECT_EQ(back->credentials, source.insecure());
 }
 
-TEST_F(IdentityTest, AllServicesKeepWhatHasNotChanged) {
+TEST_F(ServiceSecretsTest, AllServicesKeepWhatHasNotChanged) {
   WriteCa(kOne);
-  const Identity identity({});
+  const ServiceSecrets source({});
   const auto before =
-      identity.SecretsForAll(Of({WithTls("cart"), Plain("stock")}), {});
+      source.SecretsForAll(Of({WithTls("cart"), Plain("stock")}), {});
   ASSERT_TRUE(before.ok()) << before.status();
   const auto after =
-      identity.SecretsForAll(Of({WithTls("cart"), WithTls("users")}), *before);
+      source.SecretsForAll(Of({WithTls("cart"), WithTls("users")}), *before);
   ASSERT_TRUE(after.ok()) << after.status();
   EXPECT_EQ(after->size(), 2u);
   EXPECT_EQ(after->at("cart").credentials, before->at("cart").credentials);
@@ -154,16 +154,16 @@ TEST_F(IdentityTest, AllServicesKeepWhatHasNotChanged) {
   EXPECT_NE(after->at("users").credentials, before->at("cart").credentials);
 }
 
-TEST_F(IdentityTest, AnErrorNamesTheServiceAndTheFile) {
-  const Identity identity({});
+TEST_F(ServiceSecretsTest, AnErrorNamesTheServiceAndTheFile) {
+  const ServiceSecrets source({});
   const auto missing =
-      identity.SecretsForAll(Of({Plain("a"), WithTls("cart")}), {});
+      source.SecretsForAll(Of({Plain("a"), WithTls("cart")}), {});
   ASSERT_FALSE(missing.ok());
   EXPECT_THAT(std::string(missing.status().message()),
               StartsWith("services.cart.tls: "));
 
   WriteCa("no certificate\n");
-  const auto wrong = identity.SecretsForAll(Of({WithTls("cart")}), {});
+  const auto wrong = source.SecretsForAll(Of({WithTls("cart")}), {});
   ASSERT_FALSE(wrong.ok());
   EXPECT_EQ(wrong.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(wrong.status().message()), HasSubstr(ca_file_));

@@ -1,5 +1,5 @@
-#ifndef MESH_SECURITY_IDENTITY_H_
-#define MESH_SECURITY_IDENTITY_H_
+#ifndef MESH_SECURITY_SECRETS_H_
+#define MESH_SECURITY_SECRETS_H_
 
 #include <map>
 #include <memory>
@@ -25,10 +25,10 @@ using SecretsByService = std::map<std::string, Secrets>;
 // Decides with what this process shows itself to each service. Credentials
 // given in code come first, then those of the service's `tls` files, then
 // plaintext. Immutable, so any number of threads may ask at once. Reads files.
-class Identity {
+class ServiceSecrets {
  public:
   // `given`: by the service's name. Null ones count as absent.
-  explicit Identity(std::map<std::string, Credentials> given);
+  explicit ServiceSecrets(std::map<std::string, Credentials> given);
 
   // `before`: what is in force; null when nothing is. The same secrets give the
   // same object again, since new credentials are new connections. Errors are
@@ -55,4 +55,4 @@ class Identity {
 
 }  // namespace mesh::security
 
-#endif  // MESH_SECURITY_IDENTITY_H_
+#endif  // MESH_SECURITY_SECRETS_H_
