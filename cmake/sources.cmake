@@ -90,7 +90,9 @@ set(MESH_SOURCES
   mesh/resilience/retry_budget.cc
   mesh/resilience/throttle.cc
   mesh/security/credentials.cc
+  mesh/security/peer_pattern.cc
   mesh/security/secrets.cc
+  mesh/security/spiffe_id.cc
   mesh/server/server.cc
   mesh/service/application.cc
   mesh/service/connection_plan.cc
@@ -151,6 +153,7 @@ set(MESH_TEST_PROGRAMS
   front_test
   grpc_test
   health_test
+  identity_test
   mutator_test
   parts_test
   recorded_calls_test
@@ -284,6 +287,10 @@ set(MESH_health_test_SOURCES
   mesh/resilience/health/silence_test.cc
   mesh/resilience/health/state_test.cc
   mesh/resilience/health/trial_test.cc)
+
+set(MESH_identity_test_SOURCES
+  mesh/security/peer_pattern_test.cc
+  mesh/security/spiffe_id_test.cc)
 
 set(MESH_mutator_test_SOURCES
   mesh/testing/mutator.cc
