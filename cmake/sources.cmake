@@ -145,6 +145,7 @@ set(MESH_TEST_PROGRAMS
   base_test
   call_call_test
   call_nohook_test
+  certs_test
   channel_call_test
   channel_test
   cluster_test
@@ -220,6 +221,10 @@ set(MESH_call_nohook_test_PROTOS
 
 set(MESH_call_nohook_test_DEFINITIONS
   MESH_CALL_HOOK=0)
+
+set(MESH_certs_test_SOURCES
+  mesh/certs/authority.cc
+  mesh/certs/authority_test.cc)
 
 set(MESH_channel_call_test_SOURCES
   mesh/channel/global_interceptor_test.cc
