@@ -89,10 +89,16 @@ set(MESH_SOURCES
   mesh/resilience/rate_limiter.cc
   mesh/resilience/retry_budget.cc
   mesh/resilience/throttle.cc
+  mesh/security/certificate.cc
   mesh/security/credentials.cc
+  mesh/security/crl.cc
+  mesh/security/identity.cc
   mesh/security/peer_pattern.cc
+  mesh/security/pem.cc
   mesh/security/secrets.cc
   mesh/security/spiffe_id.cc
+  mesh/security/trust.cc
+  mesh/security/verifier.cc
   mesh/server/server.cc
   mesh/service/application.cc
   mesh/service/connection_plan.cc
@@ -294,8 +300,16 @@ set(MESH_health_test_SOURCES
   mesh/resilience/health/trial_test.cc)
 
 set(MESH_identity_test_SOURCES
+  mesh/certs/authority.cc
+  mesh/security/identity_test.cc
   mesh/security/peer_pattern_test.cc
-  mesh/security/spiffe_id_test.cc)
+  mesh/security/pem_test.cc
+  mesh/security/spiffe_id_test.cc
+  mesh/security/testing/certificates.cc
+  mesh/security/trust_test.cc
+  mesh/security/verifier_crl_test.cc
+  mesh/security/verifier_names_test.cc
+  mesh/security/verifier_test.cc)
 
 set(MESH_mutator_test_SOURCES
   mesh/testing/mutator.cc

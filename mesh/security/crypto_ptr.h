@@ -34,6 +34,7 @@ using BioPtr = std::unique_ptr<BIO, CryptoFree<BIO_free>>;
 using CrlPtr = std::unique_ptr<X509_CRL, CryptoFree<X509_CRL_free>>;
 using GeneralNamesPtr =
     std::unique_ptr<GENERAL_NAMES, CryptoFree<GENERAL_NAMES_free>>;
+using IntegerPtr = std::unique_ptr<ASN1_INTEGER, CryptoFree<ASN1_INTEGER_free>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, CryptoFree<EVP_PKEY_free>>;
 using StoreContextPtr =
     std::unique_ptr<X509_STORE_CTX, CryptoFree<X509_STORE_CTX_free>>;
