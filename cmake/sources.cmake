@@ -147,6 +147,7 @@ set(MESH_CHECK_SOURCES
   mesh/check/main.cc)
 
 set(MESH_TEST_PROGRAMS
+  authorization_test
   balancing_test
   base_test
   call_call_test
@@ -171,6 +172,12 @@ set(MESH_TEST_PROGRAMS
   simulation_test
   telemetry_test
   upstream_test)
+
+set(MESH_authorization_test_SOURCES
+  mesh/security/authorization.cc
+  mesh/security/authorization_test.cc
+  mesh/security/rule_check.cc
+  mesh/security/rule_check_test.cc)
 
 set(MESH_balancing_test_SOURCES
   mesh/balancing/balancing_test.cc
