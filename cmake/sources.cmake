@@ -174,6 +174,8 @@ set(MESH_TEST_PROGRAMS
   upstream_test)
 
 set(MESH_authorization_test_SOURCES
+  mesh/security/audit.cc
+  mesh/security/audit_test.cc
   mesh/security/authorization.cc
   mesh/security/authorization_test.cc
   mesh/security/rule_check.cc
