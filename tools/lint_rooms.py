@@ -44,7 +44,7 @@ ROOMS = {
         VALUES + ["v1"],
         [PROTOBUF, "com_github_jbeder_yaml_cpp"],
     ),
-    "certs": (["base", "security"], [GRPC, PROTOBUF, "openssl"]),
+    "certs": (["base", "options", "security"], [GRPC, PROTOBUF, "openssl"]),
     "check": (VALUES + ["config", "v1"], [PROTOBUF]),
     "server": (["base", "grpc", "incoming"], [GRPC]),
     "testing": (None, None),

@@ -262,6 +262,18 @@ std::vector<X509*> Others(const std::vector<X509Ptr>& chain) {
 
 }  // namespace
 
+CrlCheck CrlCheckOf(options::CrlMode mode, const Trust& trust) {
+  switch (mode) {
+    case options::CrlMode::kRequire:
+      return CrlCheck::kRequire;
+    case options::CrlMode::kIfPresent:
+      return CrlCheck::kIfPresent;
+    case options::CrlMode::kDefault:
+      break;
+  }
+  return trust.has_crls() ? CrlCheck::kRequire : CrlCheck::kOff;
+}
+
 absl::string_view PeerRefusalName(PeerRefusal refusal) {
   switch (refusal) {
     case PeerRefusal::kNone:

@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mesh/options/security.h"
 #include "mesh/security/peer.h"
 #include "mesh/security/peer_pattern.h"
 #include "mesh/security/trust.h"
@@ -23,6 +24,9 @@ enum class CrlCheck : uint8_t {
   kIfPresent,  // Yes; where no list holds, the peer is admitted and counted.
   kRequire,    // Yes; where no list holds, the peer is refused.
 };
+
+// What `mode` means where a peer is verified by `trust`.
+CrlCheck CrlCheckOf(options::CrlMode mode, const Trust& trust);
 
 // What a peer has to be beside trusted.
 struct PeerPolicy {

@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mesh/certs/authority.h"
+#include "mesh/options/security.h"
 #include "mesh/security/testing/certificates.h"
 #include "mesh/security/verifier.h"
 
@@ -195,6 +196,18 @@ TEST_F(CrlTest, ManyThreadsMayAskAtOnce) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(CrlTest, ListsAreRequiredByDefaultOnceThereIsOne) {
+  using options::CrlMode;
+  const auto with = Must(Trust::Make(scene_.bundles, scene_.crls, "prod"));
+  const auto without = Must(Trust::Make(scene_.bundles, {}, "prod"));
+  EXPECT_EQ(CrlCheckOf(CrlMode::kDefault, *with), CrlCheck::kRequire);
+  EXPECT_EQ(CrlCheckOf(CrlMode::kDefault, *without), CrlCheck::kOff);
+  for (const auto& trust : {with, without}) {
+    EXPECT_EQ(CrlCheckOf(CrlMode::kRequire, *trust), CrlCheck::kRequire);
+    EXPECT_EQ(CrlCheckOf(CrlMode::kIfPresent, *trust), CrlCheck::kIfPresent);
+  }
 }
 
 TEST_F(CrlTest, APartOfAListIsNone) {
