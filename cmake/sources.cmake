@@ -170,6 +170,7 @@ set(MESH_TEST_PROGRAMS
   server_test
   service_test
   simulation_test
+  source_test
   telemetry_test
   upstream_test)
 
@@ -413,6 +414,18 @@ set(MESH_simulation_test_SOURCES
   mesh/simulation/simulation_tiers_test.cc
   mesh/simulation/tally.cc
   mesh/simulation/trace_line.cc)
+
+set(MESH_source_test_SOURCES
+  mesh/certs/authority.cc
+  mesh/security/expiry.cc
+  mesh/security/files.cc
+  mesh/security/files_policy.cc
+  mesh/security/files_policy_test.cc
+  mesh/security/files_test.cc
+  mesh/security/path_watch.cc
+  mesh/security/path_watch_test.cc
+  mesh/security/source.cc
+  mesh/security/source_test.cc)
 
 set(MESH_telemetry_test_SOURCES
   mesh/telemetry/caught_observer_test.cc

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "absl/time/clock.h"
+
 namespace mesh::base {
 namespace {
 
@@ -24,5 +26,7 @@ const Clock& Clock::Real() {
   static const SteadyClock* const clock = new SteadyClock;
   return *clock;
 }
+
+absl::Time WallTime() { return absl::Now(); }
 
 }  // namespace mesh::base

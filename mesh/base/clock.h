@@ -20,6 +20,10 @@ class Clock {
   static const Clock& Real();
 };
 
+// What the wall clock shows now. It may jump, and is for dates that other
+// machines have written: those of certificates. Code that decides is given it.
+absl::Time WallTime();
+
 // Like absl::ToInt64Nanoseconds() and absl::ToUnixNanos(), but inline: every
 // call asks several times. It relies on how Abseil represents a duration.
 // NOLINTBEGIN(abseil-no-internal-dependencies)
