@@ -1,28 +1,12 @@
 # The unit tests (MESH_TESTS) and the examples (MESH_EXAMPLES).
 
-# The C++ of a .proto file with services, compiled once.
-function(mesh_proto_target variable proto)
-  string(MAKE_C_IDENTIFIER "mesh_${proto}" target)
-  if(NOT TARGET ${target})
-    mesh_generate(sources ${proto} GRPC)
-    add_library(${target} STATIC ${sources})
-    target_compile_features(${target} PUBLIC cxx_std_17)
-    target_include_directories(${target} PUBLIC "${MESH_GENERATED_DIR}")
-    target_link_libraries(${target} PUBLIC ${MESH_PUBLIC_LIBRARIES})
-  endif()
-  set(${variable} ${target} PARENT_SCOPE)
-endfunction()
-
 # Links the archive: the shared library shows only the front door.
 function(mesh_program target name)
   add_executable(${target} ${MESH_${name}_SOURCES})
   target_compile_definitions(${target} PRIVATE ${MESH_${name}_DEFINITIONS})
   target_link_libraries(${target} PRIVATE
     mesh::mesh_static ${MESH_PRIVATE_LIBRARIES} ${CMAKE_DL_LIBS} ${ARGN})
-  foreach(proto IN LISTS MESH_${name}_PROTOS)
-    mesh_proto_target(library ${proto})
-    target_link_libraries(${target} PRIVATE ${library})
-  endforeach()
+  mesh_link_protos(${target} ${MESH_${name}_PROTOS})
 endfunction()
 
 if(MESH_TESTS)

@@ -172,7 +172,8 @@ set(MESH_TEST_PROGRAMS
   simulation_test
   source_test
   telemetry_test
-  upstream_test)
+  upstream_test
+  workload_api_test)
 
 set(MESH_authorization_test_SOURCES
   mesh/security/audit.cc
@@ -436,6 +437,24 @@ set(MESH_telemetry_test_SOURCES
 set(MESH_upstream_test_SOURCES
   mesh/upstream/method_policies_test.cc
   mesh/upstream/upstream_test.cc)
+
+set(MESH_workload_api_test_SOURCES
+  mesh/certs/agent.cc
+  mesh/certs/authority.cc
+  mesh/security/expiry.cc
+  mesh/security/files.cc
+  mesh/security/files_policy.cc
+  mesh/security/path_watch.cc
+  mesh/security/source.cc
+  mesh/security/svid_response.cc
+  mesh/security/svid_response_test.cc
+  mesh/security/workload_api.cc
+  mesh/security/workload_api_test.cc
+  mesh/security/workload_policy.cc
+  mesh/security/workload_policy_test.cc)
+
+set(MESH_workload_api_test_PROTOS
+  mesh/security/workload.proto)
 
 set(MESH_EXAMPLE_PROGRAMS
   callback

@@ -111,6 +111,13 @@ def text():
     package = found["//packaging:mesh.tar"][1]
     put("MESH_PUBLIC_HEADERS", public_headers(package["public_headers"]))
 
+    def put_program(name, own):
+        """What a program compiles beside the library."""
+        sources, protos, services = files_of(found, own)
+        put(f"MESH_{name}_SOURCES", sources)
+        if protos or services:
+            put(f"MESH_{name}_PROTOS", protos | services)
+
     def programs(kind, prefix, variable):
         """All rules of `kind` below `prefix`, and what each compiles itself."""
         # The demo starts processes by their place in Bazel's tree; what has a
@@ -128,11 +135,7 @@ def text():
             chosen[name] = reached(found, rule, set()) - library
         put(variable, chosen)
         for name, own in sorted(chosen.items()):
-            sources, protos, services = files_of(found, own)
-            assert not protos, (name, protos)
-            put(f"MESH_{name}_SOURCES", sources)
-            if services:
-                put(f"MESH_{name}_PROTOS", services)
+            put_program(name, own)
             defines = {
                 define for rule in own
                 for define in found[rule][1].get("defines", [])
@@ -140,9 +143,8 @@ def text():
             if defines:
                 put(f"MESH_{name}_DEFINITIONS", defines)
 
-    # The program that is installed.
-    check = reached(found, "//mesh/check:mesh-check", set())
-    put("MESH_CHECK_SOURCES", files_of(found, check - library)[0])
+    program = reached(found, "//mesh/check:mesh-check", set())
+    put_program("CHECK", program - library)
     programs("cc_test", "//mesh/", "MESH_TEST_PROGRAMS")
     programs("cc_binary", "//examples/", "MESH_EXAMPLE_PROGRAMS")
     return "\n".join(lines) + "\n"

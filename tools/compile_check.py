@@ -52,8 +52,7 @@ def reached(path, seen):
 
 
 def generate(out, folders):
-    """The C++ of mesh/v1, below `out`."""
-    protos = os.path.join(ROOT, "mesh", "v1")
+    """The C++ of the .proto files of mesh/, below `out`."""
     command = [os.environ.get("PROTOC", "protoc"), "-I" + ROOT]
     command += [
         "-I" + folder for folder in folders
@@ -61,8 +60,9 @@ def generate(out, folders):
     ]
     command += ["--cpp_out=" + out]
     command += sorted(
-        os.path.join(protos, name)
-        for name in os.listdir(protos) if name.endswith(".proto")
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(os.path.join(ROOT, "mesh"))
+        for name in names if name.endswith(".proto")
     )
     result = subprocess.run(command, text=True, capture_output=True, check=False)
     if result.returncode != 0:

@@ -25,7 +25,7 @@ ROOMS = {
     "resilience": (VALUES, []),
     "telemetry": (["base", "cluster"], []),
     "discovery": (VALUES + ["log"], ["com_github_cares_cares"]),
-    "security": (["base", "options"], [GRPC, "openssl"]),
+    "security": (["base", "options"], [GRPC, PROTOBUF, "openssl"]),
     "call": (POLICIES, []),
     "upstream": (POLICIES + ["call"], []),
     "simulation": (POLICIES + ["call", "upstream"], []),

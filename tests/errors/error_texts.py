@@ -21,6 +21,8 @@ _TOKEN = re.compile(
 )
 _FORMAT = re.compile(r"%[0-9.]*[sdgfXzul]+")
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "0": "\0"}
+# What PEM blocks are called, and how they begin and end.
+_PEM = {"PRIVATE KEY", "X509 CRL", "-----BEGIN ", "-----END "}
 # What a compiler reads, and not a person.
 _NOT_SAID = {"include", "static_assert", "error", "__attribute__", "asm"}
 
@@ -71,6 +73,8 @@ def parts(source):
 
 def is_said(part):
     """Whether `part` alone is words for a person."""
+    if part in _PEM:
+        return False
     return re.search(r"[A-Za-z%>)] +\S|\S +[A-Za-z]|[A-Za-z] $|^ [A-Za-z]", part) is not None
 
 
