@@ -16,7 +16,7 @@ endforeach()
 
 # Not lib/TRIPLET: the files below find their prefix from lib/.
 install(TARGETS mesh_static ARCHIVE DESTINATION lib)
-install(TARGETS mesh_check RUNTIME DESTINATION bin)
+install(TARGETS mesh_certs mesh_check RUNTIME DESTINATION bin)
 if(MESH_SHARED)
   install(TARGETS mesh LIBRARY DESTINATION lib)
 endif()

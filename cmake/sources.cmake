@@ -142,6 +142,25 @@ set(MESH_PUBLIC_HEADERS
   mesh/v1/config.pb.h
   mesh/version.h)
 
+set(MESH_CERTS_SOURCES
+  mesh/certs/agent.cc
+  mesh/certs/arguments.cc
+  mesh/certs/authority.cc
+  mesh/certs/authority_files.cc
+  mesh/certs/compare.cc
+  mesh/certs/main.cc
+  mesh/certs/program.cc
+  mesh/certs/serve.cc
+  mesh/certs/write_file.cc
+  mesh/security/expiry.cc
+  mesh/security/files.cc
+  mesh/security/files_policy.cc
+  mesh/security/path_watch.cc
+  mesh/security/source.cc)
+
+set(MESH_CERTS_PROTOS
+  mesh/security/workload.proto)
+
 set(MESH_CHECK_SOURCES
   mesh/check/check.cc
   mesh/check/main.cc)

@@ -143,8 +143,10 @@ def text():
             if defines:
                 put(f"MESH_{name}_DEFINITIONS", defines)
 
-    program = reached(found, "//mesh/check:mesh-check", set())
-    put_program("CHECK", program - library)
+    # The programs that are installed.
+    for name in ("certs", "check"):
+        program = reached(found, f"//mesh/{name}:mesh-{name}", set())
+        put_program(name.upper(), program - library)
     programs("cc_test", "//mesh/", "MESH_TEST_PROGRAMS")
     programs("cc_binary", "//examples/", "MESH_EXAMPLE_PROGRAMS")
     return "\n".join(lines) + "\n"

@@ -20,12 +20,16 @@ same() { # WHAT LISTED WANTED
 }
 
 sources() {
-  same sources "$({ listed MESH_SOURCES; listed MESH_CHECK_SOURCES; } | sort)" \
+  same sources "$({
+    listed MESH_SOURCES
+    listed MESH_CERTS_SOURCES
+    listed MESH_CHECK_SOURCES
+  } | sort -u)" \
     "$(grep '\.cc$' tests/cmake/mesh_sources.txt | grep -v '\.pb\.cc$' | sort)"
 }
 
 protos() {
-  same protos "$(listed MESH_PROTOS)" \
+  same protos "$({ listed MESH_PROTOS; listed MESH_CERTS_PROTOS; } | sort)" \
     "$(sed -n 's/\.pb\.cc$/.proto/p' tests/cmake/mesh_sources.txt | sort)"
 }
 

@@ -87,6 +87,13 @@ checks_a_configuration() {
     ! "$prefix/bin/mesh-check" mesh.yaml --unknown
 }
 
+makes_certificates() {
+  "$prefix/bin/mesh-certs" init ca &&
+    "$prefix/bin/mesh-certs" issue ca cart --spiffe spiffe://prod/cart &&
+    openssl verify -CAfile ca/ca.crt cart/tls.crt &&
+    ! "$prefix/bin/mesh-certs" forge
+}
+
 front_door_is_no_wider() {
   python3 "$front_door" "$prefix/include" | tee counted
 }
@@ -104,6 +111,7 @@ step PkgConfigLinksAStaticProgram pkg_config_links static mesh-static
 step PkgConfigsStaticProgramRuns runs ./static
 step ShowsOnlyPublicSymbols only_public_symbols
 step MeshCheckRuns checks_a_configuration
+step MakesCertificates makes_certificates
 step EachHeaderStandsAlone each_header_stands_alone
 step TheFrontDoorIsNoWider front_door_is_no_wider
 tail -n 1 counted
