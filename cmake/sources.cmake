@@ -59,6 +59,8 @@ set(MESH_SOURCES
   mesh/discovery/update_filter.cc
   mesh/front/background.cc
   mesh/front/registry.cc
+  mesh/grpc/auth_context.cc
+  mesh/grpc/connection_acceptor.cc
   mesh/grpc/core_queue.cc
   mesh/grpc/failure.cc
   mesh/grpc/in_process_answer.cc
@@ -66,6 +68,7 @@ set(MESH_SOURCES
   mesh/grpc/op_set.cc
   mesh/grpc/parent_watch.cc
   mesh/grpc/raw_call.cc
+  mesh/grpc/server_credentials.cc
   mesh/grpc/socket_watch.cc
   mesh/grpc/time.cc
   mesh/incoming/incoming_call.cc

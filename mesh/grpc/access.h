@@ -19,6 +19,8 @@
 //  CallOpGenericRecvMessage, CallOpSendMessage, CallOpRecvInitialMetadata,
 //  CallOpSet, InterceptorBatchMethodsImpl, ClientRpcInfo, ServerBuilder  one
 //                   private member each, or two
+//  ExternalConnectionAcceptor  that it takes the bytes that come with a socket
+//  ServerCredentials  one of its own kind: server_credentials.h
 //  internal::*      Call, CallHook, CallOpSetInterface and the op classes of
 //                   grpcpp/impl/call_op_set.h, InterceptorBatchMethodsImpl,
 //                   MetadataMap
@@ -32,6 +34,7 @@
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/impl/call_op_set.h"
+#include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/support/client_interceptor.h"
 #include "grpcpp/support/server_interceptor.h"
 
@@ -187,6 +190,9 @@ using InterceptorCreators = std::vector<
     std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>;
 MESH_EXPOSE(CreatorsMember, InterceptorCreators, grpc::ServerBuilder,
             interceptor_creators_);
+// Tells what mesh has given a builder before.
+using BuilderOptions = std::vector<std::unique_ptr<grpc::ServerBuilderOption>>;
+MESH_EXPOSE(OptionsMember, BuilderOptions, grpc::ServerBuilder, options_);
 
 using Access = grpc::internal::BlockingUnaryCallImpl<AccessTag, AccessTag>;
 }  // namespace mesh::core
