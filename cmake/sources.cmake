@@ -98,10 +98,19 @@ set(MESH_SOURCES
   mesh/security/identity.cc
   mesh/security/peer_pattern.cc
   mesh/security/pem.cc
+  mesh/security/placeholder.cc
   mesh/security/secrets.cc
   mesh/security/spiffe_id.cc
   mesh/security/trust.cc
   mesh/security/verifier.cc
+  mesh/server/attachment.cc
+  mesh/server/bind.cc
+  mesh/server/blocking_pool.cc
+  mesh/server/connection_ledger.cc
+  mesh/server/guard.cc
+  mesh/server/listen.cc
+  mesh/server/listener.cc
+  mesh/server/peer_trust.cc
   mesh/server/server.cc
   mesh/service/application.cc
   mesh/service/connection_plan.cc
@@ -180,6 +189,7 @@ set(MESH_TEST_PROGRAMS
   cluster_test
   config_test
   discovery_test
+  door_test
   front_test
   grpc_test
   health_test
@@ -309,6 +319,11 @@ set(MESH_discovery_test_SOURCES
   mesh/discovery/feed_test.cc
   mesh/discovery/file_resolver_test.cc
   mesh/discovery/update_filter_test.cc)
+
+set(MESH_door_test_SOURCES
+  mesh/server/bind_test.cc
+  mesh/server/connection_ledger_test.cc
+  mesh/server/waiting_room_test.cc)
 
 set(MESH_front_test_SOURCES
   mesh/front/background_test.cc

@@ -29,7 +29,7 @@ ROOMS = {
     "call": (POLICIES, []),
     "upstream": (POLICIES + ["call"], []),
     "simulation": (POLICIES + ["call", "upstream"], []),
-    "incoming": (["base"], [GRPC]),
+    "incoming": (["base", "security"], [GRPC]),
     "grpc": (["base"], [GRPC]),
     "service": (
         POLICIES + ["call", "discovery", "fallback", "grpc", "log", "upstream"],
@@ -46,7 +46,7 @@ ROOMS = {
     ),
     "certs": (["base", "options", "security"], [GRPC, PROTOBUF, "openssl"]),
     "check": (VALUES + ["config", "v1"], [PROTOBUF]),
-    "server": (["base", "grpc", "incoming"], [GRPC]),
+    "server": (["base", "grpc", "incoming", "security"], [GRPC]),
     "testing": (None, None),
     "front": (None, None),
 }

@@ -41,6 +41,14 @@ std::optional<IncomingCall> FindIncoming(grpc_call* call) {
   return it->second->values;
 }
 
+std::shared_ptr<const security::Peer> PeerOfIncoming(grpc_call* call) {
+  if (call == nullptr) return nullptr;
+  Shard& shard = ShardOf(call);
+  base::MutexLock lock(&shard.mu);
+  const auto it = shard.calls.find(call);
+  return it == shard.calls.end() ? nullptr : it->second->peer;
+}
+
 void MarkRetriedInVain(grpc_call* call) {
   if (call == nullptr) return;
   Shard& shard = ShardOf(call);

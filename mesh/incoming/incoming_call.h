@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <optional>
 
 #include "grpc/grpc.h"
 #include "grpc/support/time.h"
+#include "mesh/security/peer.h"
 
 // The calls that this process serves at the moment, by their grpc_call.
 // grpc::ClientContext::FromServerContext() keeps just that pointer of the call
@@ -24,6 +26,10 @@ struct IncomingCall {
 // finds nothing. Thread-safe.
 std::optional<IncomingCall> FindIncoming(grpc_call* call);
 
+// Who makes `call`. Null: FindIncoming() would find nothing, or the call came
+// over a port that does not know its peers. Thread-safe.
+std::shared_ptr<const security::Peer> PeerOfIncoming(grpc_call* call);
+
 // Notes that a call made for `call` failed although it was tried more than
 // once, or would have been but for the budget. If `call` fails too, its caller
 // is told not to retry. Does nothing when FindIncoming() would find nothing.
@@ -33,6 +39,7 @@ void MarkRetriedInVain(grpc_call* call);
 // The same, as the interceptor that keeps the calls sees it.
 struct ServedCall {
   IncomingCall values;
+  std::shared_ptr<const security::Peer> peer;  // Constant once it is added.
   std::atomic<bool> retried_in_vain{false};
 };
 
