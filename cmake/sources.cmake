@@ -35,6 +35,7 @@ set(MESH_SOURCES
   mesh/config/build_endpoints.cc
   mesh/config/build_guards.cc
   mesh/config/build_policy.cc
+  mesh/config/build_security.cc
   mesh/config/builder.cc
   mesh/config/checks.cc
   mesh/config/defaults.cc
@@ -92,6 +93,8 @@ set(MESH_SOURCES
   mesh/resilience/rate_limiter.cc
   mesh/resilience/retry_budget.cc
   mesh/resilience/throttle.cc
+  mesh/security/audit.cc
+  mesh/security/authorization.cc
   mesh/security/certificate.cc
   mesh/security/credentials.cc
   mesh/security/crl.cc
@@ -99,6 +102,7 @@ set(MESH_SOURCES
   mesh/security/peer_pattern.cc
   mesh/security/pem.cc
   mesh/security/placeholder.cc
+  mesh/security/rule_check.cc
   mesh/security/secrets.cc
   mesh/security/spiffe_id.cc
   mesh/security/trust.cc
@@ -208,11 +212,8 @@ set(MESH_TEST_PROGRAMS
   workload_api_test)
 
 set(MESH_authorization_test_SOURCES
-  mesh/security/audit.cc
   mesh/security/audit_test.cc
-  mesh/security/authorization.cc
   mesh/security/authorization_test.cc
-  mesh/security/rule_check.cc
   mesh/security/rule_check_test.cc)
 
 set(MESH_balancing_test_SOURCES
@@ -298,6 +299,7 @@ set(MESH_cluster_test_SOURCES
   mesh/cluster/membership_test.cc)
 
 set(MESH_config_test_SOURCES
+  mesh/config/build_security_test.cc
   mesh/config/docs_test.cc
   mesh/config/endpoints_test.cc
   mesh/config/file_watcher_test.cc

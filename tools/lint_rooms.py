@@ -41,7 +41,7 @@ ROOMS = {
         [GRPC],
     ),
     "config": (
-        VALUES + ["v1"],
+        VALUES + ["security", "v1"],
         [PROTOBUF, "com_github_jbeder_yaml_cpp"],
     ),
     "certs": (["base", "options", "security"], [GRPC, PROTOBUF, "openssl"]),

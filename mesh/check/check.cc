@@ -80,7 +80,12 @@ int Run(const std::vector<std::string>& arguments, std::ostream& out,
   std::vector<v1::Config> configs;
   std::set<std::string> printed;
   for (const std::string& file : files) {
-    absl::StatusOr<v1::Config> config = config::LoadFileWithDefaults(file);
+    std::vector<std::string> warnings;
+    absl::StatusOr<v1::Config> config =
+        config::LoadFileWithDefaults(file, &warnings);
+    for (const std::string& warning : warnings) {
+      PrintErrors(absl::StrCat("warning: ", warning), &printed, err);
+    }
     if (config.ok()) {
       configs.push_back(*std::move(config));
     } else {

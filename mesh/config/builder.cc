@@ -9,6 +9,7 @@
 #include "mesh/config/build_endpoints.h"
 #include "mesh/config/build_guards.h"
 #include "mesh/config/build_policy.h"
+#include "mesh/config/build_security.h"
 #include "mesh/config/checks.h"
 #include "mesh/config/fields.h"
 #include "mesh/config/text.h"
@@ -25,10 +26,12 @@ class Builder final : private Checks {
   options::MeshOptions Build(const v1::Config& config) {
     CheckRules(config, "", sources_, &problems_);
     options::MeshOptions options;
+    SecurityBuilder security(config, &context_);
     for (const auto& [name, service] : config.services()) {
       options.services[name] = std::make_shared<const options::ServiceOptions>(
-          BuildService(name, service, KeyPath("services", name)));
+          BuildService(name, service, KeyPath("services", name), &security));
     }
+    security.Build(&options);
     Fields(config.telemetry()).GetAll(&options.telemetry);
     Fields(config.limits()).GetAll(&options.limits);
     return options;
@@ -48,7 +51,8 @@ class Builder final : private Checks {
  private:
   options::ServiceOptions BuildService(const std::string& name,
                                        const v1::Service& service,
-                                       const std::string& path) {
+                                       const std::string& path,
+                                       SecurityBuilder* security) {
     options::ServiceOptions options;
     options.name = name;
     CheckServiceName(name, path);
@@ -58,9 +62,7 @@ class Builder final : private Checks {
       options.balancing = options::BalancingPolicy::kRoundRobin;
     }
     BuildConnections(service, path, &options.connections);
-    if (service.has_tls()) {
-      options.tls = BuildTls(service.tls(), FieldPath(path, "tls"));
-    }
+    options.tls = security->BuildTls(name, service, path);
     BuildChannelArgs(service, FieldPath(path, "channel_args"), &options);
     Fields(service.retry_budget()).GetAll(&options.retry_budget);
     GuardsBuilder(&context_).BuildGuards(service, path, &options.guards);
@@ -134,33 +136,6 @@ class Builder final : private Checks {
       Add(sources_.FindKey(path), path,
           " does nothing beside connections.keepalive_time");
     }
-  }
-
-  // The path of a file that the configuration names, checked to be readable.
-  std::string TlsFile(const std::string& file, const std::string& path) {
-    if (file.empty()) return "";
-    const std::string resolved = base::ResolvePath(file, context_.file);
-    const absl::StatusOr<std::string> content = base::ReadFile(resolved);
-    context_.files.push_back({resolved, base::Fingerprint(content)});
-    if (!content.ok()) {
-      Add(sources_.Find(path), path, ": ", content.status().message());
-    }
-    return resolved;
-  }
-
-  options::TlsOptions BuildTls(const v1::Tls& tls, const std::string& path) {
-    if (tls.cert_file().empty() != tls.key_file().empty()) {
-      const bool has_cert = !tls.cert_file().empty();
-      const char* const given = has_cert ? "cert_file" : "key_file";
-      Add(sources_.Find(FieldPath(path, given)), path, " has ", given,
-          " but no ", has_cert ? "key_file" : "cert_file",
-          "; it needs both or none");
-    }
-    options::TlsOptions options;
-    options.ca_file = TlsFile(tls.ca_file(), FieldPath(path, "ca_file"));
-    options.cert_file = TlsFile(tls.cert_file(), FieldPath(path, "cert_file"));
-    options.key_file = TlsFile(tls.key_file(), FieldPath(path, "key_file"));
-    return options;
   }
 
   // Whether the channel argument at `path` has a value that could not be read.

@@ -23,6 +23,8 @@ struct BuildContext {
   SourceMap sources;  // Empty for a configuration built in code.
   Problems problems;  // Everything that is wrong is added.
   std::vector<base::FileState> files;  // Every file that was read is added.
+  // What an operator should know and what forbids nothing.
+  Problems warnings;
 };
 
 // The :authority of the calls of the service `name`, also where it is not

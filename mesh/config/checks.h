@@ -36,6 +36,10 @@ class Checks {
   void Add(Position at, const Parts&... parts) {
     problems_.Add(at, absl::StrCat(parts...));
   }
+  template <typename... Parts>
+  void Warn(Position at, const Parts&... parts) {
+    context_.warnings.Add(at, absl::StrCat(parts...));
+  }
 
   // Reports an authority that no request could carry.
   void CheckAuthority(const std::string& authority, const std::string& path);
@@ -66,7 +70,7 @@ class Checks {
   }
 
   BuildContext& context_;
-  const SourceMap& sources_;
+  SourceMap& sources_;
   Problems& problems_;
 };
 

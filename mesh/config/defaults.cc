@@ -92,15 +92,12 @@ class Filler {
   // Makes paths absolute, everywhere in `message`.
   void Resolve(Message* message) {
     const Descriptor& type = *message->GetDescriptor();
-    const Reflection& reflection = *message->GetReflection();
     for (int i = 0; i < type.field_count(); ++i) {
       const FieldDescriptor& field = *type.field(i);
-      if (IsGroup(field)) {
+      if (RulesOf(field).file()) {
+        ResolveField(message, field);
+      } else if (IsGroup(field)) {
         ForEach(message, field, [this](Message* inner) { Resolve(inner); });
-      } else if (RulesOf(field).file()) {
-        const std::string path = reflection.GetString(*message, &field);
-        if (path.empty()) continue;
-        reflection.SetString(message, &field, AbsolutePath(path, file_));
       }
     }
   }
@@ -153,6 +150,27 @@ class Filler {
             ->CopyFrom(reflection.GetMessage(from, &field));
       default:
         return;  // No default has another type (a test checks that).
+    }
+  }
+
+  // A path, a list of them, or a map to them.
+  void ResolveField(Message* message, const FieldDescriptor& field) {
+    const Reflection& reflection = *message->GetReflection();
+    if (!field.is_repeated()) {
+      const std::string path = reflection.GetString(*message, &field);
+      if (path.empty()) return;
+      return reflection.SetString(message, &field, AbsolutePath(path, file_));
+    }
+    for (int i = 0; i < reflection.FieldSize(*message, &field); ++i) {
+      if (field.is_map()) {
+        Message* pair = reflection.MutableRepeatedMessage(message, &field, i);
+        ResolveField(pair, *field.message_type()->map_value());
+      } else {
+        reflection.SetRepeatedString(
+            message, &field, i,
+            AbsolutePath(reflection.GetRepeatedString(*message, &field, i),
+                         file_));
+      }
     }
   }
 

@@ -25,7 +25,7 @@ namespace {
 constexpr size_t kMaxBytes = 16 << 20;
 
 BuildContext ContextOf(const std::string& file) {
-  return {file, SourceMap(), Problems(file), {}};
+  return {file, SourceMap(), Problems(file), {}, Problems(file)};
 }
 
 // Parses `text` and fills `message`. False when it can't be parsed at all.
@@ -73,6 +73,7 @@ class Written final : public options::WrittenConfig {
     v1::Config config = WithDefaults(config_, file_);
     config.mutable_telemetry()->set_max_methods(telemetry.max_methods);
     config.mutable_telemetry()->set_max_endpoints(telemetry.max_endpoints);
+    config.mutable_telemetry()->set_max_peers(telemetry.max_peers);
     return ToYaml(config);
   }
 
@@ -112,6 +113,7 @@ absl::StatusOr<options::MeshOptions> Build(v1::Config config,
                                            BuildContext* context) {
   options::MeshOptions options = BuildOptions(config, context);
   if (!context->problems.empty()) return context->problems.ToStatus();
+  options.warnings = context->warnings.Lines();
   options.written =
       std::make_shared<const Written>(std::move(config), context->file);
   return options;
@@ -159,7 +161,8 @@ absl::StatusOr<options::MeshOptions> FromProto(const v1::Config& config) {
   return Build(std::move(copy), &context);
 }
 
-absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path) {
+absl::StatusOr<v1::Config> LoadFileWithDefaults(
+    const std::string& path, std::vector<std::string>* warnings) {
   const absl::StatusOr<std::string> text = base::ReadFile(path, kMaxBytes);
   if (!text.ok()) return text.status();
   BuildContext context = ContextOf(path);
@@ -169,6 +172,7 @@ absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path) {
     CheckEndpointsFiles(config, &context);
   }
   if (!context.problems.empty()) return context.problems.ToStatus();
+  if (warnings != nullptr) *warnings = context.warnings.Lines();
   return WithDefaults(config, AbsoluteFile(path));
 }
 

@@ -41,8 +41,10 @@ absl::StatusOr<options::MeshOptions> FromProto(const v1::Config& config);
 
 // The configuration in the file `path`, checked as LoadFile() checks it, with
 // every default that acts (see WithDefaults() in defaults.h). The endpoints
-// files that it names are checked too, those that are there.
-absl::StatusOr<v1::Config> LoadFileWithDefaults(const std::string& path);
+// files that it names are checked too, those that are there. `warnings`, if
+// given, is set to those of the options, unless there is an error.
+absl::StatusOr<v1::Config> LoadFileWithDefaults(
+    const std::string& path, std::vector<std::string>* warnings = nullptr);
 
 // Reads the text of an endpoints file (schema mesh.v1.EndpointList): one key
 // `endpoints`. `name` stands for the path in messages. A text without the key

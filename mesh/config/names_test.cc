@@ -61,7 +61,9 @@ TEST(FieldsTest, AreTheseAndNotMore) {  // A table.
       "ChannelArgument.boolean",
       "ChannelArgument.integer",
       "ChannelArgument.text",
+      "Config.identity",
       "Config.limits",
+      "Config.server",
       "Config.services",
       "Config.telemetry",
       "Connections.ahead",
@@ -95,9 +97,25 @@ TEST(FieldsTest, AreTheseAndNotMore) {  // A table.
       "Guards.caps",
       "Guards.rate_limit",
       "Guards.throttle",
+      "HeaderMatch.absent",
+      "HeaderMatch.exact",
+      "HeaderMatch.prefix",
+      "HeaderMatch.present",
       "Hedging.delay",
       "Hedging.max_attempts",
       "Hedging.mode",
+      "Identity.files",
+      "Identity.hint",
+      "Identity.id",
+      "Identity.peer",
+      "Identity.spiffe",
+      "Identity.spread",
+      "Identity.start_timeout",
+      "IdentityFiles.bundles",
+      "IdentityFiles.ca",
+      "IdentityFiles.cert",
+      "IdentityFiles.crl",
+      "IdentityFiles.key",
       "LatencyEjection.factor",
       "LatencyEjection.min_difference",
       "LatencyEjection.min_duration",
@@ -132,6 +150,14 @@ TEST(FieldsTest, AreTheseAndNotMore) {  // A table.
       "RetryPolicy.max_attempts",
       "RetryPolicy.max_backoff",
       "RetryPolicy.stream_bytes",
+      "Rule.from",
+      "Rule.headers",
+      "Rule.methods",
+      "Server.allow",
+      "Server.crl",
+      "Server.deny",
+      "Server.mode",
+      "Server.rules",
       "Service.authority",
       "Service.channel_args",
       "Service.connections",
@@ -155,16 +181,20 @@ TEST(FieldsTest, AreTheseAndNotMore) {  // A table.
       "Silence.probe_method",
       "Telemetry.max_endpoints",
       "Telemetry.max_methods",
+      "Telemetry.max_peers",
       "Throttle.mode",
       "Tls.ca_file",
       "Tls.cert_file",
+      "Tls.crl",
       "Tls.key_file",
+      "Tls.mode",
+      "Tls.peer",
   };
   std::set<std::string> names;
   Collect(v1::Config::descriptor(), &names);
   Collect(v1::EndpointList::descriptor(), &names);
   EXPECT_THAT(names, testing::ElementsAreArray(known));
-  EXPECT_LE(names.size(), 115u);
+  EXPECT_LE(names.size(), 145u);
 }
 
 // ---- Those that there were ----

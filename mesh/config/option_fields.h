@@ -14,6 +14,21 @@ template <typename Visit>
 void VisitFields(options::TelemetryOptions& o, const Visit& visit) {
   visit("max_methods", o.max_methods);
   visit("max_endpoints", o.max_endpoints);
+  visit("max_peers", o.max_peers);
+}
+
+template <typename Visit>
+void VisitFields(options::IdentityOptions& o, const Visit& visit) {
+  visit("start_timeout", o.start_timeout);
+  visit("spread", o.spread);
+  visit("peer", o.peer);
+}
+
+template <typename Visit>
+void VisitFields(options::SpiffeSource& o, const Visit& visit) {
+  visit("spiffe", o.socket);
+  visit("id", o.id);
+  visit("hint", o.hint);
 }
 
 template <typename Visit>

@@ -21,6 +21,9 @@ class OptionsTextWriter {
   std::string Write(options::MeshOptions options) {
     Group("telemetry", options.telemetry);
     Group("limits", options.limits);
+    Add("identity", options.identity.has_value());
+    if (options.identity.has_value()) WriteIdentity(*options.identity);
+    WriteServer(options.server);
     for (const auto& [name, service] : options.services) {
       Add("service", name);
       WriteService(*service);
@@ -62,6 +65,43 @@ class OptionsTextWriter {
     group_.clear();
   }
 
+  void WriteIdentity(const options::IdentityOptions& identity) {
+    Group("identity", identity);
+    Add("source", identity.source.index());
+    if (const auto* agent =
+            std::get_if<options::SpiffeSource>(&identity.source)) {
+      Group("spiffe", *agent);
+    } else if (const auto* files =
+                   std::get_if<options::IdentityFiles>(&identity.source)) {
+      Add("cert", files->cert);
+      Add("key", files->key);
+      Add("ca", files->ca);
+      for (const std::string& crl : files->crl) Add("crl", crl);
+      for (const auto& [domain, file] : files->bundles) {
+        Add("bundle", absl::StrCat(domain, " ", file));
+      }
+    }
+  }
+
+  void WriteServer(const options::ServerOptions& server) {
+    Add("server", static_cast<int>(server.mode));
+    Add("rules", server.rules);
+    Add("crl", static_cast<int>(server.crl));
+    for (const options::Rule& rule : server.allow) WriteRule("allow", rule);
+    for (const options::Rule& rule : server.deny) WriteRule("deny", rule);
+  }
+
+  void WriteRule(const char* list, const options::Rule& rule) {
+    Add("rule", std::string(list));
+    for (const std::string& from : rule.from) Add("from", from);
+    for (const std::string& method : rule.methods) Add("method", method);
+    for (const options::HeaderMatch& header : rule.headers) {
+      Add("header", header.name);
+      Add("kind", static_cast<int>(header.kind));
+      Add("value", header.value);
+    }
+  }
+
   void WriteService(const options::ServiceOptions& service) {
     WriteSource(service.source);
     Add("balancing", static_cast<int>(service.balancing));
@@ -71,6 +111,9 @@ class OptionsTextWriter {
       Add("ca_file", service.tls->ca_file);
       Add("cert_file", service.tls->cert_file);
       Add("key_file", service.tls->key_file);
+      Add("mode", static_cast<int>(service.tls->mode));
+      for (const std::string& peer : service.tls->peer) Add("peer", peer);
+      Add("crl", static_cast<int>(service.tls->crl));
     }
     Add("authority", service.authority);
     for (const auto& [name, argument] : service.channel_args) {

@@ -278,8 +278,10 @@ class Printer {
       } else if (field.is_map()) {
         std::vector<std::string> entries;
         for (const auto& [key, entry] : EntriesOf(message, field)) {
+          const std::string scalar = ScalarOf(*entry, field);
           entries.push_back(
-              absl::StrCat(StringText(key), ": ", ScalarOf(*entry, field)));
+              absl::StrCat(StringText(key), ": ",
+                           scalar.empty() ? InOneLine(*entry) : scalar));
         }
         if (!entries.empty()) {
           value = absl::StrCat("{", absl::StrJoin(entries, ", "), "}");
@@ -309,8 +311,11 @@ class Comparison {
       if (!IsGroup(field)) {
         if (IsSame(a, b, field)) continue;
         Differ(field_path, ValueText(a, field), ValueText(b, field));
-      } else if (field.is_repeated()) {
+      } else if (field.is_map() ||
+                 field.message_type() == v1::Endpoint::descriptor()) {
         CompareMany(field, ByKey(a, field), ByKey(b, field), field_path);
+      } else if (field.is_repeated()) {
+        CompareLists(a, b, field, field_path);
       } else {
         CompareGroups(GroupOf(a, field), GroupOf(b, field), field_path);
       }
@@ -385,6 +390,20 @@ class Comparison {
                      const std::string& path) {
     if (a != nullptr && b != nullptr) return Compare(*a, *b, path);
     Differ(path, a == nullptr ? "" : kGiven, b == nullptr ? "" : kGiven);
+  }
+
+  // Where the order means something: what stands in the same place.
+  void CompareLists(const Message& a, const Message& b,
+                    const FieldDescriptor& field, const std::string& path) {
+    const auto at = [&field](const Message& message, int i) -> const Message* {
+      const Reflection& reflection = *message.GetReflection();
+      return i < reflection.FieldSize(message, &field)
+                 ? &reflection.GetRepeatedMessage(message, &field, i)
+                 : nullptr;
+    };
+    for (int i = 0; at(a, i) != nullptr || at(b, i) != nullptr; ++i) {
+      CompareGroups(at(a, i), at(b, i), IndexPath(path, i));
+    }
   }
 
   void CompareMany(const FieldDescriptor& field, const Groups& a,

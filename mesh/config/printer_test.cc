@@ -118,6 +118,7 @@ TEST(PrinterTest, WritesEveryDefaultThatActs) {
 telemetry:
   max_methods: 200
   max_endpoints: 1000
+  max_peers: 200
 limits:
   stream_retry_bytes: 67108864
 )");
@@ -126,7 +127,7 @@ limits:
 // A group that is absent is not there; one with nothing in it is.
 TEST(PrinterTest, TellsGroupsThatAreThereFromAbsentOnes) {
   EXPECT_THAT(Load("services: {a: {endpoints: [], tls: }}"),
-              testing::HasSubstr("\n    tls: {}\n"));
+              testing::HasSubstr("\n    tls:\n      mode: tls\n"));
   const std::string text =
       Load("services: {a: {endpoints: [], methods: {b.C/D: }}}");
   EXPECT_THAT(text, testing::HasSubstr("\n      b.C/D: {}\n"));

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "mesh/config/text.h"
 
@@ -60,8 +61,7 @@ void Problems::Append(const Problems& other) {
   more_ += other.more_;
 }
 
-absl::Status Problems::ToStatus() const {
-  if (list_.empty()) return absl::OkStatus();
+std::vector<std::string> Problems::Lines() const {
   std::vector<Problem> sorted = list_;
   std::sort(sorted.begin(), sorted.end(),
             [this](const Problem& a, const Problem& b) {
@@ -75,23 +75,27 @@ absl::Status Problems::ToStatus() const {
                              return Key(a) == Key(b);
                            }),
                sorted.end());
-  std::string text;
-  const size_t lines = std::min(sorted.size(), kMaxLines);
-  for (size_t i = 0; i < lines; ++i) {
-    if (i > 0) text += '\n';
+  std::vector<std::string> lines;
+  const size_t most = std::min(sorted.size(), kMaxLines);
+  for (size_t i = 0; i < most; ++i) {
     const Problem& p = sorted[i];
-    text += OneLine(p.file);
+    std::string line = OneLine(p.file);
     if (p.at.line > 0) {
-      absl::StrAppend(&text, p.file.empty() ? "" : ":", p.at.line, ":",
+      absl::StrAppend(&line, p.file.empty() ? "" : ":", p.at.line, ":",
                       p.at.column);
     }
-    if (!p.file.empty() || p.at.line > 0) text += ": ";
-    text += p.message;
+    if (!line.empty()) line += ": ";
+    lines.push_back(line + p.message);
   }
-  if (const size_t rest = sorted.size() - lines + more_; rest > 0) {
-    absl::StrAppend(&text, "\nthere are ", rest, " more.");
+  if (const size_t rest = sorted.size() - most + more_; rest > 0) {
+    lines.push_back(absl::StrCat("there are ", rest, " more."));
   }
-  return absl::InvalidArgumentError(text);
+  return lines;
+}
+
+absl::Status Problems::ToStatus() const {
+  if (list_.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrJoin(Lines(), "\n"));
 }
 
 }  // namespace mesh::config

@@ -52,6 +52,8 @@ class Problems {
   // repetitions left out. Control characters in a file's name become spaces,
   // too. After a thousand lines the rest is only counted.
   absl::Status ToStatus() const;
+  // These lines.
+  std::vector<std::string> Lines() const;
 
  private:
   std::string file_;

@@ -38,6 +38,8 @@ class RandomConfigs {
   v1::Config Make(uint64_t seed) {
     random_ = base::Random(seed);
     v1::Config config;
+    if (OneIn(2)) AddIdentity(&config);
+    if (OneIn(2)) AddServer(&config);
     for (uint64_t i = 0, n = 1 + random_.Below(3); i < n; ++i) {
       AddService(&config);
     }
@@ -97,14 +99,7 @@ class RandomConfigs {
         grpc.set_path(directory_ + "/service_config.json");
       }
     }
-    if (OneIn(3)) {
-      v1::Tls& tls = *service.mutable_tls();
-      if (OneIn(2)) tls.set_ca_file(directory_ + "/any.pem");
-      if (OneIn(2)) {
-        tls.set_cert_file(directory_ + "/any.pem");
-        tls.set_key_file(directory_ + "/any.pem");
-      }
-    }
+    if (OneIn(2)) AddTls(*config, service.mutable_tls());
     FillGroup(config, service.mutable_connections(), 3);
     while (OneIn(2)) AddArgument(&service);
     FillGroup(config, service.mutable_policy(), 4);
@@ -120,6 +115,100 @@ class RandomConfigs {
       FillGroup(config, group, 3);
     }
     if (OneIn(3)) service.set_authority(Word());
+  }
+
+  v1::Crl Crl() { return static_cast<v1::Crl>(random_.Below(3)); }
+
+  std::string Peer() {
+    static const char* const peers[] = {"spiffe://prod/a", "spiffe://prod/b/*",
+                                        "dns:cart.prod", "spiffe://test/c"};
+    return peers[random_.Below(std::size(peers))];
+  }
+
+  std::string File() { return absl::StrCat(directory_, "/", Word()); }
+
+  // Its bundles are those of the trust domains that Peer() has.
+  void AddIdentity(v1::Config* config) {
+    v1::Identity& identity = *config->mutable_identity();
+    switch (random_.Below(3)) {
+      case 0:
+        identity.set_spiffe(OneIn(2) ? "" : "unix:///run/agent.sock");
+        if (OneIn(2)) {
+          identity.set_id("spiffe://prod/a");
+        } else if (OneIn(2)) {
+          identity.set_hint(AnyText());
+        }
+        break;
+      case 1: {
+        v1::IdentityFiles& files = *identity.mutable_files();
+        files.set_cert(directory_ + "/a/b.pem");
+        files.set_key(directory_ + "/b.key");
+        files.set_ca(directory_ + "/any.pem");
+        while (OneIn(2)) files.add_crl(File());
+        for (const char* domain : {"prod", "test"}) {
+          (*files.mutable_bundles())[domain] = File();
+        }
+        break;
+      }
+      default:
+        break;  // The application gives it.
+    }
+    // Services with names that are no segment of a path have a `tls`.
+    if (OneIn(3)) identity.set_peer("spiffe://prod/any");
+    if (OneIn(3)) identity.mutable_start_timeout()->set_seconds(7);
+    if (OneIn(3)) identity.mutable_spread()->set_nanos(5000000);
+  }
+
+  void AddServer(v1::Config* config) {
+    v1::Server& server = *config->mutable_server();
+    server.set_mode(config->has_identity() ? v1::Server::PERMISSIVE
+                                           : v1::Server::PLAINTEXT);
+    if (OneIn(2)) server.set_rules(v1::Server::OBSERVE);
+    server.set_crl(Crl());
+    while (OneIn(2)) AddRule(*config, "a.B/*", server.add_allow());
+    while (OneIn(2)) AddRule(*config, "c.D/E", server.add_deny());
+  }
+
+  void AddRule(const v1::Config& config, const std::string& method,
+               v1::Rule* rule) {
+    if (config.has_identity()) {
+      while (OneIn(2)) rule->add_from(Peer());
+    } else if (OneIn(2)) {
+      rule->add_from("plaintext");
+    }
+    rule->add_methods(method);
+    static const char* const names[] = {"x-role", "x.y", "on", "0"};
+    for (const char* name : names) {
+      if (!OneIn(3)) continue;
+      v1::HeaderMatch& match = (*rule->mutable_headers())[name];
+      switch (random_.Below(4)) {
+        case 0:
+          match.set_exact(Word());
+          break;
+        case 1:
+          match.set_prefix(Word());
+          break;
+        case 2:
+          match.set_present(true);
+          break;
+        default:
+          match.set_absent(true);
+          break;
+      }
+    }
+  }
+
+  void AddTls(const v1::Config& config, v1::Tls* tls) {
+    if (OneIn(4)) return tls->set_mode(v1::Tls::PLAINTEXT);
+    if (OneIn(2)) tls->set_ca_file(directory_ + "/any.pem");
+    if (OneIn(2)) {
+      tls->set_cert_file(directory_ + "/any.pem");
+      tls->set_key_file(directory_ + "/any.pem");
+    }
+    if (config.has_identity()) {
+      while (OneIn(2)) tls->add_peer(Peer());
+    }
+    tls->set_crl(Crl());
   }
 
   void AddEndpoint(v1::Service* service) {

@@ -140,7 +140,7 @@ class Reader {
       }
       const std::string field_path = FieldPath(path, entry.key);
       if (!CheckFirst(entry, field_path, &seen)) continue;
-      if (entry.value->kind == Kind::kNull) {
+      if (entry.value->kind == Kind::kNull && !IsRules(*field)) {
         ReadNull(message, field, field_path, entry.key_at);
         continue;
       }
@@ -274,8 +274,16 @@ class Reader {
       ReadValue(node, message, field, path);
       return;
     }
+    if (node.kind == Kind::kString && RulesOf(*field).one()) {
+      const std::string item_path = IndexPath(path, 0);
+      sources_.Set(item_path, node.at);
+      ReadValue(node, message, field, item_path);
+      return;
+    }
     if (node.kind != Kind::kList) {
-      WrongType(node, path, "a list");
+      WrongType(
+          node, path,
+          RulesOf(*field).one() ? "a string or a list of them" : "a list");
       return;
     }
     for (size_t i = 0; i < node.items.size(); ++i) {
@@ -575,6 +583,12 @@ bool IsGroup(const FieldDescriptor& field) {
          !IsDuration(field);
 }
 
+bool IsRules(const FieldDescriptor& field) {
+  return field.is_repeated() &&
+         (field.containing_type() == v1::Server::descriptor() ||
+          field.containing_type() == v1::Rule::descriptor());
+}
+
 std::vector<EnumName> NamesOf(const EnumDescriptor& type) {
   const std::string prefix = absl::AsciiStrToLower(type.name()) + "_";
   std::vector<EnumName> names;
@@ -662,8 +676,12 @@ void CheckRules(const Message& message, const std::string& path,
             KeyPath(field_path, pair.GetReflection()->GetString(pair, key)),
             sources, problems);
       }
+    } else if (field.is_repeated() && !is_message) {  // Strings.
+      for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {
+        CheckText(reflection->GetRepeatedString(message, &field, j),
+                  IndexPath(field_path, j), sources, problems);
+      }
     } else if (field.is_repeated()) {
-      if (!is_message) continue;  // Strings: no text of a person's choice.
       for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {
         CheckRules(reflection->GetRepeatedMessage(message, &field, j),
                    IndexPath(field_path, j), sources, problems);

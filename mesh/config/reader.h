@@ -21,6 +21,9 @@ const v1::Rules& RulesOf(const google::protobuf::FieldDescriptor& field);
 bool IsDuration(const google::protobuf::FieldDescriptor& field);
 // A group of fields, or a list or map of such groups.
 bool IsGroup(const google::protobuf::FieldDescriptor& field);
+// A list of rules, or a part of one. Where all in it was commented out it must
+// not silently be as if it were absent: that would admit everybody.
+bool IsRules(const google::protobuf::FieldDescriptor& field);
 
 // Where each field of a configuration was given, by its path.
 class SourceMap {

@@ -103,6 +103,9 @@ std::vector<std::string> OneOf(const Descriptor& message) {
     return {"endpoints", "endpoints_file", "dns"};
   }
   if (message.full_name() == "mesh.v1.ServiceConfig") return {"path", "json"};
+  if (message.full_name() == "mesh.v1.HeaderMatch") {
+    return {"exact", "prefix", "present", "absent"};
+  }
   if (message.full_name() == "mesh.v1.ChannelArgument") {
     return {"integer", "text", "boolean"};
   }
@@ -120,7 +123,7 @@ bool Inherits(const Descriptor& message) {
 // Whether `name: null` is as good as no field: for a group, where an empty one
 // is good.
 bool MayBeNull(const FieldDescriptor& field) {
-  if (RulesOf(field).required()) return false;
+  if (RulesOf(field).required() || IsRules(field)) return false;
   if (!IsGroup(field) || field.is_repeated()) return true;
   const Descriptor& group = *field.message_type();
   for (int i = 0; i < group.field_count(); ++i) {
@@ -380,10 +383,14 @@ std::string FieldSchema(const FieldDescriptor& field) {
               {"propertyNames", KeySchema(field)},
               {"additionalProperties", Object(schema)}};
   } else if (field.is_repeated()) {
-    schema = {{"type", Quote("array")}, {"items", Object(schema)}};
+    const Members one = schema;
+    schema = {{"type", Quote("array")}, {"items", Object(one)}};
     if (!StatusNames(field).empty()) {
       schema.push_back({"minItems", "1"});
       schema.push_back({"uniqueItems", "true"});
+    }
+    if (RulesOf(field).one()) {
+      schema = {{"anyOf", Array({Object(one), Object(schema)})}};
     }
   }
   if (MayBeNull(field)) schema = OrNull(std::move(schema));
@@ -474,6 +481,7 @@ std::string TypeCell(const FieldDescriptor& field) {
     type = "integer";
   }
   if (field.is_map()) return absl::StrCat("map to ", type);
+  if (RulesOf(field).one()) return absl::StrCat(type, ", or list of them");
   if (field.is_repeated()) return absl::StrCat("list of ", type);
   return type;
 }

@@ -96,6 +96,8 @@ std::vector<SchemaField> FieldsOf(const google::protobuf::Descriptor* type,
     const std::string field_path =
         absl::StrCat(path, path.empty() ? "" : ".", field->name());
     if (kOthers.count(field->name()) > 0 && path == "services.a") continue;
+    // So has security.
+    if (field_path == "identity" || field_path == "server") continue;
     const auto* message =
         field->is_map() ? field->message_type()->map_value()->message_type()
                         : field->message_type();

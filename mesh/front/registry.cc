@@ -57,6 +57,9 @@ absl::Status Registry::Apply(options::MeshOptions options) {
   // which configuration is in force.
   for (const auto& service : services) Configure(*next, service.get());
   WarnOfWhatStays(next->options.telemetry);
+  for (const std::string& warning : next->options.warnings) {
+    runtime_->Log(LogSeverity::kWarning, warning);
+  }
   return absl::OkStatus();
 }
 
@@ -200,7 +203,8 @@ Registry::ConfigurationPtr Registry::Current() const {
 void Registry::WarnOfWhatStays(const options::TelemetryOptions& next) const {
   const options::TelemetryOptions& now = runtime_->telemetry();
   if (next.max_methods != now.max_methods ||
-      next.max_endpoints != now.max_endpoints) {
+      next.max_endpoints != now.max_endpoints ||
+      next.max_peers != now.max_peers) {
     runtime_->Log(LogSeverity::kWarning,
                   "telemetry holds from the start of the Mesh: what has "
                   "changed there is not applied. Restart to apply it.");

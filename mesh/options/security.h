@@ -2,12 +2,16 @@
 #define MESH_OPTIONS_SECURITY_H_
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "mesh/options/mode.h"
 
-// How a service is called and who may call this process, as plain values.
+// Who this process is, whom it calls and who may call it, as plain values.
 // Names of peers are texts: mesh/security/peer_pattern.h says what they match.
 
 namespace mesh::options {
@@ -20,15 +24,71 @@ enum class CrlMode : uint8_t {
   kIfPresent,  // The peer is admitted, and that is counted.
 };
 
+// The files of an identity. Paths are complete.
+struct IdentityFiles {
+  std::string cert;  // Empty: this process shows nothing.
+  std::string key;   // Empty exactly when `cert` is.
+  std::string ca;    // Empty: only `bundles` say whom to trust.
+  std::vector<std::string> crl;
+  // A file with the authorities of each trust domain, by its name ("prod").
+  std::map<std::string, std::string> bundles;
+
+  bool operator==(const IdentityFiles& o) const {
+    return cert == o.cert && key == o.key && ca == o.ca && crl == o.crl &&
+           bundles == o.bundles;
+  }
+};
+
+// An agent with the SPIFFE Workload API.
+struct SpiffeSource {
+  std::string socket;  // Empty: what SPIFFE_ENDPOINT_SOCKET says.
+  // Which of several SVIDs counts, by ID or by hint. Both empty: the first.
+  std::string id;
+  std::string hint;
+
+  bool operator==(const SpiffeSource& o) const {
+    return socket == o.socket && id == o.id && hint == o.hint;
+  }
+};
+
+// Where an identity comes from. std::monostate: the application gives it.
+using IdentitySourceOptions =
+    std::variant<std::monostate, IdentityFiles, SpiffeSource>;
+
+struct IdentityOptions {
+  IdentitySourceOptions source;
+  // How long calls wait for the first identity of an agent.
+  absl::Duration start_timeout = absl::Seconds(10);
+  // In which time a renewal replaces all older connections. Absent: 30 s or a
+  // tenth of the certificate's lifetime, the less.
+  std::optional<absl::Duration> spread;
+  // The peer of each service that has no `tls` of its own. "{service}" stands
+  // for its name. Empty: such a service is called in plaintext.
+  std::string peer;
+
+  bool operator==(const IdentityOptions& o) const {
+    return source == o.source && start_timeout == o.start_timeout &&
+           spread == o.spread && peer == o.peer;
+  }
+};
+
 // How the connections to a service are secured.
 struct TlsOptions {
+  enum class Mode : uint8_t { kTls, kPlaintext };
+
+  Mode mode = Mode::kTls;
+  // The service's own files. All are empty where the process's identity counts.
   std::string ca_file;  // Empty: the system's authorities.
   std::string cert_file;
   std::string key_file;
+  // Peer patterns; the server must match one. Empty: the server's certificate
+  // must be for the service's authority.
+  std::vector<std::string> peer;
+  CrlMode crl = CrlMode::kDefault;
 
   bool operator==(const TlsOptions& o) const {
-    return ca_file == o.ca_file && cert_file == o.cert_file &&
-           key_file == o.key_file;
+    return mode == o.mode && ca_file == o.ca_file && cert_file == o.cert_file &&
+           key_file == o.key_file && peer == o.peer && crl == o.crl;
   }
 };
 
@@ -74,10 +134,11 @@ struct ServerOptions {
   std::vector<Rule> deny;
   // kEnforce, or kObserve: what the rules would refuse is only counted.
   Mode rules = Mode::kEnforce;
+  CrlMode crl = CrlMode::kDefault;
 
   bool operator==(const ServerOptions& o) const {
     return mode == o.mode && allow == o.allow && deny == o.deny &&
-           rules == o.rules;
+           rules == o.rules && crl == o.crl;
   }
 };
 

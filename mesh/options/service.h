@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "mesh/options/endpoints.h"
@@ -54,6 +55,7 @@ struct ServiceOptions : TargetOptions {
 struct TelemetryOptions {
   int max_methods = 200;
   int max_endpoints = 1000;
+  int max_peers = 200;
 };
 struct LimitsOptions {
   uint64_t stream_retry_bytes = 64 << 20;  // All streams of the Mesh together.
@@ -72,6 +74,13 @@ struct MeshOptions {
   std::map<std::string, std::shared_ptr<const ServiceOptions>> services;
   TelemetryOptions telemetry;
   LimitsOptions limits;
+  std::optional<IdentityOptions> identity;  // Absent: this process has none.
+  // Where the configuration says nothing of it: strict with an identity,
+  // plaintext without one.
+  ServerOptions server;
+  // What an operator should know and what forbids nothing, one line each:
+  // "mesh.yaml:3:5: ...".
+  std::vector<std::string> warnings;
   // What all this was read from. Null: it was read from nothing.
   std::shared_ptr<const WrittenConfig> written;
 };

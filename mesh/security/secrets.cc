@@ -31,7 +31,10 @@ absl::StatusOr<Secrets> ServiceSecrets::SecretsFor(
   if (IsGiven(service.name)) {
     return Secrets{given_.at(service.name), std::nullopt};
   }
-  if (!service.tls.has_value()) return Secrets{insecure_, std::nullopt};
+  if (!service.tls.has_value() ||
+      service.tls->mode == options::TlsOptions::Mode::kPlaintext) {
+    return Secrets{insecure_, std::nullopt};
+  }
   absl::StatusOr<grpc::SslCredentialsOptions> tls = ReadTlsFiles(*service.tls);
   if (!tls.ok()) return tls.status();
   if (before != nullptr && before->tls.has_value() &&

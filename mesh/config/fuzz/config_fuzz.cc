@@ -9,6 +9,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "mesh/config/loader.h"
+#include "mesh/security/authorization.h"
+#include "mesh/security/peer_pattern.h"
 
 namespace {
 
@@ -43,6 +45,19 @@ void RequireGood(const mesh::options::GuardOptions& guards) {
           guards.silence.probe_method[0] == '/');
 }
 
+void RequireGood(const mesh::options::MeshOptions& options) {
+  // The rules compile, so that no reload fails at a server.
+  Require(mesh::security::Authorization::Make(options.server).ok());
+  Require(options.identity.has_value() ||
+          options.server.mode == mesh::options::ServerMode::kPlaintext);
+  for (const auto& [unused, service] : options.services) {
+    if (!service->tls.has_value()) continue;
+    for (const std::string& peer : service->tls->peer) {
+      Require(mesh::security::PeerPattern::Parse(peer).ok());
+    }
+  }
+}
+
 void Load(absl::string_view text, const char* name) {
   const auto options = mesh::config::LoadText(text, name);
   if (!options.ok()) {
@@ -55,6 +70,7 @@ void Load(absl::string_view text, const char* name) {
     }
     return;
   }
+  RequireGood(*options);
   for (const auto& [service_name, service] : options->services) {
     // What a valid configuration promises to the rooms that read it.
     Require(!service_name.empty() && service->name == service_name);
