@@ -65,6 +65,13 @@ bad.yaml:4:5: services.cart has no field "polcy"; did you mean "policy"?
 ERRORS
 }
 
+prints_warnings() {
+  printf 'identity: {files: {ca: a, cert: b, key: c}}\nserver: {crl: if_present}\n' >warned.yaml
+  says 0 warned.yaml && grep -qx '  crl: if_present' out && diff err - <<'WARNINGS'
+warning: warned.yaml:2:15: server.crl is if_present, but identity.files.crl names no list: nobody is refused for it.
+WARNINGS
+}
+
 checks_endpoints_files() {
   printf 'services: {cart: {endpoints_file: {path: list.yaml}}}\n' >by_file.yaml
   rm -f list.yaml
@@ -151,6 +158,7 @@ reports_a_full_disk() {
 step PrintsEveryDefault prints_defaults
 step ReadsWhatItPrints reads_what_it_prints
 step PrintsAllProblems prints_problems
+step PrintsWarnings prints_warnings
 step ChecksEndpointsFiles checks_endpoints_files
 step ChecksEndpointsFilesInPlace checks_endpoints_files_in_place
 step DoesNothingToATerminal does_nothing_to_a_terminal

@@ -235,6 +235,15 @@ TEST_F(RegistryTest, WhatHoldsFromTheStartIsWarnedOf) {
               ElementsAre(HasSubstr("telemetry holds from the start")));
 }
 
+TEST_F(RegistryTest, WhatAConfigurationWarnsOfIsLogged) {
+  options::MeshOptions options = Of({"cart"});
+  options.warnings = {"mesh.yaml:1:2: a key that others may read."};
+  Apply(std::move(options));
+  EXPECT_THAT(
+      Lines(),
+      ElementsAre(HasSubstr("mesh.yaml:1:2: a key that others may read.")));
+}
+
 TEST_F(RegistryTest, ConfigurationsThatRaceLeaveAllServicesWithOne) {
   Apply(Of({"a", "b"}));
   std::vector<std::thread> threads;

@@ -90,6 +90,17 @@ TEST_F(ServiceSecretsTest, ServicesWithoutTlsShareThePlainCredentials) {
   EXPECT_FALSE(one->tls.has_value());
 }
 
+TEST_F(ServiceSecretsTest, TlsOfModePlaintextIsPlaintext) {
+  const ServiceSecrets source({});
+  options::ServiceOptions service = Plain("cart");
+  service.tls = options::TlsOptions();
+  service.tls->mode = options::TlsOptions::Mode::kPlaintext;
+  const auto secrets = source.SecretsFor(service, nullptr);
+  ASSERT_TRUE(secrets.ok()) << secrets.status();
+  EXPECT_EQ(secrets->credentials, source.insecure());
+  EXPECT_FALSE(secrets->tls.has_value());
+}
+
 TEST_F(ServiceSecretsTest, WhatIsGivenInCodeGoesBeforeTheFiles) {
   const Credentials given = grpc::InsecureChannelCredentials();
   const ServiceSecrets source({{"cart", given}});
