@@ -1,5 +1,7 @@
 #include "mesh/security/certificate.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <ctime>
 #include <utility>
@@ -7,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "mesh/security/pem.h"
 #include "openssl/crypto.h"
 #include "openssl/objects.h"
@@ -89,6 +92,41 @@ bool IsDnsByte(char c) {
 
 bool IsSpiffeUri(absl::string_view uri) {
   return absl::StartsWithIgnoreCase(uri, "spiffe:");
+}
+
+// The bytes of an IP address; empty if `host` is none.
+std::string AddressOf(const std::string& host) {
+  unsigned char bytes[16];
+  const char* const begin = reinterpret_cast<const char*>(bytes);
+  if (inet_pton(AF_INET, host.c_str(), bytes) == 1) return {begin, 4};
+  if (inet_pton(AF_INET6, host.c_str(), bytes) == 1) return {begin, 16};
+  return "";
+}
+
+// Whether a DNS name in a certificate stands for `host`.
+bool Covers(absl::string_view name, absl::string_view host) {
+  absl::ConsumeSuffix(&name, ".");
+  if (name.empty()) return false;
+  if (absl::EqualsIgnoreCase(name, host)) return true;
+  if (!absl::ConsumePrefix(&name, "*.") || !absl::StrContains(name, '.')) {
+    return false;
+  }
+  const size_t dot = host.find('.');
+  return dot != absl::string_view::npos && dot > 0 &&
+         absl::EqualsIgnoreCase(name, host.substr(dot + 1));
+}
+
+std::string CommonNameOf(const X509* certificate) {
+  X509_NAME* const subject = X509_get_subject_name(certificate);
+  const int index = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+  if (index < 0) return "";
+  unsigned char* utf8 = nullptr;
+  const int size = ASN1_STRING_to_UTF8(
+      &utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, index)));
+  if (size < 0) return "";
+  std::string name(reinterpret_cast<const char*>(utf8), size);
+  OPENSSL_free(utf8);
+  return name;
 }
 
 }  // namespace
@@ -264,6 +302,31 @@ absl::StatusOr<LeafNames> NamesOf(const X509* leaf) {
   }
   names.spiffe_id = *std::move(id);
   return names;
+}
+
+bool IsForHost(const X509* leaf, absl::string_view host) {
+  const ErrorMark mark;
+  absl::ConsumeSuffix(&host, ".");
+  if (host.empty()) return false;
+  const std::string address = AddressOf(std::string(host));
+  int critical = 0;
+  const GeneralNamesPtr names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(leaf, NID_subject_alt_name, &critical, nullptr)));
+  if (names == nullptr && critical != -1) return false;  // Unreadable.
+  if (names == nullptr || sk_GENERAL_NAME_num(names.get()) == 0) {
+    return address.empty() && Covers(CommonNameOf(leaf), host);
+  }
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* const name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type == GEN_DNS) {
+      const absl::string_view dns = BytesOf(name->d.dNSName);
+      if (address.empty() ? Covers(dns, host) : dns == host) return true;
+    } else if (name->type == GEN_IPADD && !address.empty() &&
+               BytesOf(name->d.iPAddress) == address) {
+      return true;
+    }
+  }
+  return false;
 }
 
 absl::Status CheckSvid(X509* leaf) {

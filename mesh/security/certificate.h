@@ -65,6 +65,13 @@ struct LeafNames {
 // or DNS name with a NUL, or with bytes that such a name never has.
 absl::StatusOr<LeafNames> NamesOf(const X509* leaf);
 
+// Whether a certificate is for this host, as grpc::SslCredentials() has it. A
+// DNS name is compared with the dNSNames, without the case of a-z, and "*"
+// stands for one whole label at the left of two or more (RFC 9525, 6.3). An IP
+// address is compared with the iPAddresses, and with the text of dNSNames. The
+// first common name counts for a certificate without any subjectAltName.
+bool IsForHost(const X509* leaf, absl::string_view host);
+
 // What the X.509-SVID standard asks of a leaf beside its name: no authority,
 // digitalSignature, neither keyCertSign nor cRLSign, and both purposes if it
 // names any.

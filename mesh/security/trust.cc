@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "mesh/security/certificate.h"
 #include "mesh/security/spiffe_id.h"
+#include "openssl/pem.h"
 
 namespace mesh::security {
 namespace {
@@ -77,6 +78,16 @@ bool Bundle::IsWithin(const Bundle& other) const {
                        digests_.begin(), digests_.end());
 }
 
+void Bundle::AppendPem(std::set<Digest>* written, BIO* to) const {
+  for (const auto& [unused, certificates] : by_subject_) {
+    for (const X509Ptr& certificate : certificates) {
+      if (written->insert(DigestOf(certificate.get())).second) {
+        PEM_write_bio_X509(to, certificate.get());
+      }
+    }
+  }
+}
+
 absl::StatusOr<std::shared_ptr<const Trust>> Trust::Make(
     const std::map<std::string, std::string>& bundles,
     absl::Span<const std::string> crls, absl::string_view own_domain) {
@@ -142,9 +153,10 @@ const Bundle* Trust::ForDnsNames() const {
 }
 
 bool Trust::VouchesForDnsNames(const Bundle* bundle) const {
-  return bundle != nullptr &&
-         (bundle == ForDnsNames() ||
-          (!own_domain_.empty() && bundle == ForDomain(own_domain_)));
+  if (bundle == nullptr) return false;
+  if (!own_domain_.empty() && bundle == ForDomain(own_domain_)) return true;
+  const Bundle* const for_names = ForDnsNames();
+  return for_names != nullptr && bundle->IsWithin(*for_names);
 }
 
 absl::Span<const std::unique_ptr<const Crl>> Trust::CrlsOf(
@@ -152,6 +164,19 @@ absl::Span<const std::unique_ptr<const Crl>> Trust::CrlsOf(
   const auto found = crls_.find(issuer);
   if (found == crls_.end()) return {};
   return found->second;
+}
+
+std::string Trust::AllPem() const {
+  const ErrorMark mark;
+  const BioPtr out(BIO_new(BIO_s_mem()));
+  if (out == nullptr) return "";
+  std::set<Digest> written;
+  for (const auto& [unused, bundle] : bundles_) {
+    bundle.AppendPem(&written, out.get());
+  }
+  const char* data = nullptr;
+  const auto size = BIO_get_mem_data(out.get(), &data);
+  return std::string(data, size);
 }
 
 bool Trust::IsWithdrawnBy(const Trust& other) const {

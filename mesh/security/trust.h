@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ class Bundle {
   bool Has(const X509* certificate) const;
   // Whether `other` has every authority that this has.
   bool IsWithin(const Bundle& other) const;
+  // Writes the authorities as PEM, but those whose digests are in `*written`.
+  void AppendPem(std::set<Digest>* written, BIO* to) const;
   size_t size() const { return digests_.size(); }
 
  private:
@@ -61,13 +64,18 @@ class Trust {
   const Bundle* ForDnsNames() const;
   // Whether names of other kinds than SPIFFE IDs count in a certificate of this
   // bundle. Those of a foreign trust domain do not: its authority would speak
-  // for names that are not its own.
+  // for names that are not its own. But they do where each of its authorities
+  // stands in ForDnsNames() as well.
   bool VouchesForDnsNames(const Bundle* bundle) const;
 
   // The lists of this issuer, whose name is in DER.
   absl::Span<const std::unique_ptr<const Crl>> CrlsOf(
       absl::string_view issuer) const;
   bool has_crls() const { return !crl_digests_.empty(); }
+
+  // All authorities of all bundles, each one once, in PEM: for gRPC's own
+  // check, which knows only one bundle. Empty: there is no bundle.
+  std::string AllPem() const;
 
   // Whether `other` trusts less: an authority of a domain is gone, or the lists
   // are others.

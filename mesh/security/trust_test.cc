@@ -78,6 +78,27 @@ TEST_F(TrustTest, AWeakAuthorityIsAnError) {
               HasSubstr("the authority \"/CN=x\" has an RSA key of 1024 bits"));
 }
 
+TEST_F(TrustTest, TellsAllAuthoritiesOnce) {
+  EXPECT_EQ(Make({})->AllPem(), "");
+  EXPECT_EQ(Make({{"prod", a_}})->AllPem(), a_);
+  const auto trust =
+      Make({{"", a_}, {"other", "words\n" + b_}, {"prod", b_ + a_ + a_}});
+  EXPECT_EQ(trust->AllPem(), a_ + b_);
+}
+
+TEST_F(TrustTest, DnsNamesCountBelowTheirOwnAuthorities) {
+  const auto trust = Make({{"", a_}, {"x", a_}, {"y", b_}, {"z", a_ + b_}});
+  EXPECT_TRUE(trust->VouchesForDnsNames(trust->ForDnsNames()));
+  EXPECT_TRUE(trust->VouchesForDnsNames(trust->ForDomain("prod")));
+  EXPECT_TRUE(trust->VouchesForDnsNames(trust->ForDomain("x")));
+  EXPECT_FALSE(trust->VouchesForDnsNames(trust->ForDomain("y")));
+  EXPECT_FALSE(trust->VouchesForDnsNames(trust->ForDomain("z")));
+  EXPECT_FALSE(trust->VouchesForDnsNames(nullptr));
+  const auto own = Make({{"prod", a_}, {"y", b_}});
+  EXPECT_TRUE(own->VouchesForDnsNames(own->ForDomain("prod")));
+  EXPECT_FALSE(own->VouchesForDnsNames(own->ForDomain("y")));
+}
+
 TEST_F(TrustTest, LessTrustIsAWithdrawal) {
   const auto both = Make({{"prod", a_ + b_}});
   const auto one = Make({{"prod", a_}});

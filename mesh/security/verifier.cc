@@ -241,6 +241,12 @@ PeerVerdict Refused(PeerRefusal refusal, absl::string_view text) {
   return verdict;
 }
 
+std::string ClaimOf(const LeafNames& names) {
+  if (names.spiffe_id.has_value()) return Quoted(names.spiffe_id->text());
+  if (!names.dns_names.empty()) return Quoted(names.dns_names[0]);
+  return "";
+}
+
 std::string NameOf(const Peer& peer) {
   if (!peer.spiffe_id.empty()) return Quoted(peer.spiffe_id);
   if (!peer.dns_names.empty()) return Quoted(peer.dns_names[0]);
@@ -258,6 +264,58 @@ std::vector<X509*> Others(const std::vector<X509Ptr>& chain) {
     if (!is_double) others.push_back(one);
   }
   return others;
+}
+
+// Judges a chain whose leaf has these names.
+PeerVerdict VerifyNamed(const std::vector<X509Ptr>& certificates,
+                        LeafNames names, const Trust& trust,
+                        const PeerPolicy& policy, absl::Time now) {
+  X509* const leaf = certificates.front().get();
+  const Bundle* bundle = nullptr;
+  if (names.spiffe_id.has_value()) {
+    bundle = trust.ForDomain(names.spiffe_id->trust_domain());
+    // Who asks for a host does not ask for a SPIFFE ID.
+    if (bundle == nullptr && !policy.host.empty()) names.spiffe_id.reset();
+  }
+  const bool is_svid = names.spiffe_id.has_value();
+  if (!is_svid) bundle = trust.ForDnsNames();
+  // A certificate that is its own authority may be in the bundle, as people
+  // make them for one server. An X.509-SVID has an issuer.
+  const bool is_anchor = !is_svid && bundle != nullptr && bundle->Has(leaf);
+  if (is_svid) {
+    const absl::Status svid = CheckSvid(leaf);
+    if (!svid.ok()) return Refused(PeerRefusal::kBadLeaf, svid.message());
+  } else if (!is_anchor && IsAuthority(leaf)) {
+    return Refused(PeerRefusal::kBadLeaf,
+                   "an authority's certificate is no peer's.");
+  }
+  if (bundle == nullptr) {
+    return Refused(
+        PeerRefusal::kNoBundle,
+        is_svid ? absl::StrCat("there is no bundle of the trust domain ",
+                               Quoted(names.spiffe_id->trust_domain()), ".")
+                : "there is no bundle for peers without a SPIFFE ID.");
+  }
+  PeerVerdict verdict =
+      ChainSearch(leaf, Others(certificates), *bundle, trust, policy, now)
+          .Run(is_anchor);
+  if (!verdict.admitted()) return verdict;
+  const bool dns_counts = trust.VouchesForDnsNames(bundle);
+  if (is_svid) verdict.peer.spiffe_id = names.spiffe_id->text();
+  if (dns_counts) verdict.peer.dns_names = std::move(names.dns_names);
+  if (!policy.allowed.empty() && !AnyMatches(policy.allowed, verdict.peer)) {
+    return Refused(PeerRefusal::kNotAllowed,
+                   absl::StrCat("the peer ", NameOf(verdict.peer),
+                                " is trusted, and is not one of those that "
+                                "are allowed here."));
+  }
+  if (!policy.host.empty() && !(dns_counts && IsForHost(leaf, policy.host))) {
+    return Refused(PeerRefusal::kNotAllowed,
+                   absl::StrCat("the peer ", NameOf(verdict.peer),
+                                " is trusted, and its certificate is not for ",
+                                Quoted(policy.host), "."));
+  }
+  return verdict;
 }
 
 }  // namespace
@@ -337,46 +395,14 @@ PeerVerdict VerifyPeer(absl::string_view chain, const Trust& trust,
     return Refused(PeerRefusal::kNoCertificate,
                    "the peer has shown no certificate.");
   }
-  X509* const leaf = certificates->front().get();
-  absl::StatusOr<LeafNames> names = NamesOf(leaf);
+  absl::StatusOr<LeafNames> names = NamesOf(certificates->front().get());
   if (!names.ok()) {
     return Refused(PeerRefusal::kBadName, names.status().message());
   }
-  const bool is_svid = names->spiffe_id.has_value();
-  const Bundle* const bundle =
-      is_svid ? trust.ForDomain(names->spiffe_id->trust_domain())
-              : trust.ForDnsNames();
-  // A certificate that is its own authority may be in the bundle, as people
-  // make them for one server. An X.509-SVID has an issuer.
-  const bool is_anchor = !is_svid && bundle != nullptr && bundle->Has(leaf);
-  if (is_svid) {
-    const absl::Status svid = CheckSvid(leaf);
-    if (!svid.ok()) return Refused(PeerRefusal::kBadLeaf, svid.message());
-  } else if (!is_anchor && IsAuthority(leaf)) {
-    return Refused(PeerRefusal::kBadLeaf,
-                   "an authority's certificate is no peer's.");
-  }
-  if (bundle == nullptr) {
-    return Refused(
-        PeerRefusal::kNoBundle,
-        is_svid ? absl::StrCat("there is no bundle of the trust domain ",
-                               Quoted(names->spiffe_id->trust_domain()), ".")
-                : "there is no bundle for peers without a SPIFFE ID.");
-  }
+  std::string claim = ClaimOf(*names);
   PeerVerdict verdict =
-      ChainSearch(leaf, Others(*certificates), *bundle, trust, policy, now)
-          .Run(is_anchor);
-  if (!verdict.admitted()) return verdict;
-  if (is_svid) verdict.peer.spiffe_id = names->spiffe_id->text();
-  if (trust.VouchesForDnsNames(bundle)) {
-    verdict.peer.dns_names = std::move(names->dns_names);
-  }
-  if (!policy.allowed.empty() && !AnyMatches(policy.allowed, verdict.peer)) {
-    return Refused(PeerRefusal::kNotAllowed,
-                   absl::StrCat("the peer ", NameOf(verdict.peer),
-                                " is trusted, and is not one of those that "
-                                "are allowed here."));
-  }
+      VerifyNamed(*certificates, *std::move(names), trust, policy, now);
+  verdict.claim = std::move(claim);
   return verdict;
 }
 

@@ -33,6 +33,9 @@ struct PeerPolicy {
   PeerSide side = PeerSide::kClient;
   CrlCheck crl = CrlCheck::kOff;
   std::vector<PeerPattern> allowed;  // Empty: every name.
+  // A DNS name or an IP address. Not empty: the certificate has to be for it,
+  // as IsForHost() says, and a SPIFFE ID need not be there.
+  std::string host;
 };
 
 // Why a peer is refused. The order is how far a chain came: when several chains
@@ -58,6 +61,9 @@ enum class PeerRefusal : uint8_t {
   kNotAllowed,  // It is trusted, and is somebody else.
 };
 
+inline constexpr size_t kPeerRefusals =
+    static_cast<size_t>(PeerRefusal::kNotAllowed) + 1;
+
 // "expired": for a metric's label.
 absl::string_view PeerRefusalName(PeerRefusal refusal);
 
@@ -65,6 +71,8 @@ struct PeerVerdict {
   PeerRefusal refusal = PeerRefusal::kNoCertificate;
   // Why it was refused, for a log: one sentence. Names in it are escaped.
   std::string text;
+  // Whom the leaf names, escaped. Nobody may have verified that. Empty: nobody.
+  std::string claim;
 
   // The rest is there for a peer that is admitted.
   Peer peer;
@@ -86,9 +94,11 @@ inline constexpr size_t kMaxPeerChainBytes = 256 << 10;
 // of the others does not count, and neither do doubles.
 //
 // A SPIFFE ID is verified by the bundle of its trust domain and by no other.
-// A certificate without one is verified by the bundle "". The chain is that of
-// RFC 5280, section 6, without policies (see CheckPolicies()). All certificates
-// hold at `now`, and all that have an issuer are looked for in its lists.
+// A certificate without one is verified by the bundle "", and so is one for
+// `policy.host` whose trust domain has no bundle: its SPIFFE ID counts for
+// nothing then. The chain is that of RFC 5280, section 6, without policies (see
+// CheckPolicies()). All certificates hold at `now`, and all that have an issuer
+// are looked for in its lists.
 //
 // A pure function: no I/O, no clock. Takes no lock of mesh's. Its work is
 // bounded, whatever the chain is.

@@ -225,6 +225,66 @@ TEST_F(NamesTest, TwoSubjectAltNamesAreNotOne) {
   EXPECT_NE(scene_.Why(scene_.Chain(leaf)), "none");
 }
 
+TEST_F(NamesTest, AHostIsADnsNameOrAnAddress) {
+  const std::string v4("\x7f\0\0\1", 4);
+  const std::string v6 = std::string(15, '\0') + "\x01";
+  const auto why = [this](const std::string& host,
+                          const std::vector<AltName>& names,
+                          const std::string& common_name = "") {
+    scene_.policy.host = host;
+    return scene_.Why(ChainOf(names, common_name));
+  };
+  EXPECT_EQ(why("cart.prod.test", {{kDns, "cart.prod.test"}}), "none");
+  EXPECT_EQ(why("cart.prod.test", {{kDns, "*.prod.test"}}), "none");
+  EXPECT_EQ(why("127.0.0.1", {{AltName::Type::kIp, v4}}), "none");
+  EXPECT_EQ(why("::1", {{AltName::Type::kIp, v6}}), "none");
+  EXPECT_EQ(why("0:0::1", {{AltName::Type::kIp, v6}}), "none");
+  EXPECT_EQ(why("127.0.0.1", {{kDns, "127.0.0.1"}}), "none");
+  EXPECT_EQ(why("cart", {}, "cart"), "none");
+  for (const char* host : {"prod.test", "x.cart.prod.test", ".prod.test", ".",
+                           "cart.prod.test.x", "*.prod.test."}) {
+    EXPECT_EQ(why(host, {{kDns, "cart.prod.test"}}), "not_allowed") << host;
+  }
+  for (const char* name :
+       {"*.test", "*", "c*.prod.test", "*rt.prod.test", "cart.*.test", "."}) {
+    EXPECT_EQ(why("cart.prod.test", {{kDns, name}}), "not_allowed") << name;
+  }
+  EXPECT_EQ(why("127.0.0.2", {{AltName::Type::kIp, v4}}), "not_allowed");
+  EXPECT_EQ(why("127.0.0.1", {{kDns, "*.0.0.1"}}), "not_allowed");
+  EXPECT_EQ(why("127.0.0.1", {}, "127.0.0.1"), "not_allowed");
+  EXPECT_EQ(why("cart", {{kDns, "x"}}, "cart"), "not_allowed");
+  EXPECT_EQ(why("cart", {{kUri, "https://x"}}, "cart"), "not_allowed");
+  EXPECT_EQ(why("cart", {{AltName::Type::kEmail, "cart"}}), "not_allowed");
+  EXPECT_EQ(why("cart", {}, std::string("cart\0.evil", 10)), "not_allowed");
+}
+
+TEST_F(NamesTest, WhoAsksForAHostAsksForNoSpiffeId) {
+  const std::vector<AltName> names = {{kUri, "spiffe://far/cart"},
+                                      {kDns, "cart"}};
+  EXPECT_EQ(Why(names), "no_bundle");
+  scene_.policy.host = "cart";
+  EXPECT_EQ(Why(names), "none");
+  EXPECT_EQ(scene_.Judge(ChainOf(names)).peer.spiffe_id, "");
+  EXPECT_EQ(scene_.Judge(ChainOf(names)).claim, "\"spiffe://far/cart\"");
+  // The authority of another trust domain speaks for no host.
+  scene_.bundles["far"] = scene_.root.pem();
+  scene_.bundles[""] = scene_.MakeRoot("other").pem();
+  EXPECT_EQ(Why(names), "not_allowed");
+  scene_.policy.host.clear();
+  EXPECT_EQ(Why(names), "none");
+}
+
+TEST_F(NamesTest, ARefusedPeerHasAClaim) {
+  const auto claim = [this](const std::vector<AltName>& names) {
+    return scene_.Judge(ChainOf(names)).claim;
+  };
+  scene_.policy.allowed = Patterns({"spiffe://prod/admin"});
+  EXPECT_EQ(claim({{kUri, kCart}}), "\"spiffe://prod/cart\"");
+  EXPECT_EQ(claim({{kDns, "cart.prod"}}), "\"cart.prod\"");
+  EXPECT_EQ(claim({}), "");
+  EXPECT_EQ(claim({{kUri, "spiffe://prod//"}}), "");
+}
+
 class ConstraintsTest : public NamesTest {
  protected:
   // What becomes of a leaf below an authority with these constraints.
