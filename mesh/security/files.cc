@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "mesh/security/files_policy.h"
 #include "mesh/security/path_watch.h"
+#include "mesh/security/peer_pattern.h"
 #include "openssl/crypto.h"
 
 namespace mesh::security {
@@ -125,6 +126,19 @@ std::string NamesOf(const IdentityFiles& files) {
 }
 
 }  // namespace
+
+IdentityFiles FilesOf(const options::TlsOptions& tls) {
+  IdentityFiles files;
+  files.cert = tls.cert_file;
+  files.key = tls.key_file;
+  if (tls.ca_file.empty()) return files;
+  files.bundles[""] = tls.ca_file;
+  for (const std::string& text : tls.peer) {
+    const absl::StatusOr<PeerPattern> peer = PeerPattern::Parse(text);
+    if (peer.ok()) files.bundles[peer->trust_domain()] = tls.ca_file;
+  }
+  return files;
+}
 
 // Lives until the source and what it has posted to its loop are gone.
 class FileSource::Watcher final
@@ -285,10 +299,16 @@ absl::StatusOr<std::shared_ptr<FileSource>> FileSource::Make(
     return absl::ResourceExhaustedError(
         absl::StrCat("no thread for the identity's files: ", loop->failure()));
   }
+  const std::string names = NamesOf(files);
   auto watcher = std::make_shared<Watcher>(std::move(files), std::move(loop),
                                            std::move(wall));
   const absl::Status status = watcher->ReadFirst();
-  if (!status.ok()) return status;
+  if (absl::IsUnavailable(status)) return status;  // It names the file.
+  if (!status.ok()) {
+    return absl::Status(status.code(),
+                        absl::StrCat("the files ", names,
+                                     " are no identity: ", status.message()));
+  }
   watcher->Start();
   return std::shared_ptr<FileSource>(new FileSource(std::move(watcher)));
 }

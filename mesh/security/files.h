@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/event_loop.h"
+#include "mesh/options/security.h"
 #include "mesh/security/source.h"
 
 namespace mesh::security {
@@ -24,14 +25,19 @@ struct IdentityFiles {
   std::vector<std::string> crls;
 };
 
+// The files that a service names in its own `tls`. `ca_file` stands for the
+// peers that `tls.peer` names: for DNS names, and for each trust domain there.
+// A peer that is none is passed over.
+IdentityFiles FilesOf(const options::TlsOptions& tls);
+
 // Publishes what stands in files, and what comes to stand there. A rename, or a
 // symbolic link that is exchanged, is read at once. A file written in place is
 // read when it has been still for FilesPolicy::kStill. Where the file system
 // does not tell of changes, the files are looked at every second.
 class FileSource final : public IdentitySource {
  public:
-  // Reads the files once. An error says why that is no identity; it names the
-  // file where one cannot be read. RESOURCE_EXHAUSTED: there is no thread.
+  // Reads the files once. An error names them, and says why that is no
+  // identity. RESOURCE_EXHAUSTED: there is no thread.
   //
   // `loop` runs the source, with others if they share it; null: one of its own.
   // `wall` is the wall clock, for dates; it may be called on the loop.

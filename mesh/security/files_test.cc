@@ -244,13 +244,45 @@ TEST_F(FileSourceTest, OnlyATrustBundleIsAnIdentityToo) {
   EXPECT_EQ(heard_->identities().size(), 1);
 }
 
+TEST_F(FileSourceTest, AServicesOwnFilesAreAnIdentity) {
+  PutAll("", first_);
+  options::TlsOptions tls;
+  tls.cert_file = In("tls.crt");
+  tls.key_file = In("tls.key");
+  // The system's authorities.
+  EXPECT_TRUE(FilesOf(tls).bundles.empty());
+  Start(FilesOf(tls));
+  EXPECT_EQ(heard_->identities()[0]->trust().AllPem(), "");
+
+  tls.ca_file = In("ca.crt");
+  tls.peer = {"dns:cart", "spiffe://prod/cart", "spiffe://test/*"};
+  Start(FilesOf(tls));
+  const Trust& trust = heard_->identities()[1]->trust();
+  EXPECT_EQ(trust.AllPem(), root_.pem());
+  EXPECT_NE(trust.ForDnsNames(), nullptr);
+  EXPECT_NE(trust.ForDomain("prod"), nullptr);
+  EXPECT_NE(trust.ForDomain("test"), nullptr);
+  EXPECT_EQ(trust.ForDomain("other"), nullptr);
+}
+
+TEST_F(FileSourceTest, NoFileAtAllIsAnIdentityToo) {
+  const auto source = FileSource::Make(FilesOf(options::TlsOptions()));
+  ASSERT_TRUE(source.ok()) << source.status();
+  (*source)->Subscribe(heard_);
+  ASSERT_EQ(heard_->identities().size(), 1);
+  EXPECT_EQ(heard_->identities()[0]->serial(), "");
+}
+
 TEST_F(FileSourceTest, AtStartWhatIsBadIsAnError) {
   EXPECT_THAT(FileSource::Make(Files()).status().message(),
               testing::HasSubstr("tls.crt\" could not be read"));
   PutAll("", first_);
   Put("tls.key", Next().key);
   EXPECT_EQ(FileSource::Make(Files()).status().message(),
-            "key: it is not that of the chain's first certificate.");
+            absl::StrCat("the files \"", In("tls.crt"), "\", \"", In("tls.key"),
+                         "\", \"", In("ca.crt"),
+                         "\" are no identity: key: it is not that of the "
+                         "chain's first certificate."));
   std::filesystem::remove(In("tls.key"));
   ASSERT_EQ(mkfifo(In("tls.key").c_str(), 0600), 0);
   EXPECT_THAT(FileSource::Make(Files()).status().message(),

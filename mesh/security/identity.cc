@@ -29,8 +29,13 @@ std::string Written(absl::Time time) {
 // An encrypted key is refused rather than asked for on the terminal.
 int NoPassphrase(char*, int, int, void*) { return -1; }
 
+// gRPC reads such a text only as far as a NUL, and aborts where nothing stands
+// before that.
+bool HasNul(const std::string& pem) { return absl::StrContains(pem, '\0'); }
+
 absl::StatusOr<std::vector<X509Ptr>> ParseChain(const std::string& pem) {
   if (pem.size() > kMostBytes) return Wrong("chain", "it has more than 1 MiB.");
+  if (HasNul(pem)) return Wrong("chain", "it has a NUL byte, as no PEM has.");
   absl::StatusOr<std::vector<X509Ptr>> chain =
       ParseCertificates(pem, kMostCertificates);
   if (!chain.ok()) return Wrong("chain", chain.status().message());
@@ -42,6 +47,7 @@ absl::StatusOr<std::vector<X509Ptr>> ParseChain(const std::string& pem) {
 
 absl::Status CheckPrivateKey(const std::string& pem, const X509* leaf) {
   if (pem.size() > kMostBytes) return Wrong("key", "it has more than 1 MiB.");
+  if (HasNul(pem)) return Wrong("key", "it has a NUL byte, as no PEM has.");
   if (absl::StrContains(pem, "ENCRYPTED")) {
     return Wrong("key", "it is encrypted; give it without a passphrase.");
   }
@@ -158,13 +164,13 @@ void Identity::Warn(X509* leaf, absl::Time now) {
     policy.side = PeerSide::kServer;
     const PeerVerdict verdict = VerifyPeer(bytes_.chain, *trust_, policy, now);
     is_trusted_by_itself_ = verdict.admitted();
-    if (!verdict.admitted()) {
+    if (verdict.admitted()) {
+      authority_ends = std::min(authority_ends, verdict.not_after);
+    } else if (!bytes_.bundles.empty()) {
       warnings_.push_back(
           absl::StrCat("the chain does not lead to the bundle of its own trust "
                        "domain: ",
                        verdict.text));
-    } else {
-      authority_ends = std::min(authority_ends, verdict.not_after);
     }
   }
   const absl::Time leaf_ends = NotAfter(leaf);

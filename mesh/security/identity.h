@@ -25,7 +25,8 @@ struct IdentityBytes {
   std::string key;
   // PEM certificates by trust domain ("prod"). The key "" is for peers that are
   // known by a DNS name, and for the trust domain of this process when that has
-  // no bundle of its own.
+  // no bundle of its own. No bundle at all: a client trusts the system's
+  // authorities (see ClientCredentials), and a server nobody.
   std::map<std::string, std::string> bundles;
   // PEM certificate revocation lists, any number in each string.
   std::vector<std::string> crls;
@@ -70,8 +71,9 @@ class Identity {
   // bundle of the own trust domain verifies it. True without a SPIFFE ID.
   bool is_trusted_by_itself() const { return is_trusted_by_itself_; }
   // What an operator should know and what forbids nothing, one sentence each.
-  // Such are a chain that does not build to its own bundle, an authority that
-  // ends before the leaf, and a leaf that lives longer than a year.
+  // Such are a chain that does not build to its own bundle, if there is one, an
+  // authority that ends before the leaf, and a leaf that lives longer than a
+  // year.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   // Whether `other`, which comes after this one, takes trust away: an anchor

@@ -93,6 +93,29 @@ TEST_F(IdentityTest, MayShowNothing) {
   EXPECT_EQ(*Identity::NotBefore(bytes), absl::InfinitePast());
 }
 
+TEST_F(IdentityTest, MayTrustNobody) {
+  IdentityBytes bytes = Bytes();
+  bytes.bundles.clear();
+  const IdentityPtr identity = Made(bytes);
+  EXPECT_EQ(identity->trust().ForDomain("prod"), nullptr);
+  EXPECT_THAT(identity->warnings(), IsEmpty());
+  EXPECT_FALSE(identity->is_trusted_by_itself());
+  EXPECT_EQ(Made({})->trust().AllPem(), "");
+}
+
+TEST_F(IdentityTest, HasNoNul) {
+  const std::string nul(1, '\0');
+  IdentityBytes bytes = Bytes();
+  bytes.chain = nul + bytes.chain;
+  EXPECT_EQ(Why(bytes), "chain: it has a NUL byte, as no PEM has.");
+  bytes = Bytes();
+  bytes.key += nul;
+  EXPECT_EQ(Why(bytes), "key: it has a NUL byte, as no PEM has.");
+  bytes = Bytes();
+  bytes.bundles["prod"] = nul + "\n" + bytes.bundles["prod"];
+  EXPECT_EQ(Made(bytes)->trust().AllPem(), scene_.root.pem()) << "no harm";
+}
+
 TEST_F(IdentityTest, HasChainAndKeyOrNeither) {
   EXPECT_EQ(Why(Bytes()), "good");
   IdentityBytes bytes = Bytes();

@@ -99,6 +99,12 @@ bool PeerPattern::Matches(const Peer& peer) const {
   return false;
 }
 
+std::string PeerPattern::trust_domain() const {
+  absl::string_view rest = name_;
+  if (!absl::ConsumePrefix(&rest, "spiffe://")) return "";
+  return std::string(rest.substr(0, rest.find('/')));
+}
+
 absl::StatusOr<std::vector<PeerPattern>> ParsePeerPatterns(
     absl::Span<const std::string> texts) {
   std::vector<PeerPattern> patterns;

@@ -29,6 +29,8 @@ class PeerPattern {
 
   bool Matches(const Peer& peer) const;
 
+  // Whose bundle has to vouch for such a peer: "prod". Empty for a DNS name.
+  std::string trust_domain() const;
   // As it was written.
   const std::string& text() const { return text_; }
 

@@ -49,6 +49,13 @@ TEST(PeerPatternTest, AnIdMatchesItselfOnly) {
       Match(pattern, WithId(std::string("spiffe://prod/cart\0.evil", 24))));
 }
 
+TEST(PeerPatternTest, NamesATrustDomain) {
+  EXPECT_EQ(PeerPattern::Parse("spiffe://prod/cart")->trust_domain(), "prod");
+  EXPECT_EQ(PeerPattern::Parse("spiffe://a.b/cart/*")->trust_domain(), "a.b");
+  EXPECT_EQ(PeerPattern::Parse("spiffe://prod/*")->trust_domain(), "prod");
+  EXPECT_EQ(PeerPattern::Parse("dns:cart.prod")->trust_domain(), "");
+}
+
 TEST(PeerPatternTest, AStarMatchesWholeSegments) {
   const char* const pattern = "spiffe://prod/cart/*";
   EXPECT_TRUE(Match(pattern, WithId("spiffe://prod/cart/a")));
