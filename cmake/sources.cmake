@@ -96,6 +96,7 @@ set(MESH_SOURCES
   mesh/security/audit.cc
   mesh/security/authorization.cc
   mesh/security/certificate.cc
+  mesh/security/client_credentials.cc
   mesh/security/credentials.cc
   mesh/security/crl.cc
   mesh/security/identity.cc
@@ -190,6 +191,7 @@ set(MESH_TEST_PROGRAMS
   certs_test
   channel_call_test
   channel_test
+  client_credentials_test
   cluster_test
   config_test
   discovery_test
@@ -292,6 +294,17 @@ set(MESH_channel_test_SOURCES
 
 set(MESH_channel_test_PROTOS
   tests/support/test_service.proto)
+
+set(MESH_client_credentials_test_SOURCES
+  mesh/certs/authority.cc
+  mesh/security/client_credentials_test.cc
+  mesh/security/expiry.cc
+  mesh/security/files.cc
+  mesh/security/files_policy.cc
+  mesh/security/path_watch.cc
+  mesh/security/source.cc
+  mesh/security/testing/certificates.cc
+  mesh/security/testing/servers.cc)
 
 set(MESH_cluster_test_SOURCES
   mesh/cluster/live_endpoint_test.cc
