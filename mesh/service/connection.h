@@ -17,8 +17,8 @@ namespace mesh::service {
 // Core().
 class Connection {
  public:
-  // `generation`: 0 for an endpoint's first connection.
-  explicit Connection(uint64_t generation) : generation_(generation) {}
+  // `number`: counts the connections of an endpoint, from 0.
+  explicit Connection(uint64_t number) : number_(number) {}
   virtual ~Connection() = default;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -48,7 +48,7 @@ class Connection {
   virtual void Watch(grpc_connectivity_state last,
                      std::function<void()> changed) = 0;
 
-  uint64_t generation() const { return generation_; }
+  uint64_t number() const { return number_; }
 
   // It could not be made in time, and gRPC goes on with it unseen.
   bool lingers() const { return lingers_; }
@@ -69,7 +69,7 @@ class Connection {
   // A connection that lives longer counts as one, whatever becomes of it.
   static constexpr absl::Duration kAtOnce = absl::Milliseconds(100);
 
-  const uint64_t generation_;
+  const uint64_t number_;
   bool lingers_ = false;
   absl::Time begun_ = absl::InfinitePast();
   uint64_t succeeded_before_ = 0;

@@ -125,7 +125,7 @@ std::shared_ptr<ConnectedEndpoint> Connections::Remake(
     const ConnectedEndpoint* endpoint) {
   return std::make_shared<ConnectedEndpoint>(
       endpoint->endpoint(), /*main_is_exact=*/!settings_->all_idempotent,
-      endpoint->rank(), endpoint->next_generation());
+      endpoint->rank(), endpoint->next_number());
 }
 
 Connections::Retired& Connections::Replace(
@@ -432,7 +432,7 @@ void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
   if (first) {
     // The endpoint has been made with the present settings.
     connection = endpoint->Open(host_->MakeConnection(
-        endpoint->endpoint(), settings_, endpoint->next_generation()));
+        endpoint->endpoint(), settings_, endpoint->next_number()));
   }
   BeginDial(endpoint, now);
   if (asked) dial.asked = now;
@@ -495,17 +495,17 @@ void Connections::Watch(ConnectedEndpoint* endpoint, Connection* connection,
   // scheduler, which knows.
   connection->Watch(
       last, [this, control = control_, weak = endpoint->weak_from_this(),
-             generation = connection->generation(), last] {
-        control->Post([this, weak, generation, last] {
+             number = connection->number(), last] {
+        control->Post([this, weak, number, last] {
           const auto endpoint = weak.lock();
-          if (endpoint != nullptr) OnChange(endpoint.get(), generation, last);
+          if (endpoint != nullptr) OnChange(endpoint.get(), number, last);
         });
       });
 }
 
-void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
+void Connections::OnChange(ConnectedEndpoint* endpoint, uint64_t number,
                            grpc_connectivity_state last) {
-  Connection* const connection = endpoint->Find(generation);
+  Connection* const connection = endpoint->Find(number);
   if (connection == nullptr) return;  // It is closed.
   const grpc_connectivity_state state = connection->GetState(/*connect=*/false);
   Watch(endpoint, connection, state);
@@ -613,7 +613,7 @@ void Connections::OnLost(ConnectedEndpoint* endpoint, Connection* connection) {
   Drop(endpoint);
 }
 
-// The connection is of no use any more. The next generation need not wait for
+// The connection is of no use any more. The next one need not wait for
 // that.
 void Connections::Supersede(ConnectedEndpoint* endpoint) {
   if (!IsPlaced(endpoint)) return;  // It has been done.
@@ -642,11 +642,11 @@ void Connections::OnFailure(ConnectedEndpoint* endpoint,
   }
   connection->AskWhy([this, control = control_,
                       weak = endpoint->weak_from_this(),
-                      generation = connection->generation()](absl::Status why) {
-    control->Post([this, weak, generation, why = std::move(why)]() mutable {
+                      number = connection->number()](absl::Status why) {
+    control->Post([this, weak, number, why = std::move(why)]() mutable {
       const auto endpoint = weak.lock();
       if (endpoint == nullptr || endpoint->closed()) return;
-      if (endpoint->Find(generation) == nullptr) return;
+      if (endpoint->Find(number) == nullptr) return;
       if (!endpoint->dial().dialling) return;
       FailDial(endpoint.get(), std::move(why), /*lingers=*/false);
     });

@@ -34,7 +34,7 @@ class Connections {
     virtual std::unique_ptr<Connection> MakeConnection(
         const cluster::Endpoint& endpoint,
         std::shared_ptr<const ConnectionSettings> settings,
-        uint64_t generation) = 0;
+        uint64_t number) = 0;
     // Connections are being made or closed, so gRPC is to do its I/O.
     virtual void PollWhileConnecting() = 0;
     // Closes a connection that no call uses, once it may be closed.
@@ -64,7 +64,7 @@ class Connections {
   // Another way to make connections, for tests.
   using Make = std::function<std::unique_ptr<Connection>(
       const cluster::Endpoint& endpoint,
-      std::shared_ptr<const ConnectionSettings> settings, uint64_t generation)>;
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t number)>;
 
   // Closures on `control` run on the control thread, and only while the object
   // lives. All three outlive it.
@@ -168,7 +168,7 @@ class Connections {
   void Watch(ConnectedEndpoint* endpoint, Connection* connection,
              grpc_connectivity_state last);
   // It is no longer in the state `last`.
-  void OnChange(ConnectedEndpoint* endpoint, uint64_t generation,
+  void OnChange(ConnectedEndpoint* endpoint, uint64_t number,
                 grpc_connectivity_state last);
   void OnState(ConnectedEndpoint* endpoint, Connection* connection,
                grpc_connectivity_state state);

@@ -39,8 +39,8 @@ class ConnectionsTest : public ::testing::Test, protected Connections::Host {
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
       std::shared_ptr<const ConnectionSettings> settings,
-      uint64_t generation) override {
-    return network_.Maker()(endpoint, std::move(settings), generation);
+      uint64_t number) override {
+    return network_.Maker()(endpoint, std::move(settings), number);
   }
   void PollWhileConnecting() override { ++polls_; }
   void CloseConnection(std::unique_ptr<Connection>) override { ++closes_; }

@@ -10,15 +10,15 @@ using cluster::Health;
 Connection* ConnectedEndpoint::Open(std::unique_ptr<Connection> connection) {
   assert(connection_ == nullptr);
   connection_ = std::move(connection);
-  ++next_generation_;
+  ++next_number_;
   for_calls_.store(connection_.get(), std::memory_order_seq_cst);
   main_core_.store(connection_->Core(/*exact=*/false),
                    std::memory_order_seq_cst);
   return connection_.get();
 }
 
-Connection* ConnectedEndpoint::Find(uint64_t generation) const {
-  return connection_ != nullptr && connection_->generation() == generation
+Connection* ConnectedEndpoint::Find(uint64_t number) const {
+  return connection_ != nullptr && connection_->number() == number
              ? connection_.get()
              : nullptr;
 }

@@ -53,13 +53,13 @@ class ConnectedEndpoint final
       public std::enable_shared_from_this<ConnectedEndpoint> {
  public:
   // `main_is_exact`: Core(false) of its connections has gRPC's transparent
-  // retries, too. `generation`: that of its first connection.
+  // retries, too. `number`: that of its first connection.
   ConnectedEndpoint(const cluster::Endpoint& endpoint, bool main_is_exact,
-                    uint32_t rank = 0, uint64_t generation = 0)
+                    uint32_t rank = 0, uint64_t number = 0)
       : LiveEndpoint(endpoint),
         main_is_exact_(main_is_exact),
         rank_(rank),
-        next_generation_(generation) {}
+        next_number_(number) {}
 
   // The one way here from what pickers and the monitor know. All endpoints of a
   // service are made by its Connections, so all have this type.
@@ -85,13 +85,13 @@ class ConnectedEndpoint final
   uint32_t rank() const { return rank_; }
 
   // --- Control thread only.
-  // Takes a connection of the next generation. The endpoint has none.
-  uint64_t next_generation() const { return next_generation_; }
+  // Takes a connection that has the next number. The endpoint has none.
+  uint64_t next_number() const { return next_number_; }
   Connection* Open(std::unique_ptr<Connection> connection);
   // Null: there is none.
   Connection* connection() const { return connection_.get(); }
-  // The connection of that generation. Null: it is no longer the endpoint's.
-  Connection* Find(uint64_t generation) const;
+  // The connection with that number. Null: it is no longer the endpoint's.
+  Connection* Find(uint64_t number) const;
   // Takes the connection away, so that calls that begin do not find it. Keep it
   // until Unused(), since calls that are beginning may have found it.
   std::unique_ptr<Connection> Detach();
@@ -159,7 +159,7 @@ class ConnectedEndpoint final
   base::OnDemand<LastFailure> failure_;
 
   // Control thread only.
-  uint64_t next_generation_;
+  uint64_t next_number_;
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<DialRecord> dial_;  // Null: never dialled.
 };

@@ -23,9 +23,9 @@ const absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
 class EndpointTest : public ::testing::Test {
  protected:
   // What stands for channels: they are only compared.
-  grpc_channel* Channel(uint64_t generation, bool exact) {
+  grpc_channel* Channel(uint64_t number, bool exact) {
     return reinterpret_cast<grpc_channel*>(
-        &channels_[2 * generation + (exact ? 1 : 0)]);
+        &channels_[2 * number + (exact ? 1 : 0)]);
   }
   std::shared_ptr<ConnectedEndpoint> Make(bool main_is_exact) {
     cluster::Endpoint endpoint;
@@ -33,13 +33,13 @@ class EndpointTest : public ::testing::Test {
     return std::make_shared<ConnectedEndpoint>(endpoint, main_is_exact);
   }
   Connection* Open(ConnectedEndpoint* endpoint) {
-    const uint64_t generation = endpoint->next_generation();
-    network_.core = [this, generation](const std::string&, bool exact) {
-      return Channel(generation, exact);
+    const uint64_t number = endpoint->next_number();
+    network_.core = [this, number](const std::string&, bool exact) {
+      return Channel(number, exact);
     };
     return endpoint->Open(
         network_.Maker()(endpoint->endpoint(),
-                         std::make_shared<ConnectionSettings>(), generation));
+                         std::make_shared<ConnectionSettings>(), number));
   }
 
   char channels_[8] = {};
@@ -58,14 +58,14 @@ TEST_F(EndpointTest, HasNoConnectionAtFirst) {
   EXPECT_EQ(endpoint->CoreChannel(false), nullptr);
   EXPECT_EQ(endpoint->CoreChannel(true), nullptr);
   EXPECT_EQ(endpoint->Find(0), nullptr);
-  EXPECT_EQ(endpoint->next_generation(), 0);
+  EXPECT_EQ(endpoint->next_number(), 0);
   EXPECT_FALSE(endpoint->State(kNow).connection);
 }
 
-TEST_F(EndpointTest, ItsFirstConnectionIsOfGenerationZero) {
+TEST_F(EndpointTest, ItsFirstConnectionIsNumberZero) {
   const auto endpoint = Make(true);
   Connection* const first = Open(endpoint.get());
-  EXPECT_EQ(first->generation(), 0);
+  EXPECT_EQ(first->number(), 0);
   EXPECT_EQ(endpoint->connection(), first);
   EXPECT_EQ(endpoint->Find(0), first);
   EXPECT_EQ(endpoint->Find(1), nullptr);
@@ -99,7 +99,7 @@ TEST_F(EndpointTest, AConnectionThatIsTakenAwayIsNotFound) {
   EXPECT_EQ(network_.live("a:1"), 0);
   EXPECT_EQ(endpoint->connection(), nullptr);
   EXPECT_EQ(endpoint->Find(0), nullptr);
-  EXPECT_EQ(endpoint->next_generation(), 1) << "no generation comes twice";
+  EXPECT_EQ(endpoint->next_number(), 1) << "no number comes twice";
   EXPECT_EQ(endpoint->Detach(), nullptr);
 }
 
@@ -171,17 +171,17 @@ int IntegerOf(const grpc::ChannelArguments& arguments, const std::string& key) {
   return -1;
 }
 
-TEST(GrpcConnectionTest, TheFirstGenerationIsNoArgument) {
+TEST(GrpcConnectionTest, TheFirstNumberIsNoArgument) {
   const cluster::Endpoint endpoint;
   const ConnectionSettings settings;
   EXPECT_EQ(
-      IntegerOf(ArgumentsOf(endpoint, settings, 0, true), kGenerationArgument),
+      IntegerOf(ArgumentsOf(endpoint, settings, 0, true), kNumberArgument),
       -1);
   EXPECT_EQ(
-      IntegerOf(ArgumentsOf(endpoint, settings, 1, true), kGenerationArgument),
+      IntegerOf(ArgumentsOf(endpoint, settings, 1, true), kNumberArgument),
       1);
   EXPECT_EQ(
-      IntegerOf(ArgumentsOf(endpoint, settings, 2, true), kGenerationArgument),
+      IntegerOf(ArgumentsOf(endpoint, settings, 2, true), kNumberArgument),
       2);
 }
 
@@ -293,7 +293,7 @@ class Mirror final : public test::TestService::Service {
 };
 
 // Pins what gRPC does, which generations rely on.
-TEST(GrpcConnectionTest, OnlyAnotherGenerationIsAnotherConnection) {
+TEST(GrpcConnectionTest, OnlyAnotherNumberIsAnotherConnection) {
   Mirror mirror;
   int port = 0;
   grpc::ServerBuilder builder;
@@ -304,11 +304,11 @@ TEST(GrpcConnectionTest, OnlyAnotherGenerationIsAnotherConnection) {
   ASSERT_NE(server, nullptr);
 
   std::vector<std::shared_ptr<grpc::Channel>> channels;
-  const auto peer_of = [&](uint64_t generation) {
+  const auto peer_of = [&](uint64_t number) {
     channels.push_back(grpc::CreateCustomChannel(
         "ipv4:127.0.0.1:" + std::to_string(port),
         grpc::InsecureChannelCredentials(),
-        ArgumentsOf(cluster::Endpoint(), ConnectionSettings(), generation,
+        ArgumentsOf(cluster::Endpoint(), ConnectionSettings(), number,
                     /*exact=*/true)));
     grpc::ClientContext context;
     context.set_wait_for_ready(true);
@@ -386,7 +386,7 @@ TEST_P(GrpcConnectionSettings, HasASecondChannelOnlyWhereItIsNeeded) {
   endpoint.address = "127.0.0.1:1";  // Nothing connects to it.
   core::CoreQueue watches;
   const auto connection = MakeGrpcConnection(endpoint, settings, 3, &watches);
-  EXPECT_EQ(connection->generation(), 3);
+  EXPECT_EQ(connection->number(), 3);
   EXPECT_EQ(connection->GetState(/*connect=*/false), GRPC_CHANNEL_IDLE);
   grpc_channel* const main = connection->Core(/*exact=*/false);
   EXPECT_NE(main, nullptr);

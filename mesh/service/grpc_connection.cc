@@ -42,8 +42,8 @@ class GrpcConnection final : public Connection {
  public:
   GrpcConnection(const cluster::Endpoint& endpoint,
                  std::shared_ptr<const ConnectionSettings> settings,
-                 uint64_t generation, core::CoreQueue* watches)
-      : Connection(generation),
+                 uint64_t number, core::CoreQueue* watches)
+      : Connection(number),
         endpoint_(endpoint),
         settings_(std::move(settings)),
         watches_(watches),
@@ -122,7 +122,7 @@ class GrpcConnection final : public Connection {
  private:
   std::shared_ptr<grpc::Channel> Make(bool exact) const {
     grpc::ChannelArguments args =
-        ArgumentsOf(endpoint_, *settings_, generation(), exact);
+        ArgumentsOf(endpoint_, *settings_, number(), exact);
     if (exact == main_is_exact_) socket_->AddTo(&args);
     return grpc::CreateCustomChannel(Target(endpoint_.address),
                                      settings_->credentials, args);
@@ -147,7 +147,7 @@ class GrpcConnection final : public Connection {
 
 grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
                                    const ConnectionSettings& settings,
-                                   uint64_t generation, bool exact) {
+                                   uint64_t number, bool exact) {
   grpc::ChannelArguments args;
   for (const auto& [name, value] : settings.channel_args) {
     if (name == GRPC_ARG_PRIMARY_USER_AGENT_STRING &&
@@ -198,19 +198,19 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
     // Otherwise it sends two while no data are sent, and no more.
     args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   }
-  if (generation != 0) {
-    args.SetInt(kGenerationArgument,
-                static_cast<int>(generation % std::numeric_limits<int>::max()));
+  if (number != 0) {
+    args.SetInt(kNumberArgument,
+                static_cast<int>(number % std::numeric_limits<int>::max()));
   }
   return args;
 }
 
 std::unique_ptr<Connection> MakeGrpcConnection(
     const cluster::Endpoint& endpoint,
-    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation,
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
     core::CoreQueue* watches) {
   return std::make_unique<GrpcConnection>(endpoint, std::move(settings),
-                                          generation, watches);
+                                          number, watches);
 }
 
 }  // namespace mesh::service

@@ -38,21 +38,21 @@ struct ConnectionSettings {
 };
 
 // gRPC gives channels with equal arguments to one address one and the same
-// connection. So from the second generation on it is an argument.
-inline constexpr char kGenerationArgument[] = "mesh.connection_generation";
+// connection. So the number is an argument, except for 0.
+inline constexpr char kNumberArgument[] = "mesh.connection_number";
 
 // The arguments of a channel to `endpoint`. `exact`: with gRPC's transparent
 // retries.
 grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
                                    const ConnectionSettings& settings,
-                                   uint64_t generation, bool exact);
+                                   uint64_t number, bool exact);
 
 // A plain grpc::Channel to one address. Where the service has both kinds of
 // calls, the second kind of channel is made when it is first needed. `endpoint`
 // and `watches`, whose events tell of changes, outlive it.
 std::unique_ptr<Connection> MakeGrpcConnection(
     const cluster::Endpoint& endpoint,
-    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation,
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
     core::CoreQueue* watches);
 
 }  // namespace mesh::service

@@ -71,11 +71,11 @@ std::unique_ptr<discovery::Resolver> Runtime::MakeResolver(
 
 std::unique_ptr<Connection> Runtime::MakeConnection(
     const cluster::Endpoint& endpoint,
-    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation) {
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t number) {
   return thread_ != nullptr
-             ? MakeGrpcConnection(endpoint, std::move(settings), generation,
+             ? MakeGrpcConnection(endpoint, std::move(settings), number,
                                   &watches_)
-             : make_connection_(endpoint, std::move(settings), generation);
+             : make_connection_(endpoint, std::move(settings), number);
 }
 
 grpc::CompletionQueue* Runtime::CallbackQueue() {

@@ -76,7 +76,7 @@ class Runtime {
   // A connection of `endpoint`. Both the endpoint and the runtime outlive it.
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
-      std::shared_ptr<const ConnectionSettings> settings, uint64_t generation);
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t number);
   // Closes a connection that no call uses. It does so later while the
   // connection is being made. Control thread only.
   void CloseConnection(std::unique_ptr<Connection> connection);

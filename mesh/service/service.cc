@@ -371,8 +371,8 @@ void Service::Use(const cluster::EndpointSet& set) {
 
 std::unique_ptr<Connection> Service::MakeConnection(
     const cluster::Endpoint& endpoint,
-    std::shared_ptr<const ConnectionSettings> settings, uint64_t generation) {
-  return runtime_->MakeConnection(endpoint, std::move(settings), generation);
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t number) {
+  return runtime_->MakeConnection(endpoint, std::move(settings), number);
 }
 
 void Service::CloseConnection(std::unique_ptr<Connection> connection) {

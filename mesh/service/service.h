@@ -132,7 +132,7 @@ class Service final : public std::enable_shared_from_this<Service>,
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
       std::shared_ptr<const ConnectionSettings> settings,
-      uint64_t generation) override;
+      uint64_t number) override;
   void PollWhileConnecting() override { runtime_->PollWhileConnecting(); }
   void CloseConnection(std::unique_ptr<Connection> connection) override;
   void EndOwnCalls(const ConnectedEndpoint* endpoint) override;

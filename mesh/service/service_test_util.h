@@ -66,11 +66,11 @@ class FakeNetwork {
   Connections::Make Maker() {
     return [this](const cluster::Endpoint& endpoint,
                   std::shared_ptr<const ConnectionSettings> settings,
-                  uint64_t generation) {
+                  uint64_t number) {
       ++made_[endpoint.address];
       last_settings_ = std::move(settings);
       return std::make_unique<FakeConnection>(this, endpoint.address,
-                                              generation);
+                                              number);
     };
   }
 
@@ -113,8 +113,8 @@ class FakeNetwork {
   class FakeConnection final : public Connection {
    public:
     FakeConnection(FakeNetwork* network, std::string address,
-                   uint64_t generation)
-        : Connection(generation),
+                   uint64_t number)
+        : Connection(number),
           network_(network),
           address_(std::move(address)) {
       network_->newest_[address_] = this;
