@@ -43,8 +43,9 @@ class FakeWorld {
     };
     auto shared = std::make_shared<const options::ServiceOptions>(options);
     service_ = service::Service::Create(fake_->runtime, "test", shared);
-    service_->Configure(shared, grpc::InsecureChannelCredentials(),
-                        absl::OkStatus(), /*version=*/0);
+    service_->Configure(
+        shared, service::FixedSecrets(grpc::InsecureChannelCredentials()),
+        absl::OkStatus(), /*version=*/0);
     service_->Start();
     loop().Run();
     channel_ = std::make_shared<Channel>(service_, std::move(interceptors));

@@ -60,7 +60,8 @@ std::shared_ptr<service::Service> Background::Service(
                                     parsed.ok() ? defaults_ : nullptr);
     if (parsed.ok()) {
       made->Configure(
-          defaults_, credentials, absl::OkStatus(), /*version=*/1,
+          defaults_, service::FixedSecrets(credentials), absl::OkStatus(),
+          /*version=*/1,
           std::make_shared<const options::TargetOptions>(*std::move(parsed)));
     } else {
       made->Configure(nullptr, nullptr, parsed.status(), /*version=*/1);

@@ -32,6 +32,14 @@ absl::Status Registry::Apply(options::MeshOptions options) {
     if (!secrets.ok()) return secrets.status();
     next->secrets = *std::move(secrets);
   }
+  const ConfigurationPtr before = Current();
+  for (const auto& [name, secrets] : next->secrets) {
+    const auto known = before->secrets.find(name);
+    next->fixed[name] = known != before->secrets.end() &&
+                                known->second.credentials == secrets.credentials
+                            ? before->fixed.at(name)
+                            : service::FixedSecrets(secrets.credentials);
+  }
   next->options = std::move(options);
 
   ConfigurationPtr replaced;
@@ -167,8 +175,7 @@ void Registry::Configure(const Configuration& configuration,
   const std::string& name = service->name();
   const auto found = configuration.options.services.find(name);
   if (found != configuration.options.services.end()) {
-    service->Configure(found->second,
-                       configuration.secrets.at(name).credentials,
+    service->Configure(found->second, configuration.fixed.at(name),
                        absl::OkStatus(), configuration.version);
   } else {
     service->Configure(nullptr, nullptr, Unknown(configuration, name),

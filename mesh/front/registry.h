@@ -53,6 +53,9 @@ class Registry {
     uint64_t version = 0;  // A later one has a greater number.
     options::MeshOptions options;
     security::SecretsByService secrets;
+    // The same for services. As long as the credentials of one stay, so does
+    // the object here.
+    std::map<std::string, service::SecretsPtr> fixed;
   };
   using ConfigurationPtr = std::shared_ptr<const Configuration>;
 

@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "grpc/grpc.h"
+#include "mesh/service/connection_plan.h"
 
 namespace mesh::service {
 
@@ -50,6 +53,16 @@ class Connection {
 
   uint64_t number() const { return number_; }
 
+  // The generation of the secrets that it was made with.
+  uint64_t generation() const { return generation_; }
+  // Once, when it has been made. `counted` is kept as long as it is.
+  void SetGeneration(uint64_t generation, std::shared_ptr<void> counted) {
+    generation_ = generation;
+    counted_ = std::move(counted);
+  }
+  const ConnectionTerm& term() const { return term_; }
+  void set_term(const ConnectionTerm& term) { term_ = term; }
+
   // It could not be made in time, and gRPC goes on with it unseen.
   bool lingers() const { return lingers_; }
   void set_lingers(bool lingers) { lingers_ = lingers; }
@@ -70,6 +83,9 @@ class Connection {
   static constexpr absl::Duration kAtOnce = absl::Milliseconds(100);
 
   const uint64_t number_;
+  uint64_t generation_ = 0;
+  std::shared_ptr<void> counted_;
+  ConnectionTerm term_;
   bool lingers_ = false;
   absl::Time begun_ = absl::InfinitePast();
   uint64_t succeeded_before_ = 0;

@@ -8,6 +8,8 @@ namespace {
 // How often an unwanted connection is looked at. Calls leave a count, but no
 // time.
 constexpr absl::Duration kLookForCalls = absl::Seconds(10);
+// How often a renewal is looked at that waits for drained connections.
+constexpr absl::Duration kLookAtDrains = absl::Milliseconds(250);
 
 // The endpoints of one priority.
 struct Group {
@@ -133,6 +135,7 @@ class Planner {
   }
 
   void Dial(const Group& group, int places) {
+    if (!wishes_.may_dial) return;
     int pending = group.pending;
     for (size_t i = group.begin; i < group.end && pending < places; ++i) {
       if (!IsIdle(endpoints_[i])) continue;
@@ -192,28 +195,60 @@ class Planner {
   }
 
   void PlanSeconds() {
-    int asked = 0;
     for (const EndpointState& endpoint : endpoints_) {
-      if (endpoint.asked + kAskAgain > now_) ++asked;
+      if (endpoint.asked + kAskAgain > now_) ++asked_;
     }
     for (size_t i = 0; i < endpoints_.size(); ++i) {
       const EndpointState& endpoint = endpoints_[i];
-      const SecondState& second = endpoint.second;
-      if (!endpoint.ready || (!endpoint.silent && !endpoint.outdated)) {
-        if (second.made) plan_.single.push_back(i);
+      NotAfter(endpoint.term.expires_at);
+      NotAfter(endpoint.term.gone_by);
+      if (endpoint.ready) NotAfter(endpoint.term.renew_at);
+      const bool leaves = std::find(plan_.leave.begin(), plan_.leave.end(),
+                                    i) != plan_.leave.end();
+      const bool renews = endpoint.term.renew_at <= now_ && !leaves;
+      if (!endpoint.ready ||
+          (!endpoint.silent && !endpoint.outdated && !renews)) {
+        if (endpoint.second.made) plan_.single.push_back(i);
         continue;
       }
-      if (second.dialling) continue;
-      absl::Time at = second.redial_at;
-      if (!endpoint.outdated) {
-        at = std::max(at, endpoint.asked + kAskAgain);
-        if (at <= now_ && ++asked > kMostAsked) at = now_ + kAskAgain;
-      }
-      if (at <= now_) {
-        plan_.second.push_back(i);
-      } else {
-        NotAfter(at);
-      }
+      if (endpoint.second.dialling || !wishes_.may_dial) continue;
+      if (PlanSecond(i)) continue;
+      if (renews) PlanRenewal(i);
+    }
+    std::stable_sort(
+        renewals_.begin(), renewals_.end(), [this](size_t a, size_t b) {
+          return endpoints_[a].term.renew_at < endpoints_[b].term.renew_at;
+        });
+    const size_t begin = wishes_.place && !renewals_.empty() ? 1 : 0;
+    if (begin > 0) plan_.renew.push_back(renewals_.front());
+    plan_.wants_place = renewals_.size() > begin;
+  }
+
+  // For one that is silent or outdated. False: none is dialled now.
+  bool PlanSecond(size_t i) {
+    const EndpointState& endpoint = endpoints_[i];
+    if (!endpoint.silent && !endpoint.outdated) return false;
+    absl::Time at = endpoint.second.redial_at;
+    if (!endpoint.outdated) {
+      at = std::max(at, endpoint.asked + kAskAgain);
+      if (at <= now_ && ++asked_ > kMostAsked) at = now_ + kAskAgain;
+    }
+    NotAfter(at);
+    if (at > now_) return false;
+    plan_.second.push_back(i);
+    return true;
+  }
+
+  void PlanRenewal(size_t i) {
+    const EndpointState& endpoint = endpoints_[i];
+    if (endpoint.second.redial_at > now_) {
+      NotAfter(endpoint.second.redial_at);
+    } else if (endpoint.term.urgent()) {
+      plan_.renew.push_back(i);
+    } else if (endpoint.draining >= kMostDraining) {
+      NotAfter(now_ + kLookAtDrains);
+    } else {
+      renewals_.push_back(i);
     }
   }
 
@@ -246,7 +281,7 @@ class Planner {
         best = &endpoint;
       }
     }
-    if (!pending && best != nullptr && asked < kMostAsked) {
+    if (!pending && best != nullptr && asked < kMostAsked && wishes_.may_dial) {
       plan_.ask.push_back(best - endpoints_.data());
       NotAfter(now_ + kDialHangsForCalls);
       return;
@@ -267,10 +302,27 @@ class Planner {
   bool reserved_ = false;  // The reserve is planned.
   bool open_ = true;       // The priority may be dialled.
   bool connected_before_ = false;
+  int asked_ = 0;                 // Dials that count against kMostAsked.
+  std::vector<size_t> renewals_;  // That are due, and not urgent.
   ConnectionPlan plan_;
 };
 
 }  // namespace
+
+ConnectionTerm PlanTerm(ConnectionTerm term, uint64_t generation,
+                        const Generations& generations, base::Random* random,
+                        absl::Time now) {
+  if (term.urgent()) return term;
+  if (generation < generations.withdrawn_before || term.expires_at <= now) {
+    term.gone_by = now + kUrgentLasts;
+    term.renew_at =
+        std::min(term.renew_at, now + random->Unit() * kUrgentSpread);
+  } else if (generation < generations.newest &&
+             term.renew_at == absl::InfiniteFuture()) {
+    term.renew_at = now + random->Unit() * generations.spread;
+  }
+  return term;
+}
 
 ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
                                const options::ConnectionOptions& options,
@@ -284,6 +336,8 @@ RetirementPlan PlanRetirement(absl::Span<const RetiredState> retired,
   for (size_t i = 0; i < retired.size(); ++i) {
     if (retired[i].drained) {
       plan.close.push_back(i);
+    } else if (now >= retired[i].gone_by) {
+      plan.sever.push_back(i);
     } else if (now >= retired[i].cut_off_at) {
       plan.cut_off.push_back(i);
     }

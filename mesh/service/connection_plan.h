@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "mesh/base/random.h"
 #include "mesh/cluster/health.h"
 #include "mesh/cluster/live_endpoint.h"
 #include "mesh/options/endpoints.h"
@@ -35,6 +36,43 @@ inline constexpr absl::Duration kIdleLasts = absl::Minutes(1);
 // service.
 inline constexpr absl::Duration kAskAgain = absl::Seconds(1);
 inline constexpr int kMostAsked = 10;
+
+// A connection whose secrets were withdrawn, or whose peer has expired, is
+// dialled anew within the first of these times. After the second it is ended,
+// so that it is gone after 5 s.
+inline constexpr absl::Duration kUrgentSpread = absl::Seconds(1);
+inline constexpr absl::Duration kUrgentLasts = absl::Milliseconds(4500);
+// For how long the dial of a renewal that hangs holds up others.
+inline constexpr absl::Duration kRenewalHangs = absl::Seconds(1);
+// A renewal waits while so many earlier connections of its endpoint drain. So
+// no more than three generations are open.
+inline constexpr int kMostDraining = 2;
+
+// The generations of a service's secrets; see Secrets.
+struct Generations {
+  uint64_t newest = 0;
+  uint64_t withdrawn_before = 0;
+  absl::Duration spread;
+};
+
+// How long a connection is to last.
+struct ConnectionTerm {
+  // Its peer is not to be trusted from then on.
+  absl::Time expires_at = absl::InfiniteFuture();
+  // It is to be replaced from then on. It keeps that time when there is a newer
+  // generation still.
+  absl::Time renew_at = absl::InfiniteFuture();
+  // It is to be gone by then, with all that runs on it.
+  absl::Time gone_by = absl::InfiniteFuture();
+
+  bool urgent() const { return gone_by != absl::InfiniteFuture(); }
+  bool over(absl::Time now) const { return gone_by <= now; }
+};
+
+// The term of a connection with secrets of `generation`, from what it was.
+ConnectionTerm PlanTerm(ConnectionTerm term, uint64_t generation,
+                        const Generations& generations, base::Random* random,
+                        absl::Time now);
 
 // The second connection of an endpoint. It takes the place of the first when it
 // is connected.
@@ -68,13 +106,19 @@ struct EndpointState {
   // connected to with settings that are no longer in force.
   bool silent = false;
   bool outdated = false;
+  // Of its connection, if it has one.
+  ConnectionTerm term;
+  // How many connections of it have lost their place, and are still open.
+  int draining = 0;
   SecondState second;
 };
 
 // What others want from the plan.
 struct ConnectionWishes {
-  bool wanted = false;  // Somebody waits for a connection.
-  bool asked = false;   // Calls wait that found nothing but failures.
+  bool wanted = false;   // Somebody waits for a connection.
+  bool asked = false;    // Calls wait that found nothing but failures.
+  bool may_dial = true;  // False: there is nothing to dial with.
+  bool place = false;    // One renewal that is not urgent may begin.
 };
 
 // Endpoints by their index.
@@ -82,9 +126,12 @@ struct ConnectionPlan {
   std::vector<size_t> dial;
   std::vector<size_t> ask;     // Dial them, since calls ask.
   std::vector<size_t> second;  // Dial a second connection to them.
+  // The same, since their connections are to be renewed.
+  std::vector<size_t> renew;
   std::vector<size_t> single;  // Give the second one up.
   std::vector<size_t> leave;   // They are connected and not wanted any more.
   std::vector<size_t> drop;    // Their channel is of no use: close it.
+  bool wants_place = false;    // A renewal is due that has none.
   // Calls that ask need not wait: no dial is under way, and none may begin.
   bool in_vain = false;
   absl::Time ask_again =
@@ -110,6 +157,8 @@ struct ConnectionPlan {
 //
 // An endpoint whose connection is silent, or outdated, has a second one dialled
 // beside it. For silent ones the bound is that of the dials that calls ask for.
+// One whose connection is to be renewed has it dialled in the wishes' place,
+// the one first whose time came first. Urgent ones need no place.
 ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
                                const options::ConnectionOptions& options,
                                const ConnectionWishes& wishes, absl::Time now);
@@ -118,12 +167,14 @@ ConnectionPlan PlanConnections(absl::Span<const EndpointState> endpoints,
 struct RetiredState {
   bool drained = false;  // No attempt runs, and none begins.
   absl::Time cut_off_at;
+  absl::Time gone_by = absl::InfiniteFuture();
 };
 
 // By their index.
 struct RetirementPlan {
   std::vector<size_t> close;    // They are drained.
   std::vector<size_t> cut_off;  // End their streams: their time is over.
+  std::vector<size_t> sever;    // End all that runs on them.
 };
 
 RetirementPlan PlanRetirement(absl::Span<const RetiredState> retired,

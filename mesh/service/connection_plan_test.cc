@@ -434,6 +434,189 @@ TEST(ConnectionPlanTest, AnOutdatedOneIsUsedWhileItsSecondIsDialled) {
   EXPECT_EQ(plan.dial, Indices{});
 }
 
+// --- Generations of secrets
+
+constexpr Generations kThird = {3, 2, absl::Seconds(30)};
+
+ConnectionTerm Term(uint64_t generation, ConnectionTerm before = {},
+                    absl::Time now = kNow) {
+  base::Random random(7);
+  return PlanTerm(before, generation, kThird, &random, now);
+}
+
+TEST(ConnectionTermTest, OneOfTheNewestGenerationIsNotReplaced) {
+  EXPECT_EQ(Term(3).renew_at, absl::InfiniteFuture());
+  EXPECT_FALSE(Term(3).urgent());
+}
+
+TEST(ConnectionTermTest, OneOfAnEarlierGenerationKeepsTheMomentItWasGiven) {
+  const ConnectionTerm term = Term(2);
+  EXPECT_GE(term.renew_at, kNow);
+  EXPECT_LT(term.renew_at, kNow + absl::Seconds(30));
+  EXPECT_FALSE(term.urgent());
+  EXPECT_EQ(Term(2, term, kNow + absl::Seconds(10)).renew_at, term.renew_at);
+}
+
+TEST(ConnectionTermTest, MomentsAreSpread) {
+  base::Random random(1);
+  int early = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const ConnectionTerm term = PlanTerm({}, 2, kThird, &random, kNow);
+    if (term.renew_at < kNow + absl::Seconds(15)) ++early;
+  }
+  EXPECT_GT(early, 430);
+  EXPECT_LT(early, 570);
+}
+
+TEST(ConnectionTermTest, AWithdrawnOneIsGoneInTimeWhateverItsMoment) {
+  ConnectionTerm before;
+  before.renew_at = kNow + absl::Seconds(20);
+  const ConnectionTerm term = Term(1, before);
+  EXPECT_GE(term.renew_at, kNow);
+  EXPECT_LT(term.renew_at, kNow + absl::Seconds(1));
+  EXPECT_EQ(term.gone_by, kNow + absl::Milliseconds(4500));
+  EXPECT_FALSE(term.over(kNow + absl::Milliseconds(4499)));
+  EXPECT_TRUE(term.over(kNow + absl::Milliseconds(4500)));
+  EXPECT_EQ(Term(1, term, kNow + absl::Seconds(3)).gone_by, term.gone_by)
+      << "its time does not begin anew";
+  before.renew_at = kNow - absl::Seconds(1);
+  EXPECT_EQ(Term(1, before).renew_at, before.renew_at) << "it is due already";
+}
+
+TEST(ConnectionTermTest, OneWhosePeerExpiresIsWithdrawnThen) {
+  ConnectionTerm before;
+  before.expires_at = kNow + absl::Milliseconds(1);
+  EXPECT_FALSE(Term(3, before).urgent());
+  before.expires_at = kNow;
+  EXPECT_EQ(Term(3, before).gone_by, kNow + kUrgentLasts);
+}
+
+// Its moment was so many milliseconds ago.
+EndpointState Due(int ago) {
+  EndpointState state = Ready();
+  state.term.renew_at = Ago(ago);
+  return state;
+}
+EndpointState Urgent(int ago) {
+  EndpointState state = Due(ago);
+  state.term.gone_by = In(4000);
+  return state;
+}
+constexpr ConnectionWishes kPlace = {false, false, true, true};
+
+TEST(ConnectionPlanTest, ARenewalNeedsAPlaceAndTheFirstOneHasIt) {
+  const ConnectionPlan none = Plan({Due(1), Due(3), Due(2)}, 3);
+  EXPECT_EQ(none.renew, Indices{});
+  EXPECT_TRUE(none.wants_place);
+  const ConnectionPlan one = Plan({Due(1), Due(3), Due(2)}, 3, kPlace);
+  EXPECT_EQ(one.renew, (Indices{1}));
+  EXPECT_TRUE(one.wants_place);
+  EXPECT_EQ(one.second, Indices{});
+  EXPECT_FALSE(Plan({Due(1)}, 3, kPlace).wants_place);
+}
+
+TEST(ConnectionPlanTest, ARenewalIsPlannedForItsMoment) {
+  const ConnectionPlan plan = Plan({Due(-250)}, 1, kPlace);
+  EXPECT_EQ(plan.renew, Indices{});
+  EXPECT_FALSE(plan.wants_place);
+  EXPECT_EQ(plan.next, In(250));
+}
+
+TEST(ConnectionPlanTest, AnUrgentRenewalNeedsNoPlace) {
+  const ConnectionPlan plan = Plan({Urgent(0), Due(1), Urgent(-7)}, 3);
+  EXPECT_EQ(plan.renew, (Indices{0}));
+  EXPECT_TRUE(plan.wants_place) << "for the other one";
+  EXPECT_EQ(plan.next, In(7));
+}
+
+TEST(ConnectionPlanTest, ARenewalUnderWayIsLeftAlone) {
+  EndpointState due = Due(1);
+  due.second.made = due.second.dialling = true;
+  const ConnectionPlan plan = Plan({due}, 1, kPlace);
+  EXPECT_EQ(plan.renew, Indices{});
+  EXPECT_EQ(plan.single, Indices{});
+  EXPECT_FALSE(plan.wants_place);
+}
+
+TEST(ConnectionPlanTest, ARenewalThatFailedWaitsForItsBackoff) {
+  for (EndpointState state : {Due(1), Urgent(1)}) {
+    state.second.made = true;
+    state.second.redial_at = In(1);
+    EXPECT_EQ(Plan({state}, 1, kPlace).renew, Indices{});
+    EXPECT_EQ(Plan({state}, 1, kPlace).single, Indices{});
+    EXPECT_EQ(Plan({state}, 1, kPlace).next, In(1));
+    state.second.redial_at = kNow;
+    EXPECT_EQ(Plan({state}, 1, kPlace).renew, (Indices{0}));
+  }
+}
+
+TEST(ConnectionPlanTest, ARenewalWaitsWhileTwoConnectionsDrain) {
+  for (EndpointState state : {Due(1), Urgent(1)}) {
+    state.draining = 1;
+    EXPECT_EQ(Plan({state}, 1, kPlace).renew, (Indices{0}));
+    state.draining = 2;
+    const ConnectionPlan plan = Plan({state}, 1, kPlace);
+    EXPECT_EQ(plan.renew.empty(), !state.term.urgent());
+    EXPECT_FALSE(plan.wants_place);
+    if (!state.term.urgent()) {
+      EXPECT_EQ(plan.next, In(250));
+    }
+  }
+}
+
+TEST(ConnectionPlanTest, OneThatIsLostIsNotRenewedButDialled) {
+  EndpointState lost = Idle();
+  lost.term.renew_at = Ago(1);
+  lost.second.made = true;
+  const ConnectionPlan plan = Plan({lost}, 1, kPlace);
+  EXPECT_EQ(plan.dial, (Indices{0}));
+  EXPECT_EQ(plan.single, (Indices{0}));
+  EXPECT_EQ(plan.renew, Indices{});
+}
+
+TEST(ConnectionPlanTest, OneThatLeavesIsNotRenewed) {
+  EndpointState surplus = Due(1);
+  surplus.used = Ago(30'000);
+  const ConnectionPlan plan = Plan({Ready(), surplus}, 1, kPlace);
+  EXPECT_EQ(plan.leave, (Indices{1}));
+  EXPECT_EQ(plan.renew, Indices{});
+}
+
+TEST(ConnectionPlanTest, ASilentOneNeedsNoPlace) {
+  EndpointState silent = Silent();
+  silent.term.renew_at = Ago(1);
+  const ConnectionPlan plan = Plan({silent}, 1);
+  EXPECT_EQ(plan.second, (Indices{0}));
+  EXPECT_FALSE(plan.wants_place);
+}
+
+TEST(ConnectionPlanTest, ItLooksAtATermWhenThatEnds) {
+  EndpointState state = Ready();
+  state.term.expires_at = In(5000);
+  EXPECT_EQ(Plan({state}, 1).next, In(5000));
+  state.term.gone_by = In(3000);
+  EXPECT_EQ(Plan({state}, 1).next, In(3000));
+}
+
+TEST(ConnectionPlanTest, WithoutAnIdentityNothingIsDialled) {
+  EndpointState outdated = Ready();
+  outdated.outdated = true;
+  for (const bool asked : {false, true}) {
+    const ConnectionWishes wishes = {true, asked, false, true};
+    const ConnectionPlan plan =
+        Plan({Idle(), Failed(500, -1), Failed(1, 249)}, 3, wishes);
+    EXPECT_EQ(plan.dial, Indices{});
+    EXPECT_EQ(plan.ask, Indices{});
+    EXPECT_EQ(plan.in_vain, asked);
+    const ConnectionPlan connected =
+        Plan({Silent(), outdated, Due(1), Urgent(1)}, 4, wishes);
+    EXPECT_EQ(connected.second, Indices{});
+    EXPECT_EQ(connected.renew, Indices{});
+    EXPECT_EQ(connected.single, Indices{});
+    EXPECT_FALSE(connected.wants_place);
+  }
+}
+
 // --- Retirement
 
 TEST(RetirementPlanTest, ClosesWhatIsDrained) {
@@ -482,6 +665,19 @@ TEST(ConnectionPlanTest, WhoAsksInVainIsToldUntilWhen) {
       PlanConnections({failed, other}, options, {true, true}, kNow);
   EXPECT_TRUE(plan.in_vain);
   EXPECT_EQ(plan.ask_again, In(600));
+}
+
+TEST(RetirementPlanTest, EndsAllThatRunsOnAWithdrawnOne) {
+  const std::vector<RetiredState> retired = {
+      {false, absl::InfiniteFuture(), kNow},
+      {false, kNow, kNow + absl::Seconds(1)},
+      {false, kNow, kNow},
+      {true, kNow, kNow},
+  };
+  const RetirementPlan plan = PlanRetirement(retired, kNow);
+  EXPECT_EQ(plan.sever, (Indices{0, 2}));
+  EXPECT_EQ(plan.cut_off, (Indices{1}));
+  EXPECT_EQ(plan.close, (Indices{3}));
 }
 
 }  // namespace

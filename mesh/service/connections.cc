@@ -13,46 +13,32 @@ namespace {
 
 using cluster::Readiness;
 
-// How often what is to be closed is looked at.
-constexpr absl::Duration kSweepEvery = absl::Milliseconds(100);
-// After this time a call that goes by an old picker has begun.
-constexpr absl::Duration kPickersLast = absl::Milliseconds(200);
 // Each dial that fails makes the next one wait this many times longer, as in
 // gRPC.
 constexpr double kBackoffGrows = 1.6;
-// How long a silent connection may still bring nothing after another one to the
-// same endpoint has answered. Then it is dead.
-constexpr absl::Duration kDeadAfter = absl::Seconds(1);
 
-// How much has come from the endpoint, whatever it is. For comparison only.
-uint64_t Brought(const ConnectedEndpoint& endpoint) {
-  Connection* const connection = endpoint.connection();
-  const std::optional<uint64_t> bytes =
-      connection != nullptr ? connection->BytesReceived() : std::nullopt;
-  return endpoint.counters().Answered() + bytes.value_or(0);
+bool IsSilent(const ConnectedEndpoint& endpoint) {
+  return endpoint.health() == cluster::Health::kSuspect;
 }
 
 }  // namespace
 
-Connections::Connections(std::shared_ptr<base::Scheduler> control,
-                         const base::Clock* clock, Host* host)
-    : control_(std::move(control)),
-      clock_(clock),
+Connections::Connections(Seams seams, Host* host)
+    : control_(std::move(seams.control)),
+      clock_(seams.clock),
+      wall_(std::move(seams.wall)),
+      gate_(seams.gate),
       host_(host),
-      settings_(std::make_shared<ConnectionSettings>()) {}
+      settings_(std::make_shared<ConnectionSettings>()),
+      closing_(control_, clock_, host) {}
 
 Connections::~Connections() {
   CancelTimer(&plan_timer_);
-  CancelTimer(&sweep_timer_);
   for (const cluster::Member& member : members()) {
     member.live->Close();
     GiveUpSecond(ConnectedEndpoint::Of(member.live.get()));
     Close(ConnectedEndpoint::Of(member.live.get()));
   }
-  for (const Retired& retired : replaced_) Close(retired.endpoint.get());
-  for (const Retired& retired : retired_) Close(retired.endpoint.get());
-  for (Dropped& dropped : dropped_)
-    host_->CloseConnection(std::move(dropped.connection));
 }
 
 void Connections::CancelTimer(base::Scheduler::TimerId* timer) {
@@ -62,7 +48,11 @@ void Connections::CancelTimer(base::Scheduler::TimerId* timer) {
 
 bool Connections::Configure(const ConnectionSettings& settings) {
   if (settings == *settings_) return false;
+  anew_ |= !members().empty() && !settings.IsRenewalOf(*settings_);
   settings_ = std::make_shared<ConnectionSettings>(settings);
+  const Secrets& secrets = *settings_->secrets;
+  generations_ = {secrets.generation, secrets.withdrawn_before, secrets.spread};
+  closing_.Configure(settings_->options.drain_timeout, generations_);
   return true;
 }
 
@@ -110,7 +100,8 @@ std::vector<cluster::LiveEndpointPtr> Connections::Forget() {
 // --- Second connections
 
 void Connections::Renew() {
-  const std::vector<cluster::Member> before = members();
+  const std::vector<cluster::Member> before =
+      std::exchange(anew_, false) ? members() : std::vector<cluster::Member>();
   for (const cluster::Member& member : before) {
     auto* const endpoint = ConnectedEndpoint::Of(member.live.get());
     GiveUpSecond(endpoint);
@@ -128,29 +119,20 @@ std::shared_ptr<ConnectedEndpoint> Connections::Remake(
       endpoint->rank(), endpoint->next_number());
 }
 
-Connections::Retired& Connections::Replace(
-    ConnectedEndpoint* before, std::shared_ptr<ConnectedEndpoint> now) {
-  Retired retired;
-  retired.endpoint = before->shared_from_this();
-  retired.cut_off_at = clock_->Now() + settings_->options.drain_timeout;
+void Connections::Replace(ConnectedEndpoint* before,
+                          std::shared_ptr<ConnectedEndpoint> now, bool silent) {
   std::replace(order_.begin(), order_.end(), before, now.get());
   membership_.Replace(before, now);
   changed_ = true;
   host_->OnReplaced(before, now.get());
-  for (std::vector<Retired>* earlier : {&replaced_, &retired_}) {
-    for (Retired& one : *earlier) {
-      if (one.successor.get() == before) Inherit(&one, now);
-    }
-  }
-  Inherit(&retired, std::move(now));
-  replaced_.push_back(std::move(retired));
-  return replaced_.back();
+  closing_.Replaced(before, std::move(now), silent);
 }
 
 void Connections::DialSecond(ConnectedEndpoint* endpoint) {
   const absl::Time now = clock_->Now();
   endpoint->dial().asked = now;
   if (endpoint->second() == nullptr) endpoint->SetSecond(Remake(endpoint));
+  DropIfOld(endpoint->second());
   // Once it has taken the place, it is bounded like the first one.
   endpoint->second()->dial().asked = now;
   Dial(endpoint->second(), /*asked=*/false);
@@ -161,18 +143,6 @@ void Connections::GiveUpSecond(ConnectedEndpoint* endpoint) {
   if (second == nullptr) return;
   second->Close();
   Close(second.get());
-}
-
-void Connections::RetireReplaced() {
-  if (replaced_.empty()) return;
-  for (Retired& retired : replaced_) {
-    retired.endpoint->Close();
-    // A silent one may yet answer its probe.
-    if (!retired.silent) host_->EndOwnCalls(retired.endpoint.get());
-    retired_.push_back(std::move(retired));
-  }
-  replaced_.clear();
-  Sweep();
 }
 
 // An endpoint that accepts connections and never answers would be connected to
@@ -189,38 +159,124 @@ void Connections::NoteSecond(ConnectedEndpoint& before,
   dial.second_at = clock_->Now() + Backoff(dial.vain_seconds);
 }
 
-void Connections::Inherit(Retired* retired,
-                          std::shared_ptr<ConnectedEndpoint> successor) {
-  retired->successor = std::move(successor);
-  retired->answered = retired->successor->counters().Answered();
-  retired->counted = 0;
-  CountBefore(retired);
+// --- Generations of secrets
+
+bool Connections::IsOld(const Connection& connection) const {
+  return connection.generation() < generations_.newest;
 }
 
-void Connections::CountBefore(Retired* retired) {
-  const int64_t now = retired->endpoint->in_flight();
-  retired->successor->AddInFlightBefore(now - retired->counted);
-  retired->counted = now;
+// Its second connection is there for that reason alone.
+bool Connections::IsRenewal(const ConnectedEndpoint& before) const {
+  const Connection* const connection = before.connection();
+  return connection != nullptr &&
+         connection->term().renew_at <= clock_->Now() && !before.outdated() &&
+         !IsSilent(before);
 }
 
-// Ends its calls like those of a lost connection.
-void Connections::BreakIfDead(Retired* retired, absl::Time now) {
-  ConnectedEndpoint* const silent = retired->endpoint.get();
-  if (Brought(*silent) != retired->brought) {
-    // It lives, and its calls may be long ones.
-    retired->silent = false;
-    return;
+void Connections::SeeToGenerations(absl::Time now) {
+  LeavePlaces(now);
+  // What is replaced here keeps its index.
+  for (size_t i = 0; i < order_.size(); ++i) {
+    ConnectedEndpoint* const second = order_[i]->second();
+    if (second != nullptr) SeeToGeneration(second, now);
+    SeeToGeneration(order_[i], now);
   }
-  if (retired->quiet_since == absl::InfiniteFuture()) {
-    if (retired->successor->counters().Answered() == retired->answered) return;
-    retired->quiet_since = now;
+}
+
+void Connections::SeeToGeneration(ConnectedEndpoint* endpoint, absl::Time now) {
+  Connection* const connection = endpoint->connection();
+  if (connection == nullptr) return;
+  const ConnectionTerm term =
+      PlanTerm(connection->term(), connection->generation(), generations_,
+               &base::ThreadRandom(), now);
+  if (!term.urgent() && !IsOld(*connection)) return;
+  connection->set_term(term);
+  const DialRecord& dial = endpoint->dial();
+  if (endpoint->readiness() == Readiness::kReady || dial.leaving) {
+    if (term.over(now)) Sever(endpoint);
+  } else if (term.urgent() && dial.dialling) {
+    AbortDial(endpoint);
+  } else if (term.urgent() || (!dial.dialling && !dial.lingers)) {
+    Drop(endpoint);
   }
-  if (now - retired->quiet_since < kDeadAfter) return;
-  retired->silent = false;
-  retired->cut_off_at = now + settings_->options.drain_timeout;
-  Connection* const connection = silent->connection();
-  if (connection == nullptr || !connection->Break()) host_->CutOff(silent);
-  host_->EndOwnCalls(silent);
+}
+
+// The dial would end with secrets that hold no longer. It is no failure. But
+// where withdrawals come one after the other, an endpoint that does not answer
+// is dialled no more often for that.
+void Connections::AbortDial(ConnectedEndpoint* endpoint) {
+  DialRecord& dial = endpoint->dial();
+  const bool hangs = clock_->Now() - dial.dialled >= kDialHangs;
+  dial.dialling = false;
+  dial.failures = std::max(dial.failures + (hangs ? 1 : 0), 1);
+  dial.redial_at = dial.dialled + Backoff(dial.failures);
+  Drop(endpoint);
+}
+
+// Before a dial.
+void Connections::DropIfOld(ConnectedEndpoint* endpoint) {
+  Connection* const connection = endpoint->connection();
+  if (connection == nullptr || !IsOld(*connection)) return;
+  // It is used again rather than dialled.
+  if (endpoint->dial().leaving && !connection->term().urgent()) return;
+  Drop(endpoint);
+}
+
+// Its time is over, whether or not there is another one.
+void Connections::Sever(ConnectedEndpoint* endpoint) {
+  endpoint->dial().leaving = false;
+  Supersede(endpoint);
+}
+
+void Connections::BeginRenewal(ConnectedEndpoint* endpoint) {
+  if (endpoint->second() == nullptr) endpoint->SetSecond(Remake(endpoint));
+  DropIfOld(endpoint->second());
+  const std::shared_ptr<ConnectedEndpoint> second =
+      endpoint->second()->shared_from_this();
+  if (!endpoint->connection()->term().urgent()) {
+    renewing_.push_back(
+        {second, clock_->Now() + kRenewalHangs, std::exchange(place_, {})});
+  }
+  Dial(second.get(), /*asked=*/false);
+}
+
+void Connections::AskForPlace() {
+  if (std::exchange(asked_for_place_, true)) return;
+  // The gate may tell when the object is gone, as gRPC does. Then the place
+  // goes with the closure.
+  gate_->Enter([this, control = control_](RenewalGate::Place place) {
+    control->Post([this, place = std::move(place)] {
+      asked_for_place_ = false;
+      place_ = place;
+      Ensure();
+    });
+  });
+}
+
+void Connections::LeavePlaces(absl::Time now) {
+  const auto left = [now](const Renewing& renewing) {
+    const auto second = renewing.second.lock();
+    return now >= renewing.until || second == nullptr ||
+           !second->dial().dialling;
+  };
+  renewing_.erase(std::remove_if(renewing_.begin(), renewing_.end(), left),
+                  renewing_.end());
+}
+
+void Connections::OnExpires(ConnectedEndpoint* endpoint, uint64_t number,
+                            absl::Time wall) {
+  Connection* connection = endpoint->Find(number);
+  if (connection == nullptr) {
+    connection = closing_.FindDropped(endpoint, number);
+  }
+  if (connection == nullptr) return;  // It is closed.
+  ConnectionTerm term = connection->term();
+  const absl::Time at = clock_->Now() + (wall - wall_());
+  // A connection is made anew over the same channel where it was lost. What its
+  // peer showed before may count for longer than it has to.
+  term.expires_at = std::min(term.expires_at, at);
+  connection->set_term(term);
+  if (at < plan_at_) PlanAt(at);
 }
 
 // --- Closing
@@ -228,18 +284,10 @@ void Connections::BreakIfDead(Retired* retired, absl::Time now) {
 void Connections::Retire(
     const std::vector<cluster::LiveEndpointPtr>& endpoints) {
   if (endpoints.empty()) return;
-  const absl::Time cut_off_at =
-      clock_->Now() + settings_->options.drain_timeout;
   for (const cluster::LiveEndpointPtr& endpoint : endpoints) {
-    endpoint->Close();
-    auto connected = ConnectedEndpoint::Of(endpoint.get())->shared_from_this();
-    host_->EndOwnCalls(connected.get());
-    Retired retired;
-    retired.endpoint = std::move(connected);
-    retired.cut_off_at = cut_off_at;
-    retired_.push_back(std::move(retired));
+    closing_.Retire(ConnectedEndpoint::Of(endpoint.get())->shared_from_this());
   }
-  Sweep();
+  closing_.Sweep();
 }
 
 void Connections::Close(ConnectedEndpoint* endpoint) {
@@ -251,18 +299,15 @@ void Connections::Leave(ConnectedEndpoint* endpoint) {
   if (endpoint->outdated()) return Supersede(endpoint);
   endpoint->dial().leaving = true;
   endpoint->set_readiness(Readiness::kIdle);
-  leaving_.push_back(
-      {endpoint->shared_from_this(), clock_->Now() + kPickersLast});
   host_->OnReadinessChange();
-  Sweep();
+  closing_.Leave(endpoint->shared_from_this());
 }
 
 void Connections::Drop(ConnectedEndpoint* endpoint) {
   DialRecord& dial = endpoint->dial();
   dial.lingers = dial.blind = dial.leaving = false;
   if (!endpoint->Unused() && IsPlaced(endpoint)) return GoOnAnew(endpoint);
-  dropped_.push_back({endpoint->shared_from_this(), endpoint->Detach()});
-  Sweep();
+  closing_.Drop(endpoint->shared_from_this(), endpoint->Detach());
 }
 
 bool Connections::IsPlaced(const ConnectedEndpoint* endpoint) const {
@@ -277,68 +322,6 @@ void Connections::GoOnAnew(ConnectedEndpoint* endpoint) {
   now->GoOnFrom(endpoint);
   Replace(endpoint, now);
   host_->OnReadinessChange();
-}
-
-void Connections::Sweep() {
-  const absl::Time now = clock_->Now();
-  SweepLeaving(now);
-  SweepRetired(now);
-  std::vector<Dropped> still;
-  for (Dropped& dropped : dropped_) {
-    if (dropped.endpoint->Unused()) {
-      host_->CloseConnection(std::move(dropped.connection));
-    } else {
-      still.push_back(std::move(dropped));
-    }
-  }
-  dropped_ = std::move(still);
-  CancelTimer(&sweep_timer_);
-  if (retired_.empty() && dropped_.empty() && leaving_.empty()) return;
-  sweep_timer_ = control_->RunAt(now + kSweepEvery, [this] {
-    sweep_timer_ = 0;
-    Sweep();
-  });
-}
-
-void Connections::SweepLeaving(absl::Time now) {
-  std::vector<Leaving> still;
-  for (Leaving& leaving : leaving_) {
-    ConnectedEndpoint* const endpoint = leaving.endpoint.get();
-    if (endpoint->closed() || !endpoint->dial().leaving) continue;
-    if (now < leaving.at || !endpoint->Unused()) {
-      still.push_back(std::move(leaving));
-      continue;
-    }
-    endpoint->dial().leaving = false;
-    dropped_.push_back({std::move(leaving.endpoint), endpoint->Detach()});
-  }
-  leaving_ = std::move(still);
-}
-
-void Connections::SweepRetired(absl::Time now) {
-  for (Retired& retired : retired_) {
-    if (retired.successor != nullptr) CountBefore(&retired);
-    if (retired.silent) BreakIfDead(&retired, now);
-  }
-  std::vector<RetiredState> states;
-  states.reserve(retired_.size());
-  for (const Retired& retired : retired_) {
-    states.push_back({retired.endpoint->Drained(), retired.cut_off_at});
-  }
-  const RetirementPlan plan = PlanRetirement(states, now);
-  for (size_t i : plan.cut_off) {
-    host_->EndOwnCalls(retired_[i].endpoint.get());
-    host_->CutOff(retired_[i].endpoint.get());
-  }
-  for (size_t i : plan.close) {
-    Close(retired_[i].endpoint.get());
-    retired_[i].endpoint = nullptr;
-  }
-  retired_.erase(std::remove_if(retired_.begin(), retired_.end(),
-                                [](const Retired& retired) {
-                                  return retired.endpoint == nullptr;
-                                }),
-                 retired_.end());
 }
 
 // --- Dialling
@@ -364,28 +347,44 @@ void Connections::Replan() {
 void Connections::Ensure() {
   const absl::Time now = clock_->Now();
   EndBlindDials(now);
+  SeeToGenerations(now);
   changed_ = false;
   std::vector<EndpointState> states;
   states.reserve(order_.size());
   bool connected = false;
   for (ConnectedEndpoint* const endpoint : order_) {
     states.push_back(endpoint->State(now));
-    connected |= states.back().ready;
+    EndpointState& state = states.back();
+    if (state.term.renew_at <= now) {
+      state.draining = closing_.Draining(endpoint);
+    }
+    connected |= state.ready;
   }
   const bool asked = asked_;
   if (connected) wanted_ = asked_ = false;
+  ConnectionWishes wishes = {wanted_, asked_};
+  wishes.may_dial = settings_->secrets->make != nullptr;
+  wishes.place = place_ != nullptr;
   const ConnectionPlan plan =
-      PlanConnections(states, settings_->options, {wanted_, asked_}, now);
+      PlanConnections(states, settings_->options, wishes, now);
   for (size_t i : plan.drop) Drop(order_[i]);
   for (size_t i : plan.leave) Leave(order_[i]);
-  for (size_t i : plan.dial) Dial(order_[i], /*asked=*/false);
+  for (size_t i : plan.dial) {
+    DropIfOld(order_[i]);
+    Dial(order_[i], /*asked=*/false);
+  }
   for (size_t i : plan.ask) {
     // A new dial tells what becomes of it.
     if (order_[i]->DialsBlindly()) Drop(order_[i]);
+    DropIfOld(order_[i]);
     Dial(order_[i], /*asked=*/true);
   }
   for (size_t i : plan.second) DialSecond(order_[i]);
+  for (size_t i : plan.renew) BeginRenewal(order_[i]);
   for (size_t i : plan.single) GiveUpSecond(order_[i]);
+  // Another service may have a place that this one does not use.
+  place_ = nullptr;
+  if (plan.wants_place) AskForPlace();
   // The asking calls are told with the next picker.
   if (asked && !asked_) host_->OnReadinessChange();
   in_vain_until_ = plan.in_vain ? plan.ask_again : absl::InfinitePast();
@@ -405,6 +404,8 @@ void Connections::PlanAt(absl::Time at) {
           at, endpoint->dial().dialled + settings_->options.connect_timeout);
     }
   }
+  for (const Renewing& renewing : renewing_) at = std::min(at, renewing.until);
+  plan_at_ = at;
   if (at == absl::InfiniteFuture()) return;
   plan_timer_ = control_->RunAt(at, [this] {
     plan_timer_ = 0;
@@ -429,11 +430,7 @@ void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
   DialRecord& dial = endpoint->dial();
   Connection* connection = endpoint->connection();
   const bool first = connection == nullptr;
-  if (first) {
-    // The endpoint has been made with the present settings.
-    connection = endpoint->Open(host_->MakeConnection(
-        endpoint->endpoint(), settings_, endpoint->next_number()));
-  }
+  if (first) connection = MakeConnection(endpoint);
   BeginDial(endpoint, now);
   if (asked) dial.asked = now;
   if (dial.lingers) {
@@ -450,6 +447,25 @@ void Connections::Dial(ConnectedEndpoint* endpoint, bool asked) {
   host_->OnReadinessChange();
   host_->PollWhileConnecting();
   if (first) Watch(endpoint, connection, GRPC_CHANNEL_IDLE);
+}
+
+// The endpoint has been made with the present settings, or with ones of an
+// earlier generation.
+Connection* Connections::MakeConnection(ConnectedEndpoint* endpoint) {
+  const uint64_t number = endpoint->next_number();
+  auto made = host_->MakeConnection(
+      endpoint->endpoint(), settings_, number,
+      [this, control = control_, weak = endpoint->weak_from_this(),
+       number](absl::Time wall) {
+        control->Post([this, weak, number, wall] {
+          const auto endpoint = weak.lock();
+          if (endpoint != nullptr) OnExpires(endpoint.get(), number, wall);
+        });
+      });
+  made->SetGeneration(
+      generations_.newest,
+      counts_->Add(endpoint->endpoint().address, generations_.newest));
+  return endpoint->Open(std::move(made));
 }
 
 void Connections::BeginDial(ConnectedEndpoint* endpoint, absl::Time now) {
@@ -553,31 +569,26 @@ void Connections::OnReady(ConnectedEndpoint* endpoint) {
   endpoint->connection()->Begin(dial.used, endpoint->succeeded());
   endpoint->set_readiness(Readiness::kReady);
   changed_ = true;
-  if (ConnectedEndpoint* const before = endpoint->beside()) TakePlace(before);
-  host_->OnConnected(endpoint);
+  ConnectedEndpoint* const before = endpoint->beside();
+  const bool renewal = before != nullptr && IsRenewal(*before);
+  if (before != nullptr) TakePlace(before);
+  // A renewal is no news of the endpoint's health.
+  if (!renewal) host_->OnConnected(endpoint);
   host_->OnReadinessChange();
 }
 
 // The second connection of `before` is ready: calls that begin use it.
 void Connections::TakePlace(ConnectedEndpoint* before) {
-  const bool silent = before->health() == cluster::Health::kSuspect;
+  const bool silent = IsSilent(*before);
+  const bool renewal = IsRenewal(*before);
   const std::shared_ptr<ConnectedEndpoint> now = before->TakeSecond();
-  if (silent) {
-    NoteSecond(*before, now.get());
-    for (const Retired& one : retired_) {
-      // Nobody has answered over the next one either: its probe is in vain.
-      if (one.silent && one.successor.get() == before) {
-        host_->EndOwnCalls(one.endpoint.get());
-      }
-    }
-  }
-  Retired& retired = Replace(before, now);
+  if (silent) NoteSecond(*before, now.get());
+  if (renewal) before->State(clock_->Now());  // Notes whether it is used.
+  Replace(before, now, silent);
   now->dial().answered = now->counters().Answered();
-  if (!silent) return;
-  retired.silent = true;
-  retired.brought = Brought(*before);
-  // It may be alive, so its streams are left alone meanwhile.
-  retired.cut_off_at = absl::InfiniteFuture();
+  if (!renewal) return;
+  now->dial().used = before->dial().used;
+  now->dial().attempts = now->counters().Attempts();
 }
 
 // It was connected.

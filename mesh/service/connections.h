@@ -11,15 +11,23 @@
 #include "mesh/base/scheduler.h"
 #include "mesh/cluster/endpoint.h"
 #include "mesh/cluster/membership.h"
+#include "mesh/service/closing.h"
+#include "mesh/service/connection_counts.h"
 #include "mesh/service/endpoint.h"
 #include "mesh/service/grpc_connection.h"
+#include "mesh/service/renewal_gate.h"
 
 namespace mesh::service {
 
 // The endpoints of one service and their connections. It opens and closes those
-// that PlanConnections() says, and notices what becomes of them. It drains and
-// closes the connections of endpoints that discovery no longer names. All
-// members on the control thread.
+// that PlanConnections() says, and notices what becomes of them. All members on
+// the control thread.
+//
+// When there is a newer generation of secrets, dials use it at once.
+// Connections of earlier ones are replaced, each at a moment of its own: first
+// the next one is made, then the old one drains. One that was withdrawn, or
+// whose peer has expired, is gone seconds later, with its calls, whatever there
+// is in its place (PlanTerm()).
 //
 // A dial is a channel: gRPC says once about a channel that it cannot connect,
 // and then dials again as often as it likes. So mesh closes a channel whose
@@ -28,21 +36,15 @@ namespace mesh::service {
 class Connections {
  public:
   // What its service does for it. On the control thread.
-  class Host {
+  class Host : public Closing::Host {
    public:
-    // A connection of `endpoint`, which outlives it.
+    // A connection of `endpoint`, which outlives it. `expires`: see Secrets.
     virtual std::unique_ptr<Connection> MakeConnection(
         const cluster::Endpoint& endpoint,
-        std::shared_ptr<const ConnectionSettings> settings,
-        uint64_t number) = 0;
+        std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
+        Secrets::Expires expires) = 0;
     // Connections are being made or closed, so gRPC is to do its I/O.
     virtual void PollWhileConnecting() = 0;
-    // Closes a connection that no call uses, once it may be closed.
-    virtual void CloseConnection(std::unique_ptr<Connection> connection) = 0;
-    // The endpoint is closed: ends what mesh itself does on it.
-    virtual void EndOwnCalls(const ConnectedEndpoint* endpoint) = 0;
-    // Ends the streams on an endpoint.
-    virtual void CutOff(const ConnectedEndpoint* endpoint) = 0;
 
     // A connection of `endpoint` is ready that was not.
     virtual void OnConnected(cluster::LiveEndpoint* endpoint) = 0;
@@ -64,12 +66,18 @@ class Connections {
   // Another way to make connections, for tests.
   using Make = std::function<std::unique_ptr<Connection>(
       const cluster::Endpoint& endpoint,
-      std::shared_ptr<const ConnectionSettings> settings, uint64_t number)>;
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
+      Secrets::Expires expires)>;
 
-  // Closures on `control` run on the control thread, and only while the object
-  // lives. All three outlive it.
-  Connections(std::shared_ptr<base::Scheduler> control,
-              const base::Clock* clock, Host* host);
+  // All outlive the object. Closures on `control` run on the control thread,
+  // and only while the object lives.
+  struct Seams {
+    std::shared_ptr<base::Scheduler> control;
+    const base::Clock* clock = nullptr;
+    std::function<absl::Time()> wall = base::WallTime;
+    RenewalGate* gate = nullptr;
+  };
+  Connections(Seams seams, Host* host);
   // Ends all connections.
   ~Connections();
   Connections(const Connections&) = delete;
@@ -78,6 +86,8 @@ class Connections {
   // Settings for connections that are made from now on. False: they have not
   // changed. For existing connections call Renew().
   bool Configure(const ConnectionSettings& settings);
+  // Any thread.
+  const ConnectionCounts& counts() const { return *counts_; }
   const ConnectionSettings& settings() const { return *settings_; }
 
   // Makes the endpoints what `set` describes, and connects. The caller
@@ -88,11 +98,12 @@ class Connections {
   }
   // Forgets all members. The caller is to retire them.
   std::vector<cluster::LiveEndpointPtr> Forget();
-  // Connects to all members anew. Connected ones are used until that has been
+  // Connects to all members anew, unless all that has changed is that there is
+  // a newer generation of secrets. Connected ones are used until that has been
   // done. The others are made anew at once.
   void Renew();
   // Retires what OnReplaced() told of, once the members are published.
-  void RetireReplaced();
+  void RetireReplaced() { closing_.RetireReplaced(); }
 
   // Lets no new call on `endpoints`, waits for those that run (for as long as
   // drain_timeout says, then ends their streams), and disconnects.
@@ -111,28 +122,11 @@ class Connections {
   void Replan();
 
  private:
-  struct Retired {
-    std::shared_ptr<ConnectedEndpoint> endpoint;
-    absl::Time cut_off_at;
-    // The one that has its place, and how many calls that one counts for it.
-    std::shared_ptr<ConnectedEndpoint> successor;  // Null: none.
-    int64_t counted = 0;
-    // It was silent when it lost its place. It is dead when its successor has
-    // answered more than it had then, and it has brought nothing a while later.
-    bool silent = false;
-    uint64_t answered = 0;
-    uint64_t brought = 0;
-    absl::Time quiet_since = absl::InfiniteFuture();
-  };
-  // The connection of an endpoint that lives on.
-  struct Dropped {
-    std::shared_ptr<ConnectedEndpoint> endpoint;
-    std::unique_ptr<Connection> connection;
-  };
-  // An endpoint that calls are no longer to use. Some may still know it.
-  struct Leaving {
-    std::shared_ptr<ConnectedEndpoint> endpoint;
-    absl::Time at;
+  // A renewal that is being dialled, and holds its place until then at most.
+  struct Renewing {
+    std::weak_ptr<ConnectedEndpoint> second;
+    absl::Time until;
+    RenewalGate::Place place;
   };
 
   void CancelTimer(base::Scheduler::TimerId* timer);
@@ -146,24 +140,31 @@ class Connections {
   void FailDial(ConnectedEndpoint* endpoint, absl::Status why, bool lingers);
   absl::Duration Backoff(int failures) const;
   void Close(ConnectedEndpoint* endpoint);
+  Connection* MakeConnection(ConnectedEndpoint* endpoint);
   void DialSecond(ConnectedEndpoint* endpoint);
   void GiveUpSecond(ConnectedEndpoint* endpoint);
   // Puts `now` in the place of `before`, which is to be retired.
-  Retired& Replace(ConnectedEndpoint* before,
-                   std::shared_ptr<ConnectedEndpoint> now);
+  void Replace(ConnectedEndpoint* before,
+               std::shared_ptr<ConnectedEndpoint> now, bool silent = false);
   std::shared_ptr<ConnectedEndpoint> Remake(const ConnectedEndpoint* endpoint);
   void NoteSecond(ConnectedEndpoint& before, ConnectedEndpoint* second);
-  void Inherit(Retired* retired, std::shared_ptr<ConnectedEndpoint> successor);
-  void CountBefore(Retired* retired);
-  void BreakIfDead(Retired* retired, absl::Time now);
   bool IsPlaced(const ConnectedEndpoint* endpoint) const;
   void GoOnAnew(ConnectedEndpoint* endpoint);
   void Leave(ConnectedEndpoint* endpoint);
   void Drop(ConnectedEndpoint* endpoint);
 
-  void Sweep();
-  void SweepLeaving(absl::Time now);
-  void SweepRetired(absl::Time now);
+  // Generations of secrets.
+  bool IsOld(const Connection& connection) const;
+  bool IsRenewal(const ConnectedEndpoint& before) const;
+  void SeeToGenerations(absl::Time now);
+  void SeeToGeneration(ConnectedEndpoint* endpoint, absl::Time now);
+  void AbortDial(ConnectedEndpoint* endpoint);
+  void DropIfOld(ConnectedEndpoint* endpoint);
+  void Sever(ConnectedEndpoint* endpoint);
+  void BeginRenewal(ConnectedEndpoint* endpoint);
+  void AskForPlace();
+  void LeavePlaces(absl::Time now);
+  void OnExpires(ConnectedEndpoint* endpoint, uint64_t number, absl::Time wall);
 
   void Watch(ConnectedEndpoint* endpoint, Connection* connection,
              grpc_connectivity_state last);
@@ -181,10 +182,16 @@ class Connections {
   // Constant.
   const std::shared_ptr<base::Scheduler> control_;
   const base::Clock* const clock_;
+  const std::function<absl::Time()> wall_;
+  RenewalGate* const gate_;
   Host* const host_;
+  const std::shared_ptr<ConnectionCounts> counts_ =
+      std::make_shared<ConnectionCounts>();
 
   // Control thread only.
   std::shared_ptr<const ConnectionSettings> settings_;  // Never null.
+  Generations generations_;                             // As in settings_.
+  bool anew_ = false;  // More has changed than the generation, since Renew().
   cluster::Membership membership_;
   // The members, as PlanConnections() wants them.
   std::vector<ConnectedEndpoint*> order_;
@@ -193,11 +200,11 @@ class Connections {
   absl::Time in_vain_until_ = absl::InfinitePast();  // Nobody may ask before.
   bool changed_ = false;                             // Since the last plan.
   base::Scheduler::TimerId plan_timer_ = 0;
-  std::vector<Retired> replaced_;  // To be retired.
-  std::vector<Leaving> leaving_;
-  std::vector<Dropped> dropped_;
-  std::vector<Retired> retired_;
-  base::Scheduler::TimerId sweep_timer_ = 0;
+  absl::Time plan_at_ = absl::InfiniteFuture();  // Its time.
+  RenewalGate::Place place_;      // For the next renewal. Null: none.
+  bool asked_for_place_ = false;  // It will come.
+  std::vector<Renewing> renewing_;
+  Closing closing_;
 };
 
 }  // namespace mesh::service

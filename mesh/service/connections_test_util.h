@@ -29,8 +29,14 @@ inline cluster::EndpointSet SetOf(const Addresses& addresses) {
 class ConnectionsTest : public ::testing::Test, protected Connections::Host {
  protected:
   ConnectionsTest() {
-    connections_.emplace(control_.scheduler, &control_.clock,
+    Connections::Seams seams;
+    seams.control = control_.scheduler;
+    seams.clock = &control_.clock;
+    seams.wall = [this] { return control_.clock.Now() + kWallIsAhead; };
+    seams.gate = &gate_;
+    connections_.emplace(std::move(seams),
                          static_cast<Connections::Host*>(this));
+    settings_.secrets = FixedSecrets(grpc::InsecureChannelCredentials());
     settings_.options.ahead = 32;
     settings_.options.initial_backoff = absl::Seconds(1);
     settings_.options.drain_timeout = absl::Seconds(10);
@@ -38,9 +44,10 @@ class ConnectionsTest : public ::testing::Test, protected Connections::Host {
 
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
-      std::shared_ptr<const ConnectionSettings> settings,
-      uint64_t number) override {
-    return network_.Maker()(endpoint, std::move(settings), number);
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
+      Secrets::Expires expires) override {
+    return network_.Maker()(endpoint, std::move(settings), number,
+                            std::move(expires));
   }
   void PollWhileConnecting() override { ++polls_; }
   void CloseConnection(std::unique_ptr<Connection>) override { ++closes_; }
@@ -48,7 +55,9 @@ class ConnectionsTest : public ::testing::Test, protected Connections::Host {
     closed_.push_back(endpoint->endpoint().address);
     EXPECT_TRUE(endpoint->closed());
   }
-  void CutOff(const ConnectedEndpoint* endpoint) override {
+  void CutOff(const ConnectedEndpoint* endpoint,
+              LiveStreams::Cause cause) override {
+    causes_.push_back(cause);
     cut_off_.push_back(endpoint->endpoint().address);
   }
   void OnConnected(cluster::LiveEndpoint* endpoint) override {
@@ -85,6 +94,7 @@ class ConnectionsTest : public ::testing::Test, protected Connections::Host {
     connections_->Retire(connections_->Update(SetOf(addresses)).removed);
   }
 
+  RenewalGate gate_{2};
   FakeControl control_;
   FakeNetwork network_;
   void OnReplaced(cluster::LiveEndpoint* before,
@@ -102,6 +112,7 @@ class ConnectionsTest : public ::testing::Test, protected Connections::Host {
   Addresses replaced_;
   Addresses closed_;
   Addresses cut_off_;
+  std::vector<LiveStreams::Cause> causes_;
   ConnectionSettings settings_;
   std::optional<Connections> connections_;
 };

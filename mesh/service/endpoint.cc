@@ -78,7 +78,10 @@ EndpointState ConnectedEndpoint::State(absl::Time now) {
   state.ready = readiness() == cluster::Readiness::kReady;
   const Health is = health();
   state.out = cluster::IsOut(is);
-  state.connection = connection_ != nullptr;
+  if (connection_ != nullptr) {
+    state.connection = true;
+    state.term = connection_->term();
+  }
   state.silent = state.ready && is == Health::kSuspect;
   state.outdated = outdated_;
   if (second() != nullptr) {

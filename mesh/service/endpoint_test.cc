@@ -1,13 +1,17 @@
 #include "mesh/service/endpoint.h"
 
+#include <future>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "mesh/base/mutex.h"
+#include "mesh/grpc/core_queue.h"
+#include "mesh/grpc/raw_call.h"
 #include "mesh/grpc/socket_watch.h"
 #include "mesh/service/grpc_connection.h"
 #include "mesh/service/service_test_util.h"
@@ -37,9 +41,9 @@ class EndpointTest : public ::testing::Test {
     network_.core = [this, number](const std::string&, bool exact) {
       return Channel(number, exact);
     };
-    return endpoint->Open(
-        network_.Maker()(endpoint->endpoint(),
-                         std::make_shared<ConnectionSettings>(), number));
+    return endpoint->Open(network_.Maker()(
+        endpoint->endpoint(), std::make_shared<ConnectionSettings>(), number,
+        nullptr));
   }
 
   char channels_[8] = {};
@@ -175,14 +179,11 @@ TEST(GrpcConnectionTest, TheFirstNumberIsNoArgument) {
   const cluster::Endpoint endpoint;
   const ConnectionSettings settings;
   EXPECT_EQ(
-      IntegerOf(ArgumentsOf(endpoint, settings, 0, true), kNumberArgument),
-      -1);
+      IntegerOf(ArgumentsOf(endpoint, settings, 0, true), kNumberArgument), -1);
   EXPECT_EQ(
-      IntegerOf(ArgumentsOf(endpoint, settings, 1, true), kNumberArgument),
-      1);
+      IntegerOf(ArgumentsOf(endpoint, settings, 1, true), kNumberArgument), 1);
   EXPECT_EQ(
-      IntegerOf(ArgumentsOf(endpoint, settings, 2, true), kNumberArgument),
-      2);
+      IntegerOf(ArgumentsOf(endpoint, settings, 2, true), kNumberArgument), 2);
 }
 
 TEST(GrpcConnectionTest, ArgumentsAreWhatIsConfigured) {
@@ -292,7 +293,7 @@ class Mirror final : public test::TestService::Service {
   std::string peer_ ABSL_GUARDED_BY(mu_);
 };
 
-// Pins what gRPC does, which generations rely on.
+// Pins what gRPC does, on which numbers rely.
 TEST(GrpcConnectionTest, OnlyAnotherNumberIsAnotherConnection) {
   Mirror mirror;
   int port = 0;
@@ -376,16 +377,75 @@ TEST(GrpcConnectionTest, ASocketIsKnownAndCanBeEnded) {
   EXPECT_NE(peer_of(0), first);
 }
 
+// The first channel is for calls that may run twice, the second for others.
+TEST(GrpcConnectionTest, BreakingItEndsBothOfItsChannels) {
+  Mirror mirror;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  builder.RegisterService(&mirror);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  auto settings = std::make_shared<ConnectionSettings>();
+  auto secrets = std::make_shared<Secrets>();
+  int made = 0;
+  secrets->make = [&made](const Secrets::Expires& expires) {
+    ++made;
+    EXPECT_NE(expires, nullptr);
+    return grpc::InsecureChannelCredentials();
+  };
+  settings->secrets = std::move(secrets);
+  settings->all_idempotent = true;
+  cluster::Endpoint endpoint;
+  endpoint.address = "127.0.0.1:" + std::to_string(port);
+  core::CoreQueue watches;
+  const auto connection = MakeGrpcConnection(
+      endpoint, settings, 0, [](absl::Time) {}, &watches);
+  const auto peer_of = [&](bool exact) {
+    bool ok = false;
+    for (int i = 0; i < 100 && !ok; ++i) {  // One may meet the end.
+      auto call = std::make_shared<core::RawCall>(grpc_channel_create_call(
+          connection->Core(exact), nullptr, GRPC_PROPAGATE_DEFAULTS,
+          watches.queue(),
+          grpc_slice_from_static_string("/mesh.test.TestService/Unary"),
+          nullptr,
+          gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                       gpr_time_from_seconds(5, GPR_TIMESPAN)),
+          nullptr));
+      const grpc::Slice none;
+      std::promise<void> done;
+      core::RawCall::Start(call, {}, GRPC_INITIAL_METADATA_WAIT_FOR_READY,
+                           grpc::ByteBuffer(&none, 1),
+                           [&done] { done.set_value(); });
+      done.get_future().wait();
+      ok = call->answer().status.ok();
+    }
+    EXPECT_TRUE(ok);
+    return mirror.peer();
+  };
+  const std::string main = peer_of(false);
+  const std::string exact = peer_of(true);
+  EXPECT_NE(main, exact);
+  EXPECT_EQ(peer_of(false), main);
+  EXPECT_EQ(peer_of(true), exact);
+  EXPECT_TRUE(connection->Break());
+  EXPECT_NE(peer_of(false), main);
+  EXPECT_NE(peer_of(true), exact);
+  EXPECT_EQ(made, 1) << "both have the same credentials";
+}
+
 class GrpcConnectionSettings : public ::testing::TestWithParam<bool> {};
 
 TEST_P(GrpcConnectionSettings, HasASecondChannelOnlyWhereItIsNeeded) {
   auto settings = std::make_shared<ConnectionSettings>();
-  settings->credentials = grpc::InsecureChannelCredentials();
+  settings->secrets = FixedSecrets(grpc::InsecureChannelCredentials());
   settings->all_idempotent = GetParam();
   cluster::Endpoint endpoint;
   endpoint.address = "127.0.0.1:1";  // Nothing connects to it.
   core::CoreQueue watches;
-  const auto connection = MakeGrpcConnection(endpoint, settings, 3, &watches);
+  const auto connection =
+      MakeGrpcConnection(endpoint, settings, 3, nullptr, &watches);
   EXPECT_EQ(connection->number(), 3);
   EXPECT_EQ(connection->GetState(/*connect=*/false), GRPC_CHANNEL_IDLE);
   grpc_channel* const main = connection->Core(/*exact=*/false);

@@ -42,13 +42,15 @@ class GrpcConnection final : public Connection {
  public:
   GrpcConnection(const cluster::Endpoint& endpoint,
                  std::shared_ptr<const ConnectionSettings> settings,
-                 uint64_t number, core::CoreQueue* watches)
+                 uint64_t number, Secrets::Expires expires,
+                 core::CoreQueue* watches)
       : Connection(number),
         endpoint_(endpoint),
         settings_(std::move(settings)),
+        credentials_(settings_->secrets->make(std::move(expires))),
         watches_(watches),
         main_is_exact_(!settings_->all_idempotent),
-        main_(Make(main_is_exact_)) {}
+        main_(Make(main_is_exact_, socket_.get())) {}
 
   grpc_channel* Core(bool exact) override {
     if (!exact || main_is_exact_) {
@@ -59,7 +61,7 @@ class GrpcConnection final : public Connection {
     }
     base::MutexLock lock(&mu_);
     if (exact_ == nullptr) {
-      exact_ = Make(/*exact=*/true);
+      exact_ = Make(/*exact=*/true, exact_socket_.get());
       exact_core_.store(core::Access::CoreChannel(exact_.get()),
                         std::memory_order_release);
     }
@@ -98,7 +100,10 @@ class GrpcConnection final : public Connection {
     return socket_->BytesReceived();
   }
 
-  bool Break() override { return socket_->Break(); }
+  bool Break() override {
+    const bool broken = socket_->Break();
+    return exact_socket_->Break() || broken;
+  }
 
   bool MayClose() override {
     const grpc_connectivity_state state = main_->GetState(/*connect=*/false);
@@ -120,20 +125,25 @@ class GrpcConnection final : public Connection {
   }
 
  private:
-  std::shared_ptr<grpc::Channel> Make(bool exact) const {
+  std::shared_ptr<grpc::Channel> Make(bool exact,
+                                      core::SocketWatch* socket) const {
     grpc::ChannelArguments args =
         ArgumentsOf(endpoint_, *settings_, number(), exact);
-    if (exact == main_is_exact_) socket_->AddTo(&args);
-    return grpc::CreateCustomChannel(Target(endpoint_.address),
-                                     settings_->credentials, args);
+    socket->AddTo(&args);
+    return grpc::CreateCustomChannel(Target(endpoint_.address), credentials_,
+                                     args);
   }
 
   // Constant.
   const cluster::Endpoint& endpoint_;
   const std::shared_ptr<const ConnectionSettings> settings_;
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   core::CoreQueue* const watches_;
   const bool main_is_exact_;
+  // Each channel has a socket of its own.
   const std::shared_ptr<core::SocketWatch> socket_ =
+      std::make_shared<core::SocketWatch>();
+  const std::shared_ptr<core::SocketWatch> exact_socket_ =
       std::make_shared<core::SocketWatch>();
   // Its state is the connection's.
   const std::shared_ptr<grpc::Channel> main_;
@@ -208,9 +218,9 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
 std::unique_ptr<Connection> MakeGrpcConnection(
     const cluster::Endpoint& endpoint,
     std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
-    core::CoreQueue* watches) {
-  return std::make_unique<GrpcConnection>(endpoint, std::move(settings),
-                                          number, watches);
+    Secrets::Expires expires, core::CoreQueue* watches) {
+  return std::make_unique<GrpcConnection>(endpoint, std::move(settings), number,
+                                          std::move(expires), watches);
 }
 
 }  // namespace mesh::service

@@ -12,13 +12,14 @@
 #include "mesh/grpc/core_queue.h"
 #include "mesh/options/endpoints.h"
 #include "mesh/service/connection.h"
+#include "mesh/service/secrets.h"
 
 namespace mesh::service {
 
 // What the connections of one service are made with. A value. When it changes,
-// the service makes all its endpoints anew.
+// the service makes all its endpoints anew, except for a renewal.
 struct ConnectionSettings {
-  std::shared_ptr<grpc::ChannelCredentials> credentials;  // Never null.
+  SecretsPtr secrets = std::make_shared<const Secrets>();  // Never null.
   std::string authority;
   std::map<std::string, options::ChannelArgument> channel_args;
   options::ConnectionOptions options;
@@ -31,9 +32,22 @@ struct ConnectionSettings {
   bool resolved = false;
 
   bool operator==(const ConnectionSettings& o) const {
-    return credentials == o.credentials && authority == o.authority &&
-           channel_args == o.channel_args && options == o.options &&
-           all_idempotent == o.all_idempotent && resolved == o.resolved;
+    return secrets == o.secrets && EqualsButForSecrets(o);
+  }
+  // Whether only the secrets differ, and these are a later generation, or the
+  // first one.
+  bool IsRenewalOf(const ConnectionSettings& o) const {
+    const bool first = o.secrets->make == nullptr;
+    const bool later = o.secrets->generation > 0 &&
+                       secrets->generation > o.secrets->generation;
+    return (first || later) && EqualsButForSecrets(o);
+  }
+
+ private:
+  bool EqualsButForSecrets(const ConnectionSettings& o) const {
+    return authority == o.authority && channel_args == o.channel_args &&
+           options == o.options && all_idempotent == o.all_idempotent &&
+           resolved == o.resolved;
   }
 };
 
@@ -48,12 +62,13 @@ grpc::ChannelArguments ArgumentsOf(const cluster::Endpoint& endpoint,
                                    uint64_t number, bool exact);
 
 // A plain grpc::Channel to one address. Where the service has both kinds of
-// calls, the second kind of channel is made when it is first needed. `endpoint`
-// and `watches`, whose events tell of changes, outlive it.
+// calls, the second kind of channel is made when it is first needed. Both have
+// the same credentials. `endpoint` and `watches`, whose events tell of changes,
+// outlive it. `expires`: see Secrets, whose `make` is not null.
 std::unique_ptr<Connection> MakeGrpcConnection(
     const cluster::Endpoint& endpoint,
     std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
-    core::CoreQueue* watches);
+    Secrets::Expires expires, core::CoreQueue* watches);
 
 }  // namespace mesh::service
 

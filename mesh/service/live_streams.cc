@@ -47,7 +47,7 @@ void LiveStreams::Remove(LiveStream* stream) {
   if (timer != 0) control_->Cancel(timer);
 }
 
-void LiveStreams::CutOff(const cluster::LiveEndpoint* endpoint) {
+void LiveStreams::CutOff(const cluster::LiveEndpoint* endpoint, Cause cause) {
   std::vector<std::pair<LiveStream*, uint64_t>> streams;
   {
     base::MutexLock lock(&mu_);
@@ -65,8 +65,11 @@ void LiveStreams::CutOff(const cluster::LiveEndpoint* endpoint) {
   }
   for (grpc_call* call : cut_off) {
     end_(call, GRPC_STATUS_UNAVAILABLE,
-         "mesh: the endpoint was removed, and connections.drain_timeout is "
-         "over.");
+         cause == Cause::kRemoved
+             ? "mesh: the endpoint was removed, and "
+               "connections.drain_timeout is over."
+             : "mesh: the identity of this process or of its peer, by which "
+               "the connection was made, holds no longer.");
   }
 }
 

@@ -51,8 +51,14 @@ class LiveStreams {
   // been removed before.
   void Remove(LiveStream* stream);
 
+  // Why the streams on an endpoint are ended.
+  enum class Cause : uint8_t {
+    kRemoved,    // It was removed, and has had its time to drain.
+    kWithdrawn,  // What its connection was secured with is no longer valid.
+  };
   // Ends the streams that run on `endpoint`. Control thread only.
-  void CutOff(const cluster::LiveEndpoint* endpoint);
+  void CutOff(const cluster::LiveEndpoint* endpoint,
+              Cause cause = Cause::kRemoved);
 
  private:
   struct Entry {

@@ -77,8 +77,9 @@ class ProberTest : public ::testing::Test {
 
   void Open(grpc_channel* core) {
     core_ = core;
-    endpoint_->Open(network_.Maker()(
-        endpoint_->endpoint(), std::make_shared<ConnectionSettings>(), 0));
+    endpoint_->Open(network_.Maker()(endpoint_->endpoint(),
+                                     std::make_shared<ConnectionSettings>(), 0,
+                                     nullptr));
   }
   // Begins a probe; what is returned has the answer.
   std::future<bool> Probe() {

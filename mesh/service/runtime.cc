@@ -40,6 +40,8 @@ Runtime::Runtime(LogSink log,
       parse_endpoints_(std::move(parse_endpoints)),
       make_resolver_(control != nullptr ? control->make_resolver : nullptr),
       make_connection_(control != nullptr ? control->make_connection : nullptr),
+      wall_(control != nullptr ? control->wall : base::WallTime),
+      gate_(control != nullptr ? control->gate : &RenewalGate::OfProcess()),
       stream_bytes_(limits.stream_retry_bytes),
       placeholder_(grpc_lame_client_channel_create(
           "mesh", GRPC_STATUS_UNAVAILABLE,
@@ -71,11 +73,13 @@ std::unique_ptr<discovery::Resolver> Runtime::MakeResolver(
 
 std::unique_ptr<Connection> Runtime::MakeConnection(
     const cluster::Endpoint& endpoint,
-    std::shared_ptr<const ConnectionSettings> settings, uint64_t number) {
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
+    Secrets::Expires expires) {
   return thread_ != nullptr
              ? MakeGrpcConnection(endpoint, std::move(settings), number,
-                                  &watches_)
-             : make_connection_(endpoint, std::move(settings), number);
+                                  std::move(expires), &watches_)
+             : make_connection_(endpoint, std::move(settings), number,
+                                std::move(expires));
 }
 
 grpc::CompletionQueue* Runtime::CallbackQueue() {

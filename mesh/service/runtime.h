@@ -44,6 +44,8 @@ class Runtime {
     const base::Clock* clock = nullptr;
     discovery::Feed::MakeResolver make_resolver;
     Connections::Make make_connection;
+    std::function<absl::Time()> wall = base::WallTime;
+    RenewalGate* gate = &RenewalGate::OfProcess();
   };
 
   // `control`: null but for tests.
@@ -70,13 +72,16 @@ class Runtime {
   // The control thread.
   base::Scheduler& loop() { return *loop_; }
   const base::Clock& clock() const { return clock_; }
+  const std::function<absl::Time()>& wall() const { return wall_; }
+  RenewalGate* gate() const { return gate_; }
   std::unique_ptr<discovery::Resolver> MakeResolver(
       const options::EndpointSource& source);
 
   // A connection of `endpoint`. Both the endpoint and the runtime outlive it.
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
-      std::shared_ptr<const ConnectionSettings> settings, uint64_t number);
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
+      Secrets::Expires expires);
   // Closes a connection that no call uses. It does so later while the
   // connection is being made. Control thread only.
   void CloseConnection(std::unique_ptr<Connection> connection);
@@ -124,6 +129,8 @@ class Runtime {
   // Null except in a test.
   const discovery::Feed::MakeResolver make_resolver_;
   const Connections::Make make_connection_;
+  const std::function<absl::Time()> wall_;
+  RenewalGate* const gate_;
   base::ByteBudget stream_bytes_;
   grpc_channel* placeholder_;  // The channel below callback_channel_.
   std::shared_ptr<grpc::Channel> callback_channel_;

@@ -59,12 +59,11 @@ bool IsSameName(const options::EndpointSource& a,
          first->port == second->port;
 }
 
-ConnectionSettings SettingsOf(
-    const options::TargetOptions& target,
-    const options::ServiceOptions& options,
-    std::shared_ptr<grpc::ChannelCredentials> credentials) {
+ConnectionSettings SettingsOf(const options::TargetOptions& target,
+                              const options::ServiceOptions& options,
+                              SecretsPtr secrets) {
   ConnectionSettings settings;
-  settings.credentials = std::move(credentials);
+  settings.secrets = std::move(secrets);
   settings.authority = target.authority;
   settings.channel_args = options.channel_args;
   settings.options = options.connections;
@@ -115,7 +114,7 @@ Service::Service(std::shared_ptr<Runtime> runtime, std::string name,
       methods_(metrics_.get()),
       parking_(control_, ParentsOf(runtime_.get())),
       connectivity_(control_),
-      connections_(control_, &clock_, this),
+      connections_(ConnectionSeams(), this),
       feed_(name_, FeedSeams(), this) {
   auto first = std::make_shared<ServiceView>();
   first->policies = upstream::MethodPolicies(std::move(options));
@@ -144,6 +143,15 @@ discovery::Feed::Seams Service::FeedSeams() {
     return runtime_->MakeResolver(source);
   };
   seams.log = LogOf(runtime_.get());
+  return seams;
+}
+
+Connections::Seams Service::ConnectionSeams() {
+  Connections::Seams seams;
+  seams.control = control_;
+  seams.clock = &clock_;
+  seams.wall = runtime_->wall();
+  seams.gate = runtime_->gate();
   return seams;
 }
 
@@ -209,6 +217,8 @@ telemetry::ServiceSnapshot Service::Metrics() {
   result.discovery_failures = stats.failures;
   result.discovery_doubted = stats.doubted;
   result.discovery_error = stats.error;
+  result.connections_by_generation = connections_.counts().ByGeneration();
+  result.generations_open = connections_.counts().MostGenerations();
   return result;
 }
 
@@ -243,26 +253,28 @@ void Service::OnHealthChange(const resilience::HealthChange& change) {
 // --- Control plane
 
 void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
-                        std::shared_ptr<grpc::ChannelCredentials> credentials,
-                        absl::Status unknown, uint64_t version,
+                        SecretsPtr secrets, absl::Status unknown,
+                        uint64_t version,
                         std::shared_ptr<const options::TargetOptions> target) {
   if (!configured_.exchange(true, std::memory_order_relaxed)) {
     // Calls that begin before the control thread comes to it have their policy
     // all the same.
     auto first = std::make_shared<ServiceView>();
     first->policies = upstream::MethodPolicies(options);
-    first->picker = options != nullptr ? upstream::NoEndpointsPicker(unknown)
-                                       : upstream::UnknownPicker(unknown);
+    first->picker = options == nullptr ? upstream::UnknownPicker(unknown)
+                    : secrets->make == nullptr
+                        ? upstream::NoEndpointsPicker(secrets->missing)
+                        : upstream::NoEndpointsPicker(unknown);
     snapshot_.Set(std::move(first));
   }
   if (target == nullptr) target = options;
   control_->Post([this, options = std::move(options),
-                  target = std::move(target),
-                  credentials = std::move(credentials),
+                  target = std::move(target), secrets = std::move(secrets),
                   unknown = std::move(unknown), version] {
     if (version < version_) return;
+    const bool later = version > version_;
     version_ = version;
-    ApplyConfig(options, target, credentials, unknown);
+    ApplyConfig(options, target, secrets, later, unknown);
   });
 }
 
@@ -277,13 +289,14 @@ void Service::Start() {
 
 void Service::ApplyConfig(
     std::shared_ptr<const options::ServiceOptions> options,
-    std::shared_ptr<const options::TargetOptions> target,
-    std::shared_ptr<grpc::ChannelCredentials> credentials,
-    absl::Status unknown) {
+    std::shared_ptr<const options::TargetOptions> target, SecretsPtr secrets,
+    bool later, absl::Status unknown) {
   const std::shared_ptr<const options::TargetOptions> old =
       std::exchange(target_, std::move(target));
+  const bool same = options != nullptr && options == options_;
   options_ = std::move(options);
-  upstream_.SetOptions(options_, std::move(unknown));
+  // Only the secrets may be new.
+  if (!same) upstream_.SetOptions(options_, std::move(unknown));
   if (options_ == nullptr) {
     feed_.Stop();
     EndLingering();
@@ -291,8 +304,10 @@ void Service::ApplyConfig(
     Publish();
     return connections_.Retire(gone);
   }
+  const SecretsPtr& present = connections_.settings().secrets;
+  if (!later && secrets->generation < present->generation) secrets = present;
   const bool reconnect = connections_.Configure(
-      SettingsOf(*target_, *options_, std::move(credentials)));
+      SettingsOf(*target_, *options_, std::move(secrets)));
   // Calls in flight end on the old connections.
   if (reconnect && !connections_.members().empty()) connections_.Renew();
   const bool rediscover = old == nullptr || !(old->source == target_->source);
@@ -371,8 +386,10 @@ void Service::Use(const cluster::EndpointSet& set) {
 
 std::unique_ptr<Connection> Service::MakeConnection(
     const cluster::Endpoint& endpoint,
-    std::shared_ptr<const ConnectionSettings> settings, uint64_t number) {
-  return runtime_->MakeConnection(endpoint, std::move(settings), number);
+    std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
+    Secrets::Expires expires) {
+  return runtime_->MakeConnection(endpoint, std::move(settings), number,
+                                  std::move(expires));
 }
 
 void Service::CloseConnection(std::unique_ptr<Connection> connection) {
@@ -383,10 +400,11 @@ void Service::EndOwnCalls(const ConnectedEndpoint* endpoint) {
   prober_.Cancel(endpoint);
 }
 
-void Service::CutOff(const ConnectedEndpoint* endpoint) {
+void Service::CutOff(const ConnectedEndpoint* endpoint,
+                     LiveStreams::Cause cause) {
   // Whoever has a stream on it has made this before.
   LiveStreams* const streams = streams_.Find();
-  if (streams != nullptr) streams->CutOff(endpoint);
+  if (streams != nullptr) streams->CutOff(endpoint, cause);
 }
 
 void Service::OnConnected(cluster::LiveEndpoint* endpoint) {
@@ -422,17 +440,25 @@ void Service::Publish() {
   dirty_ = false;
   const std::vector<cluster::Member>& members = connections_.members();
   auto next = std::make_shared<ServiceView>();
-  next->picker = upstream_.MakePicker(
-      {feed_.resolved(), feed_.error(), &members}, clock_.Now());
+  next->state =
+      upstream_.unknown()
+          ? GRPC_CHANNEL_TRANSIENT_FAILURE
+          : Aggregate(members, feed_.resolved() || !feed_.error().ok());
+  const Secrets& secrets = *connections_.settings().secrets;
+  if (options_ != nullptr && secrets.make == nullptr &&
+      next->state != GRPC_CHANNEL_READY) {
+    next->state = secrets.missing.ok() ? GRPC_CHANNEL_CONNECTING
+                                       : GRPC_CHANNEL_TRANSIENT_FAILURE;
+    next->picker = upstream::NoEndpointsPicker(secrets.missing);
+  } else {
+    next->picker = upstream_.MakePicker(
+        {feed_.resolved(), feed_.error(), &members}, clock_.Now());
+  }
   next->policies = upstream::MethodPolicies(options_, methods_.ByIndex());
   next->endpoints.reserve(members.size());
   for (const cluster::Member& member : members) {
     next->endpoints.push_back(member.live);
   }
-  next->state =
-      upstream_.unknown()
-          ? GRPC_CHANNEL_TRANSIENT_FAILURE
-          : Aggregate(members, feed_.resolved() || !feed_.error().ok());
   const grpc_connectivity_state state = next->state;
   snapshot_.Set(std::move(next));
   connectivity_.Set(state);

@@ -30,6 +30,7 @@
 #include "mesh/service/parking_lot.h"
 #include "mesh/service/prober.h"
 #include "mesh/service/runtime.h"
+#include "mesh/service/secrets.h"
 #include "mesh/service/waiter.h"
 #include "mesh/telemetry/metrics.h"
 #include "mesh/telemetry/snapshot.h"
@@ -101,14 +102,18 @@ class Service final : public std::enable_shared_from_this<Service>,
   telemetry::ServiceSnapshot Metrics();
 
   // --- Control plane; any thread, carried out in order.
-  // Takes a new configuration. Null options: the service is unknown, and its
-  // calls fail with `unknown`. A greater `version` is a later configuration.
-  // One that comes after a later one is ignored. `target` says where the
-  // service is found. Null: where `options` say, which others may share.
+  // Takes a new configuration, or new secrets. Null options: the service is
+  // unknown, and its calls fail with `unknown`; otherwise `secrets` is not
+  // null. A greater `version` is a later configuration. One that comes after a
+  // later one is ignored, and so are secrets of a smaller generation with one
+  // version. `target` says where the service is found. Null: where `options`
+  // say, which others may share.
+  //
+  // While the secrets have no `make`, nothing is dialled. Where nothing is
+  // connected either, calls wait or fail as `missing` says. Discovery runs.
   void Configure(
       std::shared_ptr<const options::ServiceOptions> options,
-      std::shared_ptr<grpc::ChannelCredentials> credentials,
-      absl::Status unknown, uint64_t version,
+      SecretsPtr secrets, absl::Status unknown, uint64_t version,
       std::shared_ptr<const options::TargetOptions> target = nullptr);
   // A channel exists: finds endpoints and connects. Further calls do nothing.
   void Start();
@@ -120,6 +125,7 @@ class Service final : public std::enable_shared_from_this<Service>,
   upstream::Upstream::Settings UpstreamSettings(
       std::shared_ptr<const options::ServiceOptions> options);
   discovery::Feed::Seams FeedSeams();
+  Connections::Seams ConnectionSeams();
 
   // upstream::Upstream::Host
   void SendProbe(cluster::LiveEndpoint* endpoint) override;
@@ -131,12 +137,13 @@ class Service final : public std::enable_shared_from_this<Service>,
   // Connections::Host
   std::unique_ptr<Connection> MakeConnection(
       const cluster::Endpoint& endpoint,
-      std::shared_ptr<const ConnectionSettings> settings,
-      uint64_t number) override;
+      std::shared_ptr<const ConnectionSettings> settings, uint64_t number,
+      Secrets::Expires expires) override;
   void PollWhileConnecting() override { runtime_->PollWhileConnecting(); }
   void CloseConnection(std::unique_ptr<Connection> connection) override;
   void EndOwnCalls(const ConnectedEndpoint* endpoint) override;
-  void CutOff(const ConnectedEndpoint* endpoint) override;
+  void CutOff(const ConnectedEndpoint* endpoint,
+              LiveStreams::Cause cause) override;
   void OnConnected(cluster::LiveEndpoint* endpoint) override;
   void OnConnectionLost() override { feed_.Refresh(); }
   void OnReadinessChange() override { PublishSoon(); }
@@ -146,8 +153,7 @@ class Service final : public std::enable_shared_from_this<Service>,
 
   void ApplyConfig(std::shared_ptr<const options::ServiceOptions> options,
                    std::shared_ptr<const options::TargetOptions> target,
-                   std::shared_ptr<grpc::ChannelCredentials> credentials,
-                   absl::Status unknown);
+                   SecretsPtr secrets, bool later, absl::Status unknown);
   void Use(const cluster::EndpointSet& set);
   void WatchLingering();
   void EndLingering();

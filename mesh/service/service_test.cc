@@ -41,8 +41,7 @@ class ServiceTest : public ::testing::Test {
     service_ = Service::Create(fake_.runtime, "cart", std::move(options));
   }
   void Configure() {
-    service_->Configure(Options(), credentials_, absl::OkStatus(),
-                        /*version=*/0);
+    service_->Configure(Options(), secrets_, absl::OkStatus(), /*version=*/0);
   }
   void Forget() {
     service_->Configure(nullptr, nullptr, absl::NotFoundError("no cart"),
@@ -96,8 +95,7 @@ class ServiceTest : public ::testing::Test {
   }
 
   FakeRuntime fake_;
-  const std::shared_ptr<grpc::ChannelCredentials> credentials_ =
-      grpc::InsecureChannelCredentials();
+  SecretsPtr secrets_ = FixedSecrets(grpc::InsecureChannelCredentials());
   options::ServiceOptions options_;
   std::shared_ptr<Service> service_;
 };
@@ -348,6 +346,172 @@ TEST_F(ServiceTest, CallsGoOnWhileOtherSettingsAreConnectedWith) {
   EXPECT_EQ(Pick(), Kind::kUse);
   EXPECT_TRUE(old->closed());
   EXPECT_EQ(fake_.network.live("a:1"), 1);
+}
+
+// --- Secrets
+
+class SecretsTest : public ServiceTest {
+ protected:
+  // There is no identity yet.
+  void UseNone(absl::Status missing) {
+    auto secrets = std::make_shared<Secrets>();
+    secrets->missing = std::move(missing);
+    secrets_ = std::move(secrets);
+  }
+  void Use(uint64_t generation, uint64_t withdrawn_before = 0) {
+    auto secrets = std::make_shared<Secrets>();
+    secrets->make = [](const Secrets::Expires&) {
+      return grpc::InsecureChannelCredentials();
+    };
+    secrets->generation = generation;
+    secrets->withdrawn_before = withdrawn_before;
+    secrets_ = std::move(secrets);
+  }
+  // The same options once more, as when an identity is published.
+  void Publish() {
+    if (shared_ == nullptr) shared_ = Options();
+    service_->Configure(shared_, secrets_, absl::OkStatus(), /*version=*/0);
+    Run();
+  }
+  void Start() {
+    Create(Options());
+    Publish();
+    service_->Start();
+    Run();
+  }
+  uint64_t Newest() {
+    return fake_.network.last_settings().secrets->generation;
+  }
+
+  const absl::Status kNone = absl::UnavailableError("no identity: no agent");
+  std::shared_ptr<const options::ServiceOptions> shared_;
+};
+
+TEST_F(SecretsTest, CallsWaitForAnIdentityAndFailWhenThereIsNone) {
+  UseNone(absl::OkStatus());
+  Start();
+  EXPECT_EQ(fake_.discovery.made(), 1) << "discovery runs";
+  fake_.discovery.Report({"a:1"});
+  Run();
+  EXPECT_EQ(Pick(), Kind::kWait);
+  EXPECT_EQ(State(), GRPC_CHANNEL_CONNECTING);
+  FakeWaiter waiter;
+  service_->Park(&waiter, service_->Snapshot().get(), /*asks=*/false,
+                 absl::InfiniteFuture(), nullptr);
+  fake_.loop.Advance(absl::Seconds(10));
+  EXPECT_EQ(fake_.network.made("a:1"), 0);
+  EXPECT_TRUE(waiter.wakes.empty());
+
+  UseNone(kNone);
+  Publish();
+  EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
+  absl::Status status;
+  EXPECT_EQ(Pick(&status), Kind::kFail) << "unless they wait for ready";
+  EXPECT_EQ(status, kNone);
+  EXPECT_EQ(State(), GRPC_CHANNEL_TRANSIENT_FAILURE);
+  EXPECT_EQ(fake_.network.made("a:1"), 0);
+
+  Use(1);
+  Publish();
+  EXPECT_EQ(Pick(), Kind::kWait);
+  EXPECT_EQ(State(), GRPC_CHANNEL_CONNECTING);
+  EXPECT_EQ(fake_.network.made("a:1"), 1);
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(Pick(), Kind::kUse);
+}
+
+TEST_F(SecretsTest, TheFirstSnapshotSaysAlreadyThatThereIsNone) {
+  UseNone(kNone);
+  Create(Options());
+  service_->Configure(Options(), secrets_, absl::OkStatus(), /*version=*/0);
+  absl::Status status;
+  EXPECT_EQ(Pick(&status), Kind::kFail);
+  EXPECT_EQ(status, kNone);
+}
+
+TEST_F(SecretsTest, WithoutEndpointsCallsWaitForTheIdentityFirst) {
+  UseNone(absl::OkStatus());
+  Start();
+  fake_.discovery.ReportError(absl::NotFoundError("no such name"));
+  EXPECT_EQ(Pick(), Kind::kWait);
+  Use(1);
+  Publish();
+  EXPECT_EQ(Pick(), Kind::kFail);
+}
+
+TEST_F(SecretsTest, WhatIsConnectedServesThoughThereIsNoIdentityAnyMore) {
+  Use(1);
+  Start();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  Set("a:1", GRPC_CHANNEL_READY);
+  auto none = std::make_shared<Secrets>();
+  none->generation = 2;
+  none->missing = kNone;
+  secrets_ = none;
+  Publish();
+  EXPECT_EQ(Pick(), Kind::kUse);
+  EXPECT_EQ(State(), GRPC_CHANNEL_READY);
+  fake_.loop.Advance(absl::Seconds(1));
+  Set("a:1", GRPC_CHANNEL_IDLE);
+  absl::Status status;
+  EXPECT_EQ(Pick(&status), Kind::kFail);
+  EXPECT_EQ(status, kNone);
+  EXPECT_EQ(fake_.network.dials("a:1"), 1);
+}
+
+TEST_F(SecretsTest, ALaterGenerationIsUsedAndAnEarlierOneThatComesLateIsNot) {
+  Use(7);
+  Start();
+  fake_.discovery.Report({"a:1"});
+  Run();
+  Set("a:1", GRPC_CHANNEL_READY);
+  Use(8);
+  Publish();
+  Run();
+  EXPECT_EQ(fake_.network.made("a:1"), 2) << "the spread is zero";
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(Pick(), Kind::kUse);
+  EXPECT_EQ(Newest(), 8u);
+  Use(7);
+  Publish();
+  fake_.loop.Advance(absl::Seconds(1));
+  EXPECT_EQ(fake_.network.made("a:1"), 2);
+  EXPECT_EQ(fake_.network.live("a:1"), 1);
+  // A later configuration may have another source, which counts anew.
+  Use(1);
+  service_->Configure(Options(), secrets_, absl::OkStatus(), /*version=*/1);
+  Run();
+  EXPECT_EQ(fake_.network.made("a:1"), 3);
+  EXPECT_EQ(Newest(), 1u);
+}
+
+TEST_F(SecretsTest, MetricsCountConnectionsByGeneration) {
+  Use(7);
+  Start();
+  fake_.discovery.Report({"a:1", "b:1"});
+  Run();
+  Set("a:1", GRPC_CHANNEL_READY);
+  Set("b:1", GRPC_CHANNEL_READY);
+  using ByGeneration = std::map<uint64_t, uint64_t>;
+  EXPECT_EQ(service_->Metrics().connections_by_generation,
+            (ByGeneration{{7, 2}}));
+  EXPECT_EQ(service_->Metrics().generations_open, 1u);
+  const cluster::LiveEndpointPtr old = service_->Snapshot()->endpoints[0];
+  ASSERT_TRUE(old->Acquire());
+  Use(8);
+  Publish();
+  for (const char* address : {"a:1", "b:1"}) {
+    Set(address, GRPC_CHANNEL_READY);
+    Set(address, GRPC_CHANNEL_READY);
+  }
+  EXPECT_EQ(service_->Metrics().connections_by_generation,
+            (ByGeneration{{7, 1}, {8, 2}}))
+      << "one drains";
+  EXPECT_EQ(service_->Metrics().generations_open, 2u);
+  old->Release();
+  fake_.loop.Advance(absl::Seconds(1));
+  EXPECT_EQ(service_->Metrics().generations_open, 1u);
 }
 
 // --- Endpoints

@@ -37,6 +37,9 @@ struct FakeControl {
       std::make_shared<base::OwnedScheduler>(&loop);
 };
 
+// The wall clock of a test is ahead of its clock.
+inline constexpr absl::Duration kWallIsAhead = absl::Hours(1000);
+
 // A scheduler that lets others go first: after each timer that is set it runs
 // `between`. So what a part does next comes second.
 class InterruptedScheduler final : public base::Scheduler {
@@ -66,11 +69,11 @@ class FakeNetwork {
   Connections::Make Maker() {
     return [this](const cluster::Endpoint& endpoint,
                   std::shared_ptr<const ConnectionSettings> settings,
-                  uint64_t number) {
+                  uint64_t number, Secrets::Expires expires) {
       ++made_[endpoint.address];
+      expires_[endpoint.address] = std::move(expires);
       last_settings_ = std::move(settings);
-      return std::make_unique<FakeConnection>(this, endpoint.address,
-                                              number);
+      return std::make_unique<FakeConnection>(this, endpoint.address, number);
     };
   }
 
@@ -88,9 +91,20 @@ class FakeNetwork {
       connection->Set(state);
     };
   }
+  // Tells the connection that was made last until when its peer is valid, as
+  // its handshake does.
+  void Expires(const std::string& address, absl::Time wall) {
+    expires_[address](wall);
+  }
   // All connections to it that were made, and those that still exist.
   int made(const std::string& address) { return made_[address]; }
   int live(const std::string& address) { return live_[address]; }
+  // Whether the newest one is being dialled.
+  bool connecting(const std::string& address) {
+    FakeConnection* const connection = newest_[address];
+    return connection != nullptr &&
+           connection->state() == GRPC_CHANNEL_CONNECTING;
+  }
   // How often a connection was asked to connect.
   int dials(const std::string& address) { return dials_[address]; }
   // How often a connection was told not to wait for its backoff.
@@ -112,11 +126,8 @@ class FakeNetwork {
  private:
   class FakeConnection final : public Connection {
    public:
-    FakeConnection(FakeNetwork* network, std::string address,
-                   uint64_t number)
-        : Connection(number),
-          network_(network),
-          address_(std::move(address)) {
+    FakeConnection(FakeNetwork* network, std::string address, uint64_t number)
+        : Connection(number), network_(network), address_(std::move(address)) {
       network_->newest_[address_] = this;
       ++network_->live_[address_];
     }
@@ -157,6 +168,7 @@ class FakeNetwork {
       changed_ = std::move(changed);
     }
 
+    grpc_connectivity_state state() const { return state_; }
     void Set(grpc_connectivity_state state) {
       if (state == state_) return;
       state_ = state;
@@ -176,6 +188,7 @@ class FakeNetwork {
   std::map<std::string, int> dials_;
   std::map<std::string, int> resets_;
   std::map<std::string, int> broken_;
+  std::map<std::string, Secrets::Expires> expires_;
   std::shared_ptr<const ConnectionSettings> last_settings_;
 };
 
@@ -190,6 +203,8 @@ struct FakeRuntime {
     control.clock = &clock;
     control.make_resolver = discovery.Maker();
     control.make_connection = network.Maker();
+    control.wall = [this] { return clock.Now() + kWallIsAhead; };
+    control.gate = &gate;
     runtime = std::make_shared<Runtime>(
         [this](LogSeverity, absl::string_view line) { log.emplace_back(line); },
         std::move(observers), std::move(fallbacks), options::TelemetryOptions(),
@@ -203,6 +218,7 @@ struct FakeRuntime {
   }
 
   testing::FakeClock clock;
+  RenewalGate gate{2};
   testing::FakeLoop loop{&clock};
   discovery::FakeDiscovery discovery;
   FakeNetwork network;

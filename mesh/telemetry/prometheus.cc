@@ -451,6 +451,22 @@ const std::vector<Writer>& Writers() {  // Table.
         "Endpoints not listed because there are more than "
         "telemetry.max_endpoints."},
        OfService(&ServiceSnapshot::endpoints_left_out)},
+      {{"mesh_connections", "gauge", "grpc_target generation",
+        "Connections that exist, those that drain too, by the generation of "
+        "the identity they were made with. 0: without one.",
+        kOnceOccurred},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         for (const auto& [generation, count] :
+              service.connections_by_generation) {
+           samples.Add({{"grpc_target", service.service},
+                        {"generation", absl::StrCat(generation)}},
+                       count);
+         }
+       })},
+      {{"mesh_generations_open", "gauge", "grpc_target",
+        "The most generations that one endpoint has connections of.",
+        kOnceOccurred},
+       EventsOfService(&ServiceSnapshot::generations_open)},
       {{"mesh_discovery_updates_total", "counter", "grpc_target",
         "Sets of endpoints that discovery gave."},
        OfService(&ServiceSnapshot::discovery_updates)},

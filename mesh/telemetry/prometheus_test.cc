@@ -216,6 +216,8 @@ class PrometheusTest : public TelemetryTest {
     snapshot.services.back().picks_waited = 1;
     snapshot.services.back().picks_failed = 1;
     snapshot.services.back().discovery_doubted = 1;
+    snapshot.services.back().connections_by_generation = {{6, 1}, {7, 3}};
+    snapshot.services.back().generations_open = 2;
     AdmissionSnapshot& admission = snapshot.services.back().admission;
     admission.calls = 3;
     admission.breaker = "half_open";
@@ -326,6 +328,10 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
   EXPECT_EQ(
       value("mesh_concurrency_min_latency_seconds", {{"grpc_target", "cart"}}),
       0.0015);
+  EXPECT_EQ(value("mesh_connections",
+                  {{"grpc_target", "cart"}, {"generation", "7"}}),
+            3);
+  EXPECT_EQ(value("mesh_generations_open", {{"grpc_target", "cart"}}), 2);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "cart"}}), 0);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "stock"}}), 1);
   EXPECT_EQ(

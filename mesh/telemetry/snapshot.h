@@ -105,6 +105,10 @@ struct ServiceSnapshot {
   // Reports of an empty set that were held back.
   uint64_t discovery_doubted = 0;
   std::string discovery_error;  // What the last try met. Empty: it went well.
+  // Connections that exist, those that drain too, by the generation of their
+  // secrets. 0: credentials that are not renewed.
+  std::map<uint64_t, uint64_t> connections_by_generation;
+  uint64_t generations_open = 0;  // The most that one endpoint has.
 };
 
 // How often code that the application gave has thrown: an observer, the log

@@ -1,0 +1,14 @@
+#include "mesh/service/secrets.h"
+
+#include <utility>
+
+namespace mesh::service {
+
+SecretsPtr FixedSecrets(std::shared_ptr<grpc::ChannelCredentials> credentials) {
+  auto secrets = std::make_shared<Secrets>();
+  secrets->make = [credentials = std::move(credentials)](
+                      const Secrets::Expires&) { return credentials; };
+  return secrets;
+}
+
+}  // namespace mesh::service
