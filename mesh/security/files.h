@@ -23,6 +23,11 @@ struct IdentityFiles {
   // By trust domain, as in IdentityBytes.
   std::map<std::string, std::string> bundles;
   std::vector<std::string> crls;
+
+  bool operator==(const IdentityFiles& o) const {
+    return cert == o.cert && key == o.key && bundles == o.bundles &&
+           crls == o.crls;
+  }
 };
 
 // The files that a service names in its own `tls`. `ca_file` stands for the

@@ -106,8 +106,12 @@ void FilesPolicy::Accept(IdentityPtr identity,
     decision->notices.push_back(std::move(notice));
   }
   for (const std::string& text : warnings) {
-    decision->notices.push_back({Kind::kWarning, text});
+    // Each renewal would tell it anew.
+    if (std::find(warned_.begin(), warned_.end(), text) == warned_.end()) {
+      decision->notices.push_back({Kind::kWarning, text});
+    }
   }
+  warned_ = warnings;
   alarm_.Set(*identity);
   published_ = identity;
   decision->publish = std::move(identity);

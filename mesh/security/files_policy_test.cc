@@ -333,6 +333,17 @@ TEST_F(FilesPolicyTest, WarningsComeWithWhatIsPublished) {
   ASSERT_EQ(decision.notices.size(), 2);
   EXPECT_EQ(decision.notices[0].kind, Kind::kWarning);
   EXPECT_EQ(decision.notices[1].text, "everybody may read the key.");
+
+  // It is told once, and not with each renewal.
+  FilesPolicy::Contents renewed;
+  renewed.stamps = stamps_;
+  renewed.bytes = BytesOf(next_, RootAt(kWall, "other").pem());
+  renewed.warnings = {"everybody may read the key."};
+  const FilesPolicy::Decision again = policy_.OnRead(std::move(renewed), now_);
+  ASSERT_NE(again.publish, nullptr);
+  for (const IdentityNotice& notice : again.notices) {
+    EXPECT_NE(notice.text, "everybody may read the key.");
+  }
 }
 
 TEST_F(FilesPolicyTest, SaysWhenItWantsToActNext) {
