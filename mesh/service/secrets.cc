@@ -4,10 +4,12 @@
 
 namespace mesh::service {
 
-SecretsPtr FixedSecrets(std::shared_ptr<grpc::ChannelCredentials> credentials) {
+SecretsPtr FixedSecrets(std::shared_ptr<grpc::ChannelCredentials> credentials,
+                        uint64_t generation) {
   auto secrets = std::make_shared<Secrets>();
   secrets->make = [credentials = std::move(credentials)](
                       const Secrets::Expires&) { return credentials; };
+  secrets->generation = generation;
   return secrets;
 }
 

@@ -39,7 +39,8 @@ using SecretsPtr = std::shared_ptr<const Secrets>;
 
 // Credentials that stay as they are, for all connections. `credentials` is not
 // null.
-SecretsPtr FixedSecrets(std::shared_ptr<grpc::ChannelCredentials> credentials);
+SecretsPtr FixedSecrets(std::shared_ptr<grpc::ChannelCredentials> credentials,
+                        uint64_t generation = 0);
 
 }  // namespace mesh::service
 

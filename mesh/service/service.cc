@@ -272,9 +272,18 @@ void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
                   target = std::move(target), secrets = std::move(secrets),
                   unknown = std::move(unknown), version] {
     if (version < version_) return;
-    const bool later = version > version_;
     version_ = version;
-    ApplyConfig(options, target, secrets, later, unknown);
+    ApplyConfig(options, target, secrets, unknown);
+  });
+}
+
+void Service::SetSecrets(SecretsPtr secrets) {
+  control_->Post([this, secrets = std::move(secrets)]() mutable {
+    // One that is unknown learns of its secrets with its configuration.
+    if (options_ == nullptr) return;
+    const bool had = connections_.settings().secrets->make != nullptr;
+    UseSecrets(std::move(secrets));
+    if (!had) Publish();
   });
 }
 
@@ -290,13 +299,11 @@ void Service::Start() {
 void Service::ApplyConfig(
     std::shared_ptr<const options::ServiceOptions> options,
     std::shared_ptr<const options::TargetOptions> target, SecretsPtr secrets,
-    bool later, absl::Status unknown) {
+    absl::Status unknown) {
   const std::shared_ptr<const options::TargetOptions> old =
       std::exchange(target_, std::move(target));
-  const bool same = options != nullptr && options == options_;
   options_ = std::move(options);
-  // Only the secrets may be new.
-  if (!same) upstream_.SetOptions(options_, std::move(unknown));
+  upstream_.SetOptions(options_, std::move(unknown));
   if (options_ == nullptr) {
     feed_.Stop();
     EndLingering();
@@ -304,12 +311,7 @@ void Service::ApplyConfig(
     Publish();
     return connections_.Retire(gone);
   }
-  const SecretsPtr& present = connections_.settings().secrets;
-  if (!later && secrets->generation < present->generation) secrets = present;
-  const bool reconnect = connections_.Configure(
-      SettingsOf(*target_, *options_, std::move(secrets)));
-  // Calls in flight end on the old connections.
-  if (reconnect && !connections_.members().empty()) connections_.Renew();
+  UseSecrets(std::move(secrets));
   const bool rediscover = old == nullptr || !(old->source == target_->source);
   if (rediscover && running_) {
     EndLingering();
@@ -317,6 +319,15 @@ void Service::ApplyConfig(
     feed_.Start(SourceOf(*target_, *options_));
   }
   Publish();
+}
+
+void Service::UseSecrets(SecretsPtr secrets) {
+  const SecretsPtr& present = connections_.settings().secrets;
+  if (secrets->generation < present->generation) secrets = present;
+  const bool reconnect = connections_.Configure(
+      SettingsOf(*target_, *options_, std::move(secrets)));
+  // Calls in flight end on the old connections.
+  if (reconnect && !connections_.members().empty()) connections_.Renew();
 }
 
 void Service::OnEndpoints(const cluster::EndpointSetPtr& set) {

@@ -102,19 +102,21 @@ class Service final : public std::enable_shared_from_this<Service>,
   telemetry::ServiceSnapshot Metrics();
 
   // --- Control plane; any thread, carried out in order.
-  // Takes a new configuration, or new secrets. Null options: the service is
-  // unknown, and its calls fail with `unknown`; otherwise `secrets` is not
-  // null. A greater `version` is a later configuration. One that comes after a
-  // later one is ignored, and so are secrets of a smaller generation with one
-  // version. `target` says where the service is found. Null: where `options`
+  // Takes a new configuration. Null options: the service is unknown, and its
+  // calls fail with `unknown`; otherwise `secrets` is not null. A greater
+  // `version` is a later configuration. One that comes after a later one is
+  // ignored. `target` says where the service is found. Null: where `options`
   // say, which others may share.
-  //
-  // While the secrets have no `make`, nothing is dialled. Where nothing is
-  // connected either, calls wait or fail as `missing` says. Discovery runs.
   void Configure(
       std::shared_ptr<const options::ServiceOptions> options,
       SecretsPtr secrets, absl::Status unknown, uint64_t version,
       std::shared_ptr<const options::TargetOptions> target = nullptr);
+  // Takes new secrets. Those of a smaller generation than there was are
+  // ignored, here and in Configure().
+  //
+  // While the secrets have no `make`, nothing is dialled. Where nothing is
+  // connected either, calls wait or fail as `missing` says. Discovery runs.
+  void SetSecrets(SecretsPtr secrets);
   // A channel exists: finds endpoints and connects. Further calls do nothing.
   void Start();
 
@@ -153,7 +155,9 @@ class Service final : public std::enable_shared_from_this<Service>,
 
   void ApplyConfig(std::shared_ptr<const options::ServiceOptions> options,
                    std::shared_ptr<const options::TargetOptions> target,
-                   SecretsPtr secrets, bool later, absl::Status unknown);
+                   SecretsPtr secrets, absl::Status unknown);
+  // Ignores those of a smaller generation than there was.
+  void UseSecrets(SecretsPtr secrets);
   void Use(const cluster::EndpointSet& set);
   void WatchLingering();
   void EndLingering();
