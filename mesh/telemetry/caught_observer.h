@@ -42,6 +42,12 @@ class CaughtObserver final : public Observer {
   void OnProbe(const ProbeEvent& event) override {
     code_->Run([&] { observer_->OnProbe(event); });
   }
+  void OnIdentity(const IdentityEvent& event) override {
+    code_->Run([&] { observer_->OnIdentity(event); });
+  }
+  void OnDenial(const DenialEvent& event) override {
+    code_->Run([&] { observer_->OnDenial(event); });
+  }
   void OnPicker(const PickerEvent& event) override {
     code_->Run([&] { observer_->OnPicker(event); });
   }

@@ -202,6 +202,24 @@ struct PickerEvent {
   absl::Span<const Member> members;
 };
 
+// Something about an identity that an operator should know.
+struct IdentityEvent {
+  absl::string_view identity;  // "process", or a service with files of its own.
+  // "bad", "unreadable", "not_yet_valid", "no_answer", "recovered",
+  // "third_left", "tenth_left", "expired", "warning".
+  absl::string_view kind;
+  absl::string_view text;  // One sentence or more.
+};
+
+// The rules of this process do not let a call pass.
+struct DenialEvent {
+  absl::string_view peer;    // "spiffe://prod/shop", "dns:cart", "plaintext".
+  absl::string_view method;  // The call's path, as it came.
+  absl::string_view rule;    // "deny[3]", "allow", "path", "plaintext".
+  bool enforced = true;      // False: it is only counted.
+  uint64_t left_out = 0;     // Events that were not told since the last one.
+};
+
 }  // namespace mesh::telemetry
 
 #endif  // MESH_TELEMETRY_EVENTS_H_

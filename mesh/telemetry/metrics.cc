@@ -394,6 +394,14 @@ void FanOut::OnProbe(const ProbeEvent& event) {
   for (const auto& observer : observers_) observer->OnProbe(event);
 }
 
+void FanOut::OnIdentity(const IdentityEvent& event) {
+  for (const auto& observer : observers_) observer->OnIdentity(event);
+}
+
+void FanOut::OnDenial(const DenialEvent& event) {
+  for (const auto& observer : observers_) observer->OnDenial(event);
+}
+
 void FanOut::OnPicker(const PickerEvent& event) {
   for (const auto& observer : observers_) observer->OnPicker(event);
 }

@@ -148,6 +148,8 @@ class FanOut final : public Observer {
   void OnCallEnd(const CallInfo& call, const CallEvent& event) override;
   void OnHealth(const HealthEvent& event) override;
   void OnProbe(const ProbeEvent& event) override;
+  void OnIdentity(const IdentityEvent& event) override;
+  void OnDenial(const DenialEvent& event) override;
   void OnPicker(const PickerEvent& event) override;
   bool WantsPicks() const override;
 

@@ -21,6 +21,10 @@ class Observer {
   virtual void OnCallEnd(const CallInfo&, const CallEvent&) {}
   virtual void OnHealth(const HealthEvent&) {}
   virtual void OnProbe(const ProbeEvent&) {}
+  // An identity expires, or its source has no newer one.
+  virtual void OnIdentity(const IdentityEvent&) {}
+  // Rules do not let a call pass; at most ten events per second.
+  virtual void OnDenial(const DenialEvent&) {}
   // On the control thread, and only while WantsPicks().
   virtual void OnPicker(const PickerEvent&) {}
   // Whether to be told of what goes well too: calls that begin, successful

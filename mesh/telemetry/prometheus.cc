@@ -511,26 +511,194 @@ const std::vector<Writer>& Writers() {  // Table.
   return writers;
 }
 
-}  // namespace
+// The numbers of the ports of mesh, where there is one.
+template <typename F>
+auto OfServer(F write) {
+  return [write](const Snapshot& snapshot, Samples& samples) {
+    if (snapshot.server.ports > 0) write(snapshot.server, samples);
+  };
+}
+auto EventsOfServer(uint64_t ServerSnapshot::*field) {
+  return OfServer([field](const ServerSnapshot& server, Samples& samples) {
+    samples.AddOccurred({}, server.*field);
+  });
+}
+template <typename F>
+auto PerIdentity(F write) {
+  return [write](const Snapshot& snapshot, Samples& samples) {
+    for (const IdentitySnapshot& identity : snapshot.identities) {
+      write(identity, samples);
+    }
+  };
+}
 
-std::string PrometheusText(const Snapshot& snapshot) {
-  std::string text;
-  for (const Writer& writer : Writers()) {
+void AddClosed(const ServerSnapshot& server, Samples& samples) {
+  for (const auto& [cause, count] :
+       {std::pair("before_call", server.closed_before_call),
+        std::pair("silent", server.closed_silent),
+        std::pair("other_bytes", server.closed_other_bytes),
+        std::pair("not_taken", server.closed_not_taken),
+        std::pair("had_to_leave", server.shut)}) {
+    samples.AddOccurred({{"cause", cause}}, count);
+  }
+}
+
+void AddDenials(const ServerSnapshot& server, Samples& samples) {
+  for (const DenialSnapshot& denial : server.denials) {
+    for (const auto& [mode, count] : {std::pair("enforce", denial.enforced),
+                                      std::pair("observe", denial.observed)}) {
+      samples.AddOccurred({{"rule", denial.rule}, {"mode", mode}}, count);
+    }
+  }
+}
+
+// What identities and the ports of mesh count.
+const std::vector<Writer>& SecurityWriters() {  // Table.
+  static const auto& writers = *new std::vector<Writer>{
+      {{"mesh_identity_generation", "gauge", "identity",
+        "A number that grows with each new identity of the process or of a "
+        "service with files of its own. 0: there is none yet."},
+       PerIdentity([](const IdentitySnapshot& identity, Samples& samples) {
+         samples.Add({{"identity", identity.name}}, identity.generation);
+       })},
+      {{"mesh_identity_expires_timestamp_seconds", "gauge", "identity serial",
+        "When the certificate ends, in seconds since 1970. The serial is its "
+        "number in hex."},
+       PerIdentity([](const IdentitySnapshot& identity, Samples& samples) {
+         if (identity.serial.empty()) return;
+         samples.Add(
+             {{"identity", identity.name}, {"serial", identity.serial}},
+             absl::ToDoubleSeconds(identity.not_after - absl::UnixEpoch()));
+       })},
+      {{"mesh_identity_refused_total", "counter", "identity reason",
+        "Times that a source had no newer identity: unreadable, bad, "
+        "not_yet_valid or no_answer. The last good one is kept.",
+        kOnceOccurred},
+       PerIdentity([](const IdentitySnapshot& identity, Samples& samples) {
+         for (const auto& [reason, count] : identity.refused) {
+           samples.AddOccurred(
+               {{"identity", identity.name}, {"reason", reason}}, count);
+         }
+       })},
+      {{"mesh_identity_failing", "gauge", "identity",
+        "1 while the source has no newer identity for such a reason, otherwise "
+        "0."},
+       PerIdentity([](const IdentitySnapshot& identity, Samples& samples) {
+         samples.Add({{"identity", identity.name}},
+                     uint64_t{!identity.error.empty()});
+       })},
+      {{"mesh_peers_refused_total", "counter", "grpc_target reason",
+        "Handshakes in which the server was not believed, by reason. Those "
+        "that "
+        "gRPC itself refused are not among them.",
+        kOnceOccurred},
+       PerService([](const ServiceSnapshot& service, Samples& samples) {
+         for (const auto& [reason, count] : service.peers_refused) {
+           samples.AddOccurred(
+               {{"grpc_target", service.service}, {"reason", reason}}, count);
+         }
+       })},
+      {{"mesh_peers_without_crl_total", "counter", "grpc_target",
+        "Handshakes that admitted a server though an issuer has no list that "
+        "holds (crl: if_present).",
+        kOnceOccurred},
+       EventsOfService(&ServiceSnapshot::peers_without_crl)},
+      {{"mesh_server_connections", "gauge", "wire",
+        "Open connections to the ports of mesh: tls or plaintext.",
+        kOnceOccurred},
+       OfServer([](const ServerSnapshot& server, Samples& samples) {
+         samples.Add({{"wire", "tls"}}, server.connections_tls);
+         samples.Add({{"wire", "plaintext"}}, server.connections_plaintext);
+       })},
+      {{"mesh_server_connections_leaving", "gauge", "",
+        "Those that have to leave, and are shut soon.", kOnceOccurred},
+       OfServer([](const ServerSnapshot& server, Samples& samples) {
+         samples.Add({}, server.connections_leaving);
+       })},
+      {{"mesh_server_connections_accepted_total", "counter", "wire",
+        "Connections that the ports of mesh have taken.", kOnceOccurred},
+       OfServer([](const ServerSnapshot& server, Samples& samples) {
+         samples.AddOccurred({{"wire", "tls"}}, server.accepted_tls);
+         samples.AddOccurred({{"wire", "plaintext"}},
+                             server.accepted_plaintext);
+       })},
+      {{"mesh_server_connections_closed_total", "counter", "cause",
+        "Connections without a call (before_call, handshakes that failed among "
+        "them), without a byte (silent), with neither TLS nor HTTP/2 "
+        "(other_bytes), of a wire that the mode does not take (not_taken), and "
+        "those that mesh has shut (had_to_leave).",
+        kOnceOccurred},
+       OfServer(AddClosed)},
+      {{"mesh_server_plaintext_calls_total", "counter", "",
+        "Calls without TLS that were admitted.", kOnceOccurred},
+       EventsOfServer(&ServerSnapshot::calls_plaintext)},
+      {{"mesh_server_calls_refused_total", "counter", "reason",
+        "Calls of a peer that is not believed (unverified), and calls on a "
+        "connection that has to leave (leaving).",
+        kOnceOccurred},
+       OfServer([](const ServerSnapshot& server, Samples& samples) {
+         samples.AddOccurred({{"reason", "unverified"}},
+                             server.calls_unverified);
+         samples.AddOccurred({{"reason", "leaving"}}, server.calls_leaving);
+       })},
+      {{"mesh_server_peers_refused_total", "counter", "reason",
+        "Verdicts that do not believe a peer, by reason.", kOnceOccurred},
+       OfServer([](const ServerSnapshot& server, Samples& samples) {
+         for (const auto& [reason, count] : server.peers_refused) {
+           samples.AddOccurred({{"reason", reason}}, count);
+         }
+       })},
+      {{"mesh_server_peers_without_crl_total", "counter", "",
+        "Verdicts that admit a peer though an issuer has no list that holds "
+        "(crl: if_present).",
+        kOnceOccurred},
+       EventsOfServer(&ServerSnapshot::peers_without_crl)},
+      {{"mesh_server_denied_calls_total", "counter", "rule mode",
+        "Calls that rules did not let pass, by rule (mode enforce); or would "
+        "not have (observe). They begin anew when the rules change.",
+        kOnceOccurred},
+       OfServer(AddDenials)},
+      {{"mesh_server_denied_calls_by_peer_total", "counter", "peer",
+        "Calls that rules did not let pass, by who made them. There are "
+        "telemetry.max_peers names at most, and the rest is other.",
+        kOnceOccurred},
+       OfServer([](const ServerSnapshot& server, Samples& samples) {
+         for (const auto& [peer, count] : server.denied_by_peer) {
+           samples.AddOccurred({{"peer", peer}}, count);
+         }
+       })},
+  };
+  return writers;
+}
+
+void Write(const std::vector<Writer>& writers, const Snapshot& snapshot,
+           std::string* text) {
+  for (const Writer& writer : writers) {
     std::string lines;
     Samples samples(writer.family, &lines);
     writer.write(snapshot, samples);
     if (lines.empty()) continue;
-    absl::StrAppend(&text, "# HELP ", writer.family.name, " ",
+    absl::StrAppend(text, "# HELP ", writer.family.name, " ",
                     writer.family.help, "\n# TYPE ", writer.family.name, " ",
                     writer.family.type, "\n", lines);
   }
+}
+
+}  // namespace
+
+std::string PrometheusText(const Snapshot& snapshot) {
+  std::string text;
+  Write(Writers(), snapshot, &text);
+  Write(SecurityWriters(), snapshot, &text);
   return text;
 }
 
 const std::vector<MetricFamily>& MetricFamilies() {
   static const auto& families = *new std::vector<MetricFamily>([] {
     std::vector<MetricFamily> all;
-    for (const Writer& writer : Writers()) all.push_back(writer.family);
+    for (const auto* writers : {&Writers(), &SecurityWriters()}) {
+      for (const Writer& writer : *writers) all.push_back(writer.family);
+    }
     return all;
   }());
   return families;

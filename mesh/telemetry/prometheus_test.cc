@@ -328,9 +328,9 @@ TEST_F(PrometheusTest, ValuesAreThoseOfTheSnapshot) {
   EXPECT_EQ(
       value("mesh_concurrency_min_latency_seconds", {{"grpc_target", "cart"}}),
       0.0015);
-  EXPECT_EQ(value("mesh_connections",
-                  {{"grpc_target", "cart"}, {"generation", "7"}}),
-            3);
+  EXPECT_EQ(
+      value("mesh_connections", {{"grpc_target", "cart"}, {"generation", "7"}}),
+      3);
   EXPECT_EQ(value("mesh_generations_open", {{"grpc_target", "cart"}}), 2);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "cart"}}), 0);
   EXPECT_EQ(value("mesh_discovery_failing", {{"grpc_target", "stock"}}), 1);

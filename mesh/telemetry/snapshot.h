@@ -99,6 +99,10 @@ struct ServiceSnapshot {
   uint64_t probes_sent = 0;                          // To silent endpoints.
   uint64_t probes_answered = 0;
   uint64_t probes_failed = 0;
+  // Handshakes in which this process did not believe the server, by reason
+  // ("not_allowed"). Those that gRPC itself refused are not among them.
+  std::map<std::string, uint64_t> peers_refused;
+  uint64_t peers_without_crl = 0;  // Admitted though a list is missing.
   AdmissionSnapshot admission;
   uint64_t discovery_updates = 0;
   uint64_t discovery_failures = 0;
@@ -119,8 +123,62 @@ struct ExceptionsSnapshot {
   uint64_t count = 0;
 };
 
+// One identity: what this process shows to others, and whom it trusts.
+struct IdentitySnapshot {
+  // "process", or the service whose `tls` names files of its own.
+  std::string name;
+  uint64_t generation = 0;  // Grows with each new one. 0: there is none yet.
+  std::string spiffe_id;    // Empty: it has none.
+  std::string serial;       // Of its certificate, in hex. Empty: it shows none.
+  absl::Time not_before = absl::InfinitePast();  // By the wall clock.
+  absl::Time not_after = absl::InfiniteFuture();
+  // How often its source had no newer one, by reason ("bad", "unreadable",
+  // "not_yet_valid", "no_answer").
+  std::map<std::string, uint64_t> refused;
+  std::string error;  // The last such reason. Empty: all is well.
+};
+
+// How often a rule ("deny[3]", "allow") did not let a call pass.
+struct DenialSnapshot {
+  std::string rule;
+  uint64_t enforced = 0;
+  uint64_t observed = 0;  // `rules: enforce` would have refused it.
+};
+
+// The ports that are mesh's (Mesh::Listen()), together. Counts are those of
+// servers that exist.
+struct ServerSnapshot {
+  std::string mode;  // "strict", "permissive", "plaintext".
+  int64_t ports = 0;
+  // Connections that are open now.
+  uint64_t connections_tls = 0;
+  uint64_t connections_plaintext = 0;
+  uint64_t connections_leaving = 0;  // Those that have to leave.
+  // Connections ever.
+  uint64_t accepted_tls = 0;
+  uint64_t accepted_plaintext = 0;
+  uint64_t closed_before_call = 0;  // A handshake that failed is among them.
+  uint64_t closed_silent = 0;       // They sent nothing.
+  uint64_t closed_other_bytes = 0;  // They began with neither TLS nor HTTP/2.
+  uint64_t closed_not_taken = 0;    // The mode does not take them.
+  uint64_t shut = 0;                // They had to leave, and did not.
+  // Calls.
+  uint64_t calls_plaintext = 0;
+  uint64_t calls_unverified = 0;  // Refused: the peer is not believed.
+  uint64_t calls_leaving = 0;     // Refused: the connection has to leave.
+  // Peers that are not believed, by reason ("expired").
+  std::map<std::string, uint64_t> peers_refused;
+  uint64_t peers_without_crl = 0;  // Admitted though a list is missing.
+  // By rule, since the rules are in force; those that occurred.
+  std::vector<DenialSnapshot> denials;
+  // Denied calls by who made them; "other" over the cap.
+  std::map<std::string, uint64_t> denied_by_peer;
+};
+
 struct Snapshot {
-  std::vector<ServiceSnapshot> services;       // By name.
+  std::vector<ServiceSnapshot> services;  // By name.
+  std::vector<IdentitySnapshot> identities;
+  ServerSnapshot server;
   std::vector<ExceptionsSnapshot> exceptions;  // Those that occurred.
   uint64_t config_reloads = 0;
   uint64_t config_reload_failures = 0;
