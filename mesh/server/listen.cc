@@ -59,8 +59,8 @@ struct Acceptors {
   std::unique_ptr<core::ConnectionAcceptor> plaintext;
 };
 
-// What the server owns of the port.
-class DoorAttachment final : public ServerAttachment {
+// The port. The server owns it, and so does the application that keeps it.
+class DoorAttachment final : public ServerAttachment, public ServerDoor {
  public:
   DoorAttachment(std::shared_ptr<ConnectionLedger> ledger,
                  std::shared_ptr<Listener> listener)
@@ -88,8 +88,18 @@ class DoorAttachment final : public ServerAttachment {
   void Started() override { listener_->Start(user_timeout_); }
   void Gone() override { listener_->Stop(); }
 
-  ConnectionLedger& ledger() { return *ledger_; }
-  Listener& listener() { return *listener_; }
+  void AnnounceShutdown() override { ServerAttachment::AnnounceShutdown(); }
+  void SetWires(Wires wires) override {
+    ledger_->SetWires(wires, base::Clock::Real().Now());
+  }
+  void SetTrust(VerifyPeer verify, bool withdrawn) override {
+    ledger_->SetTrust(std::make_shared<PeerTrust>(std::move(verify)), withdrawn,
+                      base::Clock::Real().Now());
+  }
+  void Close() override { listener_->Close(); }
+  Counts counts() const override {
+    return {ledger_->counts(), listener_->counts()};
+  }
 
  private:
   static std::string PeerAddress(grpc_call* call) {
@@ -102,30 +112,6 @@ class DoorAttachment final : public ServerAttachment {
   const std::shared_ptr<Listener> listener_;
   // Set while the server is built.
   std::optional<absl::Duration> user_timeout_;
-};
-
-// The application's handle.
-class DoorImpl final : public ServerDoor {
- public:
-  explicit DoorImpl(std::shared_ptr<DoorAttachment> attachment)
-      : attachment_(std::move(attachment)) {}
-
-  void AnnounceShutdown() override { attachment_->AnnounceShutdown(); }
-  void SetWires(Wires wires) override {
-    attachment_->ledger().SetWires(wires, base::Clock::Real().Now());
-  }
-  void SetTrust(VerifyPeer verify, bool withdrawn) override {
-    attachment_->ledger().SetTrust(
-        std::make_shared<PeerTrust>(std::move(verify)), withdrawn,
-        base::Clock::Real().Now());
-  }
-  void Close() override { attachment_->listener().Close(); }
-  Counts counts() const override {
-    return {attachment_->ledger().counts(), attachment_->listener().counts()};
-  }
-
- private:
-  const std::shared_ptr<DoorAttachment> attachment_;
 };
 
 absl::StatusOr<core::ServerPair> Placeholder() {
@@ -214,7 +200,7 @@ absl::StatusOr<std::shared_ptr<ServerDoor>> Listen(grpc::ServerBuilder* builder,
       std::make_shared<DoorAttachment>(std::move(ledger), *std::move(listener));
   Install(builder, attachment);
   if (port != nullptr) *port = bound_port;
-  return std::make_shared<DoorImpl>(std::move(attachment));
+  return std::shared_ptr<ServerDoor>(std::move(attachment));
 }
 
 }  // namespace mesh::server
