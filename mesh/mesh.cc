@@ -33,7 +33,7 @@ class MeshImpl final : public Mesh {
                 std::move(options.log_sink), std::move(options.observers),
                 std::move(options.fallbacks), config.telemetry, config.limits,
                 config::ParseEndpoints),
-            std::move(options.credentials))) {}
+            std::move(options.credentials), std::move(options.identity))) {}
 
   ~MeshImpl() override {
     // The watcher belongs to the control thread. So does the runtime, once the
@@ -71,6 +71,13 @@ class MeshImpl final : public Mesh {
       absl::string_view service, ChannelOptions options) override {
     return MakeChannel(registry_->Service(std::string(service)),
                        std::move(options));
+  }
+
+  absl::StatusOr<std::shared_ptr<server::Attachment>> Listen(
+      grpc::ServerBuilder* builder, absl::string_view address, int* port,
+      ListenOptions options) override {
+    return registry_->Listen(builder, address, port,
+                             std::move(options.processor));
   }
 
   absl::Status Reload(const v1::Config& config) override {

@@ -24,8 +24,19 @@
 #include "mesh/telemetry/snapshot.h"
 #include "mesh/version.h"
 
+namespace grpc {
+class AuthMetadataProcessor;  // grpcpp/security/auth_metadata_processor.h
+class ServerBuilder;          // grpcpp/server_builder.h
+}  // namespace grpc
+
 namespace mesh {
 
+namespace security {
+class IdentitySource;  // mesh/security/source.h
+}
+namespace server {
+class Attachment;  // mesh/server/server.h
+}
 namespace v1 {
 class Config;  // mesh/v1/config.pb.h
 }
@@ -40,6 +51,17 @@ struct Options {
   std::vector<std::shared_ptr<telemetry::Observer>> observers;
   // What answers unary calls of single services, by name, when they fail.
   std::map<std::string, Fallback> fallbacks;
+  // Where this process has its identity from. It takes precedence over
+  // `identity.spiffe` and `identity.files`. The configuration has to have
+  // `identity`, if only "identity: {}".
+  std::shared_ptr<security::IdentitySource> identity;
+};
+
+// What one port is made with.
+struct ListenOptions {
+  // The application's own processor of call credentials. It comes last: what
+  // mesh refuses it does not see. May be null.
+  std::shared_ptr<grpc::AuthMetadataProcessor> processor;
 };
 
 // What one channel is made with.
@@ -51,9 +73,10 @@ struct ChannelOptions {
       interceptors;
 };
 
-// The services that a process calls. Thread-safe. It may be destroyed before
-// its channels. They go on as they are, discovery included, but the
-// configuration is no longer watched.
+// The services that a process calls, and the ports on which it is called.
+// Thread-safe. It may be destroyed before its channels and ports. They go on as
+// they are, discovery and new certificates included, but the configuration is
+// no longer watched.
 class Mesh {
  public:
   // Reads `path` (YAML or JSON, schema mesh.v1.Config) and watches it. A
@@ -77,6 +100,23 @@ class Mesh {
   // nearest ones that exist.
   virtual std::shared_ptr<grpc::ChannelInterface> Channel(
       absl::string_view service, ChannelOptions options = {}) = 0;
+
+  // Adds the port `address` to the server that `builder` is to build, in place
+  // of AddListeningPort() and server::Attach(). The configuration's `identity`
+  // and `server` say what it shows, whom it believes and who may call what,
+  // also as they change while the server runs. TLS and plaintext come to one
+  // port. A handler asks server::PeerOf() (mesh/server/peer.h) who calls.
+  //
+  // `address` is an IP address with a port: "0.0.0.0:8443", "[::]:0". `port`,
+  // which may be null, is set to the port at once. The port accepts when the
+  // server has started. The result need not be kept.
+  //
+  // INVALID_ARGUMENT: `address` is none. FAILED_PRECONDITION: Listen() or
+  // Attach() was called for `builder` before. UNAVAILABLE, RESOURCE_EXHAUSTED,
+  // INTERNAL: the system or OpenSSL refuses.
+  virtual absl::StatusOr<std::shared_ptr<server::Attachment>> Listen(
+      grpc::ServerBuilder* builder, absl::string_view address,
+      int* port = nullptr, ListenOptions options = {}) = 0;
 
   // Checks `config` and applies it as a reload does. On error nothing changes.
   virtual absl::Status Reload(const v1::Config& config) = 0;

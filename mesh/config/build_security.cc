@@ -215,9 +215,12 @@ options::TlsOptions SecurityBuilder::BuildTlsFields(const v1::Tls& tls,
     Add(sources_.Find(FieldPath(path, given)), path, " has ", given, " but no ",
         has_cert ? "key_file" : "cert_file", "; it needs both or none");
   }
-  options.ca_file = TlsFile(tls.ca_file(), FieldPath(path, "ca_file"));
-  options.cert_file = TlsFile(tls.cert_file(), FieldPath(path, "cert_file"));
-  options.key_file = TlsFile(tls.key_file(), FieldPath(path, "key_file"));
+  const auto resolved = [this](const std::string& file) {
+    return file.empty() ? "" : base::ResolvePath(file, context_.file);
+  };
+  options.ca_file = resolved(tls.ca_file());
+  options.cert_file = resolved(tls.cert_file());
+  options.key_file = resolved(tls.key_file());
   if (!options.key_file.empty()) {
     CheckKey(options.key_file, FieldPath(path, "key_file"));
   }
@@ -238,19 +241,6 @@ void SecurityBuilder::CheckNothingBesidePlaintext(const v1::Tls& tls,
   }
 }
 
-// The path of a file that the configuration names, checked to be readable.
-std::string SecurityBuilder::TlsFile(const std::string& file,
-                                     const std::string& path) {
-  if (file.empty()) return "";
-  const std::string resolved = base::ResolvePath(file, context_.file);
-  const absl::StatusOr<std::string> content = base::ReadFile(resolved);
-  context_.files.push_back({resolved, base::Fingerprint(content)});
-  if (!content.ok()) {
-    Add(sources_.Find(path), path, ": ", content.status().message());
-  }
-  return resolved;
-}
-
 void SecurityBuilder::BuildPeers(const v1::Tls& tls, const std::string& path,
                                  options::TlsOptions* options) {
   if (tls.peer().empty()) {
@@ -259,8 +249,14 @@ void SecurityBuilder::BuildPeers(const v1::Tls& tls, const std::string& path,
     }
     return;
   }
-  const bool own_files = !options->ca_file.empty();
-  if (!own_files && !config_.has_identity()) {
+  const bool own_files = !options->ca_file.empty() ||
+                         !options->cert_file.empty() ||
+                         !options->key_file.empty();
+  if (own_files && options->ca_file.empty()) {
+    Add(sources_.Find(path), path,
+        " needs ca_file beside it: the system's authorities vouch for no such "
+        "name");
+  } else if (!own_files && !config_.has_identity()) {
     Add(sources_.Find(path), path, " ", kNoIdentity);
   }
   for (int i = 0; i < tls.peer_size(); ++i) {

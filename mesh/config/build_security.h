@@ -39,7 +39,6 @@ class SecurityBuilder final : private Checks {
   options::TlsOptions BuildTlsFields(const v1::Tls& tls,
                                      const std::string& path);
   void CheckNothingBesidePlaintext(const v1::Tls& tls, const std::string& path);
-  std::string TlsFile(const std::string& file, const std::string& path);
   void BuildPeers(const v1::Tls& tls, const std::string& path,
                   options::TlsOptions* options);
 

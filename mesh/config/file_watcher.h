@@ -15,8 +15,8 @@
 namespace mesh::config {
 
 // Loads a configuration file, and again whenever it has other contents, or a
-// file that it names has: a gRPC service config or a TLS file. An endpoints
-// file is the resolver's.
+// gRPC service config that it names has. An endpoints file is the resolver's,
+// and the files of an identity are its source's.
 class FileWatcher {
  public:
   // What LoadFile() said of the new contents. After an error the last good

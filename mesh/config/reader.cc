@@ -678,8 +678,9 @@ void CheckRules(const Message& message, const std::string& path,
       }
     } else if (field.is_repeated() && !is_message) {  // Strings.
       for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {
-        CheckText(reflection->GetRepeatedString(message, &field, j),
-                  IndexPath(field_path, j), sources, problems);
+        const std::string at = IndexPath(field_path, j);
+        CheckText(reflection->GetRepeatedString(message, &field, j), at,
+                  sources.Find(at), problems);
       }
     } else if (field.is_repeated()) {
       for (int j = 0; j < reflection->FieldSize(message, &field); ++j) {

@@ -33,9 +33,9 @@ Background::Background()
           std::map<std::string, Fallback>(), options::TelemetryOptions(),
           options::LimitsOptions(), config::ParseEndpoints)) {}
 
-std::shared_ptr<service::Service> Background::Service(
-    const std::string& target, security::Credentials credentials) {
-  if (credentials == nullptr) credentials = secrets_of_.insecure();
+std::shared_ptr<service::Service> Background::Service(const std::string& target,
+                                                      Credentials credentials) {
+  if (credentials == nullptr) credentials = insecure_;
   const Key key(target, credentials);
   std::shared_ptr<service::Service> made;
   std::vector<Services::node_type> unused;  // Destroyed after the lock.
@@ -92,7 +92,7 @@ std::string Background::ConfigText() const {
     for (const auto& [key, entry] : services_) {
       if (entry.weak.expired()) continue;
       targets[entry.name] = key.first;
-      if (key.second != secrets_of_.insecure()) {
+      if (key.second != insecure_) {
         absl::StrAppend(&text, "# ", config::KeyPath("services", entry.name),
                         ": its credentials are given in code.\n");
       }

@@ -9,8 +9,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "mesh/base/mutex.h"
+#include "mesh/front/service_secrets.h"
 #include "mesh/options/service.h"
-#include "mesh/security/secrets.h"
 #include "mesh/service/runtime.h"
 #include "mesh/service/service.h"
 #include "mesh/telemetry/snapshot.h"
@@ -30,7 +30,7 @@ class Background {
   // Never null. When `target` is bad, the service's calls fail and say why.
   // `credentials` null: plaintext.
   std::shared_ptr<service::Service> Service(const std::string& target,
-                                            security::Credentials credentials);
+                                            Credentials credentials);
 
   telemetry::Snapshot Metrics() const;
 
@@ -41,7 +41,7 @@ class Background {
   std::string failure() const { return runtime_->failure(); }
 
  private:
-  using Key = std::pair<std::string, security::Credentials>;
+  using Key = std::pair<std::string, Credentials>;
   struct Entry {
     std::weak_ptr<service::Service> weak;
     std::string name;  // Names the service.
@@ -59,7 +59,7 @@ class Background {
 
   // Constant.
   const std::shared_ptr<service::Runtime> runtime_;
-  const security::ServiceSecrets secrets_of_{{}};
+  const Credentials insecure_ = grpc::InsecureChannelCredentials();
   // All that holds for each service, whatever its target.
   const std::shared_ptr<const options::ServiceOptions> defaults_ =
       std::make_shared<const options::ServiceOptions>();

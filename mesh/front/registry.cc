@@ -16,39 +16,50 @@ namespace {
 // Most names that a message lists.
 constexpr size_t kMostNames = 10;
 
+void Count(const security::ClientCounters& counters,
+           telemetry::ServiceSnapshot* service) {
+  for (size_t i = 1; i < security::kPeerRefusals; ++i) {
+    const auto refusal = static_cast<security::PeerRefusal>(i);
+    if (counters.count(refusal) == 0) continue;
+    service->peers_refused[std::string(security::PeerRefusalName(refusal))] =
+        counters.count(refusal);
+  }
+  service->peers_without_crl = counters.lacks_crl();
+}
+
 }  // namespace
 
 Registry::Registry(std::shared_ptr<service::Runtime> runtime,
-                   std::map<std::string, security::Credentials> given)
+                   std::map<std::string, Credentials> given,
+                   std::shared_ptr<security::IdentitySource> identity)
     : runtime_(std::move(runtime)),
-      secrets_of_(std::move(given)),
+      given_(std::move(given)),
+      has_source_(identity != nullptr),
+      doors_(std::make_shared<Doors>(runtime_)),
+      identities_(runtime_, generations_, std::move(identity)),
       configuration_(std::make_shared<const Configuration>()) {}
 
 absl::Status Registry::Apply(options::MeshOptions options) {
-  auto next = std::make_shared<Configuration>();
-  {
-    absl::StatusOr<security::SecretsByService> secrets =
-        secrets_of_.SecretsForAll(options, Current()->secrets);
-    if (!secrets.ok()) return secrets.status();
-    next->secrets = *std::move(secrets);
-  }
+  base::MutexLock apply(&apply_mu_);
   const ConfigurationPtr before = Current();
-  for (const auto& [name, secrets] : next->secrets) {
-    const auto known = before->secrets.find(name);
-    next->fixed[name] = known != before->secrets.end() &&
-                                known->second.credentials == secrets.credentials
-                            ? before->fixed.at(name)
-                            : service::FixedSecrets(secrets.credentials);
-  }
+  auto next = std::make_shared<Configuration>();
   next->options = std::move(options);
+  std::map<std::string, SecretsPolicy> policies;
+  const absl::Status secured = Secure(*before, next.get(), &policies);
+  if (!secured.ok()) return secured;
+  absl::StatusOr<std::shared_ptr<const security::Authorization>> rules =
+      security::Authorization::Make(next->options.server);
+  if (!rules.ok()) return rules.status();
 
-  ConfigurationPtr replaced;
+  // From here on nothing fails.
+  for (const auto& [name, policy] : policies) {
+    next->secrets.at(name)->Apply(policy);
+  }
   std::vector<std::shared_ptr<service::Service>> services;
   {
     base::MutexLock lock(&mu_);
     next->version = configuration_->version + 1;
     runtime_->stream_bytes().SetLimit(next->options.limits.stream_retry_bytes);
-    replaced = std::move(configuration_);
     configuration_ = next;
     for (auto it = services_.begin(); it != services_.end();) {
       std::shared_ptr<service::Service> service = it->second.weak.lock();
@@ -61,14 +72,56 @@ absl::Status Registry::Apply(options::MeshOptions options) {
       ++it;
     }
   }
-  // Another Apply() may overtake this one here. Services tell by the version
-  // which configuration is in force.
-  for (const auto& service : services) Configure(*next, service.get());
+  for (const auto& service : services) Configure(*next, service);
+  doors_->Apply(next->identities.process, *std::move(rules));
   WarnOfWhatStays(next->options.telemetry);
   for (const std::string& warning : next->options.warnings) {
     runtime_->Log(LogSeverity::kWarning, warning);
   }
   return absl::OkStatus();
+}
+
+absl::Status Registry::Secure(const Configuration& before, Configuration* next,
+                              std::map<std::string, SecretsPolicy>* policies) {
+  absl::StatusOr<NamedIdentities> identities =
+      identities_.For(next->options, before.identities);
+  if (!identities.ok()) return identities.status();
+  next->identities = *std::move(identities);
+  for (const auto& [name, service] : next->options.services) {
+    absl::StatusOr<SecretsPolicy> policy = PolicyOf(*next, *service);
+    if (!policy.ok()) return policy.status();
+    (*policies)[name] = *std::move(policy);
+    const auto known = before.secrets.find(name);
+    next->secrets[name] = known != before.secrets.end()
+                              ? known->second
+                              : std::make_shared<ServiceSecrets>(generations_);
+  }
+  return absl::OkStatus();
+}
+
+bool Registry::IsGiven(const std::string& name) const {
+  const auto given = given_.find(name);
+  return given != given_.end() && given->second != nullptr;
+}
+
+absl::StatusOr<SecretsPolicy> Registry::PolicyOf(
+    const Configuration& configuration,
+    const options::ServiceOptions& service) const {
+  SecretsPolicy policy;
+  if (IsGiven(service.name) || !IsTls(service)) {
+    policy.credentials =
+        IsGiven(service.name) ? given_.at(service.name) : insecure_;
+    return policy;
+  }
+  policy.identity = configuration.identities.Of(*service.tls);
+  policy.crl = service.tls->crl;
+  absl::StatusOr<std::vector<security::PeerPattern>> allowed =
+      security::ParsePeerPatterns(service.tls->peer);
+  if (!allowed.ok()) return allowed.status();
+  policy.peer = *std::move(allowed);
+  const auto& identity = configuration.options.identity;
+  policy.spread = identity.has_value() ? identity->spread : std::nullopt;
+  return policy;
 }
 
 absl::Status Registry::Reload(absl::StatusOr<options::MeshOptions> options) {
@@ -125,7 +178,7 @@ std::shared_ptr<service::Service> Registry::Service(const std::string& name) {
           found != configuration->options.services.end() ? found->second
                                                          : nullptr);
     }
-    Configure(*configuration, made.get());
+    Configure(*configuration, made);
   }
 }
 
@@ -143,9 +196,21 @@ telemetry::Snapshot Registry::Metrics() const {
     snapshot.config_reload_failures = reload_failures_;
     snapshot.config_error = reload_error_;
   }
+  const ConfigurationPtr current = Current();
   for (const auto& service : services) {
     snapshot.services.push_back(service->Metrics());
+    const auto secrets = current->secrets.find(service->name());
+    if (secrets == current->secrets.end()) continue;
+    Count(secrets->second->counters(), &snapshot.services.back());
   }
+  const NamedIdentities& identities = current->identities;
+  if (identities.process != nullptr) {
+    snapshot.identities.push_back(identities.process->Metrics());
+  }
+  for (const auto& [files, holder] : identities.own) {
+    snapshot.identities.push_back(holder->Metrics());
+  }
+  snapshot.server = doors_->Metrics();
   snapshot.exceptions = runtime_->application().Exceptions();
   return snapshot;
 }
@@ -153,8 +218,11 @@ telemetry::Snapshot Registry::Metrics() const {
 std::string Registry::ConfigText() const {
   const ConfigurationPtr current = Current();
   std::string text;
+  if (current->options.identity.has_value() && has_source_) {
+    text += "# identity: its source is given in code.\n";
+  }
   for (const auto& [name, service] : current->options.services) {
-    if (secrets_of_.IsGiven(name)) {
+    if (IsGiven(name)) {
       absl::StrAppend(&text, "# ", config::KeyPath("services", name),
                       ": its credentials are given in code.\n");
     }
@@ -171,16 +239,18 @@ bool Registry::Has(const Configuration& configuration,
 }
 
 void Registry::Configure(const Configuration& configuration,
-                         service::Service* service) {
+                         const std::shared_ptr<service::Service>& service) {
   const std::string& name = service->name();
   const auto found = configuration.options.services.find(name);
-  if (found != configuration.options.services.end()) {
-    service->Configure(found->second, configuration.fixed.at(name),
-                       absl::OkStatus(), configuration.version);
-  } else {
-    service->Configure(nullptr, nullptr, Unknown(configuration, name),
-                       configuration.version);
+  if (found == configuration.options.services.end()) {
+    return service->Configure(nullptr, nullptr, Unknown(configuration, name),
+                              configuration.version);
   }
+  ServiceSecrets& secrets = *configuration.secrets.at(name);
+  // First, so that the service misses none.
+  secrets.Tell(service);
+  service->Configure(found->second, secrets.Secrets(), absl::OkStatus(),
+                     configuration.version);
 }
 
 absl::Status Registry::Unknown(const Configuration& configuration,

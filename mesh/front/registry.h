@@ -9,9 +9,16 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "grpcpp/security/auth_metadata_processor.h"
+#include "grpcpp/server_builder.h"
 #include "mesh/base/mutex.h"
+#include "mesh/front/doors.h"
+#include "mesh/front/identities.h"
+#include "mesh/front/identity_holder.h"
+#include "mesh/front/service_secrets.h"
 #include "mesh/options/service.h"
-#include "mesh/security/secrets.h"
+#include "mesh/security/authorization.h"
+#include "mesh/security/source.h"
 #include "mesh/service/runtime.h"
 #include "mesh/service/service.h"
 #include "mesh/telemetry/snapshot.h"
@@ -23,8 +30,11 @@ namespace mesh::front {
 // Thread-safe.
 class Registry {
  public:
+  // `given`: credentials of single services, by name; null ones count as
+  // absent. `identity`: the application's source; null: there is none.
   Registry(std::shared_ptr<service::Runtime> runtime,
-           std::map<std::string, security::Credentials> given);
+           std::map<std::string, Credentials> given,
+           std::shared_ptr<security::IdentitySource> identity = nullptr);
 
   // Applies all of `options` or nothing. Services that are new in it are made
   // when they are first asked for.
@@ -40,6 +50,13 @@ class Registry {
   // it.
   std::shared_ptr<service::Service> Service(const std::string& name);
 
+  // Adds a port of mesh to `builder`; see Mesh::Listen().
+  absl::StatusOr<std::shared_ptr<server::Attachment>> Listen(
+      grpc::ServerBuilder* builder, absl::string_view address, int* port,
+      std::shared_ptr<grpc::AuthMetadataProcessor> processor) {
+    return doors_->Listen(builder, address, port, std::move(processor));
+  }
+
   telemetry::Snapshot Metrics() const;
 
   // The configuration that holds, as Mesh::ConfigText() has it.
@@ -52,10 +69,9 @@ class Registry {
   struct Configuration {
     uint64_t version = 0;  // A later one has a greater number.
     options::MeshOptions options;
-    security::SecretsByService secrets;
-    // The same for services. As long as the credentials of one stay, so does
-    // the object here.
-    std::map<std::string, service::SecretsPtr> fixed;
+    NamedIdentities identities;
+    // By the service's name.
+    std::map<std::string, std::shared_ptr<ServiceSecrets>> secrets;
   };
   using ConfigurationPtr = std::shared_ptr<const Configuration>;
 
@@ -68,16 +84,34 @@ class Registry {
   // Tells `service` what `configuration` says about it. Calls out, so it runs
   // without a lock.
   static void Configure(const Configuration& configuration,
-                        service::Service* service);
+                        const std::shared_ptr<service::Service>& service);
   static absl::Status Unknown(const Configuration& configuration,
                               const std::string& name);
+
+  bool IsGiven(const std::string& name) const;
+  // How the connections to `service` are secured by `configuration`.
+  absl::StatusOr<SecretsPolicy> PolicyOf(
+      const Configuration& configuration,
+      const options::ServiceOptions& service) const;
+  // Makes the identities and secrets of `next`. Nothing is in force yet.
+  absl::Status Secure(const Configuration& before, Configuration* next,
+                      std::map<std::string, SecretsPolicy>* policies);
 
   ConfigurationPtr Current() const;
   void WarnOfWhatStays(const options::TelemetryOptions& next) const;
 
   // Constant.
   const std::shared_ptr<service::Runtime> runtime_;
-  const security::ServiceSecrets secrets_of_;
+  const std::map<std::string, Credentials> given_;
+  const Credentials insecure_ = grpc::InsecureChannelCredentials();
+  const bool has_source_;  // The application gives the identity.
+  const std::shared_ptr<Generations> generations_ =
+      std::make_shared<Generations>();
+  const std::shared_ptr<Doors> doors_;
+
+  // Held while a configuration is applied. Taken before mu_.
+  base::Mutex apply_mu_;
+  Identities identities_ ABSL_GUARDED_BY(apply_mu_);
 
   mutable base::Mutex mu_;
   ConfigurationPtr configuration_ ABSL_GUARDED_BY(mu_);  // Never null.

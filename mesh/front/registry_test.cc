@@ -70,7 +70,7 @@ class RegistryTest : public testing::Test {
             std::map<std::string, Fallback>(), options::TelemetryOptions(),
             options::LimitsOptions(), config::ParseEndpoints)),
         registry_(std::make_shared<Registry>(
-            runtime_, std::map<std::string, security::Credentials>())) {}
+            runtime_, std::map<std::string, Credentials>())) {}
 
   ~RegistryTest() override {
     // Services are destroyed on the control thread.

@@ -1,0 +1,288 @@
+#include "mesh/front/doors.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "mesh/base/clock.h"
+#include "mesh/log.h"
+#include "mesh/telemetry/events.h"
+
+namespace mesh::front {
+namespace {
+
+constexpr char kOtherPeers[] = "other";
+constexpr char kPlaintextPeer[] = "plaintext";
+
+server::Wires WiresOf(options::ServerMode mode) {
+  server::Wires wires;
+  wires.tls = mode != options::ServerMode::kPlaintext;
+  wires.plaintext = mode != options::ServerMode::kStrict;
+  return wires;
+}
+
+std::string ModeName(options::ServerMode mode) {
+  switch (mode) {
+    case options::ServerMode::kStrict:
+      return "strict";
+    case options::ServerMode::kPermissive:
+      return "permissive";
+    case options::ServerMode::kPlaintext:
+      break;
+  }
+  return "plaintext";
+}
+
+// What the next handshakes show. No pair: TLS is not to be had.
+core::ServerPair PairOf(const security::IdentityPtr& identity) {
+  core::ServerPair pair;
+  if (identity == nullptr || identity->bytes().chain.empty()) return pair;
+  const security::IdentityBytes& bytes = identity->bytes();
+  // They live as long as the identity, which cleanses its key.
+  pair.chain = {identity, &bytes.chain};
+  pair.key = {identity, &bytes.key};
+  auto authorities = std::make_shared<std::string>();
+  for (const auto& [domain, pem] : bytes.bundles) {
+    absl::StrAppend(authorities.get(), pem, "\n");
+  }
+  pair.client_authorities = std::move(authorities);
+  return pair;
+}
+
+// Whether a peer that `before` admits may be refused by `after`.
+bool IsStricter(options::CrlMode before, options::CrlMode after) {
+  return before != after && after != options::CrlMode::kIfPresent;
+}
+
+std::string NameOf(const security::Peer& peer) {
+  if (peer.plaintext) return kPlaintextPeer;
+  if (!peer.spiffe_id.empty()) return peer.spiffe_id;
+  return peer.dns_names.empty() ? "nameless"
+                                : absl::StrCat("dns:", peer.dns_names.front());
+}
+
+}  // namespace
+
+Doors::Doors(std::shared_ptr<service::Runtime> runtime)
+    : runtime_(std::move(runtime)),
+      max_peers_(static_cast<size_t>(runtime_->telemetry().max_peers)) {}
+
+void Doors::Apply(std::shared_ptr<IdentityHolder> identity,
+                  std::shared_ptr<const security::Authorization> rules) {
+  const options::ServerOptions& options = rules->options();
+  const options::CrlMode crl = options.crl;
+  const server::Wires wires = WiresOf(options.mode);
+  const std::shared_ptr<const Rules> before = rules_.Get();
+  if (before == nullptr || !(before->authorization->options() == options)) {
+    rules_.Set(std::make_shared<const Rules>(std::move(rules)));
+  }
+  base::MutexLock lock(&order_);
+  const bool other = identity != identity_;
+  if (other && identity != nullptr) identity->Add(weak_from_this());
+  const bool again = other || IsStricter(crl_, crl);
+  crl_ = crl;
+  identity_ = std::move(identity);
+  Renew(again);
+  for (const auto& door : Open()) door->SetWires(wires);
+}
+
+void Doors::OnIdentityChange() {
+  base::MutexLock lock(&order_);
+  Renew(/*always=*/false);
+}
+
+void Doors::Renew(bool always) {
+  const IdentityState state =
+      identity_ != nullptr ? identity_->state() : IdentityState();
+  if (!always && state.generation == told_) return;
+  const bool withdrawn = always || state.withdrawn_before > told_;
+  told_ = state.generation;
+  // Handshakes first: what they let in is verified by the newer trust.
+  {
+    core::ServerPair pair = PairOf(state.identity);  // Then the old one.
+    base::MutexLock lock(&mu_);
+    std::swap(pair_, pair);
+  }
+  verify_ =
+      state.identity != nullptr ? Verifier(state.identity, crl_) : nullptr;
+  for (const auto& door : Open()) door->SetTrust(verify_, withdrawn);
+}
+
+server::VerifyPeer Doors::Verifier(security::IdentityPtr identity,
+                                   options::CrlMode mode) {
+  security::PeerPolicy policy;
+  policy.side = security::PeerSide::kClient;
+  policy.crl = security::CrlCheckOf(mode, identity->trust());
+  return [identity = std::move(identity), policy = std::move(policy),
+          counts = peers_](const std::string& chain) {
+    const absl::Time wall = base::WallTime();
+    security::PeerVerdict judged =
+        security::VerifyPeer(chain, identity->trust(), policy, wall);
+    server::PeerVerdict verdict;
+    if (!judged.admitted()) {
+      counts->refused[static_cast<size_t>(judged.refusal)].fetch_add(
+          1, std::memory_order_relaxed);
+      // Who is refused need not know whom this process trusts.
+      verdict.status = absl::UnauthenticatedError(
+          absl::StrCat("mesh: the certificate of the caller is refused: ",
+                       security::PeerRefusalName(judged.refusal), "."));
+      return verdict;
+    }
+    if (judged.lacks_crl) {
+      counts->without_crl.fetch_add(1, std::memory_order_relaxed);
+    }
+    verdict.peer = std::move(judged.peer);
+    if (judged.not_after != absl::InfiniteFuture()) {
+      verdict.until = base::Clock::Real().Now() + (judged.not_after - wall);
+    }
+    return verdict;
+  };
+}
+
+absl::StatusOr<std::shared_ptr<server::Attachment>> Doors::Listen(
+    grpc::ServerBuilder* builder, absl::string_view address, int* port,
+    std::shared_ptr<grpc::AuthMetadataProcessor> processor) {
+  // The closures keep this object as long as the server lives.
+  const std::shared_ptr<Doors> self = shared_from_this();
+  server::ListenOptions options;
+  options.pair = [self] { return self->Pair(); };
+  options.authorize = [self](const server::GuardedCall& call) {
+    return self->Admit(call);
+  };
+  options.processor = std::move(processor);
+  options.log = [runtime = runtime_](const std::string& line) {
+    runtime->Log(LogSeverity::kWarning, line);
+  };
+  base::MutexLock lock(&order_);
+  options.wires = WiresOf(rules_.Get()->authorization->options().mode);
+  options.verify = verify_;
+  absl::StatusOr<std::shared_ptr<server::ServerDoor>> door =
+      server::Listen(builder, address, std::move(options), port);
+  if (!door.ok()) return door.status();
+  base::MutexLock list_lock(&mu_);
+  doors_.erase(std::remove_if(doors_.begin(), doors_.end(),
+                              [](const auto& weak) { return weak.expired(); }),
+               doors_.end());
+  doors_.push_back(*door);
+  return std::shared_ptr<server::Attachment>(*std::move(door));
+}
+
+core::ServerPair Doors::Pair() const {
+  base::MutexLock lock(&mu_);
+  return pair_;
+}
+
+// --- Calls
+
+bool Doors::Admit(const server::GuardedCall& call) {
+  const std::shared_ptr<const Rules>& rules = rules_.Get();
+  absl::InlinedVector<security::Header, 24> headers;
+  if (rules->authorization->reads_headers()) {
+    headers.reserve(call.header_count);
+    for (size_t i = 0; i < call.header_count; ++i) {
+      headers.push_back({core::ViewOf(call.headers[i].key),
+                         core::ViewOf(call.headers[i].value)});
+    }
+  }
+  const security::Decision decision =
+      rules->authorization->Decide(*call.peer, call.path, headers);
+  if (!decision.allowed || decision.observed) {
+    rules->counts.Add(decision);
+    Audit(call, decision);
+  }
+  return decision.allowed;
+}
+
+void Doors::Audit(const server::GuardedCall& call,
+                  const security::Decision& decision) {
+  const std::string peer = NameOf(*call.peer);
+  if (!decision.allowed) {
+    base::MutexLock lock(&mu_);
+    const auto known = denied_.find(peer);
+    if (known != denied_.end()) {
+      ++known->second;
+    } else {
+      ++denied_[denied_.size() < max_peers_ ? peer : kOtherPeers];
+    }
+  }
+  uint64_t left_out = 0;
+  if (!audit_limit_.Admit(base::Clock::Real().Now(), &left_out)) return;
+  const std::string rule = security::CauseOf(decision);
+  telemetry::DenialEvent event;
+  event.peer = peer;
+  event.method = call.path;
+  event.rule = rule;
+  event.enforced = !decision.allowed;
+  event.left_out = left_out;
+  for (const auto& observer : runtime_->application().observers()) {
+    observer->OnDenial(event);
+  }
+}
+
+// --- Metrics
+
+telemetry::ServerSnapshot Doors::Metrics() const {
+  telemetry::ServerSnapshot all;
+  const std::shared_ptr<const Rules> rules = rules_.Get();
+  if (rules != nullptr) {
+    const security::RefusalCounts& counts = rules->counts;
+    all.mode = ModeName(rules->authorization->options().mode);
+    const auto add = [&](std::string rule,
+                         security::RefusalCounts::Count count) {
+      if (count.refused == 0 && count.observed == 0) return;
+      all.denials.push_back({std::move(rule), count.refused, count.observed});
+    };
+    for (size_t i = 0; i < counts.deny_rules(); ++i) {
+      add(absl::StrCat("deny[", i, "]"), counts.OfDeny(i));
+    }
+    for (const security::Reason reason :
+         {security::Reason::kNotAllowed, security::Reason::kBadPath,
+          security::Reason::kPlaintext}) {
+      security::Decision decision;
+      decision.reason = reason;
+      add(security::CauseOf(decision), counts.Of(reason));
+    }
+  }
+  for (size_t i = 0; i < security::kPeerRefusals; ++i) {
+    const uint64_t count = peers_->refused[i].load(std::memory_order_relaxed);
+    if (count == 0) continue;
+    const auto refusal = static_cast<security::PeerRefusal>(i);
+    all.peers_refused[std::string(security::PeerRefusalName(refusal))] = count;
+  }
+  all.peers_without_crl = peers_->without_crl.load(std::memory_order_relaxed);
+  for (const auto& door : Open()) {
+    const server::ServerDoor::Counts counts = door->counts();
+    const server::ConnectionLedger::Counts& ledger = counts.connections;
+    ++all.ports;
+    all.connections_tls += ledger.open_tls;
+    all.connections_plaintext += ledger.open_plaintext;
+    all.connections_leaving += ledger.leaving;
+    all.accepted_tls += ledger.accepted_tls;
+    all.accepted_plaintext += ledger.accepted_plaintext;
+    all.closed_before_call += ledger.closed_before_call;
+    all.shut += ledger.shut;
+    all.calls_plaintext += ledger.calls_plaintext;
+    all.calls_unverified += ledger.refused_unverified;
+    all.calls_leaving += ledger.refused_leaving;
+    all.closed_silent += counts.listener.silent;
+    all.closed_other_bytes += counts.listener.other_bytes;
+    all.closed_not_taken += counts.listener.not_taken;
+  }
+  base::MutexLock lock(&mu_);
+  all.denied_by_peer = denied_;
+  return all;
+}
+
+std::vector<std::shared_ptr<server::ServerDoor>> Doors::Open() const {
+  std::vector<std::shared_ptr<server::ServerDoor>> open;
+  base::MutexLock lock(&mu_);
+  for (const std::weak_ptr<server::ServerDoor>& weak : doors_) {
+    if (auto door = weak.lock()) open.push_back(std::move(door));
+  }
+  return open;
+}
+
+}  // namespace mesh::front

@@ -1,0 +1,112 @@
+#ifndef MESH_FRONT_DOORS_H_
+#define MESH_FRONT_DOORS_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "grpcpp/security/auth_metadata_processor.h"
+#include "grpcpp/server_builder.h"
+#include "mesh/base/mutex.h"
+#include "mesh/base/snapshot_slot.h"
+#include "mesh/front/identity_holder.h"
+#include "mesh/grpc/server_credentials.h"
+#include "mesh/options/security.h"
+#include "mesh/security/audit.h"
+#include "mesh/security/authorization.h"
+#include "mesh/security/verifier.h"
+#include "mesh/server/guard.h"
+#include "mesh/server/listen.h"
+#include "mesh/service/runtime.h"
+#include "mesh/telemetry/snapshot.h"
+
+namespace mesh::front {
+
+// The ports on which the servers of this process take calls. All have the same
+// identity, trust, mode and rules, those of the configuration in force. The
+// servers keep it, so the ports go on as they are when the Mesh is gone.
+// Thread-safe.
+class Doors final : public IdentityHolder::User,
+                    public std::enable_shared_from_this<Doors> {
+ public:
+  explicit Doors(std::shared_ptr<service::Runtime> runtime);
+
+  // What holds from now on. `identity` is null where the process has none.
+  // `rules` has the options, too. One call at a time.
+  void Apply(std::shared_ptr<IdentityHolder> identity,
+             std::shared_ptr<const security::Authorization> rules);
+
+  // Adds a port of mesh to `builder`; see Mesh::Listen().
+  absl::StatusOr<std::shared_ptr<server::Attachment>> Listen(
+      grpc::ServerBuilder* builder, absl::string_view address, int* port,
+      std::shared_ptr<grpc::AuthMetadataProcessor> processor);
+
+  telemetry::ServerSnapshot Metrics() const;
+
+  // IdentityHolder::User
+  void OnIdentityChange() override;
+
+ private:
+  // The rules in force, and what was counted since they are.
+  struct Rules {
+    explicit Rules(std::shared_ptr<const security::Authorization> made)
+        : authorization(std::move(made)), counts(*authorization) {}
+    const std::shared_ptr<const security::Authorization> authorization;
+    mutable security::RefusalCounts counts;
+  };
+
+  // What is counted of peers whatever the trust.
+  struct PeerCounts {
+    std::array<std::atomic<uint64_t>, security::kPeerRefusals> refused = {};
+    std::atomic<uint64_t> without_crl{0};
+  };
+
+  // Tells the ports of the present trust. `always`: also if it is not new.
+  void Renew(bool always) ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_);
+  server::VerifyPeer Verifier(security::IdentityPtr identity,
+                              options::CrlMode mode);
+  bool Admit(const server::GuardedCall& call);
+  core::ServerPair Pair() const;
+  void Audit(const server::GuardedCall& call,
+             const security::Decision& decision);
+  std::vector<std::shared_ptr<server::ServerDoor>> Open() const
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Constant.
+  const std::shared_ptr<service::Runtime> runtime_;
+  const size_t max_peers_;
+  // Verifiers outlive this object now and then.
+  const std::shared_ptr<PeerCounts> peers_ = std::make_shared<PeerCounts>();
+
+  base::SnapshotSlot<Rules> rules_;  // What each call reads. Null at first.
+  security::AuditLimit audit_limit_;
+
+  // Held while ports are told, so that they hear all in one order. Taken before
+  // mu_.
+  base::Mutex order_;
+  std::shared_ptr<IdentityHolder> identity_ ABSL_GUARDED_BY(order_);
+  options::CrlMode crl_ ABSL_GUARDED_BY(order_) = options::CrlMode::kDefault;
+  // The generation of the identity that the ports know. 0: none.
+  uint64_t told_ ABSL_GUARDED_BY(order_) = 0;
+  server::VerifyPeer verify_ ABSL_GUARDED_BY(order_);
+
+  mutable base::Mutex mu_;
+  // What the next handshake shows. No thread keeps an old one, whose key is to
+  // be cleansed.
+  core::ServerPair pair_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::weak_ptr<server::ServerDoor>> doors_ ABSL_GUARDED_BY(mu_);
+  // Denied calls by peer; at most max_peers_, the others under "other".
+  std::map<std::string, uint64_t> denied_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace mesh::front
+
+#endif  // MESH_FRONT_DOORS_H_

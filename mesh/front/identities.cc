@@ -1,0 +1,166 @@
+#include "mesh/front/identities.h"
+
+#include <cstdlib>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "mesh/base/clock.h"
+#include "mesh/config/text.h"
+#include "mesh/security/files.h"
+#include "mesh/security/workload_api.h"
+
+namespace mesh::front {
+namespace {
+
+bool HasFiles(const options::TlsOptions& tls) {
+  return !tls.ca_file.empty() || !tls.cert_file.empty() ||
+         !tls.key_file.empty();
+}
+
+security::IdentityFiles NamedBy(const options::IdentityFiles& options) {
+  security::IdentityFiles files;
+  files.cert = options.cert;
+  files.key = options.key;
+  files.bundles = options.bundles;
+  if (!options.ca.empty()) files.bundles[""] = options.ca;
+  files.crls = options.crl;
+  return files;
+}
+
+absl::Status At(absl::string_view path, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      absl::StrCat(path, ": ", status.message()));
+}
+
+}  // namespace
+
+bool IsTls(const options::ServiceOptions& service) {
+  return service.tls.has_value() &&
+         service.tls->mode == options::TlsOptions::Mode::kTls;
+}
+
+std::shared_ptr<IdentityHolder> NamedIdentities::Own(
+    const security::IdentityFiles& files) const {
+  for (const auto& [known, holder] : own) {
+    if (known == files) return holder;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<IdentityHolder> NamedIdentities::Of(
+    const options::TlsOptions& tls) const {
+  if (process != nullptr && !HasFiles(tls)) return process;
+  return Own(security::FilesOf(tls));
+}
+
+Identities::Identities(std::shared_ptr<service::Runtime> runtime,
+                       std::shared_ptr<Generations> generations,
+                       std::shared_ptr<security::IdentitySource> given)
+    : runtime_(std::move(runtime)),
+      generations_(std::move(generations)),
+      given_(std::move(given)) {}
+
+absl::StatusOr<NamedIdentities> Identities::For(
+    const options::MeshOptions& options, const NamedIdentities& before) {
+  NamedIdentities identities;
+  if (options.identity.has_value()) {
+    const absl::Status status =
+        AddProcess(*options.identity, before, &identities);
+    if (!status.ok()) return status;
+  } else if (is_given()) {
+    return absl::InvalidArgumentError(
+        "Options::identity is set, but the configuration has no identity. "
+        "Write \"identity: {}\" there.");
+  }
+  for (const auto& [name, service] : options.services) {
+    if (!IsTls(*service) || identities.Of(*service->tls) != nullptr) continue;
+    const security::IdentityFiles files = security::FilesOf(*service->tls);
+    std::shared_ptr<IdentityHolder> holder = before.Own(files);
+    if (holder == nullptr) {
+      auto source = MakeFiles(files);
+      if (!source.ok()) {
+        return At(config::FieldPath(config::KeyPath("services", name), "tls"),
+                  source.status());
+      }
+      holder = IdentityHolder::Make(name, runtime_, generations_,
+                                    *std::move(source), absl::ZeroDuration());
+    }
+    identities.own.emplace_back(files, std::move(holder));
+  }
+  return identities;
+}
+
+absl::Status Identities::AddProcess(const options::IdentityOptions& options,
+                                    const NamedIdentities& before,
+                                    NamedIdentities* identities) {
+  identities->source = options.source;
+  if (before.source == options.source) {
+    identities->process = before.process;
+    return absl::OkStatus();
+  }
+  auto source = MakeSource(options.source);
+  if (!source.ok()) return source.status();
+  identities->process =
+      IdentityHolder::Make("process", runtime_, generations_,
+                           *std::move(source), options.start_timeout);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<security::IdentitySource>>
+Identities::MakeSource(const options::IdentitySourceOptions& options) {
+  // What is given in code comes first, as credentials do.
+  if (is_given()) return given_;
+  if (const auto* const files = std::get_if<options::IdentityFiles>(&options)) {
+    auto source = MakeFiles(NamedBy(*files));
+    return source.ok() ? std::move(source)
+                       : At("identity.files", source.status());
+  }
+  const auto* const agent = std::get_if<options::SpiffeSource>(&options);
+  if (agent == nullptr) {
+    return absl::InvalidArgumentError(
+        "identity: it has neither spiffe nor files, and Options::identity is "
+        "not set.");
+  }
+  std::string socket = agent->socket;
+  if (socket.empty()) {
+    const char* const variable = std::getenv("SPIFFE_ENDPOINT_SOCKET");
+    if (variable == nullptr || *variable == '\0') {
+      return absl::InvalidArgumentError(
+          "identity.spiffe: it is empty, and the environment variable "
+          "SPIFFE_ENDPOINT_SOCKET is not set.");
+    }
+    socket = variable;
+  }
+  auto source = security::WorkloadApiSource::Make(
+      socket, {agent->id, agent->hint}, Loop());
+  if (!source.ok()) return At("identity.spiffe", source.status());
+  return std::shared_ptr<security::IdentitySource>(*std::move(source));
+}
+
+absl::StatusOr<std::shared_ptr<security::IdentitySource>> Identities::MakeFiles(
+    security::IdentityFiles files) {
+  if (files == security::IdentityFiles()) {
+    // Shows nothing, and trusts the system's authorities.
+    auto nothing = security::Identity::Make({}, base::WallTime());
+    if (!nothing.ok()) return nothing.status();
+    return std::make_shared<security::IdentitySource::Static>(
+        *std::move(nothing));
+  }
+  auto source = security::FileSource::Make(std::move(files), Loop());
+  if (absl::IsUnavailable(source.status())) {  // A file cannot be read.
+    return absl::InvalidArgumentError(source.status().message());
+  }
+  if (!source.ok()) return source.status();
+  return std::shared_ptr<security::IdentitySource>(*std::move(source));
+}
+
+std::shared_ptr<base::EventLoop> Identities::Loop() {
+  if (loop_ == nullptr) {
+    loop_ = std::make_shared<base::EventLoop>("mesh-identity");
+  }
+  return loop_;
+}
+
+}  // namespace mesh::front

@@ -1,0 +1,460 @@
+// What a configuration says of identities, peers and rules, between real
+// meshes: one that listens and one that calls.
+
+#include "mesh/security/identity.h"
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "mesh/base/clock.h"
+#include "mesh/base/mutex.h"
+#include "mesh/certs/authority.h"
+#include "mesh/mesh.h"
+#include "mesh/security/source.h"
+#include "mesh/server/peer.h"
+#include "mesh/server/server.h"
+#include "tests/process/process.h"
+#include "tests/scenario/scenario.h"
+#include "tests/support/test_service.grpc.pb.h"
+
+namespace mesh::test {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kShop[] = "spiffe://prod/shop";
+constexpr char kCart[] = "spiffe://prod/cart";
+
+// An authority of the trust domain "prod".
+certs::Authority NewRoot(const std::string& name = "root") {
+  const absl::Time now = base::WallTime();
+  return *certs::Authority::MakeRoot(
+      certs::AuthorityOptions(name, now - absl::Hours(1), now + absl::Hours(9)),
+      *certs::Key::Make(certs::KeyType::kP256));
+}
+
+certs::Issued NewSvid(const certs::Authority& root, const std::string& id,
+                      absl::Duration lives = absl::Hours(1)) {
+  const absl::Time now = base::WallTime();
+  return *root.Issue(
+      certs::SvidOptions(id, now - absl::Minutes(1), now + lives));
+}
+
+// The files of one process.
+class Files {
+ public:
+  void Write(const certs::Issued& issued, const std::string& authorities) {
+    directory_.Write("ca.pem", authorities);
+    // Key and chain are one unit, whatever the order.
+    directory_.Write("tls.key", issued.key);
+    directory_.Write("tls.pem", issued.chain);
+  }
+  void WriteRaw(const std::string& name, const std::string& text) {
+    directory_.Write(name, text);
+  }
+  // A configuration with these files as its identity.
+  std::string Config(const std::string& rest) {
+    return directory_.Write(
+        "mesh.yaml", absl::StrCat("identity: {files: {cert: tls.pem, key: "
+                                  "tls.key, ca: ca.pem}}\n",
+                                  rest));
+  }
+  std::string PlainConfig(const std::string& text) {
+    return directory_.Write("mesh.yaml", text);
+  }
+
+ private:
+  TempDirectory directory_;
+};
+
+// Answers with the caller's SPIFFE ID.
+class WhoCalls final : public TestService::Service {
+ public:
+  grpc::Status Unary(grpc::ServerContext* context, const Request*,
+                     Reply* reply) override {
+    calls.fetch_add(1);
+    const auto peer = server::PeerOf(context);
+    reply->set_payload(!peer.has_value() ? "nobody"
+                       : peer->plaintext ? "plaintext"
+                                         : peer->spiffe_id);
+    return grpc::Status::OK;
+  }
+  std::atomic<int> calls{0};
+};
+
+// A server on a port of a mesh.
+class Listening {
+ public:
+  explicit Listening(const std::string& config, Options options = {}) {
+    auto made = Mesh::FromFile(config, std::move(options));
+    EXPECT_TRUE(made.ok()) << made.status();
+    if (!made.ok()) return;
+    mesh = *std::move(made);
+    grpc::ServerBuilder builder;
+    builder.RegisterService(&service);
+    const auto attachment = mesh->Listen(&builder, "127.0.0.1:0", &port);
+    EXPECT_TRUE(attachment.ok()) << attachment.status();
+    server = builder.BuildAndStart();
+  }
+  ~Listening() {
+    if (server != nullptr) server->Shutdown(std::chrono::system_clock::now());
+  }
+  std::string Endpoints() const {
+    return absl::StrCat("endpoints: [\"127.0.0.1:", port, "\"]");
+  }
+
+  int port = 0;
+  WhoCalls service;
+  std::unique_ptr<Mesh> mesh;
+  std::unique_ptr<grpc::Server> server;
+};
+
+// A mesh that calls the service "cart".
+class Calling {
+ public:
+  explicit Calling(const std::string& config, Options options = {}) {
+    auto made = Mesh::FromFile(config, std::move(options));
+    EXPECT_TRUE(made.ok()) << made.status();
+    if (!made.ok()) return;
+    mesh = *std::move(made);
+    channel = mesh->Channel("cart");
+    stub = TestService::NewStub(channel);
+  }
+
+  grpc::Status Call(std::string* who = nullptr,
+                    absl::Duration within = absl::Seconds(20)) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         absl::ToChronoMilliseconds(within));
+    Reply reply;
+    const grpc::Status status = stub->Unary(&context, Request(), &reply);
+    if (who != nullptr) *who = reply.payload();
+    return status;
+  }
+  void ExpectServedAs(const std::string& who) {
+    std::string answer;
+    const grpc::Status status = Call(&answer);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(answer, who);
+  }
+  void ExpectFails(grpc::StatusCode code) {
+    const grpc::Status status = Call();
+    EXPECT_EQ(status.error_code(), code) << status.error_message();
+  }
+
+  std::unique_ptr<Mesh> mesh;
+  std::shared_ptr<grpc::ChannelInterface> channel;
+  std::unique_ptr<TestService::Stub> stub;
+};
+
+uint64_t Generation(const Mesh& mesh) {
+  const telemetry::Snapshot snapshot = mesh.Metrics();
+  return snapshot.identities.empty() ? 0 : snapshot.identities[0].generation;
+}
+
+class IdentityTest : public testing::Test {
+ protected:
+  IdentityTest() {
+    server_files_.Write(NewSvid(root_, kCart), root_.root_pem());
+    client_files_.Write(NewSvid(root_, kShop), root_.root_pem());
+  }
+
+  std::string ServerConfig(const std::string& server = "{mode: strict}") {
+    return server_files_.Config(absl::StrCat("server: ", server, "\n"));
+  }
+  std::string ClientConfig(const Listening& server,
+                           const std::string& peer = kCart) {
+    return client_files_.Config(
+        absl::StrCat("services: {cart: {", server.Endpoints(),
+                     ", tls: {peer: \"", peer, "\"}}}\n"));
+  }
+
+  const certs::Authority root_ = NewRoot();
+  Files server_files_;
+  Files client_files_;
+};
+
+TEST_F(IdentityTest, BothEndsKnowEachOtherByName) {
+  Listening server(ServerConfig());
+  Calling client(ClientConfig(server));
+  client.ExpectServedAs(kShop);
+  const telemetry::ServerSnapshot metrics = server.mesh->Metrics().server;
+  EXPECT_EQ(metrics.mode, "strict");
+  EXPECT_EQ(metrics.connections_tls, 1);
+  EXPECT_EQ(metrics.connections_plaintext, 0);
+}
+
+TEST_F(IdentityTest, APeerOfAnotherNameIsRefused) {
+  Listening server(ServerConfig());
+  Calling client(ClientConfig(server, "spiffe://prod/cart-evil"));
+  client.ExpectFails(grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(server.service.calls, 0);
+}
+
+TEST_F(IdentityTest, IdentityPeerIsTheDefaultOfAllServices) {
+  Listening server(ServerConfig());
+  client_files_.Config("");
+  const std::string config = client_files_.PlainConfig(absl::StrCat(
+      "identity: {files: {cert: tls.pem, key: tls.key, ca: ca.pem}, peer: "
+      "\"spiffe://prod/{service}\"}\nservices: {cart: {",
+      server.Endpoints(), "}}\n"));
+  Calling client(config);
+  client.ExpectServedAs(kShop);
+}
+
+TEST_F(IdentityTest, ANewCertificateIsShownWithoutALostCall) {
+  Listening server(ServerConfig());
+  Calling client(ClientConfig(server));
+  client.ExpectServedAs(kShop);
+  const uint64_t server_before = Generation(*server.mesh);
+  const uint64_t client_before = Generation(*client.mesh);
+
+  std::atomic<bool> stop{false};
+  std::atomic<int> failed{0};
+  std::thread load([&] {
+    while (!stop.load()) {
+      if (!client.Call().ok()) failed.fetch_add(1);
+    }
+  });
+  for (int i = 0; i < 5; ++i) {
+    server_files_.Write(NewSvid(root_, kCart), root_.root_pem());
+    client_files_.Write(NewSvid(root_, kShop), root_.root_pem());
+    absl::SleepFor(absl::Milliseconds(200));
+  }
+  EXPECT_TRUE(WaitUntil([&] {
+    return Generation(*server.mesh) > server_before &&
+           Generation(*client.mesh) > client_before;
+  }));
+  stop.store(true);
+  load.join();
+  EXPECT_EQ(failed.load(), 0);
+}
+
+TEST_F(IdentityTest, AWithdrawnAuthorityIsGoneInSecondsAtBothEnds) {
+  const certs::Authority next = NewRoot("next");
+  Listening server(ServerConfig());
+  Calling client(ClientConfig(server));
+  client.ExpectServedAs(kShop);
+
+  // Both trust both, then show leaves of the new one, then forget the old one.
+  const std::string both = root_.root_pem() + next.root_pem();
+  server_files_.WriteRaw("ca.pem", both);
+  client_files_.WriteRaw("ca.pem", both);
+  uint64_t seen = Generation(*server.mesh);
+  ASSERT_TRUE(WaitUntil([&] { return Generation(*server.mesh) >= seen; }));
+  server_files_.Write(NewSvid(next, kCart), both);
+  client_files_.Write(NewSvid(next, kShop), both);
+  client.ExpectServedAs(kShop);
+  absl::SleepFor(absl::Seconds(1));
+  server_files_.WriteRaw("ca.pem", next.root_pem());
+  client_files_.WriteRaw("ca.pem", next.root_pem());
+  absl::SleepFor(absl::Seconds(1));
+  // One that still shows a leaf of the old authority is refused.
+  Files old;
+  old.Write(NewSvid(root_, kShop), both);
+  Calling stranger(
+      old.Config(absl::StrCat("services: {cart: {", server.Endpoints(),
+                              ", tls: {peer: \"", kCart, "\"}}}\n")));
+  EXPECT_FALSE(stranger.Call(nullptr, absl::Seconds(2)).ok());
+  client.ExpectServedAs(kShop);
+  EXPECT_TRUE(WaitUntil([&] {
+    const auto server_metrics = server.mesh->Metrics().server;
+    return server_metrics.connections_leaving == 0;
+  }));
+  client.ExpectServedAs(kShop);
+}
+
+TEST_F(IdentityTest, ABadSecretIsNoBadConfiguration) {
+  Listening server(ServerConfig());
+  const std::string config = ClientConfig(server);
+  Calling client(config);
+  client.ExpectServedAs(kShop);
+  client_files_.WriteRaw("tls.key", "no key");
+  ASSERT_TRUE(WaitUntil(
+      [&] { return !client.mesh->Metrics().identities[0].error.empty(); }));
+  // The configuration changes meanwhile, and is applied.
+  client_files_.Config(absl::StrCat("services: {cart: {", server.Endpoints(),
+                                    ", tls: {peer: \"", kCart, "\"}}, other: {",
+                                    server.Endpoints(), ", tls: {peer: \"",
+                                    kCart, "\"}}}\n"));
+  ASSERT_TRUE(
+      WaitUntil([&] { return client.mesh->Metrics().config_reloads == 1; }));
+  client.ExpectServedAs(kShop);
+  client.channel = client.mesh->Channel("other");
+  client.stub = TestService::NewStub(client.channel);
+  client.ExpectServedAs(kShop);
+  EXPECT_THAT(client.mesh->PrometheusText(),
+              HasSubstr("mesh_identity_failing{identity=\"process\"} 1"));
+}
+
+TEST_F(IdentityTest, ABadFileAtStartIsAnError) {
+  Files files;
+  const auto mesh = Mesh::FromFile(files.Config(""));
+  EXPECT_EQ(mesh.status().code(), absl::StatusCode::kInvalidArgument)
+      << mesh.status();
+  EXPECT_THAT(std::string(mesh.status().message()),
+              HasSubstr("identity.files: "));
+}
+
+TEST_F(IdentityTest, TheApplicationMayGiveTheIdentityLater) {
+  Listening server(ServerConfig());
+  const auto source = std::make_shared<security::IdentitySource::Static>();
+  Options options;
+  options.identity = source;
+  Calling client(client_files_.PlainConfig(absl::StrCat(
+                     "identity: {}\nservices: {cart: {", server.Endpoints(),
+                     ", tls: {peer: \"", kCart, "\"}}}\n")),
+                 std::move(options));
+  // The call waits, though it does not wait for ready.
+  std::thread later([&] {
+    absl::SleepFor(absl::Milliseconds(300));
+    const certs::Issued svid = NewSvid(root_, kShop);
+    security::IdentityBytes bytes;
+    bytes.chain = svid.chain;
+    bytes.key = svid.key;
+    bytes.bundles["prod"] = root_.root_pem();
+    source->Set(*security::Identity::Make(std::move(bytes), base::WallTime()));
+  });
+  client.ExpectServedAs(kShop);
+  later.join();
+}
+
+TEST_F(IdentityTest, AnIdentityInCodeNeedsAWordInTheConfiguration) {
+  Options options;
+  options.identity = std::make_shared<security::IdentitySource::Static>();
+  Files files;
+  const auto mesh =
+      Mesh::FromFile(files.PlainConfig("services: {}\n"), std::move(options));
+  EXPECT_EQ(mesh.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(mesh.status().message()),
+              HasSubstr("Write \"identity: {}\""));
+  const auto other = Mesh::FromFile(files.PlainConfig("identity: {}\n"));
+  EXPECT_THAT(std::string(other.status().message()),
+              HasSubstr("Options::identity is not set"));
+}
+
+TEST_F(IdentityTest, AnAgentThatIsNotThereFailsCallsAfterTheTimeToStart) {
+  Files files;
+  Calling client(files.PlainConfig(
+      "identity: {spiffe: \"unix:///nowhere/agent.sock\", start_timeout: 1s}\n"
+      "services: {cart: {endpoints: [\"127.0.0.1:1\"], tls: {peer: "
+      "\"spiffe://prod/cart\"}}}\n"));
+  const grpc::Status status = client.Call();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("identity.start_timeout (1s)"));
+  // From then on they fail at once.
+  EXPECT_EQ(client.Call().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(IdentityTest, TheModeChangesWhileTheServerRuns) {
+  Listening server(ServerConfig("{mode: plaintext}"));
+  Files plain_files;
+  Calling plain(plain_files.PlainConfig(
+      absl::StrCat("services: {cart: {", server.Endpoints(), "}}\n")));
+  Calling secure(ClientConfig(server));
+  const auto mode = [&] { return server.mesh->Metrics().server.mode; };
+  plain.ExpectServedAs("plaintext");
+
+  ServerConfig("{mode: permissive}");
+  ASSERT_TRUE(WaitUntil([&] { return mode() == "permissive"; }));
+  plain.ExpectServedAs("plaintext");
+  secure.ExpectServedAs(kShop);
+
+  ServerConfig("{mode: strict}");
+  ASSERT_TRUE(WaitUntil([&] { return mode() == "strict"; }));
+  secure.ExpectServedAs(kShop);
+  EXPECT_TRUE(WaitUntil([&] {
+    return server.mesh->Metrics().server.connections_plaintext == 0;
+  }));
+  EXPECT_FALSE(plain.Call(nullptr, absl::Seconds(2)).ok());
+  secure.ExpectServedAs(kShop);
+}
+
+TEST_F(IdentityTest, RulesAreReloadedAndCounted) {
+  Listening server(
+      ServerConfig("{allow: [{from: [\"spiffe://prod/shop\"], methods: "
+                   "[\"mesh.test.TestService/*\"]}]}"));
+  Calling client(ClientConfig(server));
+  client.ExpectServedAs(kShop);
+  ServerConfig("{deny: [{from: [\"spiffe://prod/shop\"]}]}");
+  ASSERT_TRUE(
+      WaitUntil([&] { return server.mesh->Metrics().config_reloads == 1; }));
+  const int calls = server.service.calls;
+  client.ExpectFails(grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(server.service.calls, calls);
+  const telemetry::ServerSnapshot metrics = server.mesh->Metrics().server;
+  ASSERT_EQ(metrics.denials.size(), 1);
+  EXPECT_EQ(metrics.denials[0].rule, "deny[0]");
+  EXPECT_EQ(metrics.denied_by_peer.at(kShop), metrics.denials[0].enforced);
+  EXPECT_THAT(
+      server.mesh->PrometheusText(),
+      HasSubstr("mesh_server_denied_calls_total{rule=\"deny[0]\",mode="));
+}
+
+TEST_F(IdentityTest, ConnectionsAndPortsOutliveTheirMeshAndGoOnRotating) {
+  Listening server(ServerConfig());
+  Calling client(ClientConfig(server));
+  client.ExpectServedAs(kShop);
+  server.mesh.reset();
+  client.mesh.reset();
+  const certs::Authority next = NewRoot("next");
+  const std::string both = root_.root_pem() + next.root_pem();
+  server_files_.Write(NewSvid(next, kCart), both);
+  client_files_.Write(NewSvid(next, kShop), both);
+  client.ExpectServedAs(kShop);
+  absl::SleepFor(absl::Seconds(2));
+  server_files_.WriteRaw("ca.pem", next.root_pem());
+  client_files_.WriteRaw("ca.pem", next.root_pem());
+  absl::SleepFor(absl::Seconds(6));
+  client.ExpectServedAs(kShop);
+  // A newcomer that shows a leaf of the old authority is refused.
+  Files old;
+  old.Write(NewSvid(root_, kShop), both);
+  Calling stranger(
+      old.Config(absl::StrCat("services: {cart: {", server.Endpoints(),
+                              ", tls: {peer: \"", kCart, "\"}}}\n")));
+  EXPECT_FALSE(stranger.Call(nullptr, absl::Seconds(2)).ok());
+}
+
+TEST_F(IdentityTest, NoKeyIsInAnyText) {
+  const certs::Issued svid = NewSvid(root_, kShop);
+  client_files_.Write(svid, root_.root_pem());
+  Listening server(ServerConfig());
+  std::string log;
+  base::Mutex mu;
+  Options options;
+  options.log_sink = [&](LogSeverity, absl::string_view line) {
+    base::MutexLock lock(&mu);
+    absl::StrAppend(&log, line, "\n");
+  };
+  Calling client(ClientConfig(server), std::move(options));
+  client.ExpectServedAs(kShop);
+  client_files_.WriteRaw("tls.pem", "-----BEGIN CERTIFICATE-----\n");
+  ASSERT_TRUE(WaitUntil(
+      [&] { return !client.mesh->Metrics().identities[0].error.empty(); }));
+  base::MutexLock lock(&mu);
+  const std::string all = log + client.mesh->PrometheusText() +
+                          client.mesh->ConfigText() +
+                          client.mesh->Metrics().identities[0].error;
+  EXPECT_THAT(log, HasSubstr("is in force"));
+  // Each line of the PEM text that has bytes of the key.
+  std::vector<std::string> lines = absl::StrSplit(svid.key, '\n');
+  for (const std::string& line : lines) {
+    if (line.size() < 16 || line[0] == '-') continue;
+    EXPECT_EQ(all.find(line), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace mesh::test
