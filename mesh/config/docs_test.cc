@@ -1,41 +1,48 @@
-// The examples in docs/configuration.md load.
+// The examples in docs/configuration.md and docs/security.md load.
 
 #include <stdlib.h>
 
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 #include "mesh/config/loader.h"
 
 namespace mesh::config {
 namespace {
 
+std::string Page(const std::string& path) {
+  std::ifstream file(path);
+  EXPECT_TRUE(file) << path << " is not in the test's data";
+  return std::string((std::istreambuf_iterator<char>(file)),
+                     std::istreambuf_iterator<char>());
+}
+
+// The examples of a page, in their order.
+std::vector<std::string> ExamplesOf(absl::string_view page) {
+  std::vector<std::string> examples;
+  for (;;) {
+    constexpr absl::string_view kBegin = "```yaml\n";
+    const size_t begin = page.find(kBegin);
+    if (begin == absl::string_view::npos) return examples;
+    page.remove_prefix(begin + kBegin.size());
+    examples.emplace_back(page.substr(0, page.find("```")));
+    page.remove_prefix(examples.back().size());
+  }
+}
+
 TEST(ConfigurationGuideTest, HasOnlyExamplesThatLoad) {
-  std::ifstream file("docs/configuration.md");
-  ASSERT_TRUE(file) << "docs/configuration.md is not in the test's data";
-  const std::string page((std::istreambuf_iterator<char>(file)),
-                         std::istreambuf_iterator<char>());
   std::string dir = testing::TempDir() + "/guide_XXXXXX";
   ASSERT_NE(mkdtemp(dir.data()), nullptr);
   for (const char* name : {"ca.pem", "shop.pem", "shop.key"}) {
     std::ofstream(dir + "/" + name) << "";
   }
-
   int configurations = 0, endpoints = 0;
-  absl::string_view rest = page;
-  for (;;) {
-    constexpr absl::string_view kBegin = "```yaml\n";
-    const size_t begin = rest.find(kBegin);
-    if (begin == absl::string_view::npos) break;
-    rest.remove_prefix(begin + kBegin.size());
-    const absl::string_view example = rest.substr(0, rest.find("```"));
-    rest.remove_prefix(example.size());
+  for (const std::string& example : ExamplesOf(Page("docs/configuration.md"))) {
     if (absl::StartsWith(example, "# mesh.yaml\n")) {
       ++configurations;
       const auto options = LoadText(example, dir + "/mesh.yaml");
@@ -48,6 +55,17 @@ TEST(ConfigurationGuideTest, HasOnlyExamplesThatLoad) {
   }
   EXPECT_EQ(configurations, 3);
   EXPECT_EQ(endpoints, 1);
+}
+
+TEST(SecurityGuideTest, HasOnlyExamplesThatLoad) {
+  int configurations = 0;
+  for (const std::string& example : ExamplesOf(Page("docs/security.md"))) {
+    ++configurations;
+    EXPECT_TRUE(absl::StartsWith(example, "# mesh.yaml\n")) << example;
+    const auto options = LoadText(example, "mesh.yaml");
+    EXPECT_TRUE(options.ok()) << options.status() << "\n" << example;
+  }
+  EXPECT_EQ(configurations, 8);
 }
 
 }  // namespace
