@@ -29,20 +29,21 @@ class Backends {
   // what is returned as long as the call lasts.
   virtual std::shared_ptr<const Stubs> stubs() const = 0;
 
-  // Notes in `panel` what the clients counted about retries, and what they
-  // think of the servers.
-  virtual void Report(Panel& panel) const = 0;
+  // Notes in `panel` what the clients counted about retries and certificates,
+  // and what they think of the servers. One thread.
+  virtual void Report(Panel& panel) = 0;
 };
 
-// With mesh. `directory` has mesh.yaml, which names the endpoints files.
+// With mesh. `directory` has mesh.yaml, which names the endpoints files and
+// those of the frontend's identity.
 absl::StatusOr<std::unique_ptr<Backends>> MeshBackends(
     const std::string& directory);
 
 // As a good gRPC user does without mesh: round_robin and retries by service
-// config. `directory` has service_config.json and the same endpoints files,
-// cart.yaml, catalog.yaml and payment.yaml. gRPC has no resolver that brings
-// new ports, so the files are watched and the channels replaced when they
-// change.
+// config. `directory` has service_config.json, the same endpoints files
+// (cart.yaml, catalog.yaml and payment.yaml) and the same identity, which is
+// read once. gRPC has no resolver that brings new ports, so the endpoints files
+// are watched and the channels replaced when they change.
 absl::StatusOr<std::unique_ptr<Backends>> BareBackends(
     const std::string& directory);
 

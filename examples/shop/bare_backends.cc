@@ -1,8 +1,6 @@
 #include <atomic>
 #include <chrono>
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -13,18 +11,20 @@
 #include "absl/time/clock.h"
 #include "examples/shop/backends.h"
 #include "examples/shop/endpoints_file.h"
+#include "examples/shop/files.h"
 
 namespace shop {
 namespace {
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(100);
 
-// Empty when it cannot be read.
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+std::shared_ptr<grpc::ChannelCredentials> CredentialsIn(
+    const std::string& directory) {
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = ReadFile(directory + "/ca.crt");
+  options.pem_private_key = ReadFile(directory + "/tls.key");
+  options.pem_cert_chain = ReadFile(directory + "/tls.crt");
+  return grpc::SslCredentials(options);
 }
 
 class FromGrpc final : public Backends {
@@ -32,7 +32,8 @@ class FromGrpc final : public Backends {
   explicit FromGrpc(const std::string& directory)
       : directory_(directory),
         service_config_(
-            ReadFile(absl::StrCat(directory, "/service_config.json"))) {
+            ReadFile(absl::StrCat(directory, "/service_config.json"))),
+        credentials_(CredentialsIn(absl::StrCat(directory, "/frontend"))) {
     ReplaceWhatChanged();
     watcher_ = std::thread([this] {
       while (!stopping_) {
@@ -51,7 +52,7 @@ class FromGrpc final : public Backends {
     return std::atomic_load(&stubs_);
   }
 
-  void Report(Panel&) const override {}  // gRPC does not say.
+  void Report(Panel&) override {}  // gRPC does not say.
 
  private:
   // A channel to one service, and the addresses that it was made for.
@@ -83,9 +84,10 @@ class FromGrpc final : public Backends {
     if (addresses == target->addresses || addresses.empty()) return false;
     grpc::ChannelArguments arguments;
     arguments.SetServiceConfigJSON(service_config_);
+    // Whom the server's certificate must be for.
+    arguments.SetSslTargetNameOverride(service);
     std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
-        absl::StrCat("ipv4:", addresses), grpc::InsecureChannelCredentials(),
-        arguments);
+        absl::StrCat("ipv4:", addresses), credentials_, arguments);
     // A channel that is not connected yet would delay the calls that come
     // first. Connections to addresses that stay are shared with the old one.
     channel->WaitForConnected(std::chrono::system_clock::now() +
@@ -96,6 +98,8 @@ class FromGrpc final : public Backends {
 
   const std::string directory_;
   const std::string service_config_;
+  // One object for all channels, so that they can share connections.
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
 
   // Only the watching thread uses it, once that runs.
   Target cart_, catalog_, payment_;

@@ -46,6 +46,24 @@ constexpr Class ClassOf(Kind kind) {
   return Class::kStream;
 }
 
+// The service behind the frontend that a visitor's call goes to.
+constexpr const char* ServiceOf(Kind kind) {
+  switch (kind) {
+    case Kind::kViewCart:
+    case Kind::kAddItem:
+    case Kind::kWatchCart:
+      return "cart";
+    case Kind::kQuote:
+    case Kind::kCheckout:
+      return "payment";
+    case Kind::kViewItem:
+    case Kind::kSearch:
+    case Kind::kUpload:
+      break;
+  }
+  return "catalog";
+}
+
 // One call that ended. The load generator appends these, as they are in
 // memory, to its results file.
 struct CallRecord {

@@ -12,6 +12,7 @@ namespace {
 
 constexpr double kLateSeconds = 0.050;
 constexpr double kSlowSettles = 2;
+constexpr double kAftermath = 1;  // How long a fault is felt that is over.
 
 double Seconds(int64_t nanos) { return nanos * 1e-9; }
 
@@ -185,6 +186,23 @@ HealthStats HealthOf(const ArmLog& log, double from, double to) {
   return health;
 }
 
+uint64_t UnexplainedOf(const ArmLog& log) {
+  uint64_t unexplained = 0;
+  for (const CallRecord& call : log.calls) {
+    if (call.status == 0) continue;
+    const double begin = Seconds(call.due_ns - log.start_ns);
+    const double end = begin + Seconds(call.latency_ns);
+    unexplained += std::none_of(
+        log.phases.begin(), log.phases.end(), [&](const Phase& phase) {
+          return phase.fault_to > phase.fault_from &&
+                 (phase.service.empty() ||
+                  phase.service == ServiceOf(call.kind)) &&
+                 begin < phase.fault_to + kAftermath && end > phase.fault_from;
+        });
+  }
+  return unexplained;
+}
+
 double SlowShareOf(const ArmLog& log) {
   const Phase* slow = FindPhase(log, "slow");
   if (slow == nullptr) return 0;
@@ -251,6 +269,9 @@ std::map<std::string, double> MetricsOf(const std::vector<ArmLog>& arms) {
       set("ejected", health.ejected);
       set("transparent_retries", log.transparent_retries);
       set("denied_retries", log.denied_retries);
+      set("rotations", log.rotations.size());
+      set("withdrawn_authorities", log.withdrawn_authorities);
+      set("lost_to_rotations", UnexplainedOf(log));
     }
   }
   return metrics;
@@ -341,6 +362,11 @@ std::string Tables(const std::vector<ArmLog>& arms) {
                                    health.suspected, health.ejected);
     });
   }
+  counts("rotations of all certificates", [&](const ArmLog& log) {
+    if (log.rotations.empty()) return std::string("none");
+    return absl::StrFormat("%d, %d calls lost for them", log.rotations.size(),
+                           UnexplainedOf(log));
+  });
   counts("calls started over 50 ms late", [&](const ArmLog& log) {
     uint64_t late = 0;
     for (Class c : {Class::kIdempotent, Class::kOnce, Class::kStream}) {

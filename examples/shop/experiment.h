@@ -61,6 +61,9 @@ struct ArmLog {
   uint64_t denied_retries = 0;
   // Orders that were charged more than once.
   uint64_t charged_twice = 0;
+  // When all processes got new keys and certificates. Never in bare.
+  std::vector<double> rotations;
+  uint64_t withdrawn_authorities = 0;
 };
 
 // Figures of the calls of one class in one stretch of time, by when they were
@@ -97,6 +100,11 @@ struct HealthStats {
   uint64_t ejected = 0;    // Failing, or slow.
 };
 HealthStats HealthOf(const ArmLog& log, double from, double to);
+
+// Calls of all classes that failed and that no fault explains. A fault explains
+// failures of its service while it lasts, and for a second more. What a rotation
+// of certificates breaks is among the others.
+uint64_t UnexplainedOf(const ArmLog& log);
 
 // Share of the catalogs' traffic that came to the slow one from 2 s after it
 // slowed down until it was fast again.

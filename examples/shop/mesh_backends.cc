@@ -24,7 +24,7 @@ class FromMesh final : public Backends {
 
   std::shared_ptr<const Stubs> stubs() const override { return stubs_; }
 
-  void Report(Panel& panel) const override {
+  void Report(Panel& panel) override {
     uint64_t retries = 0, transparent = 0, denied = 0;
     const mesh::telemetry::Snapshot metrics = mesh_->Metrics();
     for (const auto& service : metrics.services) {
@@ -38,6 +38,11 @@ class FromMesh final : public Backends {
       for (const auto& service : metrics.services) {
         if (service.service == kServices[i]) Note(service, panel.health[i]);
       }
+    }
+    for (const auto& identity : metrics.identities) {
+      if (identity.serial == serial_) continue;
+      if (!serial_.empty()) ++panel.renewals;
+      serial_ = identity.serial;
     }
     panel.retries = retries;
     panel.transparent_retries = transparent;
@@ -62,6 +67,7 @@ class FromMesh final : public Backends {
 
   const std::unique_ptr<mesh::Mesh> mesh_;
   const std::shared_ptr<Stubs> stubs_;
+  std::string serial_;  // The certificate that was last in force.
 };
 
 }  // namespace

@@ -28,6 +28,9 @@ struct Panel {
   std::atomic<uint64_t> transparent_retries;
   std::atomic<uint64_t> denied_retries;  // The budget was empty.
 
+  // Noted by a client: how many certificates it has shown after its first one.
+  std::atomic<uint64_t> renewals;
+
   // Noted by a client of each service, as kServices has them: how often one of
   // its servers was taken out of use, and how many are right now.
   struct Health {

@@ -63,6 +63,7 @@ svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round;
   stroke: currentColor }
 svg .thin { stroke-width: 1.3; stroke-dasharray: 4 3; opacity: .85 }
 svg .mark { stroke: var(--bad); stroke-width: 2; stroke-dasharray: 2 2 }
+svg .notch { stroke: currentColor; stroke-width: 2 }
 svg .dot { fill: currentColor }
 svg .probe { fill: transparent }
 svg .probe:hover { fill: var(--fault) }
@@ -196,6 +197,15 @@ class Plot {
                           Escape(text));
   }
 
+  // A notch on the lower edge.
+  void Notch(const std::string& arm, double time, const std::string& text) {
+    absl::StrAppendFormat(
+        &body_,
+        "<line class='%s notch' x1='%.1f' x2='%.1f' y1='%.1f' "
+        "y2='%.1f'><title>%.1f s: %s</title></line>",
+        arm, X(time), X(time), Y(0) - 7, Y(0), time, Escape(text));
+  }
+
   // What the pointer reads over each bucket.
   void Probes(size_t buckets, const std::function<std::string(size_t)>& text) {
     for (size_t i = 0; i < buckets; ++i) {
@@ -261,6 +271,9 @@ std::string SuccessFigure(const std::vector<ArmLog>& arms,
       parts.push_back(part(stats.success()));
     }
     plot.Line(arms[arm].arm, "", parts);
+    for (const double time : arms[arm].rotations) {
+      plot.Notch(arms[arm].arm, time, "all keys and certificates are new");
+    }
   }
   plot.Probes(buckets.front().size(), [&](size_t i) {
     std::string text;
@@ -274,7 +287,8 @@ std::string SuccessFigure(const std::vector<ArmLog>& arms,
   return absl::StrCat(
       "<figure><figcaption>", Key(arms),
       "Calls that succeed <small>share of the idempotent calls due in each "
-      "half second</small></figcaption>",
+      "half second; a notch: all certificates were rotated</small>"
+      "</figcaption>",
       plot.Svg("success rate over time"), "</figure>");
 }
 
@@ -438,6 +452,17 @@ std::string PhaseTable(const std::vector<ArmLog>& arms) {
                              Grouped(stats.calls), ", ", log.charged_twice,
                              " made twice");
        });
+  wide("rotations",
+       "All keys and certificates are replaced every 2 s, and the authority by "
+       "every third time. A call counts as lost for that if it failed and no "
+       "fault hit its service then. bare's certificates stay.",
+       [&](const ArmLog& log) {
+         if (log.rotations.empty()) return std::string("none");
+         return absl::StrCat(Grouped(log.rotations.size()), ", and ",
+                             Grouped(log.withdrawn_authorities),
+                             " authorities withdrawn; ",
+                             Grouped(UnexplainedOf(log)), " calls lost for it");
+       });
   wide("servers taken out of use",
        "Because they were silent, or because they failed or were slow against "
        "the others. gRPC's round robin has nothing of the kind.",
@@ -463,7 +488,8 @@ std::string PhaseTable(const std::vector<ArmLog>& arms) {
 
 std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
                        const std::string& service_config,
-                       const std::string& mesh_yaml) {
+                       const std::string& mesh_yaml,
+                       const std::string& server_yaml) {
   const double seconds = arms.front().phases.back().end;
   std::vector<std::vector<CallStats>> buckets;
   for (const ArmLog& log : arms) buckets.push_back(Buckets(log));
@@ -479,7 +505,8 @@ std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
       "%.0f calls per second for %.0f s over an online shop of nine processes, "
       "first with <b class='bare'>bare</b> gRPC channels (round robin, up to "
       "four attempts), then with <b class='mesh'>mesh</b>. The stubs and the "
-      "code that calls them are the same.</p><div class='tiles'>",
+      "code that calls them are the same, and both call with mTLS.</p>"
+      "<div class='tiles'>",
       rate, seconds);
   html += Tile("failed idempotent calls", arms, [&](const ArmLog& log) {
     return Grouped(StatsOf(log, Class::kIdempotent, 0, seconds).failed);
@@ -520,11 +547,17 @@ std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
       "becomes of those before them, and latency counts from when a call was "
       "due. Each has a deadline of 1 s. The load generator itself makes no "
       "retries. bare's retries are those that the servers saw, for gRPC does "
-      "not count them; mesh's are those that it counts.</p>",
+      "not count them; mesh's are those that it counts.</p>"
+      "<p>The frontend and the servers behind it verify each other. bare reads "
+      "its certificates once, and they hold for the whole run: that is gRPC's "
+      "best case. mesh's are replaced under the load.</p>",
       "<details><summary>bare: gRPC service config</summary><pre>",
       Escape(service_config),
       "</pre></details><details><summary>mesh: mesh.yaml</summary><pre>",
-      Escape(mesh_yaml), "</pre></details></main></body></html>\n");
+      Escape(mesh_yaml),
+      "</pre></details><details><summary>mesh: server.yaml of each "
+      "server</summary><pre>",
+      Escape(server_yaml), "</pre></details></main></body></html>\n");
   return html;
 }
 

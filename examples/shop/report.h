@@ -13,7 +13,8 @@ namespace shop {
 // second; the texts are the arms' configurations.
 std::string ReportHtml(const std::vector<ArmLog>& arms, double rate,
                        const std::string& service_config,
-                       const std::string& mesh_yaml);
+                       const std::string& mesh_yaml,
+                       const std::string& server_yaml);
 
 }  // namespace shop
 

@@ -9,9 +9,9 @@
 #include <string>
 
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "examples/shop/flags.h"
+#include "examples/shop/port.h"
 
 namespace shop {
 
@@ -60,10 +60,13 @@ int ServerMain(int argc, char** argv,
   if (service == nullptr) return 2;
 
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(absl::StrCat("127.0.0.1:", port),
-                           grpc::InsecureServerCredentials(), &port);
-  // Two servers must not share a port unnoticed.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  const absl::StatusOr<std::shared_ptr<void>> kept =
+      AddPort(&builder, Flag(argc, argv, "arm", ""),
+              Flag(argc, argv, "identity", ""), &port);
+  if (!kept.ok()) {
+    fprintf(stderr, "%s\n", kept.status().ToString().c_str());
+    return 2;
+  }
   builder.RegisterService(service.get());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) {

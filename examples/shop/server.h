@@ -10,9 +10,10 @@ namespace shop {
 
 // What the shop's servers have in common.
 //
-// A server process is started with `--panel=FILE` and `--port=N` (0, the
-// default: the system picks), listens on loopback, says "port N" on stdout and
-// serves until SIGTERM. Then it lets the calls in flight finish and exits.
+// A server process is started with `--panel=FILE`, `--port=N` (0, the default:
+// the system picks), `--arm=mesh|bare` and `--identity=DIR` (see port.h). It
+// listens on loopback, says "port N" on stdout and serves until SIGTERM. Then
+// it lets the calls in flight finish and exits.
 
 // Notes an arriving call in the panel and takes `service_time`, slowed down as
 // the panel says. The status is UNAVAILABLE for calls that are to fail.

@@ -3,8 +3,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <fstream>
 #include <map>
 #include <utility>
@@ -12,23 +10,18 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "examples/shop/configs.h"
 #include "examples/shop/endpoints_file.h"
+#include "examples/shop/files.h"
 
 namespace shop {
 namespace {
 
-// Whoever watches the file sees the old text or the new, never a part.
-absl::Status WriteWhole(const std::string& path, const std::string& text) {
-  const std::string draft = path + ".new";
-  std::ofstream file(draft);
-  file << text;
-  file.close();
-  if (!file || rename(draft.c_str(), path.c_str()) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("write ", path));
-  }
-  return absl::OkStatus();
-}
+// How long a certificate holds that is rotated every other second, and one that
+// stays for the whole run.
+constexpr absl::Duration kShort = absl::Seconds(30);
+constexpr absl::Duration kLong = absl::Hours(24);
 
 }  // namespace
 
@@ -36,6 +29,10 @@ absl::StatusOr<std::unique_ptr<Shop>> Shop::Open(const std::string& arm,
                                                  const std::string& programs,
                                                  const std::string& directory) {
   auto shop = absl::WrapUnique(new Shop(arm, programs, directory));
+  auto certificates =
+      Certificates::Make(directory, arm == "mesh" ? kShort : kLong);
+  if (!certificates.ok()) return certificates.status();
+  shop->certificates_ = *std::move(certificates);
   for (const char* name :
        {"cart-1", "cart-2", "cart-3", "catalog-1", "catalog-2", "catalog-3",
         "payment-1", "payment-2"}) {
@@ -47,12 +44,17 @@ absl::StatusOr<std::unique_ptr<Shop>> Shop::Open(const std::string& arm,
     server.panel = *panel;
     shop->names_.push_back(name);
     shop->servers_.push_back(std::move(server));
+    absl::Status made = shop->certificates_->Add(name);
+    made.Update(WriteWhole(absl::StrCat(directory, "/", name, "/server.yaml"),
+                           kServerYaml));
+    if (!made.ok()) return made;
     auto process = shop->StartServer(name, 0);
     if (!process.ok()) return process.status();
     shop->servers_.back().port = (*process)->port();
     shop->servers_.back().process = *std::move(process);
   }
   absl::Status status = shop->WriteEndpoints();
+  status.Update(shop->certificates_->Add("frontend"));
   status.Update(WriteWhole(directory + "/mesh.yaml", kMeshYaml));
   status.Update(WriteWhole(directory + "/service_config.json", kServiceConfig));
   if (!status.ok()) return status;
@@ -148,7 +150,8 @@ absl::StatusOr<std::unique_ptr<Process>> Shop::StartServer(
     const std::string& name, int port) {
   return Process::Start(
       {absl::StrCat(programs_, "/", servers_[IndexOf(name)].program),
-       absl::StrCat("--port=", port),
+       absl::StrCat("--port=", port), absl::StrCat("--arm=", arm_),
+       absl::StrCat("--identity=", directory_, "/", name),
        absl::StrCat("--panel=", directory_, "/", name, ".panel"),
        absl::StrCat("--ledger=", directory_, "/ledger")},
       log_path(), /*says_port=*/true);

@@ -1,12 +1,14 @@
 #ifndef EXAMPLES_SHOP_SHOP_H_
 #define EXAMPLES_SHOP_SHOP_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "examples/shop/certificates.h"
 #include "examples/shop/experiment.h"
 #include "examples/shop/panel.h"
 #include "examples/shop/process.h"
@@ -17,9 +19,9 @@ namespace shop {
 // One thread. All processes end with the object.
 class Shop {
  public:
-  // Starts three carts, three catalogs, two payments and a frontend.
-  // `programs`: where they are. `directory`: an empty one for the files of
-  // this shop; it has to outlive it.
+  // Starts three carts, three catalogs, two payments and a frontend, each with
+  // a certificate. `programs`: where they are. `directory`: an empty one for
+  // the files of this shop; it has to outlive it.
   static absl::StatusOr<std::unique_ptr<Shop>> Open(
       const std::string& arm, const std::string& programs,
       const std::string& directory);
@@ -34,6 +36,10 @@ class Shop {
   // Puts a new server on a new port in its place: the new one starts and is
   // written to the endpoints file, then the old one gets SIGTERM.
   absl::Status Replace(const std::string& server);
+  // Gives all processes new keys and certificates; see Certificates.
+  absl::Status RotateCertificates() { return certificates_->Rotate(); }
+  // How often an authority was withdrawn from all of them.
+  uint64_t withdrawn_authorities() const { return certificates_->withdrawn(); }
   // The knobs and counters of a server.
   Panel& panel(const std::string& server);
   // What the frontend's clients counted.
@@ -74,6 +80,7 @@ class Shop {
   const std::string programs_;
   const std::string directory_;
 
+  std::unique_ptr<Certificates> certificates_;
   std::vector<std::string> names_;
   std::vector<Server> servers_;                    // As names_.
   std::vector<std::unique_ptr<Process>> leaving_;  // Replaced, finishing.

@@ -1,13 +1,21 @@
+#include <stdlib.h>
+
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "examples/shop/certificates.h"
 #include "examples/shop/endpoints_file.h"
 #include "examples/shop/experiment.h"
+#include "examples/shop/files.h"
 #include "examples/shop/process.h"
 #include "examples/shop/report.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mesh/mesh.h"
 
 namespace shop {
 namespace {
@@ -133,6 +141,90 @@ TEST(HealthTest, CountsWhatWasTakenOutOfUseBetweenTwoTimes) {
   EXPECT_EQ(HealthOf(QuietLog("bare"), 0, 40).ejected, 0u);
 }
 
+// A call of `kind` that was due at `due` seconds and failed after `lasted`.
+CallRecord Failed(const ArmLog& log, Kind kind, double due, double lasted) {
+  CallRecord call = {};
+  call.due_ns = log.start_ns + static_cast<int64_t>(due * 1e9);
+  call.latency_ns = static_cast<int64_t>(lasted * 1e9);
+  call.kind = kind;
+  call.status = 14;
+  return call;
+}
+
+TEST(RotationTest, AFailureIsLostToItWhereNoFaultExplainsIt) {
+  ArmLog log = QuietLog("mesh");
+  EXPECT_EQ(UnexplainedOf(log), 0u);
+  const Phase& kill = PhaseOf(log, "kill");
+  const double amid = (kill.fault_from + kill.fault_to) / 2;
+  // The fault, what was under way when it came, and its aftermath.
+  log.calls.push_back(Failed(log, Kind::kViewCart, amid, 0.1));
+  log.calls.push_back(Failed(log, Kind::kViewCart, kill.fault_from - 0.2, 0.5));
+  log.calls.push_back(Failed(log, Kind::kViewCart, kill.fault_to + 0.5, 0.1));
+  EXPECT_EQ(UnexplainedOf(log), 0u);
+  // It ended before, began later, or went to another service.
+  log.calls.push_back(Failed(log, Kind::kViewCart, kill.fault_from - 0.2, 0.1));
+  log.calls.push_back(Failed(log, Kind::kAddItem, kill.fault_to + 1.1, 0.1));
+  log.calls.push_back(Failed(log, Kind::kCheckout, amid, 0.1));
+  EXPECT_EQ(UnexplainedOf(log), 3u);
+  // The rolling restart hits all.
+  const Phase& rolling = PhaseOf(log, "rolling");
+  log.calls.push_back(Failed(log, Kind::kUpload, rolling.fault_from, 0.1));
+  EXPECT_EQ(MetricsOf({log}).at("mesh.lost_to_rotations"), 3);
+}
+
+// What stands in the files of one process, as mesh reads them.
+struct Read {
+  std::string spiffe_id;
+  std::string serial;
+  int authorities = 0;
+};
+Read ReadIdentity(const std::string& directory) {
+  mesh::Options options;
+  options.log_sink = [](mesh::LogSeverity severity, absl::string_view line) {
+    EXPECT_EQ(severity, mesh::LogSeverity::kInfo) << line;
+  };
+  const auto mesh =
+      mesh::Mesh::FromFile(directory + "/server.yaml", std::move(options));
+  EXPECT_TRUE(mesh.ok()) << mesh.status();
+  if (!mesh.ok()) return {};
+  const auto identity = (*mesh)->Metrics().identities.at(0);
+  const std::string trusted = ReadFile(directory + "/ca.crt");
+  Read read = {identity.spiffe_id, identity.serial, 0};
+  for (size_t at = 0; (at = trusted.find("BEGIN", at)) != trusted.npos; ++at) {
+    ++read.authorities;
+  }
+  return read;
+}
+
+TEST(CertificatesTest, ThreeRotationsReplaceAllThereIs) {
+  std::string directory = testing::TempDir() + "/certificates_XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const auto certificates = Certificates::Make(directory, absl::Minutes(1));
+  ASSERT_TRUE(certificates.ok()) << certificates.status();
+  ASSERT_TRUE((*certificates)->Add("cart-1").ok());
+  const std::string cart = directory + "/cart-1";
+  ASSERT_TRUE(WriteWhole(cart + "/server.yaml",
+                         "identity: {files: {cert: tls.crt, key: tls.key, ca: "
+                         "ca.crt}}\n")
+                  .ok());
+
+  std::vector<std::string> serials = {ReadIdentity(cart).serial};
+  const std::string first_authority = ReadFile(cart + "/ca.crt");
+  std::vector<int> authorities;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ((*certificates)->withdrawn(), 0u);
+    ASSERT_TRUE((*certificates)->Rotate().ok());
+    const Read read = ReadIdentity(cart);
+    EXPECT_EQ(read.spiffe_id, "spiffe://shop/cart");
+    authorities.push_back(read.authorities);
+    EXPECT_THAT(serials, Not(testing::Contains(read.serial)));
+    serials.push_back(read.serial);
+  }
+  EXPECT_THAT(authorities, ElementsAre(2, 2, 1));
+  EXPECT_EQ((*certificates)->withdrawn(), 1u);
+  EXPECT_NE(ReadFile(cart + "/ca.crt"), first_authority);
+}
+
 TEST(FormatTest, OnlyAllIsAHundredPercent) {
   EXPECT_EQ(FormatShare(1), "100.00%");
   EXPECT_EQ(FormatShare(1 - 1.0 / 20000), "99.99%");
@@ -147,13 +239,18 @@ TEST(FormatTest, MetricsAreAJsonObject) {
 }
 
 TEST(ReportTest, NeedsNothingFromOutside) {
-  const std::string html = ReportHtml({QuietLog("bare"), QuietLog("mesh")}, 300,
-                                      "{\"a\": \"<b>\"}", "services: {}");
+  ArmLog mesh = QuietLog("mesh");
+  mesh.rotations = {2.01, 4.02};
+  const std::string html =
+      ReportHtml({QuietLog("bare"), mesh}, 300, "{\"a\": \"<b>\"}",
+                 "services: {}", "server: {}");
   EXPECT_THAT(html, Not(HasSubstr("http")));
   EXPECT_THAT(html, Not(HasSubstr("<script")));
   EXPECT_THAT(html, Not(HasSubstr("nan")));
   EXPECT_THAT(html, HasSubstr("&lt;b&gt;")) << "texts are escaped";
   EXPECT_THAT(html, HasSubstr("class='mark'"));
+  EXPECT_THAT(html, HasSubstr("class='mesh notch'"));
+  EXPECT_THAT(html, Not(HasSubstr("class='bare notch'")));
 }
 
 TEST(EndpointsFileTest, IsReadAsItWasWritten) {
