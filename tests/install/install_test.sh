@@ -58,7 +58,8 @@ only_public_symbols() {
     -e '^MESH_0$' \
     -e '^(mesh::v1::|(typeinfo|typeinfo name|vtable) for mesh::v1::)' \
     -e '^descriptor_table_mesh_2fv1_' \
-    -e '^mesh::(CreateChannel\(|Default(ConfigText|Metrics|PrometheusText)[\[(]|Mesh::|server::Attach\()' \
+    -e '^mesh::(CreateChannel\(|Default(ConfigText|Metrics|PrometheusText)[\[(]|Mesh::|server::(Attach|PeerOf)\()' \
+    -e '^mesh::security::(Identity|IdentityFeed)::' \
     -e '^mesh::telemetry::HistogramSnapshot::' symbols)
   [[ -z $other ]] || {
     echo "symbols that are not public:"
@@ -67,7 +68,9 @@ only_public_symbols() {
   }
   grep -q '^mesh::Mesh::FromFile(' symbols &&
     grep -q '^mesh::Mesh::Create(' symbols &&
-    grep -q '^mesh::CreateChannel(' symbols
+    grep -q '^mesh::CreateChannel(' symbols &&
+    grep -q '^mesh::security::Identity::Make(' symbols &&
+    grep -q '^mesh::server::PeerOf(' symbols
 }
 
 each_header_stands_alone() {

@@ -5,6 +5,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <iostream>
@@ -13,7 +14,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "mesh/mesh.h"
+#include "mesh/security/source.h"
+#include "mesh/server/peer.h"
 #include "mesh/server/server.h"
 #include "mesh/telemetry/snapshot.h"
 #include "mesh/v1/config.pb.h"
@@ -24,8 +28,12 @@ namespace {
 // Sends the one message of any call back.
 class EchoService final : public grpc::CallbackGenericService {
  public:
+  // Whether a call came to a port of mesh.
+  bool has_peer() const { return has_peer_; }
+
   grpc::ServerGenericBidiReactor* CreateReactor(
-      grpc::GenericCallbackServerContext*) override {
+      grpc::GenericCallbackServerContext* context) override {
+    if (mesh::server::PeerOf(context).has_value()) has_peer_ = true;
     class Echo final : public grpc::ServerGenericBidiReactor {
      public:
       Echo() { StartRead(&message_); }
@@ -40,6 +48,9 @@ class EchoService final : public grpc::CallbackGenericService {
     };
     return new Echo;
   }
+
+ private:
+  std::atomic<bool> has_peer_{false};
 };
 
 bool Call(const std::shared_ptr<grpc::ChannelInterface>& channel) {
@@ -74,6 +85,36 @@ bool Call(const std::shared_ptr<grpc::ChannelInterface>& channel) {
                      answer.size()) == text;
 }
 
+// Calls a port of mesh. The application gives the identity.
+bool ListensAndKnowsItsPeer() {
+  const auto identity = mesh::security::Identity::Make({}, absl::Now());
+  if (!identity.ok()) return false;
+  const auto source =
+      std::make_shared<mesh::security::IdentitySource::Static>(*identity);
+  mesh::Options options;
+  options.identity = source;
+  mesh::v1::Config config;
+  config.mutable_identity();
+  config.mutable_server()->set_mode(mesh::v1::Server::PLAINTEXT);
+  const auto mesh = mesh::Mesh::Create(config, options);
+  if (!mesh.ok()) {
+    std::cerr << mesh.status() << "\n";
+    return false;
+  }
+  EchoService service;
+  grpc::ServerBuilder builder;
+  builder.RegisterCallbackGenericService(&service);
+  int port = 0;
+  const auto attachment = (*mesh)->Listen(&builder, "127.0.0.1:0", &port);
+  if (!attachment.ok()) return false;
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  const bool served =
+      Call(mesh::CreateChannel("127.0.0.1:" + std::to_string(port)));
+  server->Shutdown();
+  return served && service.has_peer() &&
+         (*mesh)->Metrics().identities.size() == 1;
+}
+
 }  // namespace
 
 int main() {
@@ -101,6 +142,11 @@ int main() {
   const mesh::telemetry::Snapshot metrics = (*created)->Metrics();
   if (metrics.services.empty() || metrics.services[0].service != "echo") {
     std::cerr << "no metrics\n";
+    return 1;
+  }
+
+  if (!ListensAndKnowsItsPeer()) {
+    std::cerr << "a port of mesh\n";
     return 1;
   }
 
