@@ -102,8 +102,8 @@ struct HealthStats {
 HealthStats HealthOf(const ArmLog& log, double from, double to);
 
 // Calls of all classes that failed and that no fault explains. A fault explains
-// failures of its service while it lasts, and for a second more. What a rotation
-// of certificates breaks is among the others.
+// failures of its service while it lasts, and for a second more. What a
+// rotation of certificates breaks is among the others.
 uint64_t UnexplainedOf(const ArmLog& log);
 
 // Share of the catalogs' traffic that came to the slow one from 2 s after it
