@@ -59,7 +59,11 @@ set(MESH_SOURCES
   mesh/discovery/resolver.cc
   mesh/discovery/update_filter.cc
   mesh/front/background.cc
+  mesh/front/doors.cc
+  mesh/front/identities.cc
+  mesh/front/identity_holder.cc
   mesh/front/registry.cc
+  mesh/front/service_secrets.cc
   mesh/grpc/auth_context.cc
   mesh/grpc/connection_acceptor.cc
   mesh/grpc/core_queue.cc
@@ -97,17 +101,23 @@ set(MESH_SOURCES
   mesh/security/authorization.cc
   mesh/security/certificate.cc
   mesh/security/client_credentials.cc
-  mesh/security/credentials.cc
   mesh/security/crl.cc
+  mesh/security/expiry.cc
+  mesh/security/files.cc
+  mesh/security/files_policy.cc
   mesh/security/identity.cc
+  mesh/security/path_watch.cc
   mesh/security/peer_pattern.cc
   mesh/security/pem.cc
   mesh/security/placeholder.cc
   mesh/security/rule_check.cc
-  mesh/security/secrets.cc
+  mesh/security/source.cc
   mesh/security/spiffe_id.cc
+  mesh/security/svid_response.cc
   mesh/security/trust.cc
   mesh/security/verifier.cc
+  mesh/security/workload_api.cc
+  mesh/security/workload_policy.cc
   mesh/server/attachment.cc
   mesh/server/bind.cc
   mesh/server/blocking_pool.cc
@@ -118,6 +128,8 @@ set(MESH_SOURCES
   mesh/server/peer_trust.cc
   mesh/server/server.cc
   mesh/service/application.cc
+  mesh/service/closing.cc
+  mesh/service/connection_counts.cc
   mesh/service/connection_plan.cc
   mesh/service/connections.cc
   mesh/service/connectivity.cc
@@ -130,7 +142,9 @@ set(MESH_SOURCES
   mesh/service/parking_lot.cc
   mesh/service/prober.cc
   mesh/service/proxy.cc
+  mesh/service/renewal_gate.cc
   mesh/service/runtime.cc
+  mesh/service/secrets.cc
   mesh/service/service.cc
   mesh/telemetry/metrics.cc
   mesh/telemetry/prometheus.cc
@@ -139,11 +153,13 @@ set(MESH_SOURCES
   mesh/upstream/upstream.cc)
 
 set(MESH_PROTOS
+  mesh/security/workload.proto
   mesh/v1/annotations.proto
   mesh/v1/config.proto)
 
 set(MESH_PUBLIC_HEADERS
   mesh/base/guard.h
+  mesh/base/mutex.h
   mesh/cluster/endpoint.h
   mesh/cluster/endpoint_view.h
   mesh/cluster/health.h
@@ -151,6 +167,14 @@ set(MESH_PUBLIC_HEADERS
   mesh/fallback.h
   mesh/log.h
   mesh/mesh.h
+  mesh/security/crl.h
+  mesh/security/crypto_ptr.h
+  mesh/security/identity.h
+  mesh/security/peer.h
+  mesh/security/source.h
+  mesh/security/spiffe_id.h
+  mesh/security/trust.h
+  mesh/server/peer.h
   mesh/server/server.h
   mesh/telemetry/events.h
   mesh/telemetry/observer.h
@@ -168,15 +192,7 @@ set(MESH_CERTS_SOURCES
   mesh/certs/main.cc
   mesh/certs/program.cc
   mesh/certs/serve.cc
-  mesh/certs/write_file.cc
-  mesh/security/expiry.cc
-  mesh/security/files.cc
-  mesh/security/files_policy.cc
-  mesh/security/path_watch.cc
-  mesh/security/source.cc)
-
-set(MESH_CERTS_PROTOS
-  mesh/security/workload.proto)
+  mesh/certs/write_file.cc)
 
 set(MESH_CHECK_SOURCES
   mesh/check/check.cc
@@ -197,6 +213,7 @@ set(MESH_TEST_PROGRAMS
   discovery_test
   door_test
   front_test
+  generation_test
   grpc_test
   health_test
   identity_test
@@ -204,7 +221,6 @@ set(MESH_TEST_PROGRAMS
   parts_test
   recorded_calls_test
   resilience_test
-  security_test
   server_test
   service_test
   simulation_test
@@ -298,11 +314,6 @@ set(MESH_channel_test_PROTOS
 set(MESH_client_credentials_test_SOURCES
   mesh/certs/authority.cc
   mesh/security/client_credentials_test.cc
-  mesh/security/expiry.cc
-  mesh/security/files.cc
-  mesh/security/files_policy.cc
-  mesh/security/path_watch.cc
-  mesh/security/source.cc
   mesh/security/testing/certificates.cc
   mesh/security/testing/servers.cc)
 
@@ -341,8 +352,17 @@ set(MESH_door_test_SOURCES
   mesh/server/waiting_room_test.cc)
 
 set(MESH_front_test_SOURCES
+  mesh/certs/authority.cc
   mesh/front/background_test.cc
-  mesh/front/registry_test.cc)
+  mesh/front/registry_test.cc
+  mesh/front/service_secrets_test.cc)
+
+set(MESH_generation_test_SOURCES
+  mesh/certs/authority.cc
+  mesh/channel/generation_test.cc)
+
+set(MESH_generation_test_PROTOS
+  tests/support/test_service.proto)
 
 set(MESH_grpc_test_SOURCES
   mesh/grpc/in_process_answer_test.cc)
@@ -413,9 +433,6 @@ set(MESH_resilience_test_SOURCES
   mesh/resilience/retry_budget_test.cc
   mesh/resilience/throttle_test.cc)
 
-set(MESH_security_test_SOURCES
-  mesh/security/secrets_test.cc)
-
 set(MESH_server_test_SOURCES
   mesh/server/server_test.cc)
 
@@ -424,6 +441,7 @@ set(MESH_server_test_PROTOS
 
 set(MESH_service_test_SOURCES
   mesh/service/application_test.cc
+  mesh/service/connection_counts_test.cc
   mesh/service/connection_plan_test.cc
   mesh/service/connections_test.cc
   mesh/service/connectivity_test.cc
@@ -435,6 +453,8 @@ set(MESH_service_test_SOURCES
   mesh/service/parking_lot_test.cc
   mesh/service/prober_test.cc
   mesh/service/proxy_test.cc
+  mesh/service/renewal_gate_test.cc
+  mesh/service/renewal_test.cc
   mesh/service/second_connections_test.cc
   mesh/service/service_test.cc)
 
@@ -470,14 +490,9 @@ set(MESH_simulation_test_SOURCES
 
 set(MESH_source_test_SOURCES
   mesh/certs/authority.cc
-  mesh/security/expiry.cc
-  mesh/security/files.cc
-  mesh/security/files_policy.cc
   mesh/security/files_policy_test.cc
   mesh/security/files_test.cc
-  mesh/security/path_watch.cc
   mesh/security/path_watch_test.cc
-  mesh/security/source.cc
   mesh/security/source_test.cc)
 
 set(MESH_telemetry_test_SOURCES
@@ -493,31 +508,22 @@ set(MESH_upstream_test_SOURCES
 set(MESH_workload_api_test_SOURCES
   mesh/certs/agent.cc
   mesh/certs/authority.cc
-  mesh/security/expiry.cc
-  mesh/security/files.cc
-  mesh/security/files_policy.cc
-  mesh/security/path_watch.cc
-  mesh/security/source.cc
-  mesh/security/svid_response.cc
   mesh/security/svid_response_test.cc
-  mesh/security/workload_api.cc
   mesh/security/workload_api_test.cc
-  mesh/security/workload_policy.cc
   mesh/security/workload_policy_test.cc)
-
-set(MESH_workload_api_test_PROTOS
-  mesh/security/workload.proto)
 
 set(MESH_EXAMPLE_PROGRAMS
   callback
   completion_queue
   fallback
+  greeter
   policy
   quickstart
   server
   simulate
   streaming
-  tier)
+  tier
+  visitor)
 
 set(MESH_callback_SOURCES
   examples/async/callback.cc)
@@ -535,6 +541,12 @@ set(MESH_fallback_SOURCES
   examples/fallback/fallback.cc)
 
 set(MESH_fallback_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_greeter_SOURCES
+  examples/mtls/greeter.cc)
+
+set(MESH_greeter_PROTOS
   examples/hello/hello.proto)
 
 set(MESH_policy_SOURCES
@@ -582,4 +594,10 @@ set(MESH_tier_SOURCES
   examples/tier/tier.cc)
 
 set(MESH_tier_PROTOS
+  examples/hello/hello.proto)
+
+set(MESH_visitor_SOURCES
+  examples/mtls/visitor.cc)
+
+set(MESH_visitor_PROTOS
   examples/hello/hello.proto)
