@@ -118,25 +118,22 @@ options::SpiffeSource SecurityBuilder::BuildSpiffe() {
 options::IdentityFiles SecurityBuilder::BuildFiles() {
   const v1::IdentityFiles& files = config_.identity().files();
   const std::string path = "identity.files";
-  const auto resolved = [this](const std::string& file) {
-    return file.empty() ? "" : base::ResolvePath(file, context_.file);
-  };
   Needs(files, path, "cert", "key");
   Needs(files, path, "key", "cert");
   options::IdentityFiles options;
-  options.cert = resolved(files.cert());
-  options.key = resolved(files.key());
-  options.ca = resolved(files.ca());
+  options.cert = Resolve(files.cert(), FieldPath(path, "cert"));
+  options.key = Resolve(files.key(), FieldPath(path, "key"));
+  options.ca = Resolve(files.ca(), FieldPath(path, "ca"));
   for (int i = 0; i < files.crl_size(); ++i) {
-    options.crl.push_back(resolved(files.crl(i)));
     const std::string at = IndexPath(FieldPath(path, "crl"), i);
+    options.crl.push_back(Resolve(files.crl(i), at));
     if (files.crl(i).empty() && !sources_.IsBad(at)) {
       Add(sources_.Find(at), at, " must not be empty");
     }
   }
   for (const auto& [domain, file] : files.bundles()) {
-    options.bundles[domain] = resolved(file);
     const std::string at = KeyPath(FieldPath(path, "bundles"), domain);
+    options.bundles[domain] = Resolve(file, at);
     if (file.empty() && !sources_.IsBad(at)) {
       Add(sources_.Find(at), at, " must not be empty");
     }
@@ -151,6 +148,17 @@ options::IdentityFiles SecurityBuilder::BuildFiles() {
   }
   if (!options.key.empty()) CheckKey(options.key, FieldPath(path, "key"));
   return options;
+}
+
+std::string SecurityBuilder::Resolve(const std::string& file,
+                                     const std::string& path) {
+  if (file.empty()) return "";
+  std::string resolved = base::ResolvePath(file, context_.file);
+  const absl::StatusOr<std::string> content = base::ReadFile(resolved);
+  if (!content.ok()) {
+    Warn(sources_.Find(path), path, ": ", content.status().message());
+  }
+  return resolved;
 }
 
 void SecurityBuilder::CheckKey(const std::string& file,
@@ -215,12 +223,9 @@ options::TlsOptions SecurityBuilder::BuildTlsFields(const v1::Tls& tls,
     Add(sources_.Find(FieldPath(path, given)), path, " has ", given, " but no ",
         has_cert ? "key_file" : "cert_file", "; it needs both or none");
   }
-  const auto resolved = [this](const std::string& file) {
-    return file.empty() ? "" : base::ResolvePath(file, context_.file);
-  };
-  options.ca_file = resolved(tls.ca_file());
-  options.cert_file = resolved(tls.cert_file());
-  options.key_file = resolved(tls.key_file());
+  options.ca_file = Resolve(tls.ca_file(), FieldPath(path, "ca_file"));
+  options.cert_file = Resolve(tls.cert_file(), FieldPath(path, "cert_file"));
+  options.key_file = Resolve(tls.key_file(), FieldPath(path, "key_file"));
   if (!options.key_file.empty()) {
     CheckKey(options.key_file, FieldPath(path, "key_file"));
   }

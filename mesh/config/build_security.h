@@ -33,6 +33,9 @@ class SecurityBuilder final : private Checks {
   void BuildIdentity(options::IdentityOptions* options);
   options::SpiffeSource BuildSpiffe();
   options::IdentityFiles BuildFiles();
+  // The whole path of a file that the field `path` names. One that cannot be
+  // read is a warning: it may come back, and its source says what it does.
+  std::string Resolve(const std::string& file, const std::string& path);
   void CheckKey(const std::string& file, const std::string& path);
   void CheckPeerPattern();
 

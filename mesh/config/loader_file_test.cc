@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mesh/config/loader_test_util.h"
 
@@ -91,10 +92,32 @@ services:
   const options::ServiceOptions service = OnlyService(LoadFile(path_, &files));
   EXPECT_EQ(service.tls->ca_file, dir_ + "/ca.pem");
   EXPECT_EQ(service.policy.timeout, absl::Milliseconds(2500));
-  ASSERT_EQ(files.size(), 3u);
+  // Others watch the files of an identity.
+  ASSERT_EQ(files.size(), 2u);
   EXPECT_EQ(files[0].path, path_);
-  EXPECT_EQ(files[1].path, dir_ + "/ca.pem");
-  EXPECT_EQ(files[2].path, dir_ + "/service.json");
+  EXPECT_EQ(files[1].path, dir_ + "/service.json");
+}
+
+TEST_F(LoaderFileTest, AFileOfAnIdentityThatIsMissingIsAWarning) {
+  Write("mesh.yaml", R"(
+identity: {files: {ca: no.pem}}
+services:
+  cart:
+    endpoints: []
+    tls: {ca_file: /no/such/file}
+)");
+  const auto options = LoadFile(path_);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_THAT(
+      options->warnings,
+      testing::UnorderedElementsAre(
+          absl::StrCat(path_, ":2:24: identity.files.ca: the file \"", dir_,
+                       "/no.pem\" could not be read: No such file or "
+                       "directory."),
+          absl::StrCat(path_,
+                       ":6:20: services.cart.tls.ca_file: the file "
+                       "\"/no/such/file\" could not be read: No such file or "
+                       "directory.")));
 }
 
 TEST_F(LoaderFileTest, ReportsWhatIsWrongInAServiceConfigWithItsOwnPlaces) {

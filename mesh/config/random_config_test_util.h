@@ -205,7 +205,9 @@ class RandomConfigs {
       tls->set_cert_file(directory_ + "/any.pem");
       tls->set_key_file(directory_ + "/any.pem");
     }
-    if (config.has_identity()) {
+    // With files of its own a service needs authorities of its own.
+    if (config.has_identity() &&
+        (tls->cert_file().empty() || !tls->ca_file().empty())) {
       while (OneIn(2)) tls->add_peer(Peer());
     }
     tls->set_crl(Crl());

@@ -126,9 +126,8 @@ server::VerifyPeer Doors::Verifier(security::IdentityPtr identity,
       counts->refused[static_cast<size_t>(judged.refusal)].fetch_add(
           1, std::memory_order_relaxed);
       // Who is refused need not know whom this process trusts.
-      verdict.status = absl::UnauthenticatedError(
-          absl::StrCat("mesh: the certificate of the caller is refused: ",
-                       security::PeerRefusalName(judged.refusal), "."));
+      verdict.status =
+          absl::UnauthenticatedError(security::PeerRefusalName(judged.refusal));
       return verdict;
     }
     if (judged.lacks_crl) {

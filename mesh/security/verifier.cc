@@ -285,7 +285,9 @@ PeerVerdict VerifyNamed(const std::vector<X509Ptr>& certificates,
   if (is_svid) {
     const absl::Status svid = CheckSvid(leaf);
     if (!svid.ok()) return Refused(PeerRefusal::kBadLeaf, svid.message());
-  } else if (!is_anchor && IsAuthority(leaf)) {
+  } else if (!is_anchor && IsAuthority(leaf) && policy.host.empty()) {
+    // Where the host counts, it does for TLS as it always was: many a
+    // certificate that people made by hand says that it is an authority.
     return Refused(PeerRefusal::kBadLeaf,
                    "an authority's certificate is no peer's.");
   }

@@ -478,12 +478,17 @@ TEST_F(SecretsTest, ALaterGenerationIsUsedAndAnEarlierOneThatComesLateIsNot) {
   fake_.loop.Advance(absl::Seconds(1));
   EXPECT_EQ(fake_.network.made("a:1"), 2);
   EXPECT_EQ(fake_.network.live("a:1"), 1);
-  // A later configuration may have another source, which counts anew.
-  Use(1);
+  // It may come with a later configuration.
   service_->Configure(Options(), secrets_, absl::OkStatus(), /*version=*/1);
+  fake_.loop.Advance(absl::Seconds(1));
+  EXPECT_EQ(fake_.network.made("a:1"), 2);
+  // Without a configuration a later one counts as well.
+  Use(9);
+  service_->SetSecrets(secrets_);
   Run();
   EXPECT_EQ(fake_.network.made("a:1"), 3);
-  EXPECT_EQ(Newest(), 1u);
+  Set("a:1", GRPC_CHANNEL_READY);
+  EXPECT_EQ(Newest(), 9u);
 }
 
 TEST_F(SecretsTest, MetricsCountConnectionsByGeneration) {
