@@ -27,8 +27,8 @@ constexpr char kUsage[] = "usage: mesh-check FILE [OTHER]\n";
 constexpr char kHelp[] = R"(
 Checks the mesh configuration in FILE (YAML or JSON) and prints it with every
 default that acts. All problems are printed with file, line and column. The
-endpoints files that it names are checked if they are there. TLS files must be
-there; what is in them is not looked at.
+endpoints files that it names are checked if they are there. Files of
+certificates and keys are not looked at: "mesh-certs check" does that.
 
 With OTHER, both files are checked, and what differs is printed, one setting a
 line: "services.cart.policy.timeout: 1s -> 2s". Nothing is printed when no

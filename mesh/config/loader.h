@@ -23,9 +23,10 @@ namespace mesh::config {
 //   mesh.yaml:14:21: services.cart.policy.retry.max_attempts must be in 1..10,
 //   is 0
 // INVALID_ARGUMENT when it is wrong, the error of ReadFile() when it can't be
-// read. Service configs that it names are read too and TLS files are looked
-// for; the endpoints file is the resolver's. `files`, if given, is set to all
-// that was read, as it was then, also on error. Thread-safe.
+// read. Service configs that it names are read too. Endpoints files are the
+// resolver's, and files of certificates and keys their source's. `files`, if
+// given, is set to all that was read, as it was then, also on error.
+// Thread-safe.
 absl::StatusOr<options::MeshOptions> LoadFile(
     const std::string& path, std::vector<base::FileState>* files = nullptr);
 
