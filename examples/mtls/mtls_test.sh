@@ -28,8 +28,7 @@ blocks=$(grep -c '^echo "== end' "$script")
 ((blocks >= 9)) || { echo "the README has $blocks blocks" >&2; exit 1; }
 
 cd "$work"
-# Job control, for %greeter.
-if ! timeout 60 bash -m "$script" >printed 2>&1; then
+if ! timeout 60 bash "$script" >printed 2>&1; then
   cat printed
   echo "a command of the README failed" >&2
   exit 1
