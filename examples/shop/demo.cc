@@ -221,7 +221,7 @@ absl::StatusOr<ArmLog> RunArm(const std::string& arm, double seconds,
         status = (*shop)->RotateCertificates();
         if (!status.ok()) return status;
         log.rotations.push_back(time);
-        next_rotation += kRotation;
+        next_rotation = time + kRotation;
       }
       progress.Show(ProgressLine(log, seconds, time), time);
     }

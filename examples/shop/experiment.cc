@@ -364,7 +364,7 @@ std::string Tables(const std::vector<ArmLog>& arms) {
   }
   counts("rotations of all certificates", [&](const ArmLog& log) {
     if (log.rotations.empty()) return std::string("none");
-    return absl::StrFormat("%d, %d calls lost for them", log.rotations.size(),
+    return absl::StrFormat("%d; %d calls lost for them", log.rotations.size(),
                            UnexplainedOf(log));
   });
   counts("calls started over 50 ms late", [&](const ArmLog& log) {
