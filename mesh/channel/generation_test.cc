@@ -126,11 +126,11 @@ class GenerationTest : public testing::Test {
     secrets->generation = ++generation_;
     secrets->withdrawn_before = withdrawn_before;
     secrets->spread = spread;
-    secrets->make = [this, leaf,
+    secrets->make = [made = made_, leaf,
                      roots = first_.pem()](service::Secrets::Expires expires) {
       {
-        base::MutexLock lock(&mu_);
-        expires_.push_back(std::move(expires));
+        base::MutexLock lock(&made->mu);
+        made->expires.push_back(std::move(expires));
       }
       return grpc::SslCredentials({roots, leaf.key, leaf.chain});
     };

@@ -49,10 +49,9 @@ void Closing::Configure(absl::Duration drain_timeout,
 
 // --- What comes in
 
-void Closing::Replaced(ConnectedEndpoint* before,
+void Closing::Replaced(std::shared_ptr<ConnectedEndpoint> before,
                        std::shared_ptr<ConnectedEndpoint> now, bool silent) {
   Retired retired;
-  retired.endpoint = before->shared_from_this();
   retired.cut_off_at = clock_->Now() + drain_timeout_;
   if (silent) {
     retired.silent = true;
@@ -60,16 +59,17 @@ void Closing::Replaced(ConnectedEndpoint* before,
     retired.cut_off_at = absl::InfiniteFuture();
     for (const Retired& one : retired_) {
       // Nobody has answered over the next one either: its probe is in vain.
-      if (one.silent && one.successor.get() == before) {
+      if (one.silent && one.successor == before) {
         host_->EndOwnCalls(one.endpoint.get());
       }
     }
   }
   for (std::vector<Retired>* earlier : {&replaced_, &retired_}) {
     for (Retired& one : *earlier) {
-      if (one.successor.get() == before) Inherit(&one, now);
+      if (one.successor == before) Inherit(&one, now);
     }
   }
+  retired.endpoint = std::move(before);
   Inherit(&retired, std::move(now));
   replaced_.push_back(std::move(retired));
 }

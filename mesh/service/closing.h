@@ -50,7 +50,7 @@ class Closing {
   // `now` has taken the place of `before`. RetireReplaced() retires that.
   // `silent`: it said nothing. It may be alive, so its streams are left alone
   // until it is known to be dead.
-  void Replaced(ConnectedEndpoint* before,
+  void Replaced(std::shared_ptr<ConnectedEndpoint> before,
                 std::shared_ptr<ConnectedEndpoint> now, bool silent);
   void RetireReplaced();
   // Lets no new call on `endpoint`, waits for those that run, and disconnects.

@@ -121,11 +121,12 @@ std::shared_ptr<ConnectedEndpoint> Connections::Remake(
 
 void Connections::Replace(ConnectedEndpoint* before,
                           std::shared_ptr<ConnectedEndpoint> now, bool silent) {
+  auto kept = before->shared_from_this();  // The members have the other one.
   std::replace(order_.begin(), order_.end(), before, now.get());
   membership_.Replace(before, now);
   changed_ = true;
   host_->OnReplaced(before, now.get());
-  closing_.Replaced(before, std::move(now), silent);
+  closing_.Replaced(std::move(kept), std::move(now), silent);
 }
 
 void Connections::DialSecond(ConnectedEndpoint* endpoint) {
