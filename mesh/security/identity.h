@@ -71,9 +71,9 @@ class Identity {
   // bundle of the own trust domain verifies it. True without a SPIFFE ID.
   bool is_trusted_by_itself() const { return is_trusted_by_itself_; }
   // What an operator should know and what forbids nothing, one sentence each.
-  // Such are a chain that does not build to its own bundle, if there is one, an
-  // authority that ends before the leaf, and a leaf that lives longer than a
-  // year.
+  // Such are a chain that does not build to its own bundle, if there is one,
+  // and an authority that ends before the leaf. A leaf that lives longer than a
+  // year is one, too.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   // Whether `other`, which comes after this one, takes trust away: an anchor
