@@ -35,6 +35,8 @@ namespace {
 
 using test::TestService;
 
+absl::Time Now() { return base::Clock::Real().Now(); }
+
 // Tells whose certificate each call shows. It never answers a stream, nor a
 // call whose payload is "hang", until it is cancelled.
 class Door final : public TestService::Service {
@@ -201,8 +203,8 @@ TEST_F(GenerationTest, NoCallIsLostWhileConnectionsAreRenewed) {
     // Both authorities are trusted. Sometimes the one before is withdrawn.
     newest = Publish(i % 2 == 0 ? first_ : second_,
                      i % 4 == 3 ? generation_ : 0, absl::Milliseconds(300));
-    const absl::Time until = absl::Now() + absl::Milliseconds(300);
-    while (absl::Now() < until && failed_ == 0) {
+    const absl::Time until = Now() + absl::Milliseconds(300);
+    while (Now() < until && failed_ == 0) {
       Call();
       most = std::max(most, service_->Metrics().generations_open);
     }
@@ -210,12 +212,12 @@ TEST_F(GenerationTest, NoCallIsLostWhileConnectionsAreRenewed) {
   EXPECT_EQ(failed_, 0);
   EXPECT_LE(most, 3u);
   // The last one reaches both servers.
-  const absl::Time by = absl::Now() + absl::Seconds(5);
+  const absl::Time by = Now() + absl::Seconds(5);
   std::set<std::string> serials;
   do {
     serials.clear();
     for (int i = 0; i < 50; ++i) serials.insert(Call().first);
-  } while (absl::Now() < by && serials != std::set<std::string>{newest});
+  } while (Now() < by && serials != std::set<std::string>{newest});
   EXPECT_EQ(serials, std::set<std::string>{newest});
   const telemetry::ServiceSnapshot metrics = service_->Metrics();
   EXPECT_EQ(metrics.health_changes.size(), 0u);
@@ -243,20 +245,20 @@ TEST_F(GenerationTest, WhatRunsOnAWithdrawnConnectionEndsInFiveSeconds) {
   });
   absl::SleepFor(absl::Milliseconds(200));
 
-  const absl::Time withdrawn = absl::Now();
+  const absl::Time withdrawn = Now();
   const std::string serial = Publish(second_, generation_ + 1, {});
-  while (Call().first != serial && absl::Now() < withdrawn + absl::Seconds(4)) {
+  while (Call().first != serial && Now() < withdrawn + absl::Seconds(4)) {
     absl::SleepFor(absl::Milliseconds(20));
   }
-  EXPECT_LT(absl::Now() - withdrawn, absl::Seconds(2));
+  EXPECT_LT(Now() - withdrawn, absl::Seconds(2));
   EXPECT_NE(Call().second, before);
   EXPECT_EQ(doors_[0]->cancelled(), 0) << "they may go on for a while";
   test::Reply reply;
   EXPECT_FALSE(stream->Read(&reply));
   const grpc::Status status = stream->Finish();
   unary.join();
-  EXPECT_GT(absl::Now() - withdrawn, absl::Seconds(4));
-  EXPECT_LT(absl::Now() - withdrawn, absl::Seconds(5));
+  EXPECT_GT(Now() - withdrawn, absl::Seconds(4));
+  EXPECT_LT(Now() - withdrawn, absl::Seconds(5));
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_TRUE(absl::StrContains(status.error_message(), "holds no longer"))
       << status.error_message();
@@ -286,11 +288,11 @@ TEST_F(GenerationTest, APeerThatExpiresIsConnectedToAnew) {
     made_->expires[0](base::WallTime() + absl::Milliseconds(300));
   }
   EXPECT_EQ(Call().second, before);
-  const absl::Time by = absl::Now() + absl::Seconds(3);
-  while (Call().second == before && absl::Now() < by) {
+  const absl::Time by = Now() + absl::Seconds(3);
+  while (Call().second == before && Now() < by) {
     absl::SleepFor(absl::Milliseconds(20));
   }
-  EXPECT_LT(absl::Now(), by);
+  EXPECT_LT(Now(), by);
   EXPECT_EQ(failed_, 0);
   base::MutexLock lock(&made_->mu);
   EXPECT_EQ(made_->expires.size(), 2u);

@@ -303,7 +303,7 @@ class Planner {
   bool open_ = true;       // The priority may be dialled.
   bool connected_before_ = false;
   int asked_ = 0;                 // Dials that count against kMostAsked.
-  std::vector<size_t> renewals_;  // That are due, and not urgent.
+  std::vector<size_t> renewals_;  // They are due, and not urgent.
   ConnectionPlan plan_;
 };
 

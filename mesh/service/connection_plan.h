@@ -106,7 +106,7 @@ struct EndpointState {
   // connected to with settings that are no longer in force.
   bool silent = false;
   bool outdated = false;
-  // Of its connection, if it has one.
+  // How long its connection is to last, if it has one.
   ConnectionTerm term;
   // How many connections of it have lost their place, and are still open.
   int draining = 0;

@@ -23,7 +23,7 @@ class RenewalGate {
   RenewalGate(const RenewalGate&) = delete;
   RenewalGate& operator=(const RenewalGate&) = delete;
 
-  // That of this process: one place for each of its cores.
+  // The gate of this process has one place for each of its cores.
   static RenewalGate& OfProcess();
 
   // Calls `granted` once, with a place: now, or later on any thread. Whoever
