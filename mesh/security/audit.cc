@@ -18,6 +18,8 @@ std::string CauseOf(const Decision& decision) {
       return "allow";
     case Reason::kBadPath:
       return "path";
+    case Reason::kBadHeader:
+      return "header";
     case Reason::kPlaintext:
       return "plaintext";
   }
@@ -46,6 +48,9 @@ void RefusalCounts::Add(const Decision& decision) {
     case Reason::kBadPath:
       cell = &bad_path_;
       break;
+    case Reason::kBadHeader:
+      cell = &bad_header_;
+      break;
     case Reason::kPlaintext:
       cell = &plaintext_;
       break;
@@ -73,6 +78,8 @@ RefusalCounts::Count RefusalCounts::Of(Reason reason) const {
       return Read(not_allowed_);
     case Reason::kBadPath:
       return Read(bad_path_);
+    case Reason::kBadHeader:
+      return Read(bad_header_);
     case Reason::kPlaintext:
       return Read(plaintext_);
     case Reason::kDenied:

@@ -19,8 +19,8 @@
 namespace mesh::security {
 
 // By what a decision came about, for records and metrics: "deny[3]",
-// "allow[0]", and "allow", "path" or "plaintext" where no rule matched. Empty:
-// the call was admitted without a rule.
+// "allow[0]", and "allow", "path", "header" or "plaintext" where no rule
+// matched. Empty: the call was admitted without a rule.
 std::string CauseOf(const Decision& decision);
 
 // Counts the refusals of one set of rules, exactly. Lock-free; any number of
@@ -59,6 +59,7 @@ class RefusalCounts {
   const std::unique_ptr<Cell[]> by_rule_;
   Cell not_allowed_;
   Cell bad_path_;
+  Cell bad_header_;
   Cell plaintext_;
 };
 

@@ -33,6 +33,7 @@ TEST(CauseTest, NamesTheRuleOrWhatElseItWas) {
             "allow[0]");
   EXPECT_EQ(CauseOf(Refused(Reason::kNotAllowed)), "allow");
   EXPECT_EQ(CauseOf(Refused(Reason::kBadPath)), "path");
+  EXPECT_EQ(CauseOf(Refused(Reason::kBadHeader)), "header");
   EXPECT_EQ(CauseOf(Refused(Reason::kPlaintext)), "plaintext");
   EXPECT_EQ(CauseOf({}), "");
 }
@@ -45,6 +46,7 @@ TEST(RefusalCountsTest, CountsByRuleAndByReason) {
   counts.Add(Refused(Reason::kNotAllowed));
   counts.Add(Refused(Reason::kNotAllowed, /*observed=*/true));
   counts.Add(Refused(Reason::kBadPath));
+  counts.Add(Refused(Reason::kBadHeader, /*observed=*/true));
   counts.Add(Refused(Reason::kPlaintext));
   using Count = RefusalCounts::Count;
   EXPECT_EQ(counts.deny_rules(), 2u);
@@ -54,6 +56,7 @@ TEST(RefusalCountsTest, CountsByRuleAndByReason) {
   EXPECT_EQ(counts.Of(Reason::kDenied), (Count{2, 1}));
   EXPECT_EQ(counts.Of(Reason::kNotAllowed), (Count{1, 1}));
   EXPECT_EQ(counts.Of(Reason::kBadPath), (Count{1, 0}));
+  EXPECT_EQ(counts.Of(Reason::kBadHeader), (Count{0, 1}));
   EXPECT_EQ(counts.Of(Reason::kPlaintext), (Count{1, 0}));
 }
 
@@ -64,7 +67,8 @@ TEST(RefusalCountsTest, CountsNoCallThatIsAdmittedAnyway) {
   counts.Add({true, false, RuleList::kAllow, 0, Reason::kAllowed});
   for (const Reason reason :
        {Reason::kNoRules, Reason::kNoAllow, Reason::kAllowed, Reason::kDenied,
-        Reason::kNotAllowed, Reason::kBadPath, Reason::kPlaintext}) {
+        Reason::kNotAllowed, Reason::kBadPath, Reason::kBadHeader,
+        Reason::kPlaintext}) {
     EXPECT_EQ(counts.Of(reason), RefusalCounts::Count());
   }
 }

@@ -88,6 +88,22 @@ constexpr std::array<bool, 256> PathBytes() {
   return is;
 }
 
+constexpr std::array<bool, 256> HeaderBytes() {
+  std::array<bool, 256> is = {};
+  for (int c = 0x21; c < 0x7f; ++c) is[c] = c != ':' && (c < 'A' || c > 'Z');
+  return is;
+}
+
+// RFC 9113, 8.2.1 and 8.3.
+bool IsHeaderName(absl::string_view text) {
+  static constexpr std::array<bool, 256> kIs = HeaderBytes();
+  absl::ConsumePrefix(&text, ":");
+  for (const char c : text) {
+    if (!kIs[static_cast<unsigned char>(c)]) return false;
+  }
+  return !text.empty();
+}
+
 bool IsName(absl::string_view text) {
   static constexpr std::array<bool, 256> kIs = PathBytes();
   for (const char c : text) {
@@ -283,6 +299,12 @@ Decision Authorization::Decide(const Peer& peer, absl::string_view path,
   absl::string_view method;
   if (!SplitPath(path, &service, &method)) {
     return Refused(peer, Reason::kBadPath, RuleList::kNone, -1);
+  }
+  if (reads_headers_ &&
+      !std::all_of(headers.begin(), headers.end(), [](const Header& header) {
+        return IsHeaderName(header.name);
+      })) {
+    return Refused(peer, Reason::kBadHeader, RuleList::kNone, -1);
   }
   uint64_t found[kMaxWords];
   std::copy(any_peer_.begin(), any_peer_.end(), found);

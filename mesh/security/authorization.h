@@ -38,6 +38,7 @@ enum class Reason : uint8_t {
   kDenied,      // A rule of `deny` matches.
   kNotAllowed,  // No rule of `allow` matches.
   kBadPath,     // The path is none that a rule could be about.
+  kBadHeader,   // A rule has headers, and the name of one is no name.
   kPlaintext,   // The caller has no TLS, and the mode is strict.
 };
 
@@ -72,6 +73,10 @@ bool SplitPath(absl::string_view path, absl::string_view* service,
 // came several times, or as a list with commas, has several values. A rule of
 // `deny` matches if any value does, a rule of `allow` only if all do
 // (CVE-2026-31838 of Istio). A header that is absent matches only `absent`.
+//
+// gRPC hands on names that HTTP/2 forbids (RFC 9113, 8.2.1), such as "X-Role".
+// No rule can be about one, and who reads it may take it for "x-role". So where
+// a rule has headers, a call with such a name is refused.
 class Authorization {
  public:
   // The most rules in one list.

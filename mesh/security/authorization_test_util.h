@@ -49,6 +49,9 @@ class AuthorizationReference {
         !IsName(parts[2])) {
       return {observe, observe, RuleList::kNone, -1, Reason::kBadPath};
     }
+    if (ReadsHeaders() && !HasGoodNames(call)) {
+      return {observe, observe, RuleList::kNone, -1, Reason::kBadHeader};
+    }
     for (size_t i = 0; i < options_.deny.size(); ++i) {
       if (!Matches(options_.deny[i], call, parts, /*any=*/true)) continue;
       return {observe, observe, RuleList::kDeny, static_cast<int>(i),
@@ -73,6 +76,26 @@ class AuthorizationReference {
     static constexpr char kBytes[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
     return !text.empty() && text.find_first_not_of(kBytes) == std::string::npos;
+  }
+
+  bool ReadsHeaders() const {
+    const auto reads = [](const options::Rule& rule) {
+      return !rule.headers.empty();
+    };
+    return std::any_of(options_.deny.begin(), options_.deny.end(), reads) ||
+           std::any_of(options_.allow.begin(), options_.allow.end(), reads);
+  }
+
+  static bool HasGoodNames(const TestCall& call) {
+    for (const auto& [name, value] : call.headers) {
+      if (name.empty() || name == ":") return false;
+      for (size_t i = 0; i < name.size(); ++i) {
+        const char c = name[i];
+        if (c <= ' ' || c > '~' || (c >= 'A' && c <= 'Z')) return false;
+        if (c == ':' && i > 0) return false;
+      }
+    }
+    return true;
   }
 
   static bool Matches(const options::Rule& rule, const TestCall& call,
