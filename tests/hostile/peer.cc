@@ -17,8 +17,6 @@
 namespace mesh::test {
 namespace {
 
-constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 [[noreturn]] void Die(const char* what) {
   std::perror(what);
   std::abort();

@@ -19,6 +19,9 @@
 
 namespace mesh::test {
 
+// What a client says first.
+inline constexpr absl::string_view kPreface =
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 // The HTTP/2 frames that tests send, as bytes.
 inline constexpr uint8_t kData = 0, kHeaders = 1, kRstStream = 3, kSettings = 4,
                          kPing = 6, kGoaway = 7, kContinuation = 9;
@@ -43,12 +46,13 @@ std::string RstStream(uint32_t stream, uint32_t error);
 class Connection {
  public:
   explicit Connection(int fd) : fd_(fd) {}
-  ~Connection();
+  virtual ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
+  int fd() const { return fd_; }
   // False when the client has gone, or the peer is being stopped.
-  bool Send(absl::string_view bytes);
+  virtual bool Send(absl::string_view bytes);
   // Reads the client's preface and says hello.
   bool Handshake();
   // Answers settings and pings, and hands every request to `answer` as soon as
@@ -59,9 +63,12 @@ class Connection {
   // Closes with a TCP reset.
   void Reset();
 
+ protected:
+  // False as with Send().
+  virtual bool Read(char* to, size_t size);
+
  private:
   friend class Peer;
-  bool Read(char* to, size_t size);
   // Wakes the thread that reads or writes.
   void Shutdown();
 

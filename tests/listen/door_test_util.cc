@@ -144,6 +144,7 @@ grpc::Status Door::Service::Bidi(
     grpc::ServerContext* context,
     grpc::ServerReaderWriter<Reply, Request>* stream) {
   ++seen_.calls;
+  ++seen_.streams;
   Request request;
   Reply reply;
   reply.set_payload(CallerOf(context));

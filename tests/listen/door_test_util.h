@@ -51,6 +51,7 @@ class Believer {
 // What the handlers below have seen.
 struct Sightings {
   std::atomic<int> calls{0};
+  std::atomic<int> streams{0};  // Those of Bidi() among them.
   std::atomic<int> cancelled{0};
 };
 

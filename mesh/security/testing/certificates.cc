@@ -103,8 +103,8 @@ certs::Key CurveKey(const char* curve) {
   return KeyOn(curve, OPENSSL_EC_NAMED_CURVE);
 }
 
-Scene::Scene()
-    : now(absl::FromUnixSeconds(1900000000)),
+Scene::Scene(absl::Time now)
+    : now(now),
       from(now - absl::Hours(24)),
       until(now + absl::Hours(24)),
       root(MakeRoot("root")),

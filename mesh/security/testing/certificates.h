@@ -65,7 +65,8 @@ certs::Key CurveKey(const char* curve);
 // A process in the trust domain "prod" that judges a peer. All is good until a
 // test changes it.
 struct Scene {
-  Scene();
+  // `now`: when the peer is judged. Tests with real peers give the present.
+  explicit Scene(absl::Time now = absl::FromUnixSeconds(1900000000));
 
   // An authority of the given name, valid around `now`.
   certs::CertificateOptions AuthorityOptions(absl::string_view name) const;
