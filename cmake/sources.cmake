@@ -13,6 +13,7 @@ set(MESH_SOURCES
   mesh/base/foreign_code.cc
   mesh/base/guard.cc
   mesh/base/random.cc
+  mesh/base/utf8.cc
   mesh/call/call_hedge.cc
   mesh/call/call_machine.cc
   mesh/call/call_retry.cc
@@ -253,7 +254,8 @@ set(MESH_base_test_SOURCES
   mesh/base/random_test.cc
   mesh/base/scheduler_test.cc
   mesh/base/sharded_counter_test.cc
-  mesh/base/snapshot_slot_test.cc)
+  mesh/base/snapshot_slot_test.cc
+  mesh/base/utf8_test.cc)
 
 set(MESH_call_call_test_SOURCES
   mesh/call/call_machine_admission_test.cc

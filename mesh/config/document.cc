@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "mesh/base/utf8.h"
 #include "mesh/config/parsers.h"
 #include "mesh/config/text.h"
 
@@ -21,7 +22,7 @@ bool CheckIsText(absl::string_view text, bool is_json, Problems* problems) {
   Position at{1, 1};
   for (size_t i = 0; i < text.size();) {
     const uint8_t c = text[i];
-    const size_t length = Utf8Length(text.substr(i));
+    const size_t length = base::Utf8Length(text.substr(i));
     if (length == 0) {
       problems->Add(at,
                     absl::StrFormat("the byte 0x%02X is not UTF-8 text", c));
@@ -52,28 +53,6 @@ bool LooksLikeJson(absl::string_view text) {
 }
 
 }  // namespace
-
-size_t Utf8Length(absl::string_view text) {
-  const auto at = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const auto tail = [&](size_t i) {
-    return i < text.size() && (at(i) & 0xC0) == 0x80;
-  };
-  const uint8_t first = at(0);
-  if (first < 0x80) return 1;
-  if (first < 0xC2 || first > 0xF4) return 0;
-  if (!tail(1)) return 0;
-  if (first < 0xE0) return 2;
-  if (!tail(2)) return 0;
-  if (first < 0xF0) {
-    if (first == 0xE0 && at(1) < 0xA0) return 0;
-    if (first == 0xED && at(1) > 0x9F) return 0;
-    return 3;
-  }
-  if (!tail(3)) return 0;
-  if (first == 0xF0 && at(1) < 0x90) return 0;
-  if (first == 0xF4 && at(1) > 0x8F) return 0;
-  return 4;
-}
 
 NodePtr ParseJson(absl::string_view text, Problems* problems) {
   text = WithoutByteOrderMark(text);

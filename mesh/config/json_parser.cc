@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "mesh/base/utf8.h"
 #include "mesh/config/parsers.h"
 #include "mesh/config/text.h"
 
@@ -54,7 +55,7 @@ class JsonParser {
     const char c = text_[pos_];
     if (c == '\n' || c == '\r') return "the end of the line";
     if (c == '\t') return "a tab";
-    const size_t length = Utf8Length(text_.substr(pos_));
+    const size_t length = base::Utf8Length(text_.substr(pos_));
     return Quoted(text_.substr(pos_, std::max<size_t>(1, length)));
   }
 

@@ -19,10 +19,6 @@ namespace mesh::config {
 NodePtr ParseYamlText(absl::string_view text, Problems* problems);
 NodePtr ParseJsonText(absl::string_view text, Problems* problems);
 
-// Length of the UTF-8 sequence that `text` begins with, 0 if it is none
-// (RFC 3629: no surrogates, nothing overlong, nothing above U+10FFFF).
-size_t Utf8Length(absl::string_view text);
-
 // What a text that exceeds a limit is.
 inline std::string TooMany() {
   return absl::StrCat("it has more than ", kMaxDocumentNodes,

@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
+#include "mesh/base/utf8.h"
 #include "mesh/config/old_names.h"
 #include "mesh/config/parsers.h"
 #include "mesh/config/text.h"
@@ -616,19 +617,10 @@ void ReadMessage(const Node& root, Message* message, SourceMap* sources,
 
 namespace {
 
-// Strings that were set in code.
-bool IsUtf8(absl::string_view text) {
-  while (!text.empty()) {
-    const size_t length = Utf8Length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
-}
-
+// Such a text was set in code.
 void CheckText(absl::string_view text, const std::string& path, Position at,
                Problems* problems) {
-  if (IsUtf8(text)) return;
+  if (base::IsUtf8(text)) return;
   problems->Add(at, absl::StrCat(path, " must be UTF-8 text."));
 }
 

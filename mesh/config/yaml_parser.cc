@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "mesh/base/utf8.h"
 #include "mesh/config/parsers.h"
 #include "mesh/config/text.h"
 #include "yaml-cpp/eventhandler.h"
@@ -163,7 +164,7 @@ class YamlBuilder : public YAML::EventHandler {
     }
     std::string result;
     while (!text.empty()) {
-      const size_t length = Utf8Length(text);
+      const size_t length = base::Utf8Length(text);
       if (length == 0 && (text[0] == '\x85' || text[0] == '\xA0')) {
         result += '\xC2';
       }

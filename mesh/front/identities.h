@@ -19,7 +19,7 @@ namespace mesh::front {
 
 // The identities that a configuration names.
 struct NamedIdentities {
-  // That of the process, and where it comes from. Null: it has none.
+  // The identity of the process, and where it comes from. Null: it has none.
   std::shared_ptr<IdentityHolder> process;
   std::optional<options::IdentitySourceOptions> source;
   // Those of services that have files of their own, by these files.

@@ -104,7 +104,7 @@ class FilesPolicy {
   absl::Time last_look_ = absl::InfinitePast();
 
   IdentityPtr published_;
-  std::vector<std::string> warned_;  // Of the files, when it was published.
+  std::vector<std::string> warned_;  // What was told of the files then.
   ExpiryAlarm alarm_;
   // When what was read becomes valid, by the wall clock.
   absl::Time valid_from_ = absl::InfiniteFuture();

@@ -13,38 +13,16 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "mesh/base/utf8.h"
 
 namespace mesh::telemetry {
 namespace {
-
-// The bytes of the UTF-8 character that `text` begins with; 0 when it begins
-// with none (RFC 3629).
-size_t Utf8Length(absl::string_view text) {
-  const auto byte = [&](size_t i) -> unsigned {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
-  };
-  const auto continues = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    if (first == 0xe0 && byte(1) < 0xa0) return 0;  // Overlong.
-    if (first == 0xed && byte(1) > 0x9f) return 0;  // Half of a surrogate.
-    return continues(1) && continues(2) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    if (first == 0xf0 && byte(1) < 0x90) return 0;  // Overlong.
-    if (first == 0xf4 && byte(1) > 0x8f) return 0;  // Beyond U+10FFFF.
-    return continues(1) && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 // As a label's value is to be written. What is not UTF-8 becomes U+FFFD.
 std::string Escape(absl::string_view value) {
   std::string escaped;
   while (!value.empty()) {
-    const size_t length = Utf8Length(value);
+    const size_t length = base::Utf8Length(value);
     if (length == 0) {
       escaped += "\xef\xbf\xbd";
       value.remove_prefix(1);

@@ -129,7 +129,7 @@ struct IdentitySnapshot {
   std::string name;
   uint64_t generation = 0;  // Grows with each new one. 0: there is none yet.
   std::string spiffe_id;    // Empty: it has none.
-  std::string serial;       // Of its certificate, in hex. Empty: it shows none.
+  std::string serial;  // The certificate has it, in hex. Empty: it shows none.
   absl::Time not_before = absl::InfinitePast();  // By the wall clock.
   absl::Time not_after = absl::InfiniteFuture();
   // How often its source had no newer one, by reason ("bad", "unreadable",
