@@ -74,8 +74,9 @@ TEST(KeyBytesTest, FindsAPartOfAKey) {
     const std::string part = number.substr(i, 16);
     EXPECT_EQ(bytes.FoundIn("key=" + part + "."), "raw") << i;
     EXPECT_EQ(bytes.FoundIn(absl::BytesToHexString(part)), "hex") << i;
-    for (const std::string& before : {"", "a", "ab"}) {
-      EXPECT_EQ(bytes.FoundIn(absl::Base64Escape(before + part)), "base64");
+    for (const char* const before : {"", "a", "ab"}) {
+      EXPECT_EQ(bytes.FoundIn(absl::Base64Escape(absl::StrCat(before, part))),
+                "base64");
     }
   }
 }
