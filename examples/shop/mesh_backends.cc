@@ -55,7 +55,10 @@ class FromMesh final : public Backends {
     uint64_t suspected = 0, ejected = 0, out = 0;
     for (const auto& change : service.health_changes) {
       if (change.to == "suspect") suspected += change.enforced;
-      if (change.to == "ejected") ejected += change.enforced;
+      // A server that shuts a connection down says so; it does not fail.
+      if (change.to == "ejected" && change.cause != "draining") {
+        ejected += change.enforced;
+      }
     }
     for (const auto& endpoint : service.endpoints) {
       out += endpoint.health == "suspect" || endpoint.health == "ejected";
