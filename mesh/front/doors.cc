@@ -239,7 +239,7 @@ telemetry::ServerSnapshot Doors::Metrics() const {
     }
     for (const security::Reason reason :
          {security::Reason::kNotAllowed, security::Reason::kBadPath,
-          security::Reason::kPlaintext}) {
+          security::Reason::kBadHeader, security::Reason::kPlaintext}) {
       security::Decision decision;
       decision.reason = reason;
       add(security::CauseOf(decision), counts.Of(reason));

@@ -99,8 +99,11 @@ ConnectionLedger::Ruling ConnectionLedger::RuleOnTls(
   const JudgedChainPtr judged = trust->Judge(bytes, now);
   const absl::Status& status = judged->verdict.status;
   // A connection that had no call yet may be older than a withdrawal.
-  const bool may_be_old = !status.ok() && withdrawn != nullptr &&
-                          withdrawn->Judge(bytes, now)->verdict.status.ok();
+  JudgedChainPtr before;  // Null: it is not, or was not believed then either.
+  if (!status.ok() && withdrawn != nullptr) {
+    before = withdrawn->Judge(bytes, now);
+    if (!before->verdict.status.ok()) before = nullptr;
+  }
   Ruling ruling;
   {
     base::MutexLock lock(&mu_);
@@ -110,7 +113,13 @@ ConnectionLedger::Ruling ConnectionLedger::RuleOnTls(
       ruling.peer = connection->caller->peer;
     } else if (status.ok()) {
       ruling.peer = PeerOfChain(judged);
-    } else if (may_be_old) {
+    } else if (before != nullptr && now - withdrawn_at_ < kRefuseAfter &&
+               HasNameless()) {
+      // This is the first call of such a connection, which has time to leave.
+      // Whose it is nobody knows before Admitted(). So as long as there is one,
+      // a newer connection may make one call, too.
+      ruling.peer = PeerOfChain(before);
+    } else if (before != nullptr) {
       ++counts_.refused_leaving;
       ruling = Leave("the server trusts others than before. Connect again.");
     } else {
@@ -136,16 +145,24 @@ ConnectionLedger::Ruling ConnectionLedger::RuleOnPlaintext(absl::Time now) {
 std::shared_ptr<Caller> ConnectionLedger::Admitted(
     const void* context, absl::FunctionRef<FirstCall()> first, absl::Time now) {
   std::shared_ptr<PeerTrust> trust;
+  std::shared_ptr<PeerTrust> withdrawn;
   {
     base::MutexLock lock(&mu_);
     const Connection* const connection = Find(context);
     if (connection != nullptr) return connection->caller;
     trust = trust_;
+    withdrawn = withdrawn_;
   }
   FirstCall call = first();
   const Wire wire = call.chain.empty() ? Wire::kPlaintext : Wire::kTls;
   JudgedChainPtr judged;
-  if (wire == Wire::kTls) judged = trust->Judge(call.chain, now);
+  JudgedChainPtr named;  // The verdict that has a name for the peer.
+  if (wire == Wire::kTls) {
+    named = judged = trust->Judge(call.chain, now);
+    if (!judged->verdict.status.ok() && withdrawn != nullptr) {
+      named = withdrawn->Judge(call.chain, now);
+    }
+  }
   std::shared_ptr<Caller> caller;
   {
     base::MutexLock lock(&mu_);
@@ -158,7 +175,14 @@ std::shared_ptr<Caller> ConnectionLedger::Admitted(
     by_context_[context] = id;
     caller = connection->caller = std::make_shared<Caller>();
     if (wire == Wire::kTls) {
-      caller->peer = PeerOfChain(judged);
+      caller->peer = PeerOfChain(named);
+      if (!judged->verdict.status.ok()) {
+        // It has to leave since the withdrawal. One that is newer than that has
+        // had its only call.
+        const bool older = connection->nameless_since != absl::InfiniteFuture();
+        connection->refused_since =
+            older ? connection->nameless_since : now - kRefuseAfter;
+      }
       connection->nameless_since = absl::InfiniteFuture();
       Renew(connection, std::move(trust), std::move(judged), now);
     } else {
@@ -278,6 +302,13 @@ absl::Time ConnectionLedger::LeavingSince(const Connection& connection) const {
   return std::min(
       {connection.refused_since, connection.nameless_since,
        connection.wire == Wire::kTls ? no_tls_since_ : no_plaintext_since_});
+}
+
+bool ConnectionLedger::HasNameless() const {
+  return std::any_of(
+      connections_.begin(), connections_.end(), [](const auto& one) {
+        return one.second.nameless_since != absl::InfiniteFuture();
+      });
 }
 
 void ConnectionLedger::Refresh(Connection* connection) {

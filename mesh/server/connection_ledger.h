@@ -143,6 +143,8 @@ class ConnectionLedger {
 
   absl::Time LeavingSince(const Connection& connection) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether a connection that a withdrawal concerns had no call yet.
+  bool HasNameless() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // After anything that LeavingSince() depends on.
   void Refresh(Connection* connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Renew(Connection* connection, std::shared_ptr<PeerTrust> trust,

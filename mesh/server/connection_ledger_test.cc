@@ -185,6 +185,32 @@ TEST_F(LedgerTest, ANewConnectionOfAWithdrawnPeerIsRefusedAtOnce) {
   EXPECT_EQ(Call(young).code(), absl::StatusCode::kUnauthenticated);
 }
 
+TEST_F(LedgerTest, TheFirstCallOfAnIdleConnectionIsNotLostToAWithdrawal) {
+  Make(kStrict, Believe({{"cart", "spiffe://prod/cart"}}));
+  const Remote idle = Connect("cart");
+  ledger_->SetTrust(Believe({}), /*withdrawn=*/true, clock_.Now());
+  clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(Call(idle).ok());
+  ASSERT_NE(caller_, nullptr);
+  EXPECT_EQ(caller_->peer->spiffe_id, "spiffe://prod/cart");
+  EXPECT_TRUE(caller_->leaving.load());
+  // Its time began with the withdrawal, and not with the call.
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_EQ(Call(idle).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ShutAfter(absl::Seconds(1)), std::vector<Id>{idle.id});
+}
+
+TEST_F(LedgerTest, ANewerConnectionBesideAnIdleOneHasOneCallAtMost) {
+  Make(kStrict, Believe({{"cart", "spiffe://prod/cart"}}));
+  Connect("cart");
+  ledger_->SetTrust(Believe({}), /*withdrawn=*/true, clock_.Now());
+  clock_.Advance(absl::Seconds(1));
+  const Remote newer = Connect("cart");
+  ASSERT_TRUE(Call(newer).ok());
+  EXPECT_EQ(Call(newer).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ShutAfter(absl::Seconds(1)), std::vector<Id>{newer.id});
+}
+
 TEST_F(LedgerTest, AWithdrawalShutsWhatNeverMadeACall) {
   Make(kStrict, Believe({{"cart", "x"}}));
   const Remote silent = Connect("cart");

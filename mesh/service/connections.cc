@@ -573,8 +573,11 @@ void Connections::OnReady(ConnectedEndpoint* endpoint) {
   ConnectedEndpoint* const before = endpoint->beside();
   const bool renewal = before != nullptr && IsRenewal(*before);
   if (before != nullptr) TakePlace(before);
-  // A renewal is no news of the endpoint's health.
-  if (!renewal) host_->OnConnected(endpoint);
+  // A renewal is no news of an endpoint that is in use. One that has said that
+  // it is draining is used again.
+  if (!renewal || cluster::IsOut(endpoint->health())) {
+    host_->OnConnected(endpoint);
+  }
   host_->OnReadinessChange();
 }
 

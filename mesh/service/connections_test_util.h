@@ -101,6 +101,10 @@ class ConnectionsTest : public ::testing::Test, protected Connections::Host {
                   cluster::LiveEndpoint* now) override {
     EXPECT_EQ(before->endpoint().address, now->endpoint().address);
     replaced_.push_back(now->endpoint().address);
+    // As the monitor has it for those that OnConnected() does not heal.
+    if (before->health() == cluster::Health::kEjected) {
+      now->set_health(before->health(), before->share());
+    }
   }
 
   int polls_ = 0;
