@@ -29,7 +29,7 @@ class MeshImpl final : public Mesh {
  public:
   MeshImpl(Options options, const options::MeshOptions& config)
       : registry_(std::make_shared<front::Registry>(
-            std::make_shared<service::Runtime>(
+            service::Runtime::Make(
                 std::move(options.log_sink), std::move(options.observers),
                 std::move(options.fallbacks), config.telemetry, config.limits,
                 config::ParseEndpoints),

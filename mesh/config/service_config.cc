@@ -174,6 +174,10 @@ class ServiceConfigReader {
       Add(node, path, " has a method but no service");
       return std::nullopt;
     }
+    if (service->text[0] == '/') {
+      Add(*service, FieldPath(path, "service"), " must begin without a slash");
+      return std::nullopt;
+    }
     return absl::StrCat(service->text, "/", any_method ? "*" : method->text);
   }
 

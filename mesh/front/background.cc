@@ -28,7 +28,7 @@ Background& Background::Get() {
 }
 
 Background::Background()
-    : runtime_(std::make_shared<service::Runtime>(
+    : runtime_(service::Runtime::Make(
           LogSink(), std::vector<std::shared_ptr<telemetry::Observer>>(),
           std::map<std::string, Fallback>(), options::TelemetryOptions(),
           options::LimitsOptions(), config::ParseEndpoints)) {}

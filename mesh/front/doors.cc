@@ -14,6 +14,8 @@
 namespace mesh::front {
 namespace {
 
+// After this time a peer that was refused is judged anew.
+constexpr absl::Duration kRefusedFor = absl::Seconds(1);
 constexpr char kOtherPeers[] = "other";
 constexpr char kPlaintextPeer[] = "plaintext";
 
@@ -66,6 +68,15 @@ std::string NameOf(const security::Peer& peer) {
 
 }  // namespace
 
+Doors::Rules::Rules(std::shared_ptr<const security::Authorization> made)
+    : authorization(std::move(made)), counts(*authorization) {
+  options::ServerOptions options = authorization->options();
+  if (options.mode != options::ServerMode::kStrict) return;
+  options.mode = options::ServerMode::kPermissive;
+  auto permissive = security::Authorization::Make(std::move(options));
+  if (permissive.ok()) leaving = *std::move(permissive);
+}
+
 Doors::Doors(std::shared_ptr<service::Runtime> runtime)
     : runtime_(std::move(runtime)),
       max_peers_(static_cast<size_t>(runtime_->telemetry().max_peers)) {}
@@ -82,24 +93,27 @@ void Doors::Apply(std::shared_ptr<IdentityHolder> identity,
   base::MutexLock lock(&order_);
   const bool other = identity != identity_;
   if (other && identity != nullptr) identity->Add(weak_from_this());
-  const bool again = other || IsStricter(crl_, crl);
+  const bool again = other || crl != crl_;
+  const bool stricter = IsStricter(crl_, crl);
   crl_ = crl;
   identity_ = std::move(identity);
-  Renew(again);
+  Renew(again, stricter);
   for (const auto& door : Open()) door->SetWires(wires);
 }
 
 void Doors::OnIdentityChange() {
   base::MutexLock lock(&order_);
-  Renew(/*always=*/false);
+  Renew(/*always=*/false, /*withdrawn=*/false);
 }
 
-void Doors::Renew(bool always) {
+void Doors::Renew(bool always, bool withdrawn) {
   const IdentityState state =
       identity_ != nullptr ? identity_->state() : IdentityState();
   if (!always && state.generation == told_) return;
-  const bool withdrawn = always || state.withdrawn_before > told_;
+  withdrawn |= shown_ != nullptr && (state.identity == nullptr ||
+                                     shown_->WithdrawnBy(*state.identity));
   told_ = state.generation;
+  shown_ = state.identity;
   // Handshakes first: what they let in is verified by the newer trust.
   {
     core::ServerPair pair = PairOf(state.identity);  // Then the old one.
@@ -128,6 +142,8 @@ server::VerifyPeer Doors::Verifier(security::IdentityPtr identity,
       // Who is refused need not know whom this process trusts.
       verdict.status =
           absl::UnauthenticatedError(security::PeerRefusalName(judged.refusal));
+      // A list or a certificate may come to hold, and a clock be put right.
+      verdict.until = base::Clock::Real().Now() + kRefusedFor;
       return verdict;
     }
     if (judged.lacks_crl) {
@@ -186,8 +202,10 @@ bool Doors::Admit(const server::GuardedCall& call) {
                          core::ViewOf(call.headers[i].value)});
     }
   }
+  const bool leaves = call.peer->plaintext && rules->leaving != nullptr;
   const security::Decision decision =
-      rules->authorization->Decide(*call.peer, call.path, headers);
+      (leaves ? rules->leaving : rules->authorization)
+          ->Decide(*call.peer, call.path, headers);
   if (!decision.allowed || decision.observed) {
     rules->counts.Add(decision);
     Audit(call, decision);

@@ -57,9 +57,11 @@ class Doors final : public IdentityHolder::User,
  private:
   // The rules in force, and what was counted since they are.
   struct Rules {
-    explicit Rules(std::shared_ptr<const security::Authorization> made)
-        : authorization(std::move(made)), counts(*authorization) {}
+    explicit Rules(std::shared_ptr<const security::Authorization> made);
     const std::shared_ptr<const security::Authorization> authorization;
+    // For callers without TLS that the mode takes no longer, and that have time
+    // to leave. Null: the mode takes them.
+    std::shared_ptr<const security::Authorization> leaving;
     mutable security::RefusalCounts counts;
   };
 
@@ -70,7 +72,8 @@ class Doors final : public IdentityHolder::User,
   };
 
   // Tells the ports of the present trust. `always`: also if it is not new.
-  void Renew(bool always) ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_);
+  // `withdrawn`: whatever the identity is, fewer peers are believed.
+  void Renew(bool always, bool withdrawn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_);
   server::VerifyPeer Verifier(security::IdentityPtr identity,
                               options::CrlMode mode);
   bool Admit(const server::GuardedCall& call);
@@ -94,7 +97,8 @@ class Doors final : public IdentityHolder::User,
   base::Mutex order_;
   std::shared_ptr<IdentityHolder> identity_ ABSL_GUARDED_BY(order_);
   options::CrlMode crl_ ABSL_GUARDED_BY(order_) = options::CrlMode::kDefault;
-  // The generation of the identity that the ports know. 0: none.
+  // The identity that the ports know, and its generation. Null and 0: none.
+  security::IdentityPtr shown_ ABSL_GUARDED_BY(order_);
   uint64_t told_ ABSL_GUARDED_BY(order_) = 0;
   server::VerifyPeer verify_ ABSL_GUARDED_BY(order_);
 

@@ -14,6 +14,8 @@
 namespace mesh::front {
 namespace {
 
+constexpr char kProcess[] = "process";
+
 bool HasFiles(const options::TlsOptions& tls) {
   return !tls.ca_file.empty() || !tls.cert_file.empty() ||
          !tls.key_file.empty();
@@ -27,6 +29,25 @@ security::IdentityFiles NamedBy(const options::IdentityFiles& options) {
   if (!options.ca.empty()) files.bundles[""] = options.ca;
   files.crls = options.crl;
   return files;
+}
+
+bool HasName(const NamedIdentities& identities, const std::string& name) {
+  for (const auto& [files, holder] : identities.own) {
+    if (holder->name() == name) return true;
+  }
+  return false;
+}
+
+// Metrics of two identities are told apart by their names.
+std::string UnusedName(const std::string& service,
+                       const NamedIdentities& before,
+                       const NamedIdentities& now) {
+  std::string name = service;
+  for (int i = 2;
+       name == kProcess || HasName(before, name) || HasName(now, name); ++i) {
+    name = absl::StrCat(service, "#", i);
+  }
+  return name;
 }
 
 absl::Status At(absl::string_view path, const absl::Status& status) {
@@ -63,19 +84,21 @@ Identities::Identities(std::shared_ptr<service::Runtime> runtime,
       given_(std::move(given)) {}
 
 absl::StatusOr<NamedIdentities> Identities::For(
-    const options::MeshOptions& options, const NamedIdentities& before) {
+    const options::MeshOptions& options, const NamedIdentities& before,
+    const std::function<bool(const std::string& name)>& is_given) {
   NamedIdentities identities;
   if (options.identity.has_value()) {
     const absl::Status status =
         AddProcess(*options.identity, before, &identities);
     if (!status.ok()) return status;
-  } else if (is_given()) {
+  } else if (given_ != nullptr) {
     return absl::InvalidArgumentError(
         "Options::identity is set, but the configuration has no identity. "
         "Write \"identity: {}\" there.");
   }
   for (const auto& [name, service] : options.services) {
-    if (!IsTls(*service) || identities.Of(*service->tls) != nullptr) continue;
+    if (!IsTls(*service) || is_given(name)) continue;
+    if (identities.Of(*service->tls) != nullptr) continue;
     const security::IdentityFiles files = security::FilesOf(*service->tls);
     std::shared_ptr<IdentityHolder> holder = before.Own(files);
     if (holder == nullptr) {
@@ -84,8 +107,9 @@ absl::StatusOr<NamedIdentities> Identities::For(
         return At(config::FieldPath(config::KeyPath("services", name), "tls"),
                   source.status());
       }
-      holder = IdentityHolder::Make(name, runtime_, generations_,
-                                    *std::move(source), absl::ZeroDuration());
+      holder = IdentityHolder::Make(UnusedName(name, before, identities),
+                                    runtime_, generations_, *std::move(source),
+                                    absl::ZeroDuration());
     }
     identities.own.emplace_back(files, std::move(holder));
   }
@@ -96,15 +120,18 @@ absl::Status Identities::AddProcess(const options::IdentityOptions& options,
                                     const NamedIdentities& before,
                                     NamedIdentities* identities) {
   identities->source = options.source;
-  if (before.source == options.source) {
+  // The application's source is the same, whatever else is written.
+  const bool same = before.process != nullptr &&
+                    (is_given() || before.source == options.source);
+  if (same) {
     identities->process = before.process;
     return absl::OkStatus();
   }
   auto source = MakeSource(options.source);
   if (!source.ok()) return source.status();
   identities->process =
-      IdentityHolder::Make("process", runtime_, generations_,
-                           *std::move(source), options.start_timeout);
+      IdentityHolder::Make(kProcess, runtime_, generations_, *std::move(source),
+                           options.start_timeout, before.process.get());
   return absl::OkStatus();
 }
 

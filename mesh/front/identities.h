@@ -1,8 +1,10 @@
 #ifndef MESH_FRONT_IDENTITIES_H_
 #define MESH_FRONT_IDENTITIES_H_
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -49,9 +51,12 @@ class Identities {
 
   // The identities of `options`. Those that `before` has are kept as they are,
   // good or bad. A source that is new must be good, but an agent may come
-  // later. The error begins with the field's path.
-  absl::StatusOr<NamedIdentities> For(const options::MeshOptions& options,
-                                      const NamedIdentities& before);
+  // later. Until then the last identity of the process stays. The error begins
+  // with the field's path.
+  // Services that `is_given` is true of have credentials in code.
+  absl::StatusOr<NamedIdentities> For(
+      const options::MeshOptions& options, const NamedIdentities& before,
+      const std::function<bool(const std::string& name)>& is_given);
 
   bool is_given() const { return given_ != nullptr; }
 

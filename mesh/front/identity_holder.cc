@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "mesh/base/foreign_code.h"
 #include "mesh/log.h"
 #include "mesh/security/expiry.h"
 #include "mesh/telemetry/events.h"
@@ -31,17 +32,31 @@ LogSeverity SeverityOf(Kind kind) {
   return LogSeverity::kWarning;
 }
 
+bool IsSame(const security::IdentityBytes& a,
+            const security::IdentityBytes& b) {
+  return a.chain == b.chain && a.key == b.key && a.bundles == b.bundles &&
+         a.crls == b.crls;
+}
+
 }  // namespace
 
 std::shared_ptr<IdentityHolder> IdentityHolder::Make(
     std::string name, std::shared_ptr<service::Runtime> runtime,
     std::shared_ptr<Generations> generations,
     std::shared_ptr<security::IdentitySource> source,
-    absl::Duration start_timeout) {
+    absl::Duration start_timeout, const IdentityHolder* before) {
   std::shared_ptr<IdentityHolder> holder(
       new IdentityHolder(std::move(name), std::move(runtime),
                          std::move(generations), std::move(source)));
-  holder->source_->Subscribe(holder);
+  if (before != nullptr) {
+    base::MutexLock lock(&holder->mu_);
+    holder->state_.identity = before->state().identity;
+    holder->state_.generation = holder->generations_->Next();
+  }
+  // A source of the application may throw.
+  base::ForeignCode("identity", [&](const std::string& line) {
+    holder->runtime_->Log(LogSeverity::kError, line);
+  }).Run([&] { holder->source_->Subscribe(holder); });
   if (holder->state().identity != nullptr) return holder;
   service::Runtime& control = *holder->runtime_;
   control.loop().RunAt(
@@ -103,7 +118,10 @@ void IdentityHolder::OnIdentity(security::IdentityPtr identity) {
   security::IdentityPtr before;  // Destroyed after the lock.
   {
     base::MutexLock lock(&mu_);
-    if (identity == state_.identity) return;  // It came twice.
+    if (state_.identity != nullptr &&
+        IsSame(identity->bytes(), state_.identity->bytes())) {
+      return;  // It came twice.
+    }
     state_.generation = generations_->Next();
     if (state_.identity != nullptr && state_.identity->WithdrawnBy(*identity)) {
       state_.withdrawn_before = state_.generation;
@@ -153,6 +171,7 @@ void IdentityHolder::GiveUpWaiting(absl::Duration waited) {
       absl::StrAppend(&text, ": ", refusal_);
     }
     state_.missing = absl::UnavailableError(text);
+    if (refusal_.empty()) refusal_ = text;
     state_.generation = generations_->Next();
   }
   Tell();

@@ -53,16 +53,18 @@ class IdentityHolder final
   };
 
   // `name`: "process", or the service that has an identity of its own. Calls
-  // wait for the first identity for `start_timeout` at most.
+  // wait for the first identity for `start_timeout` at most. That of `before`,
+  // which may be null, holds until then.
   static std::shared_ptr<IdentityHolder> Make(
       std::string name, std::shared_ptr<service::Runtime> runtime,
       std::shared_ptr<Generations> generations,
       std::shared_ptr<security::IdentitySource> source,
-      absl::Duration start_timeout);
+      absl::Duration start_timeout, const IdentityHolder* before = nullptr);
 
   // Tells `user` of each later change while it is there.
   void Add(std::weak_ptr<User> user);
 
+  const std::string& name() const { return name_; }
   IdentityState state() const;
   telemetry::IdentitySnapshot Metrics() const;
 

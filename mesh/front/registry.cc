@@ -51,7 +51,9 @@ absl::Status Registry::Apply(options::MeshOptions options) {
       security::Authorization::Make(next->options.server);
   if (!rules.ok()) return rules.status();
 
-  // From here on nothing fails.
+  // From here on nothing fails. Secrets that the configuration in force shares
+  // take the new policy before it is in force. So nothing is connected to by
+  // the old one afterwards.
   for (const auto& [name, policy] : policies) {
     next->secrets.at(name)->Apply(policy);
   }
@@ -72,6 +74,9 @@ absl::Status Registry::Apply(options::MeshOptions options) {
       ++it;
     }
   }
+  for (const auto& [name, secrets] : before->secrets) {
+    if (!Has(*next, name)) secrets->TellNobody();
+  }
   for (const auto& service : services) Configure(*next, service);
   doors_->Apply(next->identities.process, *std::move(rules));
   WarnOfWhatStays(next->options.telemetry);
@@ -83,8 +88,9 @@ absl::Status Registry::Apply(options::MeshOptions options) {
 
 absl::Status Registry::Secure(const Configuration& before, Configuration* next,
                               std::map<std::string, SecretsPolicy>* policies) {
-  absl::StatusOr<NamedIdentities> identities =
-      identities_.For(next->options, before.identities);
+  absl::StatusOr<NamedIdentities> identities = identities_.For(
+      next->options, before.identities,
+      [this](const std::string& name) { return IsGiven(name); });
   if (!identities.ok()) return identities.status();
   next->identities = *std::move(identities);
   for (const auto& [name, service] : next->options.services) {

@@ -27,11 +27,16 @@ bool IsEach(const std::vector<security::PeerPattern>& patterns,
       });
 }
 
-// Whether a peer that `before` admits may be refused by `after`. In doubt it
-// may.
-bool IsNarrower(const SecretsPolicy& before, const SecretsPolicy& after) {
+// Whether a peer that `before` admits, by `known`, may be refused by `after`.
+// In doubt it may.
+bool IsNarrower(const SecretsPolicy& before, const security::IdentityPtr& known,
+                const SecretsPolicy& after) {
   if (after.credentials != nullptr) return false;  // Not mesh's to judge.
-  if (before.identity != after.identity) return true;
+  if (before.credentials != nullptr) return true;
+  if (before.identity != after.identity && known != nullptr) {
+    const security::IdentityPtr next = after.identity->state().identity;
+    if (next == nullptr || known->WithdrawnBy(*next)) return true;
+  }
   if (before.crl != after.crl && after.crl != options::CrlMode::kIfPresent) {
     return true;
   }
@@ -45,9 +50,12 @@ bool IsNarrower(const SecretsPolicy& before, const SecretsPolicy& after) {
 void ServiceSecrets::Apply(const SecretsPolicy& policy) {
   SecretsPolicy before;  // Destroyed after the lock.
   base::MutexLock lock(&mu_);
-  if (secrets_ != nullptr && policy == policy_) return;
+  if (secrets_ != nullptr && policy.MakesTheSame(policy_)) {
+    policy_.spread = policy.spread;
+    return;
+  }
   applied_ = generations_->Next();
-  if (secrets_ != nullptr && IsNarrower(policy_, policy)) {
+  if (secrets_ != nullptr && IsNarrower(policy_, identity_, policy)) {
     withdrawn_before_ = applied_;
   }
   if (policy.identity != nullptr) policy.identity->Add(weak_from_this());
@@ -67,19 +75,32 @@ service::SecretsPtr ServiceSecrets::Secrets() {
   return {both, both->secrets.get()};
 }
 
-void ServiceSecrets::Tell(std::weak_ptr<service::Service> service) {
+void ServiceSecrets::Tell(const std::shared_ptr<service::Service>& service) {
   base::MutexLock lock(&mu_);
-  service_ = std::move(service);
+  services_.erase(std::remove_if(services_.begin(), services_.end(),
+                                 [&](const auto& known) {
+                                   const auto there = known.lock();
+                                   return there == nullptr || there == service;
+                                 }),
+                  services_.end());
+  services_.push_back(service);
+}
+
+void ServiceSecrets::TellNobody() {
+  base::MutexLock lock(&mu_);
+  services_.clear();
 }
 
 void ServiceSecrets::OnIdentityChange() {
-  std::shared_ptr<service::Service> service;
+  std::vector<std::shared_ptr<service::Service>> services;
   {
     base::MutexLock lock(&mu_);
     Renew();
-    service = service_.lock();
+    for (const auto& known : services_) {
+      if (auto service = known.lock()) services.push_back(std::move(service));
+    }
   }
-  if (service != nullptr) service->SetSecrets(Secrets());
+  for (const auto& service : services) service->SetSecrets(Secrets());
 }
 
 void ServiceSecrets::Renew() {

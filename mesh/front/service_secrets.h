@@ -35,9 +35,10 @@ struct SecretsPolicy {
   // the certificate's lifetime if that is less.
   std::optional<absl::Duration> spread;
 
-  bool operator==(const SecretsPolicy& o) const {
+  // Whether connections are the same by both. The spread is about later ones.
+  bool MakesTheSame(const SecretsPolicy& o) const {
     return credentials == o.credentials && identity == o.identity &&
-           peer == o.peer && crl == o.crl && spread == o.spread;
+           peer == o.peer && crl == o.crl;
   }
 };
 
@@ -57,8 +58,12 @@ class ServiceSecrets final
   // The present secrets. They keep this object alive.
   service::SecretsPtr Secrets();
   const security::ClientCounters& counters() const { return *counters_; }
-  // Who is told of secrets that a change of the identity makes.
-  void Tell(std::weak_ptr<service::Service> service);
+  // `service` is told of secrets that a change of the identity makes, while it
+  // is there. Several may be: threads that ask for one name at once make one
+  // each, and only one of these is kept.
+  void Tell(const std::shared_ptr<service::Service>& service);
+  // Nobody is told from now on: the configuration has no such service.
+  void TellNobody();
 
   // IdentityHolder::User
   void OnIdentityChange() override;
@@ -82,7 +87,7 @@ class ServiceSecrets final
   // The policy's identity when secrets_ were made of it.
   security::IdentityPtr identity_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const service::Secrets> secrets_ ABSL_GUARDED_BY(mu_);
-  std::weak_ptr<service::Service> service_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::weak_ptr<service::Service>> services_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace mesh::front

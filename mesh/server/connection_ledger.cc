@@ -71,8 +71,20 @@ void ConnectionLedger::Remove(Id id) {
 ConnectionLedger::Ruling ConnectionLedger::RuleOnTls(
     const void* context, absl::FunctionRef<std::string()> chain,
     absl::Time now) {
+  std::optional<Ruling> ruling;
+  std::string bytes;
+  while (!ruling.has_value()) {
+    ruling = TryToRule(context, chain, &bytes, now);
+  }
+  TellSooner();
+  return *std::move(ruling);
+}
+
+std::optional<ConnectionLedger::Ruling> ConnectionLedger::TryToRule(
+    const void* context, absl::FunctionRef<std::string()> chain,
+    std::string* bytes, absl::Time now) {
   std::shared_ptr<PeerTrust> trust;
-  std::shared_ptr<PeerTrust> withdrawn;
+  std::vector<Withdrawn> withdrawn;
   {
     base::MutexLock lock(&mu_);
     if (now - no_tls_since_ >= kRefuseAfter) {
@@ -89,31 +101,30 @@ ConnectionLedger::Ruling ConnectionLedger::RuleOnTls(
       if (since != absl::InfiniteFuture() ||
           (connection->trust == trust_ &&
            now < connection->judged->verdict.until)) {
-        return {absl::OkStatus(), connection->caller->peer};
+        return Ruling{absl::OkStatus(), PresentPeer(*connection)};
       }
     }
     trust = trust_;
-    if (now - withdrawn_at_ < kShutAfter) withdrawn = withdrawn_;
+    withdrawn = withdrawn_;
   }
-  const std::string bytes = chain();
-  const JudgedChainPtr judged = trust->Judge(bytes, now);
+  if (bytes->empty()) *bytes = chain();
+  const JudgedChainPtr judged = trust->Judge(*bytes, now);
   const absl::Status& status = judged->verdict.status;
   // A connection that had no call yet may be older than a withdrawal.
-  JudgedChainPtr before;  // Null: it is not, or was not believed then either.
-  if (!status.ok() && withdrawn != nullptr) {
-    before = withdrawn->Judge(bytes, now);
-    if (!before->verdict.status.ok()) before = nullptr;
-  }
+  absl::Time since = absl::InfinitePast();
+  const JudgedChainPtr before =
+      status.ok() ? nullptr : Before(withdrawn, *bytes, now, &since);
   Ruling ruling;
   {
     base::MutexLock lock(&mu_);
+    if (trust != trust_) return std::nullopt;  // It has changed meanwhile.
     Connection* const connection = Find(context);
     if (connection != nullptr) {
       Renew(connection, trust, judged, now);
-      ruling.peer = connection->caller->peer;
+      ruling.peer = PresentPeer(*connection);
     } else if (status.ok()) {
       ruling.peer = PeerOfChain(judged);
-    } else if (before != nullptr && now - withdrawn_at_ < kRefuseAfter &&
+    } else if (before != nullptr && now - since < kRefuseAfter &&
                HasNameless()) {
       // This is the first call of such a connection, which has time to leave.
       // Whose it is nobody knows before Admitted(). So as long as there is one,
@@ -128,8 +139,27 @@ ConnectionLedger::Ruling ConnectionLedger::RuleOnTls(
           absl::StrCat("the caller is not verified: ", status.message(), "."));
     }
   }
-  TellSooner();
   return ruling;
+}
+
+JudgedChainPtr ConnectionLedger::Before(const std::vector<Withdrawn>& withdrawn,
+                                        absl::string_view chain, absl::Time now,
+                                        absl::Time* since) {
+  for (const Withdrawn& one : withdrawn) {
+    if (now - one.at >= kShutAfter) continue;
+    JudgedChainPtr judged = one.trust->Judge(chain, now);
+    if (!judged->verdict.status.ok()) continue;
+    *since = one.at;
+    return judged;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<const security::Peer> ConnectionLedger::PresentPeer(
+    const Connection& connection) {
+  // One that is refused, and has time to leave, is who it was.
+  return connection.judged->verdict.status.ok() ? PeerOfChain(connection.judged)
+                                                : connection.caller->peer;
 }
 
 ConnectionLedger::Ruling ConnectionLedger::RuleOnPlaintext(absl::Time now) {
@@ -144,34 +174,48 @@ ConnectionLedger::Ruling ConnectionLedger::RuleOnPlaintext(absl::Time now) {
 
 std::shared_ptr<Caller> ConnectionLedger::Admitted(
     const void* context, absl::FunctionRef<FirstCall()> first, absl::Time now) {
-  std::shared_ptr<PeerTrust> trust;
-  std::shared_ptr<PeerTrust> withdrawn;
   {
     base::MutexLock lock(&mu_);
     const Connection* const connection = Find(context);
     if (connection != nullptr) return connection->caller;
+  }
+  FirstCall call = first();
+  std::optional<std::shared_ptr<Caller>> caller;
+  while (!caller.has_value()) caller = TryToBind(context, &call, now);
+  TellSooner();
+  return *std::move(caller);
+}
+
+std::optional<std::shared_ptr<Caller>> ConnectionLedger::TryToBind(
+    const void* context, FirstCall* call, absl::Time now) {
+  std::shared_ptr<PeerTrust> trust;
+  std::vector<Withdrawn> withdrawn;
+  {
+    base::MutexLock lock(&mu_);
     trust = trust_;
     withdrawn = withdrawn_;
   }
-  FirstCall call = first();
-  const Wire wire = call.chain.empty() ? Wire::kPlaintext : Wire::kTls;
+  const Wire wire = call->chain.empty() ? Wire::kPlaintext : Wire::kTls;
   JudgedChainPtr judged;
   JudgedChainPtr named;  // The verdict that has a name for the peer.
   if (wire == Wire::kTls) {
-    named = judged = trust->Judge(call.chain, now);
-    if (!judged->verdict.status.ok() && withdrawn != nullptr) {
-      named = withdrawn->Judge(call.chain, now);
+    named = judged = trust->Judge(call->chain, now);
+    if (!judged->verdict.status.ok()) {
+      absl::Time since;
+      const JudgedChainPtr before = Before(withdrawn, call->chain, now, &since);
+      if (before != nullptr) named = before;
     }
   }
   std::shared_ptr<Caller> caller;
   {
     base::MutexLock lock(&mu_);
+    if (trust != trust_) return std::nullopt;  // It has changed meanwhile.
     Connection* connection = Find(context);
     if (connection != nullptr) return connection->caller;  // Another call did.
     Id id = 0;
-    connection = FindNew(wire, call.peer_name, &id);
-    if (connection == nullptr) return nullptr;
-    connection->context = std::move(call.context);
+    connection = FindNew(wire, call->peer_name, &id);
+    if (connection == nullptr) return std::shared_ptr<Caller>();
+    connection->context = std::move(call->context);
     by_context_[context] = id;
     caller = connection->caller = std::make_shared<Caller>();
     if (wire == Wire::kTls) {
@@ -190,7 +234,6 @@ std::shared_ptr<Caller> ConnectionLedger::Admitted(
       Refresh(connection);
     }
   }
-  TellSooner();
   return caller;
 }
 
@@ -200,8 +243,9 @@ void ConnectionLedger::SetTrust(std::shared_ptr<PeerTrust> trust,
   {
     base::MutexLock lock(&mu_);
     if (withdrawn) {
-      withdrawn_ = trust_;
-      withdrawn_at_ = now;
+      withdrawn_.push_back({trust_, now});
+      // They are forgotten then.
+      LookBy(now + kShutAfter);
     }
     trust_ = trust;
     for (const auto& [id, connection] : connections_) {
@@ -246,10 +290,14 @@ ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
   Look look;
   std::vector<std::pair<Id, JudgedChainPtr>> ended;
   std::shared_ptr<PeerTrust> trust;
-  std::shared_ptr<PeerTrust> forgotten;  // Destroyed without the lock.
+  std::vector<Withdrawn> forgotten;  // Destroyed without the lock.
   {
     base::MutexLock lock(&mu_);
-    if (now - withdrawn_at_ >= kShutAfter) forgotten = std::move(withdrawn_);
+    const auto young = std::find_if(
+        withdrawn_.begin(), withdrawn_.end(),
+        [&](const Withdrawn& one) { return now - one.at < kShutAfter; });
+    forgotten.assign(withdrawn_.begin(), young);
+    withdrawn_.erase(withdrawn_.begin(), young);
     trust = trust_;
     for (const auto& [id, connection] : connections_) {
       if (connection.judged != nullptr &&
@@ -262,7 +310,9 @@ ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
   base::MutexLock lock(&mu_);
   for (const auto& [id, judged] : ended) {
     const auto it = connections_.find(id);
-    if (it != connections_.end()) Renew(&it->second, trust, judged, now);
+    // SetTrust() has judged them anew if the trust has changed.
+    if (it == connections_.end() || trust != trust_) continue;
+    Renew(&it->second, trust, judged, now);
   }
   for (auto& [id, connection] : connections_) {
     const absl::Time since = LeavingSince(connection);
@@ -279,8 +329,8 @@ ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
       look.next = std::min(look.next, connection.judged->verdict.until);
     }
   }
-  if (withdrawn_ != nullptr) {
-    look.next = std::min(look.next, withdrawn_at_ + kShutAfter);
+  if (!withdrawn_.empty()) {
+    look.next = std::min(look.next, withdrawn_.front().at + kShutAfter);
   }
   look.next = std::max(look.next, now + kBetweenLooks);
   next_look_ = look.next;

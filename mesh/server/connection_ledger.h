@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "mesh/base/mutex.h"
 #include "mesh/security/peer.h"
@@ -140,6 +142,27 @@ class ConnectionLedger {
     bool shut = false;
   };
   using Connections = std::map<Id, Connection>;
+  // A trust that believed more than the one after it, and when that came.
+  struct Withdrawn {
+    std::shared_ptr<PeerTrust> trust;
+    absl::Time at;
+  };
+
+  // One try at RuleOnTls() and at Admitted(). Nothing: the trust has changed
+  // while it judged.
+  std::optional<Ruling> TryToRule(const void* context,
+                                  absl::FunctionRef<std::string()> chain,
+                                  std::string* bytes, absl::Time now);
+  std::optional<std::shared_ptr<Caller>> TryToBind(const void* context,
+                                                   FirstCall* call,
+                                                   absl::Time now);
+  // The verdict of the first trust, of those withdrawn a moment ago, that
+  // believes `chain`. Null: none does. `since`: when it was withdrawn.
+  static JudgedChainPtr Before(const std::vector<Withdrawn>& withdrawn,
+                               absl::string_view chain, absl::Time now,
+                               absl::Time* since);
+  static std::shared_ptr<const security::Peer> PresentPeer(
+      const Connection& connection);
 
   absl::Time LeavingSince(const Connection& connection) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -166,9 +189,8 @@ class ConnectionLedger {
   absl::Time no_tls_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   absl::Time no_plaintext_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::shared_ptr<PeerTrust> trust_ ABSL_GUARDED_BY(mu_);  // Never null.
-  // The trust before the last withdrawal, until kShutAfter later.
-  std::shared_ptr<PeerTrust> withdrawn_ ABSL_GUARDED_BY(mu_);
-  absl::Time withdrawn_at_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  // Those of the last kShutAfter, the oldest first.
+  std::vector<Withdrawn> withdrawn_ ABSL_GUARDED_BY(mu_);
 
   Id last_id_ ABSL_GUARDED_BY(mu_) = 0;
   Connections connections_ ABSL_GUARDED_BY(mu_);

@@ -55,6 +55,24 @@ Runtime::Runtime(LogSink log,
   if (thread_ != nullptr) loop_->Post([this] { SchedulePoll(); });
 }
 
+std::shared_ptr<Runtime> Runtime::Make(
+    LogSink log, std::vector<std::shared_ptr<telemetry::Observer>> observers,
+    std::map<std::string, Fallback> fallbacks,
+    const options::TelemetryOptions& telemetry,
+    const options::LimitsOptions& limits,
+    discovery::ParseEndpoints parse_endpoints) {
+  return {
+      new Runtime(std::move(log), std::move(observers), std::move(fallbacks),
+                  telemetry, limits, std::move(parse_endpoints)),
+      [](Runtime* gone) {
+        if (!gone->failure().empty()) {
+          delete gone;  // There is no thread.
+          return;
+        }
+        gone->loop().Post([gone] { delete gone; });
+      }};
+}
+
 Runtime::~Runtime() {
   grpc_completion_queue_shutdown(poll_queue_);
   while (grpc_completion_queue_next(poll_queue_,

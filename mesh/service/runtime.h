@@ -48,6 +48,15 @@ class Runtime {
     RenewalGate* gate = &RenewalGate::OfProcess();
   };
 
+  // A runtime that ends on its control thread, wherever the last reference is
+  // dropped: that thread may be using it then.
+  static std::shared_ptr<Runtime> Make(
+      LogSink log, std::vector<std::shared_ptr<telemetry::Observer>> observers,
+      std::map<std::string, Fallback> fallbacks,
+      const options::TelemetryOptions& telemetry,
+      const options::LimitsOptions& limits,
+      discovery::ParseEndpoints parse_endpoints);
+
   // `control`: null but for tests.
   Runtime(LogSink log,
           std::vector<std::shared_ptr<telemetry::Observer>> observers,
