@@ -82,7 +82,7 @@ Process::~Process() {
     absl::SleepFor(absl::Milliseconds(5));
   Signal(SIGKILL);
   (void)Wait();
-  close(stdin_);
+  CloseInput();
   close(stdout_);
 }
 
@@ -112,6 +112,11 @@ absl::StatusOr<std::string> Process::ReadLine(absl::Duration timeout) {
     if (n <= 0) return absl::OutOfRangeError(name_ + "'s output has ended");
     read_.append(buffer, n);
   }
+}
+
+void Process::CloseInput() {
+  if (stdin_ >= 0) close(stdin_);
+  stdin_ = -1;
 }
 
 void Process::Signal(int signal) {

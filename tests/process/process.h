@@ -21,7 +21,8 @@ namespace mesh::test {
 class Process {
  public:
   // Runs `argv`, searched in PATH and in /usr/sbin. Its stdout is read by
-  // ReadLine(), its stderr is ours, its stdin is open until this object goes.
+  // ReadLine(), its stderr is ours. Its stdin is open until CloseInput(), or
+  // until this object goes.
   // `death_signal` is what it gets when the thread that started it ends. Only
   // SIGKILL ends a process that is stopped (SIGSTOP) by then.
   static absl::StatusOr<std::unique_ptr<Process>> Start(
@@ -35,6 +36,9 @@ class Process {
   // The next line of its stdout, without its end. DEADLINE_EXCEEDED after
   // `timeout`, OUT_OF_RANGE when its stdout has ended.
   absl::StatusOr<std::string> ReadLine(absl::Duration timeout);
+
+  // Ends its stdin, which tells many programs to end.
+  void CloseInput();
 
   // Sends it a signal. Does nothing once it has been waited for.
   void Signal(int signal);
@@ -51,7 +55,7 @@ class Process {
 
   const std::string name_;
   const pid_t pid_;
-  const int stdin_;
+  int stdin_;  // -1: closed.
   const int stdout_;
   std::string read_;  // What stdout has brought and nobody has taken yet.
   bool ended_ = false;
