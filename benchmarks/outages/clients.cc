@@ -9,8 +9,6 @@
 #include "absl/strings/str_join.h"
 #include "benchmarks/outages/world.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
-#include "grpcpp/support/channel_arguments.h"
 
 namespace mesh::benchmarks {
 namespace {
@@ -141,12 +139,14 @@ MeshClient::MeshClient(const v1::Config& config,
 }
 
 std::shared_ptr<grpc::Channel> BareChannel(
-    const std::vector<std::string>& addresses) {
-  grpc::ChannelArguments arguments;
+    const std::vector<std::string>& addresses,
+    std::shared_ptr<grpc::ChannelCredentials> credentials,
+    grpc::ChannelArguments arguments) {
+  if (credentials == nullptr) credentials = grpc::InsecureChannelCredentials();
   arguments.SetServiceConfigJSON(kServiceConfig);
   return grpc::CreateCustomChannel(
       absl::StrCat("ipv4:", absl::StrJoin(addresses, ",")),
-      grpc::InsecureChannelCredentials(), arguments);
+      std::move(credentials), arguments);
 }
 
 StubPtr BareClient::stub() const { return std::atomic_load(&stub_); }

@@ -10,6 +10,8 @@
 #include "absl/time/time.h"
 #include "benchmarks/outages/figures.h"
 #include "benchmarks/outages/load.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/support/channel_arguments.h"
 #include "mesh/base/mutex.h"
 #include "mesh/mesh.h"
 #include "mesh/telemetry/observer.h"
@@ -105,8 +107,11 @@ class BareClient final : public Client {
  private:
   StubPtr stub_;  // Through std::atomic_load and _store.
 };
+// `credentials` null: plaintext. `arguments` come beside the retry policy.
 std::shared_ptr<grpc::Channel> BareChannel(
-    const std::vector<std::string>& addresses);
+    const std::vector<std::string>& addresses,
+    std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr,
+    grpc::ChannelArguments arguments = {});
 
 }  // namespace mesh::benchmarks
 

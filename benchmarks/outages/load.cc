@@ -8,9 +8,18 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "benchmarks/outages/world.h"
-#include "grpcpp/client_context.h"
 
 namespace mesh::benchmarks {
+
+namespace {
+
+OpenLoop::Options OptionsWith(absl::Duration deadline) {
+  OpenLoop::Options options;
+  options.deadline = deadline;
+  return options;
+}
+
+}  // namespace
 
 struct OpenLoop::Call {
   Outcome outcome;
@@ -21,21 +30,24 @@ struct OpenLoop::Call {
   std::unique_ptr<grpc::ClientAsyncResponseReader<test::Reply>> reader;
 };
 
-OpenLoop::OpenLoop(double rate, std::function<StubPtr()> stub,
-                   absl::Duration deadline)
+OpenLoop::OpenLoop(double rate, std::function<StubPtr()> stub, Options options)
     : interval_(absl::Seconds(1 / rate)),
       stub_(std::move(stub)),
-      deadline_(deadline),
+      options_(std::move(options)),
       start_(Now()) {
   taker_ = std::thread([this] { Take(); });
   sender_ = std::thread([this] { Send(); });
 }
 
+OpenLoop::OpenLoop(double rate, std::function<StubPtr()> stub,
+                   absl::Duration deadline)
+    : OpenLoop(rate, std::move(stub), OptionsWith(deadline)) {}
+
 void OpenLoop::Send() {
   test::Request request;
   request.set_payload(std::string(64, 'x'));
   request.mutable_directives()->set_echo(true);
-  const int64_t most = kLongest / interval_;
+  const int64_t most = options_.longest / interval_;
   for (int64_t i = 0; i < most && !stopping_; ++i) {
     auto call = std::make_unique<Call>();
     call->outcome.due = start_ + i * interval_;
@@ -43,7 +55,7 @@ void OpenLoop::Send() {
     const absl::Duration late = Now() - call->outcome.due;
     call->outcome.late = late > kLate;
     call->context.set_deadline(std::chrono::system_clock::now() +
-                               absl::ToChronoMicroseconds(deadline_ - late));
+                               absl::ToChronoMicroseconds(options_.deadline - late));
     call->stub = stub_();
     call->reader =
         call->stub->PrepareAsyncUnary(&call->context, request, &queue_);
@@ -62,6 +74,10 @@ void OpenLoop::Take() {
     call->outcome.code = call->status.error_code();
     call->outcome.by = call->reply.seen().server();
     call->outcome.why = call->status.error_message();
+    if (options_.taker != nullptr) {
+      options_.taker(call->outcome, call->context, call->reply);
+      continue;
+    }
     base::MutexLock lock(&mu_);
     outcomes_.push_back(std::move(call->outcome));
   }

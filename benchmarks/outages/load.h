@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "benchmarks/outages/figures.h"
+#include "grpcpp/client_context.h"
 #include "grpcpp/completion_queue.h"
 #include "mesh/base/mutex.h"
 #include "tests/support/test_service.grpc.pb.h"
@@ -26,13 +27,25 @@ inline constexpr absl::Duration kDeadline = absl::Seconds(1);
 // Call i is due at i / rate after the start, and its deadline counts from then.
 // A call that begins more than kLate after it was due has failed, since the
 // bench itself is the cause. One thread makes the calls, another takes the
-// answers. It ends by itself after kLongest.
+// answers. It ends by itself after Options::longest.
 class OpenLoop {
  public:
   static constexpr absl::Duration kLate = absl::Milliseconds(100);
   static constexpr absl::Duration kLongest = absl::Minutes(5);
 
+  struct Options {
+    absl::Duration deadline = kDeadline;
+    absl::Duration longest = kLongest;
+    // Takes what became of each call, on one thread. Then Stop() has nothing to
+    // say, and the memory of a long load does not grow.
+    std::function<void(const Outcome& outcome,
+                       const grpc::ClientContext& context,
+                       const test::Reply& reply)>
+        taker;
+  };
+
   // `stub` is asked for each call.
+  OpenLoop(double rate, std::function<StubPtr()> stub, Options options);
   OpenLoop(double rate, std::function<StubPtr()> stub,
            absl::Duration deadline = kDeadline);
   ~OpenLoop() { (void)Stop(); }
@@ -50,7 +63,7 @@ class OpenLoop {
   // Constant.
   const absl::Duration interval_;
   const std::function<StubPtr()> stub_;
-  const absl::Duration deadline_;
+  const Options options_;
   const absl::Time start_;
 
   grpc::CompletionQueue queue_;

@@ -20,9 +20,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -84,12 +82,6 @@ int FirstCall(bool bare, const std::string& where, int milliseconds) {
   std::_Exit(0);
 }
 
-// But for the one that looks.
-int64_t Descriptors() {
-  const std::filesystem::directory_iterator all("/proc/self/fd");
-  return std::distance(begin(all), end(all)) - 1;
-}
-
 v1::Config ConfigOf(const std::string& addresses) {
   v1::Config config = OneService();
   for (const absl::string_view address : absl::StrSplit(addresses, ',')) {
@@ -123,19 +115,6 @@ int Churn(double rate, const std::string& one, const std::string& other) {
               static_cast<long long>(after), static_cast<long long>(failed));
   std::fflush(stdout);
   std::_Exit(0);
-}
-
-// The resident set, in bytes, without what malloc only keeps.
-int64_t Resident() {
-  malloc_trim(0);
-  std::ifstream file("/proc/self/smaps_rollup");
-  for (std::string line; std::getline(file, line);) {
-    long long kilobytes = 0;
-    if (std::sscanf(line.c_str(), "Rss: %lld kB", &kilobytes) == 1) {
-      return kilobytes * 1024;
-    }
-  }
-  Die("no resident set");
 }
 
 int Connected(bool bare, const std::string& file) {

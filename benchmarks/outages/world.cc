@@ -1,11 +1,15 @@
 #include "benchmarks/outages/world.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <utility>
 
@@ -17,7 +21,6 @@
 #include "mesh/base/clock.h"
 
 namespace mesh::benchmarks {
-namespace {
 
 std::string Contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -26,11 +29,26 @@ std::string Contents(const std::string& path) {
   return text.str();
 }
 
-}  // namespace
+int64_t Resident() {
+  malloc_trim(0);
+  std::ifstream file("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(file, line);) {
+    long long kilobytes = 0;
+    if (std::sscanf(line.c_str(), "Rss: %lld kB", &kilobytes) == 1) {
+      return kilobytes * 1024;
+    }
+  }
+  Die("no resident set");
+}
+
+int64_t Descriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return std::distance(begin(all), end(all)) - 1;
+}
 
 void Die(absl::string_view what) {
-  std::fprintf(stderr, "outages_bench: %.*s\n", static_cast<int>(what.size()),
-               what.data());
+  std::fprintf(stderr, "%s: %.*s\n", program_invocation_short_name,
+               static_cast<int>(what.size()), what.data());
   std::fflush(stdout);
   // Not std::exit(): other threads may be in the middle of a row.
   std::_Exit(1);

@@ -1,6 +1,7 @@
 #ifndef MESH_BENCHMARKS_OUTAGES_WORLD_H_
 #define MESH_BENCHMARKS_OUTAGES_WORLD_H_
 
+#include <cstdint>
 #include <memory>
 #include <set>
 #include <string>
@@ -11,7 +12,7 @@
 #include "benchmarks/outages/figures.h"
 #include "tests/process/process.h"
 
-// The processes that the outages bench calls. Each gets SIGKILL when the thread
+// The processes that benches of outages and of identities call. Each gets SIGKILL when the thread
 // that started it ends, so none outlives the bench. What cannot be started ends
 // the bench.
 
@@ -24,6 +25,14 @@ void Progress(const std::string& line);
 
 // Monotonic.
 absl::Time Now();
+
+// What stands in a file. Empty when it cannot be read.
+std::string Contents(const std::string& path);
+
+// Of this process: the resident set in bytes, without what malloc only keeps,
+// and the descriptors that are open, but for the one that looks.
+int64_t Resident();
+int64_t Descriptors();
 
 // The port of "127.0.0.1:4711".
 int PortOf(const std::string& address);
