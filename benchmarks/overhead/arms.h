@@ -16,6 +16,9 @@ namespace mesh::benchmarks {
 //   round_robin  gRPC's round_robin, with retries by service config
 //   mesh         mesh with default policies; all methods may be retried
 //   mesh_once    mesh with default policies; no method may be retried
+//   bare_mtls=BASE  as `bare`, with TlsCredentials of the files BASE
+//   mesh_mtls=BASE  as `mesh`, with these files as its identity
+// See ReadTlsFiles() for BASE.
 // Ends the process when `arm` is none of these.
 std::shared_ptr<grpc::ChannelInterface> MakeChannel(
     absl::string_view arm, const std::vector<std::string>& addresses);

@@ -3,7 +3,10 @@
 // costs in its place. Same payload, deadline and process-wide settings
 // everywhere; README.md has how each figure is made.
 //
-//   overhead_bench [--json FILE] [--no-hook DIR]
+//   overhead_bench [--json FILE] [--no-hook DIR] [--only=NAME,...]
+//
+// --only: of the workloads, by the names of their metrics, of "served" (what a
+// served call costs) and of "time".
 //
 // --no-hook: what mesh costs where gRPC has no hooks for calls, beside it. DIR
 // has the client's programs built with MESH_CALL_HOOK=0.
@@ -18,6 +21,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -30,8 +34,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "benchmarks/outages/figures.h"
+#include "benchmarks/overhead/counted.h"
+#include "benchmarks/overhead/tls_files.h"
 #include "benchmarks/report.h"
 #include "tests/process/process.h"
 
@@ -71,6 +79,9 @@ double Median(std::vector<double> values) {
 // Where the client's programs without the hook are. Empty: not measured.
 std::string no_hook_directory;
 
+// What --only= names, or all.
+std::set<std::string> only;
+
 // The path of one of this benchmark's own programs.
 std::string Program(absl::string_view name, bool hook = true) {
   return hook ? absl::StrCat(test::ProgramDirectory(), "/overhead/", name)
@@ -83,9 +94,12 @@ struct Peer {
   std::string address;
 };
 
-Peer StartServer() {
+// `mode` is overhead_server's.
+Peer StartServer(const std::vector<std::string>& mode = {}) {
+  std::vector<std::string> command = {Program("overhead_server")};
+  command.insert(command.end(), mode.begin(), mode.end());
   Peer server;
-  server.process = ValueOrDie(Process::Start({Program("overhead_server")}));
+  server.process = ValueOrDie(Process::Start(std::move(command)));
   server.address =
       "127.0.0.1:" + ValueOrDie(server.process->ReadLine(absl::Seconds(30)));
   return server;
@@ -98,7 +112,7 @@ struct Workload {
   const char* name;   // In metrics.
   const char* style;  // overhead_client's.
   int outstanding;
-  const char* arm;  // Measured over "bare".
+  const char* arm;  // Measured over "bare", or "bare_mtls".
   int endpoints;    // How many endpoints the arm is given.
   double at_most;   // What the ratio must not exceed; 0: only shown.
   const char* what;
@@ -125,11 +139,23 @@ constexpr Workload kWorkloads[] = {
      "stream of one message, callback, may be retried"},
     {"stream_callback_short_once", "stream_callback_short", 16, "mesh_once", 1,
      1.12, "stream of one message, callback, may not be retried"},
+    {"mtls_unary_sync", "unary_sync", 1, "mesh_mtls", 1, 0.99,
+     "unary, sync, mutual TLS"},
+    {"mtls_unary_callback", "unary_callback", 16, "mesh_mtls", 1, 1.00,
+     "unary, callback, 16 outstanding, mutual TLS"},
     {"unary_sync_3_endpoints", "unary_sync", 1, "mesh", 3, 0,
      "unary, sync, may be retried, 3 endpoints"},
     {"round_robin_3_endpoints", "unary_sync", 1, "round_robin", 3, 0,
      "the same over gRPC round_robin with retries"},
 };
+
+// Whether an arm's connections have TLS, and what it is measured over.
+bool HasTls(absl::string_view arm) { return absl::EndsWith(arm, "_mtls"); }
+const char* BareOf(const Workload& workload) {
+  return HasTls(workload.arm) ? "bare_mtls" : "bare";
+}
+
+bool IsAsked(const Workload& workload) { return only.count(workload.name) > 0; }
 
 bool HasHook(const Workload& workload) {
   return absl::StartsWith(workload.arm, "mesh");
@@ -164,43 +190,43 @@ struct Cost {
   double allocations = 0;            // A call.
 };
 
+// The servers that are called.
+struct Servers {
+  std::vector<Peer> plain;
+  std::vector<Peer> tls;  // One.
+  // Where the files of the arms with TLS are.
+  test::TempDirectory directory;
+
+  Servers() {
+    const absl::Status status = WriteTlsFiles(directory.path());
+    if (!status.ok()) Die(status.message());
+    for (int i = 0; i < 3; ++i) plain.push_back(StartServer());
+    tls.push_back(StartServer({"tls", directory.path() + "/echo"}));
+  }
+};
+
 std::vector<std::string> ClientCommand(const std::string& program,
                                        const Job& job, int calls,
-                                       const std::vector<Peer>& servers) {
-  std::vector<std::string> command = {Program(program, job.hook), job.arm,
-                                      job.style, absl::StrCat(job.outstanding),
-                                      absl::StrCat(calls)};
+                                       const Servers& servers) {
+  const bool tls = HasTls(job.arm);
+  std::vector<std::string> command = {
+      Program(program, job.hook),
+      tls ? absl::StrCat(job.arm, "=", servers.directory.path(), "/caller")
+          : job.arm,
+      job.style, absl::StrCat(job.outstanding), absl::StrCat(calls)};
   for (int i = 0; i < job.endpoints; ++i) {
-    command.push_back(servers[i].address);
+    command.push_back((tls ? servers.tls : servers.plain)[i].address);
   }
   return command;
 }
 
 // Instructions of the whole client process.
-double CountInstructions(const Job& job, int calls,
-                         const std::vector<Peer>& servers) {
-  const test::TempDirectory directory;
-  const std::string out = directory.path() + "/callgrind.out";
-  std::vector<std::string> command = {"valgrind", "--quiet", "--tool=callgrind",
-                                      "--callgrind-out-file=" + out};
-  for (std::string& word :
-       ClientCommand("overhead_client", job, calls, servers)) {
-    command.push_back(std::move(word));
-  }
-  ValueOrDie(RunToEnd(std::move(command), absl::Minutes(2)));
-  std::FILE* file = std::fopen(out.c_str(), "r");
-  if (file == nullptr) Die("callgrind wrote nothing");
-  char line[4096];
-  double total = 0;
-  while (std::fgets(line, sizeof(line), file) != nullptr) {
-    if (std::sscanf(line, "totals: %lf", &total) == 1) break;
-  }
-  std::fclose(file);
-  if (total == 0) Die("callgrind's output has no totals");
-  return total;
+double CountInstructions(const Job& job, int calls, const Servers& servers) {
+  return ValueOrDie(CountInstructionsOf(
+      ClientCommand("overhead_client", job, calls, servers)));
 }
 
-double CountAllocations(const Job& job, const std::vector<Peer>& servers) {
+double CountAllocations(const Job& job, const Servers& servers) {
   const std::string printed = ValueOrDie(RunToEnd(
       ClientCommand("overhead_client_allocations", job, kShortRun, servers),
       absl::Minutes(1)));
@@ -212,14 +238,13 @@ double CountAllocations(const Job& job, const std::vector<Peer>& servers) {
 }
 
 std::map<Job, Cost> MeasureCosts() {
-  std::vector<Peer> servers;
-  for (int i = 0; i < 3; ++i) servers.push_back(StartServer());
-
+  const Servers servers;
   std::map<Job, Cost> costs;
   for (const Workload& workload : kWorkloads) {
+    if (!IsAsked(workload)) continue;
     costs[{workload.arm, workload.style, workload.outstanding,
            workload.endpoints}];
-    costs[{"bare", workload.style, workload.outstanding, 1}];
+    costs[{BareOf(workload), workload.style, workload.outstanding, 1}];
     if (HasHook(workload) && !no_hook_directory.empty()) {
       costs[{workload.arm, workload.style, workload.outstanding,
              workload.endpoints, /*hook=*/false}];
@@ -279,8 +304,9 @@ bool ReportCosts(const std::map<Job, Cost>& costs, Report* report) {
   Table table(
       {"", "bare", "measured", "ratio", "at most", "allocations", "more", ""});
   for (const Workload& workload : kWorkloads) {
+    if (!IsAsked(workload)) continue;
     const Cost& bare =
-        costs.at({"bare", workload.style, workload.outstanding, 1});
+        costs.at({BareOf(workload), workload.style, workload.outstanding, 1});
     const Cost& cost = costs.at({workload.arm, workload.style,
                                  workload.outstanding, workload.endpoints});
     const double base = Median(bare.instructions);
@@ -315,12 +341,12 @@ void ReportNoHook(const std::map<Job, Cost>& costs, Report* report) {
   Table table({"", "bare", "hook", "no hook", "over the hook", "over bare",
                "allocations"});
   for (const Workload& workload : kWorkloads) {
-    if (!HasHook(workload)) continue;
+    if (!HasHook(workload) || !IsAsked(workload)) continue;
     Job job = {workload.arm, workload.style, workload.outstanding,
                workload.endpoints};
-    const double bare =
-        Median(costs.at({"bare", workload.style, workload.outstanding, 1})
-                   .instructions);
+    const double bare = Median(
+        costs.at({BareOf(workload), workload.style, workload.outstanding, 1})
+            .instructions);
     const double hook = Median(costs.at(job).instructions);
     job.hook = false;
     const Cost& cost = costs.at(job);
@@ -334,6 +360,67 @@ void ReportNoHook(const std::map<Job, Cost>& costs, Report* report) {
     report->Metric(name + "_allocations", cost.allocations);
   }
   std::printf("%s\n", table.Text().c_str());
+}
+
+// ---------------------------------------------------------------------------
+// What a served call costs.
+
+constexpr double kServedAtMost = 1.05;
+
+// Instructions of a server per call, one a repetition. `client`: whose files
+// it has.
+std::vector<double> CountServed(const std::vector<std::string>& mode,
+                                const std::string& client,
+                                const std::string& style) {
+  std::vector<std::string> server = {Program("overhead_server")};
+  server.insert(server.end(), mode.begin(), mode.end());
+  const auto count = [&](int calls) {
+    return ValueOrDie(CountInstructionsOfServer(
+        server, {Program("overhead_client"), "bare_mtls=" + client, style, "1",
+                 absl::StrCat(calls)}));
+  };
+  std::vector<double> instructions;
+  for (int i = 0; i < kCallbackRepetitions; ++i) {
+    Progress(absl::StrFormat("counting a server's instructions: %s, %d of %d",
+                             mode[0], i + 1, kCallbackRepetitions));
+    instructions.push_back((count(kLongRun) - count(kShortRun)) /
+                           (kLongRun - kShortRun));
+  }
+  Progress("");
+  return instructions;
+}
+
+bool MeasureServed(Report* report) {
+  const test::TempDirectory directory;
+  const std::string& path = directory.path();
+  const absl::Status status = WriteTlsFiles(path);
+  if (!status.ok()) Die(status.message());
+  const std::vector<std::string> listen = {"listen", path + "/listen.yaml"};
+  const double attached = Median(
+      CountServed({"attach", path + "/echo"}, path + "/caller", "unary_sync"));
+  const double served =
+      Median(CountServed(listen, path + "/caller", "unary_sync"));
+  const double denied =
+      Median(CountServed(listen, path + "/stranger", "unary_denied"));
+  const double ratio = served / attached;
+  const bool met = ratio <= kServedAtMost;
+  std::printf(
+      "Server instructions a unary call with mutual TLS (median of %d)\n\n",
+      kCallbackRepetitions);
+  Table table({"", "instructions", "ratio", "at most", ""});
+  table.Row(
+      {"Attach() and SslServerCredentials", Number(attached, 0), "", "", ""});
+  table.Row({"Listen() with 100 rules", Number(served, 0), Number(ratio, 3),
+             Number(kServedAtMost), met ? "" : "MISSED"});
+  table.Row({"the same, denied, over served", Number(denied, 0),
+             Number(denied / served, 3), "", ""});
+  std::printf("%s\n", table.Text().c_str());
+  report->Metric("served_mtls.attached_instructions", attached);
+  report->Metric("served_mtls.instructions", served);
+  report->Metric("served_mtls.instructions_ratio", ratio);
+  report->Metric("denied.instructions", denied);
+  report->Metric("denied.instructions_ratio", denied / served);
+  return met;
 }
 
 // ---------------------------------------------------------------------------
@@ -568,19 +655,33 @@ bool MeasureTimes(Report* report) {
   return valid && met;
 }
 
+void ParseArguments(int argc, char** argv) {
+  std::vector<std::string> all = {"served", "time"};
+  for (const Workload& workload : kWorkloads) all.push_back(workload.name);
+  only.insert(all.begin(), all.end());
+  for (int i = 1; i < argc; ++i) {
+    absl::string_view flag = argv[i];
+    if (flag == "--no-hook" && i + 1 < argc) {
+      no_hook_directory = argv[++i];
+    } else if (absl::ConsumePrefix(&flag, "--only=")) {
+      only = ValueOrDie(ParseOnly(flag, all));
+    } else {
+      Die(absl::StrCat("the argument \"", argv[i], "\" is unknown."));
+    }
+  }
+}
+
 int Run(int argc, char** argv) {
   Report report(&argc, argv);
-  if (argc == 3 && absl::string_view(argv[1]) == "--no-hook") {
-    no_hook_directory = argv[2];
-    argc = 1;
-  }
-  if (argc > 1) Die(absl::StrCat("the argument \"", argv[1], "\" is unknown."));
+  ParseArguments(argc, argv);
   const absl::Time start = absl::Now();
   const std::map<Job, Cost> costs = MeasureCosts();
   bool met = ReportCosts(costs, &report);
   ReportNoHook(costs, &report);
   std::fflush(stdout);
-  met = MeasureTimes(&report) && met;
+  if (only.count("served") > 0) met = MeasureServed(&report) && met;
+  std::fflush(stdout);
+  if (only.count("time") > 0) met = MeasureTimes(&report) && met;
   report.Metric("met", met ? 1 : 0);
   std::printf(
       "%s in %s\n", met ? "All met," : "Not all met,",

@@ -3,8 +3,9 @@
 //
 //   overhead_client ARM STYLE OUTSTANDING CALLS ADDRESS...
 //
-// ARM is one of MakeChannel()'s. STYLE is unary_sync, unary_async,
-// unary_callback, stream_sync, stream_callback or stream_callback_short. For
+// ARM is one of MakeChannel()'s. STYLE is unary_sync, unary_denied (the server
+// refuses each call), unary_async, unary_callback, stream_sync, stream_callback
+// or stream_callback_short. For
 // stream_sync and stream_callback CALLS counts messages there and back on one
 // stream; for stream_callback_short it counts streams of one message each way.
 // OUTSTANDING is for unary_async, unary_callback and stream_callback_short.
@@ -73,6 +74,22 @@ void UnarySync(Echo::Stub& stub, int, int64_t calls) {
     grpc::ClientContext context;
     SetDeadline(&context);
     Check(stub.Unary(&context, request, &response));
+  }
+}
+
+void CheckDenied(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::PERMISSION_DENIED) {
+    Die("a call was not denied: " + status.error_message());
+  }
+}
+
+void UnaryDenied(Echo::Stub& stub, int, int64_t calls) {
+  const EchoMessage request = Request();
+  EchoMessage response;
+  for (int64_t i = 0; i < calls; ++i) {
+    grpc::ClientContext context;
+    SetDeadline(&context);
+    CheckDenied(stub.Unary(&context, request, &response));
   }
 }
 
@@ -291,10 +308,12 @@ void StreamCallbackShort(Echo::Stub& stub, int outstanding, int64_t streams) {
 struct Style {
   absl::string_view name;
   void (*run)(Echo::Stub& stub, int outstanding, int64_t calls);
+  void (*check)(const grpc::Status& status) = Check;  // The first call.
 };
 
 constexpr Style kStyles[] = {
     {"unary_sync", UnarySync},
+    {"unary_denied", UnaryDenied, CheckDenied},
     {"unary_async", UnaryAsync},
     {"unary_callback", UnaryCallback},
     {"stream_sync", StreamSync},
@@ -302,12 +321,12 @@ constexpr Style kStyles[] = {
     {"stream_callback_short", StreamCallbackShort},
 };
 
-void Connect(Echo::Stub& stub) {
+void Connect(Echo::Stub& stub, const Style& style) {
   EchoMessage response;
   grpc::ClientContext context;
   SetDeadline(&context);
   context.set_wait_for_ready(true);
-  Check(stub.Unary(&context, Request(), &response));
+  style.check(stub.Unary(&context, Request(), &response));
 }
 
 int Run(int argc, char** argv) {
@@ -321,7 +340,7 @@ int Run(int argc, char** argv) {
       MakeChannel(argv[1], std::vector<std::string>(argv + 5, argv + argc)));
   for (const Style& style : kStyles) {
     if (style.name != argv[2]) continue;
-    Connect(stub);
+    Connect(stub, style);
     if (AllocationCount == nullptr) {
       style.run(stub, outstanding, calls);
       return 0;
