@@ -54,8 +54,9 @@ void OpenLoop::Send() {
     absl::SleepFor(call->outcome.due - Now());
     const absl::Duration late = Now() - call->outcome.due;
     call->outcome.late = late > kLate;
-    call->context.set_deadline(std::chrono::system_clock::now() +
-                               absl::ToChronoMicroseconds(options_.deadline - late));
+    call->context.set_deadline(
+        std::chrono::system_clock::now() +
+        absl::ToChronoMicroseconds(options_.deadline - late));
     call->stub = stub_();
     call->reader =
         call->stub->PrepareAsyncUnary(&call->context, request, &queue_);

@@ -12,9 +12,9 @@
 #include "benchmarks/outages/figures.h"
 #include "tests/process/process.h"
 
-// The processes that benches of outages and of identities call. Each gets SIGKILL when the thread
-// that started it ends, so none outlives the bench. What cannot be started ends
-// the bench.
+// The processes that benches of outages and of identities call. Each gets
+// SIGKILL when the thread that started it ends, so none outlives the bench.
+// What cannot be started ends the bench.
 
 namespace mesh::benchmarks {
 
@@ -29,8 +29,8 @@ absl::Time Now();
 // What stands in a file. Empty when it cannot be read.
 std::string Contents(const std::string& path);
 
-// Of this process: the resident set in bytes, without what malloc only keeps,
-// and the descriptors that are open, but for the one that looks.
+// What this process has: the resident set in bytes, without what malloc only
+// keeps, and the descriptors that are open, but for the one that looks.
 int64_t Resident();
 int64_t Descriptors();
 
