@@ -3,6 +3,8 @@
 //
 //   migration_bench [--json FILE] [--rounds=N]
 
+#include <signal.h>
+
 #include <cstdio>
 
 #include "absl/strings/numbers.h"
@@ -20,6 +22,8 @@ namespace {
 constexpr int kRounds = 20;
 
 int Run(int argc, char** argv) {
+  // OpenSSL writes to sockets whose other end may be gone.
+  signal(SIGPIPE, SIG_IGN);
   Report report(&argc, argv);
   int rounds = kRounds;
   for (int i = 1; i < argc; ++i) {

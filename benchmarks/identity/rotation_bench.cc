@@ -3,6 +3,8 @@
 //
 //   rotation_bench [--json FILE] [--steps=N] [--only=files,agent,stock]
 
+#include <signal.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <random>
@@ -111,6 +113,8 @@ void Print(const std::vector<RotationResult>& parts, Rows rows) {
 }
 
 int Run(int argc, char** argv) {
+  // OpenSSL writes to sockets whose other end may be gone.
+  signal(SIGPIPE, SIG_IGN);
   Report report(&argc, argv);
   const std::vector<std::string> arms = {"files", "agent", "stock"};
   std::set<std::string> only(arms.begin(), arms.end());
