@@ -1,6 +1,8 @@
 #include "benchmarks/overhead/tls_files.h"
 
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -62,6 +64,11 @@ absl::Status WriteTlsFiles(const std::string& directory) {
     const std::string base = absl::StrCat(directory, "/", name);
     status.Update(Write(base + ".crt", issued->chain));
     status.Update(Write(base + ".key", issued->key));
+    std::error_code ignored;  // mesh warns of a key that others may read.
+    std::filesystem::permissions(base + ".key",
+                                 std::filesystem::perms::owner_read |
+                                     std::filesystem::perms::owner_write,
+                                 ignored);
   }
   status.Update(Write(directory + "/listen.yaml", ListenText(directory)));
   return status;
