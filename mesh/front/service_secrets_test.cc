@@ -195,6 +195,74 @@ TEST_F(ServiceSecretsTest, CallsWaitForTheFirstIdentityAndThenFail) {
   EXPECT_EQ(holder->Metrics().error, "");
 }
 
+TEST_F(ServiceSecretsTest, AnotherSpreadReplacesNothing) {
+  const auto source =
+      std::make_shared<IdentitySource::Static>(Identity({root_}));
+  SecretsPolicy policy = PolicyOf(Hold(source), {"spiffe://prod/cart"});
+  secrets_->Apply(policy);
+  const service::SecretsPtr before = secrets_->Secrets();
+  policy.spread = absl::Seconds(7);
+  secrets_->Apply(policy);
+  EXPECT_EQ(secrets_->Secrets().get(), before.get());
+  source->Set(Identity({root_, next_}));
+  EXPECT_EQ(secrets_->Secrets()->spread, absl::Seconds(7));
+}
+
+TEST_F(ServiceSecretsTest, TheSameBytesAgainAreNoNews) {
+  const IdentityPtr identity = Identity({root_});
+  const auto source = std::make_shared<IdentitySource::Static>(identity);
+  secrets_->Apply(PolicyOf(Hold(source), {"spiffe://prod/cart"}));
+  const service::SecretsPtr before = secrets_->Secrets();
+  source->Set(
+      *security::Identity::Make(identity->bytes(), now_ + absl::Seconds(1)));
+  EXPECT_EQ(secrets_->Secrets().get(), before.get());
+}
+
+TEST_F(ServiceSecretsTest, AnotherSourceKeepsTheIdentityUntilItHasOne) {
+  const auto old =
+      Hold(std::make_shared<IdentitySource::Static>(Identity({root_, next_})));
+  secrets_->Apply(PolicyOf(old, {"spiffe://prod/cart"}));
+  const auto source = std::make_shared<IdentitySource::Static>();
+  const auto holder =
+      IdentityHolder::Make("process", fake_.runtime, generations_, source,
+                           absl::Seconds(10), old.get());
+  secrets_->Apply(PolicyOf(holder, {"spiffe://prod/cart"}));
+  EXPECT_NE(secrets_->Secrets()->make, nullptr);
+  EXPECT_EQ(secrets_->Secrets()->withdrawn_before, 0);
+  fake_.loop.Advance(absl::Seconds(11));
+  EXPECT_NE(secrets_->Secrets()->make, nullptr);
+  // What the first of its own takes away is withdrawn.
+  source->Set(Identity({next_}));
+  EXPECT_EQ(secrets_->Secrets()->withdrawn_before,
+            secrets_->Secrets()->generation);
+}
+
+TEST_F(ServiceSecretsTest, EachServiceOfTheNameIsToldWhateverBecameOfOthers) {
+  const auto source =
+      std::make_shared<IdentitySource::Static>(Identity({root_, next_}));
+  secrets_->Apply(PolicyOf(Hold(source), {"spiffe://prod/cart"}));
+  auto options = std::make_shared<options::ServiceOptions>();
+  options->name = "cart";
+  options->source = options::DnsOptions();
+  const auto kept = service::Service::Create(fake_.runtime, "cart", options);
+  auto other = service::Service::Create(fake_.runtime, "cart", options);
+  for (const auto& service : {kept, other}) {
+    secrets_->Tell(service);
+    service->Configure(options, secrets_->Secrets(), absl::OkStatus(), 1);
+  }
+  kept->Start();
+  fake_.loop.Run();
+  fake_.discovery.Report({"a:1"});
+  fake_.loop.Run();
+  fake_.network.Set("a:1", GRPC_CHANNEL_READY);
+  fake_.loop.Run();
+  other.reset();
+  fake_.loop.Run();
+  source->Set(Identity({next_}));
+  fake_.loop.Advance(absl::Seconds(2));
+  EXPECT_EQ(fake_.network.made("a:1"), 2);
+}
+
 TEST_F(ServiceSecretsTest, SecretsKeepTheirSourceAndNothingKeepsItself) {
   auto source = std::make_shared<IdentitySource::Static>(Identity({root_}));
   const std::weak_ptr<IdentitySource> weak = source;

@@ -200,6 +200,38 @@ TEST_F(LedgerTest, TheFirstCallOfAnIdleConnectionIsNotLostToAWithdrawal) {
   EXPECT_EQ(ShutAfter(absl::Seconds(1)), std::vector<Id>{idle.id});
 }
 
+TEST_F(LedgerTest, ASecondWithdrawalDoesNotForgetTheFirst) {
+  Make(kStrict, Believe({{"cart", "x"}, {"shop", "y"}}));
+  const Remote idle = Connect("cart");
+  ledger_->SetTrust(Believe({{"shop", "y"}}), true, clock_.Now());
+  clock_.Advance(absl::Seconds(1));
+  ledger_->SetTrust(Believe({}), true, clock_.Now());
+  ASSERT_TRUE(Call(idle).ok());
+  EXPECT_EQ(caller_->peer->spiffe_id, "x");
+  // Its time began with the first.
+  EXPECT_EQ(ShutAfter(absl::Seconds(4)), std::vector<Id>{idle.id});
+}
+
+TEST_F(LedgerTest, AWithdrawalDuringAVerdictIsNotUndone) {
+  bool during = false;
+  const auto trust = std::make_shared<PeerTrust>([&](const std::string&) {
+    if (std::exchange(during, false)) {
+      ledger_->SetTrust(Believe({}), true, clock_.Now());
+    }
+    PeerVerdict verdict;
+    verdict.peer.spiffe_id = "x";
+    verdict.until = clock_.Now();  // It is asked for with each call.
+    return verdict;
+  });
+  Make(kStrict, trust);
+  const Remote cart = Connect("cart");
+  ASSERT_TRUE(Call(cart).ok());
+  during = true;
+  ASSERT_TRUE(Call(cart).ok()) << "it has time to leave";
+  EXPECT_TRUE(caller_->leaving.load());
+  EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{cart.id});
+}
+
 TEST_F(LedgerTest, ANewerConnectionBesideAnIdleOneHasOneCallAtMost) {
   Make(kStrict, Believe({{"cart", "spiffe://prod/cart"}}));
   Connect("cart");
