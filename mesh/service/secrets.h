@@ -31,7 +31,7 @@ struct Secrets {
   uint64_t withdrawn_before = 0;
   // In which time the connections of other earlier generations are replaced.
   absl::Duration spread;
-  // With a null `make`: why calls fail that do not wait for ready. OK: all
+  // With a null `make`: why calls fail, also those that wait for ready. OK: all
   // calls wait, up to their deadline.
   absl::Status missing;
 };

@@ -263,7 +263,7 @@ void Service::Configure(std::shared_ptr<const options::ServiceOptions> options,
     first->policies = upstream::MethodPolicies(options);
     first->picker = options == nullptr ? upstream::UnknownPicker(unknown)
                     : secrets->make == nullptr
-                        ? upstream::NoEndpointsPicker(secrets->missing)
+                        ? upstream::UnknownPicker(secrets->missing)
                         : upstream::NoEndpointsPicker(unknown);
     snapshot_.Set(std::move(first));
   }
@@ -460,7 +460,7 @@ void Service::Publish() {
       next->state != GRPC_CHANNEL_READY) {
     next->state = secrets.missing.ok() ? GRPC_CHANNEL_CONNECTING
                                        : GRPC_CHANNEL_TRANSIENT_FAILURE;
-    next->picker = upstream::NoEndpointsPicker(secrets.missing);
+    next->picker = upstream::UnknownPicker(secrets.missing);
   } else {
     next->picker = upstream_.MakePicker(
         {feed_.resolved(), feed_.error(), &members}, clock_.Now());

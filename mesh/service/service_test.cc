@@ -406,7 +406,7 @@ TEST_F(SecretsTest, CallsWaitForAnIdentityAndFailWhenThereIsNone) {
   Publish();
   EXPECT_EQ(waiter.wakes, (std::vector<std::string>{"endpoints"}));
   absl::Status status;
-  EXPECT_EQ(Pick(&status), Kind::kFail) << "unless they wait for ready";
+  EXPECT_EQ(Pick(&status), Kind::kDrop) << "also if they wait for ready";
   EXPECT_EQ(status, kNone);
   EXPECT_EQ(State(), GRPC_CHANNEL_TRANSIENT_FAILURE);
   EXPECT_EQ(fake_.network.made("a:1"), 0);
