@@ -8,7 +8,10 @@ foreach(_mesh_header IN LISTS MESH_PUBLIC_HEADERS)
   install(FILES "${_mesh_header}" DESTINATION "include/${_mesh_directory}")
 endforeach()
 
-foreach(_mesh_proto IN LISTS MESH_PROTOS)
+# The others are of what mesh speaks by itself.
+set(_mesh_public_protos ${MESH_PROTOS})
+list(FILTER _mesh_public_protos INCLUDE REGEX "^mesh/v1/")
+foreach(_mesh_proto IN LISTS _mesh_public_protos)
   get_filename_component(_mesh_directory "${_mesh_proto}" DIRECTORY)
   install(FILES "${_mesh_proto}"
     DESTINATION "share/mesh/proto/${_mesh_directory}")
