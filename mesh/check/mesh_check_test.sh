@@ -66,8 +66,10 @@ ERRORS
 }
 
 prints_warnings() {
-  printf 'identity: {files: {ca: a, cert: b, key: c}}\nserver: {crl: if_present}\n' >warned.yaml
+  printf 'identity: {files: {ca: a, cert: a, key: missing}}\nserver: {crl: if_present}\n' >warned.yaml
+  : >a
   says 0 warned.yaml && grep -qx '  crl: if_present' out && diff err - <<'WARNINGS'
+warning: warned.yaml:1:41: identity.files.key: the file "missing" could not be read: No such file or directory.
 warning: warned.yaml:2:15: server.crl is if_present, but identity.files.crl names no list: nobody is refused for it.
 WARNINGS
 }
