@@ -425,7 +425,7 @@ TEST_F(SecretsTest, TheFirstSnapshotSaysAlreadyThatThereIsNone) {
   Create(Options());
   service_->Configure(Options(), secrets_, absl::OkStatus(), /*version=*/0);
   absl::Status status;
-  EXPECT_EQ(Pick(&status), Kind::kFail);
+  EXPECT_EQ(Pick(&status), Kind::kDrop);
   EXPECT_EQ(status, kNone);
 }
 
@@ -455,7 +455,7 @@ TEST_F(SecretsTest, WhatIsConnectedServesThoughThereIsNoIdentityAnyMore) {
   fake_.loop.Advance(absl::Seconds(1));
   Set("a:1", GRPC_CHANNEL_IDLE);
   absl::Status status;
-  EXPECT_EQ(Pick(&status), Kind::kFail);
+  EXPECT_EQ(Pick(&status), Kind::kDrop);
   EXPECT_EQ(status, kNone);
   EXPECT_EQ(fake_.network.dials("a:1"), 1);
 }
