@@ -337,7 +337,8 @@ TEST_F(FilesPolicyTest, WarningsComeWithWhatIsPublished) {
   // It is told once, and not with each renewal.
   FilesPolicy::Contents renewed;
   renewed.stamps = stamps_;
-  renewed.bytes = BytesOf(next_, RootAt(kWall, "other").pem());
+  renewed.bytes = BytesOf(SvidOf(root_, kWall, kWall + 2 * kHour),
+                          RootAt(kWall, "other").pem());
   renewed.warnings = {"everybody may read the key."};
   const FilesPolicy::Decision again = policy_.OnRead(std::move(renewed), now_);
   ASSERT_NE(again.publish, nullptr);
