@@ -133,4 +133,11 @@ void Doubts::Forget(DoubtMemory* memory) {
   memory->slowness = 0;
 }
 
+void Doubts::Rebase(uint32_t before, uint32_t now, DoubtMemory* memory) {
+  const uint32_t shift = now - before;
+  memory->failures_at += shift;
+  memory->slowness_at += shift;
+  for (DoubtMemory::Rest& rest : memory->rests) rest.until += shift;
+}
+
 }  // namespace mesh::resilience

@@ -59,6 +59,8 @@ class Doubts {
                      uint32_t ended, DoubtMemory* memory);
   // Clears what was held against the endpoint, since that is judged.
   static void Forget(DoubtMemory* memory);
+  // The attempts that have ended are counted anew: what was `before` is `now`.
+  static void Rebase(uint32_t before, uint32_t now, DoubtMemory* memory);
 
  private:
   struct Tally {

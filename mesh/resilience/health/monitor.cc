@@ -203,17 +203,26 @@ void HealthMonitor::Inherit(LiveEndpoint* from, LiveEndpoint* to) {
   if (from->health_memory() == nullptr) return;
   to->health_memory() = std::move(from->health_memory());
   HealthRecord& record = RecordOf(to);
-  // Those were counts of the other connection.
-  record.looked_at = LookedAt();
-  record.doubts = DoubtMemory();
-  if (record.health == Health::kTrial) {
-    trials_.End(from->trial());
-    from->set_trial(0);
-    record.health =
-        record.ramp_began != 0 ? Health::kRamping : Health::kHealthy;
-  }
-  record.probe_sent = false;
+  const cluster::EndpointObservations& before = from->observations();
+  cluster::EndpointObservations& seen = to->mutable_observations();
+  TakeCounts(seen, &record.looked_at);
+  record.streams_begun = seen.streams_begun.load(std::memory_order_relaxed);
   record.claimed = 0;
+  record.probe_sent = false;
+  if (record.health == Health::kSuspect) {
+    record.doubts = DoubtMemory();
+  } else {
+    Doubts::Rebase(Told(before), Told(seen), &record.doubts);
+    FailureRow row(before.consecutive.load(std::memory_order_relaxed));
+    row.failures -= std::min(row.failures, row.connection);
+    row.connection = 0;
+    seen.consecutive.store(row.Packed(), std::memory_order_relaxed);
+  }
+  if (record.health == Health::kTrial) {
+    // Who still picks `from` tosses the coin of the same trial.
+    trials_.Move(from->trial(), to, Told(before), Told(seen));
+    to->set_trial(from->trial());
+  }
   to->set_health(record.health, from->share());
 }
 
@@ -222,7 +231,7 @@ void HealthMonitor::Inherit(LiveEndpoint* from, LiveEndpoint* to) {
 void HealthMonitor::Weigh(LiveEndpoint* endpoint, const AttemptResult& result,
                           const Finding& finding, int64_t now, Outbox* outbox) {
   HealthRecord& record = RecordOf(endpoint);
-  if (states_.ejection().mode == Mode::kOff ||
+  if (states_.ejection().mode == Mode::kOff || endpoint->closed() ||
       (record.health != Health::kHealthy &&
        record.health != Health::kRamping)) {
     return;

@@ -118,8 +118,9 @@ class HealthMonitor {
   // ejected, and comes back with a new connection.
   void OnDraining(cluster::LiveEndpoint* endpoint, absl::Time now);
   // `to` is the same endpoint as `from`, over another connection, and takes its
-  // place. From now on `to` has what is known of the endpoint. What was counted
-  // for the other connection is dropped: a trial ends, and doubt begins anew.
+  // place. From now on `to` has what is known of the endpoint: its row of
+  // failures, its doubts and its trial go on. Where `from` was silent, all that
+  // may have come of its connection, so doubt begins anew.
   void Inherit(cluster::LiveEndpoint* from, cluster::LiveEndpoint* to);
   // The endpoint has a new connection.
   void OnConnected(cluster::LiveEndpoint* endpoint, absl::Time now);

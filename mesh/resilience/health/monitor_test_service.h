@@ -126,10 +126,22 @@ class TestService : public HealthMonitor::Host {
     monitor.OnAttemptStart(live[i].get(), unary, now);
   }
   void End(int i, absl::Duration latency, AttemptResult result = {}) {
+    EndOn(live[i].get(), latency, result);
+  }
+  void EndOn(LiveEndpoint* endpoint, absl::Duration latency,
+             AttemptResult result = {}) {
     result.latency = latency;
     if (result.pace == nullptr) result.pace = &pace;
-    monitor.OnAttemptEnd(live[i].get(), result, now);
-    live[i]->Release();
+    monitor.OnAttemptEnd(endpoint, result, now);
+    endpoint->Release();
+  }
+  // Puts endpoint `i` on another connection, as a renewal does. Returns what it
+  // was before.
+  LiveEndpointPtr Replace(int i) {
+    auto other = std::make_shared<LiveEndpoint>(live[i]->endpoint());
+    other->set_readiness(Readiness::kReady);
+    monitor.Inherit(live[i].get(), other.get());
+    return std::exchange(live[i], std::move(other));
   }
   // Fails connections in a row until the endpoint is ejected for it.
   void FailConnections(int i, int count = 5) {
@@ -249,13 +261,13 @@ class TestService : public HealthMonitor::Host {
     Begin(i);
     auto done = std::make_shared<bool>(false);
     const absl::Time start = now;
-    auto end = [this, i, start, done,
+    auto end = [this, on = live[i], start, done,
                 ticket = choice.ticket](AttemptResult result) {
       if (*done) return;
       result.ticket = ticket;
       *done = true;
       if (result.code != kOk && !result.given_up) ++failed;
-      End(i, now - start, result);
+      EndOn(on.get(), now - start, result);
     };
     Server& server = servers[i];
     const absl::Duration latency =

@@ -173,6 +173,15 @@ void Trials::End(uint32_t number) {
   if (found != set_->running.end()) set_->Erase(found);
 }
 
+void Trials::Move(uint32_t number, const cluster::LiveEndpoint* to,
+                  uint32_t before, uint32_t now) {
+  Running* const running = Find(number);
+  if (running == nullptr) return;
+  running->endpoint = to;
+  running->began += now - before;
+  running->look = look_ + 1;
+}
+
 Trials::Map::iterator Trials::Set::Erase(Map::iterator trial) {
   const auto count = by_priority.find(trial->second.priority);
   if (--count->second == 0) by_priority.erase(count);
@@ -213,7 +222,8 @@ void Trials::EndLook() {
   if (set_ == nullptr) return;
   for (auto it = set_->running.begin(); it != set_->running.end();) {
     // One that began during this look may not have been passed.
-    it = it->second.look == look_ ? std::next(it) : set_->Erase(it);
+    const bool seen = static_cast<int32_t>(it->second.look - look_) >= 0;
+    it = seen ? std::next(it) : set_->Erase(it);
   }
 }
 

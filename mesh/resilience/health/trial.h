@@ -113,7 +113,7 @@ class Trials {
     uint32_t priority;
     uint32_t began;        // As Doubts::Acquit() wants it.
     uint32_t epoch;        // For MethodPace::UsualIn().
-    uint32_t look;         // When it was last seen.
+    uint32_t look;         // It was seen then, or is expected by then.
     bool due = false;      // In `due_`.
     bool refused = false;  // It could not be ejected when it was to be.
     SlowMethod slow;       // The method of the last slow calls on it.
@@ -125,6 +125,10 @@ class Trials {
   // Null: it runs no more.
   Running* Find(uint32_t number);
   void End(uint32_t number);
+  // The trial goes on with another object for the same endpoint, which counts
+  // from `now` what was `before`. The next look may not know that object yet.
+  void Move(uint32_t number, const cluster::LiveEndpoint* to, uint32_t before,
+            uint32_t now);
 
   // A verdict waits for someone who holds the endpoint.
   void SetDue(uint32_t number, Running* running);

@@ -331,6 +331,28 @@ TEST(TrialsTest, ATrialEndsWithItsEndpoint) {
   EXPECT_NE(trials.Find(during), nullptr) << "it began during the look";
 }
 
+TEST(TrialsTest, ATrialMovesToAnotherObject) {
+  cluster::LiveEndpoint before(cluster::Endpoint{"a"});
+  cluster::LiveEndpoint now(cluster::Endpoint{"a"});
+  Trials trials;
+  const uint32_t number =
+      trials.Begin(Trial(Doubt::kRow, kNow), &before, /*began=*/100, kNow);
+  trials.BeginLook();
+  trials.Move(number, &now, /*before=*/130, /*now=*/2);
+  // This look and the next one may be at the old object.
+  trials.EndLook();
+  trials.BeginLook();
+  trials.EndLook();
+  ASSERT_NE(trials.Find(number), nullptr);
+  EXPECT_EQ(trials.Find(number)->endpoint, &now);
+  EXPECT_EQ(trials.Find(number)->began, static_cast<uint32_t>(2 - 30));
+  trials.BeginLook();
+  trials.EndLook();
+  EXPECT_EQ(trials.Find(number), nullptr);
+  trials.Move(number, &before, 0, 0);  // It is no more.
+  EXPECT_EQ(trials.CountOf(0), 0u);
+}
+
 TEST(TrialsTest, WhatIsUsualIsFixedWhileOneRuns) {
   cluster::LiveEndpoint endpoint(cluster::Endpoint{"a"});
   Trials trials;
