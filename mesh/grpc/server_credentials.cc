@@ -168,6 +168,17 @@ std::string PeerChain(const grpc_auth_context* connection) {
   return pem;
 }
 
+std::shared_ptr<const void> Hold(const grpc_auth_context* connection) {
+  // No other function of the public interface takes a reference.
+  grpc_auth_metadata_context from = {};
+  from.channel_auth_context = connection;
+  grpc_auth_metadata_context held = {};
+  grpc_auth_metadata_context_copy(&from, &held);
+  return std::shared_ptr<const void>(connection, [held](const void*) mutable {
+    grpc_auth_metadata_context_reset(&held);
+  });
+}
+
 absl::string_view FindHeader(const grpc_metadata* headers, size_t count,
                              absl::string_view name) {
   for (size_t i = 0; i < count; ++i) {

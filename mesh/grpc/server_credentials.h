@@ -88,6 +88,9 @@ std::shared_ptr<grpc::ServerCredentials> PlaintextServerCredentials(
 // its leaf only, because tickets hold no more.
 std::string PeerChain(const grpc_auth_context* connection);
 
+// Keeps `connection`, and with it its address, for as long as the result lives.
+std::shared_ptr<const void> Hold(const grpc_auth_context* connection);
+
 // The first value of a header. Null data: there is none.
 absl::string_view FindHeader(const grpc_metadata* headers, size_t count,
                              absl::string_view name);

@@ -49,16 +49,14 @@ class CallKeeper final : public Interceptor {
   void Begin(grpc::ServerContextBase& context) {
     served_.values.deadline = context.raw_deadline();
     caller_ = attachment_.CallerOf(&context);
-    if (caller_ != nullptr) served_.peer = caller_->peer;
+    served_.peer = caller_.peer;
     if (incoming::AddIncoming(context.c_call(), &served_)) {
       call_ = context.c_call();
     }
   }
 
   void BeforeStatus(InterceptorBatchMethods* methods) {
-    if (attachment_.draining() ||
-        (caller_ != nullptr &&
-         caller_->leaving.load(std::memory_order_relaxed))) {
+    if (attachment_.draining() || caller_.IsLeaving()) {
       auto* trailers = methods->GetSendTrailingMetadata();
       if (trailers != nullptr) trailers->emplace(kDraining, "1");
     }
@@ -74,8 +72,8 @@ class CallKeeper final : public Interceptor {
   // The factory owns it, and the server the factory.
   ServerAttachment& attachment_;
   ServerRpcInfo* const info_;
-  std::shared_ptr<const Caller> caller_;  // Null: not known.
-  grpc_call* call_ = nullptr;             // Null until the call is kept.
+  Caller caller_;
+  grpc_call* call_ = nullptr;  // Null until the call is kept.
   incoming::ServedCall served_;
 };
 

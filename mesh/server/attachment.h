@@ -20,10 +20,8 @@ class ServerAttachment : public Attachment {
   }
   bool draining() const { return draining_.load(std::memory_order_relaxed); }
 
-  // Who makes a call that was admitted. Null: it came to a port of others.
-  virtual std::shared_ptr<Caller> CallerOf(grpc::ServerContextBase*) {
-    return nullptr;
-  }
+  // Who makes a call that was admitted. Not known: it came to a port of others.
+  virtual Caller CallerOf(grpc::ServerContextBase*) { return Caller(); }
   // In their order: the server's arguments are known, it has started, and it
   // was destroyed. The last is told even if it did not start.
   virtual void Configured(const grpc_channel_args&) {}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 
 namespace mesh::server {
@@ -21,10 +22,6 @@ const std::shared_ptr<const security::Peer>& Plaintext() {
 std::shared_ptr<const security::Peer> PeerOfChain(
     const JudgedChainPtr& judged) {
   return {judged, &judged->verdict.peer};
-}
-
-ConnectionLedger::Ruling Leave(const char* why) {
-  return {absl::UnavailableError(why), nullptr};
 }
 
 }  // namespace
@@ -50,17 +47,23 @@ ConnectionLedger::Id ConnectionLedger::Add(Wire wire,
 }
 
 void ConnectionLedger::Remove(Id id) {
-  Connection gone;  // Destroyed without the lock.
+  Connection gone;  // These are destroyed without the lock.
+  ContactPtr contact;
+  std::vector<ContactPtr> spare;
   base::MutexLock lock(&mu_);
   const auto it = connections_.find(id);
   if (it == connections_.end()) return;
+  SetNameless(&it->second, absl::InfiniteFuture());
   gone = std::move(it->second);
   connections_.erase(it);
-  if (gone.context == nullptr) {
-    ++counts_.closed_before_call;
+  if (gone.contact != nullptr) {
+    contact = Forget(gone.contact->context.get());
+  } else if (called_ > Unclaimed()) {
+    --called_;  // It, or another one before it, had a call.
   } else {
-    by_context_.erase(gone.context.get());
+    ++counts_.closed_before_call;
   }
+  spare = ForgetSpare();
   const auto named = by_name_.find(gone.peer_name);
   if (named == by_name_.end()) return;
   std::vector<Id>& ids = named->second;
@@ -68,207 +71,210 @@ void ConnectionLedger::Remove(Id id) {
   if (ids.empty()) by_name_.erase(named);
 }
 
-ConnectionLedger::Ruling ConnectionLedger::RuleOnTls(
-    const void* context, absl::FunctionRef<std::string()> chain,
+ConnectionLedger::Ruling ConnectionLedger::Rule(
+    Wire wire, const void* context, absl::FunctionRef<FirstCall()> first,
     absl::Time now) {
-  std::optional<Ruling> ruling;
-  std::string bytes;
-  while (!ruling.has_value()) {
-    ruling = TryToRule(context, chain, &bytes, now);
+  {
+    Shard& shard = ShardOf(context);
+    base::MutexLock lock(&shard.mu);
+    const auto it = shard.passes.find(context);
+    if (it != shard.passes.end() && Holds(it->second, now)) {
+      if (wire == Wire::kPlaintext) ++shard.calls_plaintext;
+      return {absl::OkStatus(), it->second.caller.peer};
+    }
   }
+  Ruling ruling = wire == Wire::kTls ? RuleOnTls(context, first, now)
+                                     : RuleOnPlaintext(context, first, now);
   TellSooner();
-  return *std::move(ruling);
-}
-
-std::optional<ConnectionLedger::Ruling> ConnectionLedger::TryToRule(
-    const void* context, absl::FunctionRef<std::string()> chain,
-    std::string* bytes, absl::Time now) {
-  std::shared_ptr<PeerTrust> trust;
-  std::vector<Withdrawn> withdrawn;
-  {
-    base::MutexLock lock(&mu_);
-    if (now - no_tls_since_ >= kRefuseAfter) {
-      ++counts_.refused_leaving;
-      return Leave("the server takes no TLS any more. Connect again.");
-    }
-    const Connection* const connection = Find(context);
-    if (connection != nullptr) {
-      const absl::Time since = LeavingSince(*connection);
-      if (now - since >= kRefuseAfter) {
-        ++counts_.refused_leaving;
-        return Leave("the server is closing this connection. Connect again.");
-      }
-      if (since != absl::InfiniteFuture() ||
-          (connection->trust == trust_ &&
-           now < connection->judged->verdict.until)) {
-        return Ruling{absl::OkStatus(), PresentPeer(*connection)};
-      }
-    }
-    trust = trust_;
-    withdrawn = withdrawn_;
-  }
-  if (bytes->empty()) *bytes = chain();
-  const JudgedChainPtr judged = trust->Judge(*bytes, now);
-  const absl::Status& status = judged->verdict.status;
-  // A connection that had no call yet may be older than a withdrawal.
-  absl::Time since = absl::InfinitePast();
-  const JudgedChainPtr before =
-      status.ok() ? nullptr : Before(withdrawn, *bytes, now, &since);
-  Ruling ruling;
-  {
-    base::MutexLock lock(&mu_);
-    if (trust != trust_) return std::nullopt;  // It has changed meanwhile.
-    Connection* const connection = Find(context);
-    if (connection != nullptr) {
-      Renew(connection, trust, judged, now);
-      ruling.peer = PresentPeer(*connection);
-    } else if (status.ok()) {
-      ruling.peer = PeerOfChain(judged);
-    } else if (before != nullptr && now - since < kRefuseAfter &&
-               HasNameless()) {
-      // This is the first call of such a connection, which has time to leave.
-      // Whose it is nobody knows before Admitted(). So as long as there is one,
-      // a newer connection may make one call, too.
-      ruling.peer = PeerOfChain(before);
-    } else if (before != nullptr) {
-      ++counts_.refused_leaving;
-      ruling = Leave("the server trusts others than before. Connect again.");
-    } else {
-      ++counts_.refused_unverified;
-      ruling.status = absl::UnauthenticatedError(
-          absl::StrCat("the caller is not verified: ", status.message(), "."));
-    }
-  }
   return ruling;
 }
 
-JudgedChainPtr ConnectionLedger::Before(const std::vector<Withdrawn>& withdrawn,
-                                        absl::string_view chain, absl::Time now,
-                                        absl::Time* since) {
-  for (const Withdrawn& one : withdrawn) {
-    if (now - one.at >= kShutAfter) continue;
-    JudgedChainPtr judged = one.trust->Judge(chain, now);
+ConnectionLedger::Ruling ConnectionLedger::RuleOnTls(
+    const void* context, absl::FunctionRef<FirstCall()> first, absl::Time now) {
+  std::optional<FirstCall> call;
+  while (true) {
+    Trusts trusts;
+    JudgedChainPtr last;
+    {
+      base::MutexLock lock(&mu_);
+      std::optional<Ruling> ruling = RuleByLastVerdict(context, now, &last);
+      if (ruling.has_value()) return *std::move(ruling);
+      trusts = PresentTrusts();
+    }
+    if (last == nullptr && !call.has_value()) call = first();
+    const Judgement verdict =
+        Judge(trusts, last != nullptr ? last->chain : call->chain, now);
+    std::vector<ContactPtr> spare;  // Destroyed without the lock.
+    base::MutexLock lock(&mu_);
+    if (trusts.now != trust_) continue;  // It has changed meanwhile.
+    Contact* contact = Find(context);
+    if (contact == nullptr) {
+      if (!call.has_value()) continue;  // It was forgotten meanwhile.
+      spare = ForgetSpare();
+      contact = Meet(Wire::kTls, context, std::move(call->context));
+    }
+    return RuleByNewVerdict(contact, verdict, now);
+  }
+}
+
+std::optional<ConnectionLedger::Ruling> ConnectionLedger::RuleByLastVerdict(
+    const void* context, absl::Time now, JudgedChainPtr* last) {
+  if (now - no_tls_since_ >= kRefuseAfter) {
+    return RefuseLeaving("the server takes no TLS any more. Connect again.");
+  }
+  Contact* const contact = Find(context);
+  if (contact == nullptr) return std::nullopt;
+  *last = contact->judged;
+  if (contact->id != 0) {
+    const absl::Time since = LeavingSince(connections_.at(contact->id));
+    if (now - since >= kRefuseAfter) {
+      return RefuseLeaving(
+          "the server is closing this connection. Connect again.");
+    }
+    if (since != absl::InfiniteFuture()) {
+      return Ruling{absl::OkStatus(), contact->peer};
+    }
+  } else {
+    unnamed_.splice(unnamed_.end(), unnamed_, contact->place);
+  }
+  if (contact->trust != trust_ || now >= contact->judged->verdict.until) {
+    return std::nullopt;
+  }
+  const absl::Status& status = contact->judged->verdict.status;
+  if (status.ok()) return Ruling{absl::OkStatus(), contact->peer};
+  // A moment after a withdrawal it depends on more than the verdict.
+  if (!withdrawn_.empty() && now - withdrawn_.back().at < kShutAfter) {
+    return std::nullopt;
+  }
+  return RefuseUnverified(status);
+}
+
+ConnectionLedger::Ruling ConnectionLedger::RuleByNewVerdict(
+    Contact* contact, const Judgement& verdict, absl::Time now) {
+  Renew(contact, verdict, now);
+  if (contact->id != 0) {
+    if (now - LeavingSince(connections_.at(contact->id)) >= kRefuseAfter) {
+      return RefuseLeaving(
+          "the server is closing this connection. Connect again.");
+    }
+    return {absl::OkStatus(), contact->peer};
+  }
+  const absl::Status& status = verdict.judged->verdict.status;
+  if (status.ok()) return {absl::OkStatus(), contact->peer};
+  if (verdict.before == nullptr || now - verdict.since >= kShutAfter) {
+    return RefuseUnverified(status);
+  }
+  // A connection that had no call yet may be older than the withdrawal. Then it
+  // has time to leave. Whose it is nobody knows before Admitted(). So as long
+  // as there is one, a newer connection may make one call, too.
+  if (nameless_ > 0 && now - verdict.since < kRefuseAfter) {
+    contact->peer = PeerOfChain(verdict.before);
+    return {absl::OkStatus(), contact->peer};
+  }
+  return RefuseLeaving("the server trusts others than before. Connect again.");
+}
+
+ConnectionLedger::Ruling ConnectionLedger::RefuseLeaving(const char* why) {
+  ++counts_.refused_leaving;
+  return {absl::UnavailableError(why), nullptr};
+}
+
+ConnectionLedger::Ruling ConnectionLedger::RefuseUnverified(
+    const absl::Status& why) {
+  ++counts_.refused_unverified;
+  return {absl::UnauthenticatedError(
+              absl::StrCat("the caller is not verified: ", why.message(), ".")),
+          nullptr};
+}
+
+ConnectionLedger::Judgement ConnectionLedger::Judge(const Trusts& trusts,
+                                                    absl::string_view chain,
+                                                    absl::Time now) {
+  Judgement verdict = {trusts.now, trusts.now->Judge(chain, now), nullptr, now};
+  if (verdict.judged->verdict.status.ok()) return verdict;
+  for (auto one = trusts.before.rbegin(); one != trusts.before.rend(); ++one) {
+    JudgedChainPtr judged = one->trust->Judge(chain, now);
     if (!judged->verdict.status.ok()) continue;
-    *since = one.at;
-    return judged;
+    verdict.before = std::move(judged);
+    verdict.since = one->at;
+    break;
   }
-  return nullptr;
+  return verdict;
 }
 
-std::shared_ptr<const security::Peer> ConnectionLedger::PresentPeer(
-    const Connection& connection) {
-  // One that is refused, and has time to leave, is who it was.
-  return connection.judged->verdict.status.ok() ? PeerOfChain(connection.judged)
-                                                : connection.caller->peer;
-}
-
-ConnectionLedger::Ruling ConnectionLedger::RuleOnPlaintext(absl::Time now) {
-  base::MutexLock lock(&mu_);
-  if (now - no_plaintext_since_ >= kRefuseAfter) {
-    ++counts_.refused_leaving;
-    return Leave("the server takes no plaintext any more. Connect with TLS.");
-  }
-  ++counts_.calls_plaintext;
-  return {absl::OkStatus(), Plaintext()};
-}
-
-std::shared_ptr<Caller> ConnectionLedger::Admitted(
+ConnectionLedger::Ruling ConnectionLedger::RuleOnPlaintext(
     const void* context, absl::FunctionRef<FirstCall()> first, absl::Time now) {
   {
     base::MutexLock lock(&mu_);
-    const Connection* const connection = Find(context);
-    if (connection != nullptr) return connection->caller;
+    if (now - no_plaintext_since_ >= kRefuseAfter) {
+      return RefuseLeaving(
+          "the server takes no plaintext any more. Connect with TLS.");
+    }
+    ++counts_.calls_plaintext;
+    if (Find(context) != nullptr) return {absl::OkStatus(), Plaintext()};
   }
   FirstCall call = first();
-  std::optional<std::shared_ptr<Caller>> caller;
-  while (!caller.has_value()) caller = TryToBind(context, &call, now);
-  TellSooner();
-  return *std::move(caller);
+  std::vector<ContactPtr> spare;  // Destroyed without the lock.
+  base::MutexLock lock(&mu_);
+  if (Find(context) == nullptr) {
+    spare = ForgetSpare();
+    Meet(Wire::kPlaintext, context, std::move(call.context))->peer =
+        Plaintext();
+  }
+  return {absl::OkStatus(), Plaintext()};
 }
 
-std::optional<std::shared_ptr<Caller>> ConnectionLedger::TryToBind(
-    const void* context, FirstCall* call, absl::Time now) {
-  std::shared_ptr<PeerTrust> trust;
-  std::vector<Withdrawn> withdrawn;
+Caller ConnectionLedger::Admitted(const void* context,
+                                  absl::FunctionRef<std::string()> peer_name,
+                                  absl::Time now) {
+  {
+    Shard& shard = ShardOf(context);
+    base::MutexLock lock(&shard.mu);
+    const auto it = shard.passes.find(context);
+    if (it == shard.passes.end()) return Caller();
+    if (Holds(it->second, now)) return it->second.caller;
+  }
   {
     base::MutexLock lock(&mu_);
-    trust = trust_;
-    withdrawn = withdrawn_;
+    const Contact* const contact = Find(context);
+    if (contact == nullptr) return Caller();
+    if (contact->id != 0) return {contact->peer, contact->leaving};
   }
-  const Wire wire = call->chain.empty() ? Wire::kPlaintext : Wire::kTls;
-  JudgedChainPtr judged;
-  JudgedChainPtr named;  // The verdict that has a name for the peer.
-  if (wire == Wire::kTls) {
-    named = judged = trust->Judge(call->chain, now);
-    if (!judged->verdict.status.ok()) {
-      absl::Time since;
-      const JudgedChainPtr before = Before(withdrawn, call->chain, now, &since);
-      if (before != nullptr) named = before;
-    }
-  }
-  std::shared_ptr<Caller> caller;
+  const std::string name = peer_name();
+  Caller caller;
   {
     base::MutexLock lock(&mu_);
-    if (trust != trust_) return std::nullopt;  // It has changed meanwhile.
-    Connection* connection = Find(context);
-    if (connection != nullptr) return connection->caller;  // Another call did.
-    Id id = 0;
-    connection = FindNew(wire, call->peer_name, &id);
-    if (connection == nullptr) return std::shared_ptr<Caller>();
-    connection->context = std::move(call->context);
-    by_context_[context] = id;
-    caller = connection->caller = std::make_shared<Caller>();
-    if (wire == Wire::kTls) {
-      caller->peer = PeerOfChain(named);
-      if (!judged->verdict.status.ok()) {
-        // It has to leave since the withdrawal. One that is newer than that has
-        // had its only call.
-        const bool older = connection->nameless_since != absl::InfiniteFuture();
-        connection->refused_since =
-            older ? connection->nameless_since : now - kRefuseAfter;
-      }
-      connection->nameless_since = absl::InfiniteFuture();
-      Renew(connection, std::move(trust), std::move(judged), now);
-    } else {
-      caller->peer = Plaintext();
-      Refresh(connection);
-    }
+    Contact* const contact = Find(context);
+    if (contact == nullptr) return Caller();
+    if (contact->id == 0) Name(contact, name, now);
+    caller = {contact->peer, contact->leaving};
   }
+  TellSooner();
   return caller;
 }
 
 void ConnectionLedger::SetTrust(std::shared_ptr<PeerTrust> trust,
                                 bool withdrawn, absl::Time now) {
-  std::vector<JudgedChainPtr> old;
+  std::vector<Withdrawn> forgotten;  // Destroyed without the lock.
   {
     base::MutexLock lock(&mu_);
+    forgotten = ForgetWithdrawn(now);
     if (withdrawn) {
       withdrawn_.push_back({trust_, now});
       // They are forgotten then.
       LookBy(now + kShutAfter);
     }
-    trust_ = trust;
-    for (const auto& [id, connection] : connections_) {
-      if (connection.judged != nullptr) old.push_back(connection.judged);
-    }
-  }
-  absl::flat_hash_map<absl::string_view, JudgedChainPtr> judged;
-  for (const JudgedChainPtr& chain : old) {
-    JudgedChainPtr& now_judged = judged[chain->chain];
-    if (now_judged == nullptr) now_judged = trust->Judge(chain->chain, now);
-  }
-  {
-    base::MutexLock lock(&mu_);
+    trust_.swap(trust);
+    era_.fetch_add(1);
     for (auto& [id, connection] : connections_) {
-      if (connection.judged != nullptr && connection.trust != trust) {
-        const auto it = judged.find(connection.judged->chain);
-        if (it != judged.end()) Renew(&connection, trust, it->second, now);
-      } else if (withdrawn && connection.wire == Wire::kTls &&
-                 connection.judged == nullptr) {
-        connection.nameless_since = std::min(connection.nameless_since, now);
-        Refresh(&connection);
+      if (!withdrawn || connection.wire != Wire::kTls ||
+          connection.contact != nullptr) {
+        continue;
       }
+      SetNameless(&connection, std::min(connection.nameless_since, now));
+      Refresh(&connection);
     }
+    LookBy(now);
   }
   TellSooner();
 }
@@ -281,40 +287,20 @@ void ConnectionLedger::SetWires(Wires wires, absl::Time now) {
         wires.tls ? absl::InfiniteFuture() : std::min(no_tls_since_, now);
     no_plaintext_since_ = wires.plaintext ? absl::InfiniteFuture()
                                           : std::min(no_plaintext_since_, now);
+    era_.fetch_add(1);
     for (auto& [id, connection] : connections_) Refresh(&connection);
   }
   TellSooner();
 }
 
 ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
+  bool more = JudgeSome(now);
   Look look;
-  std::vector<std::pair<Id, JudgedChainPtr>> ended;
-  std::shared_ptr<PeerTrust> trust;
-  std::vector<Withdrawn> forgotten;  // Destroyed without the lock.
-  {
-    base::MutexLock lock(&mu_);
-    const auto young = std::find_if(
-        withdrawn_.begin(), withdrawn_.end(),
-        [&](const Withdrawn& one) { return now - one.at < kShutAfter; });
-    forgotten.assign(withdrawn_.begin(), young);
-    withdrawn_.erase(withdrawn_.begin(), young);
-    trust = trust_;
-    for (const auto& [id, connection] : connections_) {
-      if (connection.judged != nullptr &&
-          connection.judged->verdict.until <= now) {
-        ended.emplace_back(id, connection.judged);
-      }
-    }
-  }
-  for (auto& [id, judged] : ended) judged = trust->Judge(judged->chain, now);
   base::MutexLock lock(&mu_);
-  for (const auto& [id, judged] : ended) {
-    const auto it = connections_.find(id);
-    // SetTrust() has judged them anew if the trust has changed.
-    if (it == connections_.end() || trust != trust_) continue;
-    Renew(&it->second, trust, judged, now);
-  }
   for (auto& [id, connection] : connections_) {
+    const Contact* const contact = connection.contact;
+    // The trust may have changed since JudgeSome().
+    more |= IsStale(connection);
     const absl::Time since = LeavingSince(connection);
     if (now - since >= kShutAfter) {
       if (connection.shut) continue;
@@ -325,27 +311,74 @@ ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
     }
     if (since != absl::InfiniteFuture()) {
       look.next = std::min(look.next, since + kShutAfter);
-    } else if (connection.judged != nullptr) {
-      look.next = std::min(look.next, connection.judged->verdict.until);
+    } else if (contact != nullptr && contact->judged != nullptr) {
+      look.next = std::min(look.next, contact->judged->verdict.until);
     }
   }
   if (!withdrawn_.empty()) {
     look.next = std::min(look.next, withdrawn_.front().at + kShutAfter);
   }
-  look.next = std::max(look.next, now + kBetweenLooks);
+  look.next = more ? now : std::max(look.next, now + kBetweenLooks);
   next_look_ = look.next;
   tell_sooner_ = false;
   return look;
 }
 
-ConnectionLedger::Counts ConnectionLedger::counts() const {
+bool ConnectionLedger::JudgeSome(absl::Time now) {
+  bool more = false;
+  std::vector<std::pair<Id, JudgedChainPtr>> due;
+  std::vector<Withdrawn> forgotten;  // Destroyed without the lock.
+  Trusts trusts;
+  {
+    base::MutexLock lock(&mu_);
+    forgotten = ForgetWithdrawn(now);
+    trusts = PresentTrusts();
+    for (const auto& [id, connection] : connections_) {
+      const Contact* const contact = connection.contact;
+      if (contact == nullptr || contact->judged == nullptr) continue;
+      if (!IsStale(connection) && now < contact->judged->verdict.until) {
+        continue;
+      }
+      more = due.size() == kJudgedAtOnce;
+      if (more) break;
+      due.emplace_back(id, contact->judged);
+    }
+  }
+  std::vector<Judgement> verdicts;
+  verdicts.reserve(due.size());
+  for (const auto& [id, last] : due) {
+    verdicts.push_back(Judge(trusts, last->chain, now));
+  }
   base::MutexLock lock(&mu_);
-  Counts counts = counts_;
-  for (const auto& [id, connection] : connections_) {
-    ++(connection.wire == Wire::kTls ? counts.open_tls : counts.open_plaintext);
-    if (LeavingSince(connection) != absl::InfiniteFuture()) ++counts.leaving;
+  if (trusts.now != trust_) return more;  // It has changed meanwhile.
+  for (size_t i = 0; i < due.size(); ++i) {
+    const auto it = connections_.find(due[i].first);
+    if (it != connections_.end()) Renew(it->second.contact, verdicts[i], now);
+  }
+  return more;
+}
+
+ConnectionLedger::Counts ConnectionLedger::counts() const {
+  Counts counts;
+  {
+    base::MutexLock lock(&mu_);
+    counts = counts_;
+    for (const auto& [id, connection] : connections_) {
+      ++(connection.wire == Wire::kTls ? counts.open_tls
+                                       : counts.open_plaintext);
+      if (LeavingSince(connection) != absl::InfiniteFuture()) ++counts.leaving;
+    }
+  }
+  for (const Shard& shard : shards_) {
+    base::MutexLock lock(&shard.mu);
+    counts.calls_plaintext += shard.calls_plaintext;
   }
   return counts;
+}
+
+size_t ConnectionLedger::contacts() const {
+  base::MutexLock lock(&mu_);
+  return contacts_.size();
 }
 
 absl::Time ConnectionLedger::LeavingSince(const Connection& connection) const {
@@ -354,32 +387,73 @@ absl::Time ConnectionLedger::LeavingSince(const Connection& connection) const {
        connection.wire == Wire::kTls ? no_tls_since_ : no_plaintext_since_});
 }
 
-bool ConnectionLedger::HasNameless() const {
-  return std::any_of(
-      connections_.begin(), connections_.end(), [](const auto& one) {
-        return one.second.nameless_since != absl::InfiniteFuture();
-      });
+bool ConnectionLedger::IsStale(const Connection& connection) const {
+  return connection.contact != nullptr && connection.wire == Wire::kTls &&
+         connection.contact->trust != trust_;
+}
+
+std::vector<ConnectionLedger::Withdrawn> ConnectionLedger::ForgetWithdrawn(
+    absl::Time now) {
+  std::vector<Withdrawn> forgotten;
+  // They say since when a connection has to leave.
+  if (std::any_of(connections_.begin(), connections_.end(),
+                  [&](const auto& one) { return IsStale(one.second); })) {
+    return forgotten;
+  }
+  const auto young = std::find_if(
+      withdrawn_.begin(), withdrawn_.end(),
+      [&](const Withdrawn& one) { return now - one.at < kShutAfter; });
+  forgotten.assign(withdrawn_.begin(), young);
+  withdrawn_.erase(withdrawn_.begin(), young);
+  return forgotten;
+}
+
+void ConnectionLedger::SetNameless(Connection* connection, absl::Time since) {
+  const auto count = [&]() -> size_t {
+    return connection->nameless_since != absl::InfiniteFuture();
+  };
+  nameless_ -= count();
+  connection->nameless_since = since;
+  nameless_ += count();
 }
 
 void ConnectionLedger::Refresh(Connection* connection) {
   const absl::Time since = LeavingSince(*connection);
   const bool leaving = since != absl::InfiniteFuture();
-  if (connection->caller != nullptr) {
-    connection->caller->leaving.store(leaving, std::memory_order_relaxed);
-  }
   if (leaving) LookBy(since + kShutAfter);
-}
+  const Contact* const contact = connection->contact;
+  if (contact == nullptr) return;
+  contact->leaving->store(leaving, std::memory_order_relaxed);
+  Pass pass;
+  pass.caller = {contact->peer, contact->leaving};
+  if (!leaving && contact->wire == Wire::kPlaintext) {
+    pass.era = era_.load();
+    pass.until = absl::InfiniteFuture();
+  } else if (!leaving && contact->trust == trust_) {
+    pass.era = era_.load();
+    pass.until = contact->judged->verdict.until;
+  }
+  const void* const context = contact->context.get();
+  Shard& shard = ShardOf(context);
+  base::MutexLock lock(&shard.mu);
+  std::swap(shard.passes[context], pass);
+}  // `lock` is released before `pass`, the old one, is destroyed.
 
-void ConnectionLedger::Renew(Connection* connection,
-                             std::shared_ptr<PeerTrust> trust,
-                             JudgedChainPtr judged, absl::Time now) {
-  connection->refused_since = judged->verdict.status.ok()
-                                  ? absl::InfiniteFuture()
-                                  : std::min(connection->refused_since, now);
-  LookBy(judged->verdict.until);
-  connection->trust = std::move(trust);
-  connection->judged = std::move(judged);
-  Refresh(connection);
+void ConnectionLedger::Renew(Contact* contact, const Judgement& verdict,
+                             absl::Time now) {
+  const PeerVerdict& judged = verdict.judged->verdict;
+  const bool same = contact->trust == verdict.trust;
+  contact->trust = verdict.trust;
+  contact->judged = verdict.judged;
+  if (judged.status.ok()) contact->peer = PeerOfChain(verdict.judged);
+  if (contact->id == 0) return;
+  Connection& connection = connections_.at(contact->id);
+  connection.refused_since =
+      judged.status.ok()
+          ? absl::InfiniteFuture()
+          : std::min(connection.refused_since, same ? now : verdict.since);
+  LookBy(judged.until);
+  Refresh(&connection);
 }
 
 void ConnectionLedger::LookBy(absl::Time at) {
@@ -388,23 +462,95 @@ void ConnectionLedger::LookBy(absl::Time at) {
   tell_sooner_ = true;
 }
 
-ConnectionLedger::Connection* ConnectionLedger::Find(const void* context) {
-  const auto it = by_context_.find(context);
-  return it == by_context_.end() ? nullptr : &connections_.at(it->second);
+ConnectionLedger::Contact* ConnectionLedger::Find(const void* context) {
+  const auto it = contacts_.find(context);
+  return it == contacts_.end() ? nullptr : it->second.get();
 }
 
-ConnectionLedger::Connection* ConnectionLedger::FindNew(
-    Wire wire, const std::string& peer_name, Id* id) {
+ConnectionLedger::Contact* ConnectionLedger::Meet(
+    Wire wire, const void* context, std::shared_ptr<const void> held) {
+  ContactPtr& contact = contacts_[context];
+  contact = std::make_unique<Contact>();
+  contact->wire = wire;
+  contact->context = std::move(held);
+  contact->leaving = std::make_shared<std::atomic<bool>>(false);
+  contact->place = unnamed_.insert(unnamed_.end(), context);
+  called_ = std::min(called_ + 1, Unclaimed());
+  Shard& shard = ShardOf(context);
+  base::MutexLock lock(&shard.mu);
+  shard.passes[context];  // It does not hold yet.
+  return contact.get();
+}
+
+void ConnectionLedger::Name(Contact* contact, const std::string& peer_name,
+                            absl::Time now) {
+  const Id id = FindNew(contact->wire, peer_name);
+  if (id == 0) return;
+  Connection& connection = connections_.at(id);
+  connection.contact = contact;
+  contact->id = id;
+  unnamed_.erase(contact->place);
+  if (called_ > 0) --called_;
+  if (contact->wire == Wire::kTls) {
+    const PeerVerdict& judged = contact->judged->verdict;
+    if (!judged.status.ok()) {
+      // It has to leave since the withdrawal. One that is newer than that has
+      // had its only call.
+      const bool older = connection.nameless_since != absl::InfiniteFuture();
+      connection.refused_since =
+          older ? connection.nameless_since : now - kRefuseAfter;
+    }
+    SetNameless(&connection, absl::InfiniteFuture());
+    LookBy(contact->trust == trust_ ? judged.until : now);
+  }
+  Refresh(&connection);
+}
+
+ConnectionLedger::ContactPtr ConnectionLedger::Forget(const void* context) {
+  const auto it = contacts_.find(context);
+  ContactPtr contact = std::move(it->second);
+  contacts_.erase(it);
+  if (contact->id == 0) unnamed_.erase(contact->place);
+  Shard& shard = ShardOf(context);
+  base::MutexLock lock(&shard.mu);
+  shard.passes.erase(context);
+  return contact;
+}
+
+std::vector<ConnectionLedger::ContactPtr> ConnectionLedger::ForgetSpare() {
+  std::vector<ContactPtr> spare;
+  const size_t open = Unclaimed();
+  const size_t most = open == 0 ? 0 : open + kSpareContacts;
+  while (unnamed_.size() > most) spare.push_back(Forget(unnamed_.front()));
+  return spare;
+}
+
+size_t ConnectionLedger::Unclaimed() const {
+  return connections_.size() - (contacts_.size() - unnamed_.size());
+}
+
+ConnectionLedger::Id ConnectionLedger::FindNew(
+    Wire wire, const std::string& peer_name) const {
   const auto it = by_name_.find(peer_name);
-  if (it == by_name_.end()) return nullptr;
+  if (it == by_name_.end()) return 0;
   const std::vector<Id>& ids = it->second;
   for (auto newest = ids.rbegin(); newest != ids.rend(); ++newest) {
-    Connection& connection = connections_.at(*newest);
-    if (connection.wire != wire || connection.context != nullptr) continue;
-    *id = *newest;
-    return &connection;
+    const Connection& connection = connections_.at(*newest);
+    if (connection.wire == wire && connection.contact == nullptr) {
+      return *newest;
+    }
   }
-  return nullptr;
+  return 0;
+}
+
+ConnectionLedger::Shard& ConnectionLedger::ShardOf(const void* context) {
+  // The table of a shard uses the lower bits.
+  return shards_[absl::Hash<const void*>()(context) >>
+                 (8 * sizeof(size_t) - kShardBits)];
+}
+
+bool ConnectionLedger::Holds(const Pass& pass, absl::Time now) const {
+  return pass.era == era_.load(std::memory_order_acquire) && now < pass.until;
 }
 
 void ConnectionLedger::TellSooner() {

@@ -1,9 +1,12 @@
 #ifndef MESH_SERVER_CONNECTION_LEDGER_H_
 #define MESH_SERVER_CONNECTION_LEDGER_H_
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,10 +39,15 @@ struct Wires {
 
 // Who made a call, for as long as the call lives.
 struct Caller {
-  // Without a name if the peer was refused between two looks at it.
-  std::shared_ptr<const security::Peer> peer;  // Never null.
-  // Its connection is to end soon. Answers say so.
-  std::atomic<bool> leaving{false};
+  // The name by which the call was admitted. Null: not known.
+  std::shared_ptr<const security::Peer> peer;
+  // Its connection is to end soon. Null: not known.
+  std::shared_ptr<const std::atomic<bool>> leaving;
+
+  // Whether answers say that the connection is to end.
+  bool IsLeaving() const {
+    return leaving != nullptr && leaving->load(std::memory_order_relaxed);
+  }
 };
 
 // The connections of one port, and who is at their other ends. Decides what is
@@ -51,20 +59,33 @@ struct Caller {
 // knows whose it is. From then on its callers are told, from kRefuseAfter its
 // new calls are refused, and at kShutAfter it is to be shut.
 //
-// A connection is known by `context`: an address that all of its calls have,
-// and that no other connection has while the ledger holds it. The first call
-// brings it, with the peer's address. Thread-safe. Times are by one clock.
+// A connection makes itself known in two steps. Its first call brings the
+// context: an address that all of its calls have. The ledger keeps the context,
+// so no other connection has that address. The first call that is admitted
+// brings the peer's address, too, and with it the socket.
+//
+// Thread-safe. Times are by one clock. Calls of a known and believed connection
+// share no lock with those of most others.
 class ConnectionLedger {
  public:
   using Id = uint64_t;
   static constexpr absl::Duration kRefuseAfter = absl::Seconds(4);
   static constexpr absl::Duration kShutAfter = absl::Seconds(5);
+  // LookAround() judges so many peers at most.
+  static constexpr size_t kJudgedAtOnce = 64;
+  // So many contexts of connections that are gone may be kept at most.
+  static constexpr size_t kSpareContacts = 1000;
 
   // What becomes of a call that arrives. Not OK: UNAUTHENTICATED, or
   // UNAVAILABLE where the caller is to come on another connection.
   struct Ruling {
     absl::Status status;
     std::shared_ptr<const security::Peer> peer;  // Null unless OK.
+  };
+  // What the first call of a connection tells of it.
+  struct FirstCall {
+    std::string chain;                    // Empty: plaintext.
+    std::shared_ptr<const void> context;  // Keeps the context.
   };
   // What is to be done now, and when to look again.
   struct Look {
@@ -78,6 +99,8 @@ class ConnectionLedger {
     // Ever.
     uint64_t accepted_tls = 0;
     uint64_t accepted_plaintext = 0;
+    // Without any call, whether refused or not. It may lag while connections
+    // are open that had refused calls only.
     uint64_t closed_before_call = 0;
     uint64_t shut = 0;
     uint64_t calls_plaintext = 0;
@@ -96,46 +119,52 @@ class ConnectionLedger {
   // Its socket is gone.
   void Remove(Id id);
 
-  // Rules on a call before any handler sees it. `chain` gives what the peer has
-  // sent; it is asked only where it counts.
-  Ruling RuleOnTls(const void* context, absl::FunctionRef<std::string()> chain,
-                   absl::Time now);
-  Ruling RuleOnPlaintext(absl::Time now);
+  // Rules on a call before any handler sees it. `first` is asked if the context
+  // is not known.
+  Ruling Rule(Wire wire, const void* context,
+              absl::FunctionRef<FirstCall()> first, absl::Time now);
 
-  // What the first admitted call of a connection tells of it.
-  struct FirstCall {
-    std::string peer_name;                // As in Add().
-    std::string chain;                    // Empty: plaintext.
-    std::shared_ptr<const void> context;  // Keeps the context.
-  };
-  // A call was admitted. Finds its connection; `first` is asked if it is not
-  // known by `context`. Null: the call came to another port, or its connection
-  // is gone.
-  std::shared_ptr<Caller> Admitted(const void* context,
-                                   absl::FunctionRef<FirstCall()> first,
-                                   absl::Time now);
+  // Who makes a call that Rule() and all others have admitted. `peer_name`, as
+  // in Add(), is asked while the socket is not known. Not known: the call came
+  // to another port.
+  Caller Admitted(const void* context,
+                  absl::FunctionRef<std::string()> peer_name, absl::Time now);
 
   // Whom the port believes from now on. `withdrawn`: it may believe less than
-  // before, and those who are refused have to leave. Verifies the chains of all
-  // connections, on this thread. One call at a time.
+  // before, and those who are refused have to leave. It verifies nobody: the
+  // next looks do, or the next call of a connection.
   void SetTrust(std::shared_ptr<PeerTrust> trust, bool withdrawn,
                 absl::Time now);
   // What the port takes from now on.
   void SetWires(Wires wires, absl::Time now);
 
+  // Verifies peers, on this thread. One call at a time.
   Look LookAround(absl::Time now);
 
   Counts counts() const;
 
+  // How many contexts are kept. For tests.
+  size_t contacts() const;
+
  private:
+  // The other end of a connection that made a call.
+  struct Contact {
+    Wire wire;
+    std::shared_ptr<const void> context;
+    Id id = 0;  // Its connection. 0: no admitted call has told it.
+    std::shared_ptr<PeerTrust> trust;  // Whose verdict it is. Only of TLS.
+    JudgedChainPtr judged;
+    std::shared_ptr<const security::Peer> peer;  // As it was admitted last.
+    std::shared_ptr<std::atomic<bool>> leaving;
+    std::list<const void*>::iterator
+        place;  // In unnamed_, unless it has an id.
+  };
+  using ContactPtr = std::unique_ptr<Contact>;
+
   struct Connection {
     Wire wire;
     std::string peer_name;
-    // Set by the first call.
-    std::shared_ptr<const void> context;
-    std::shared_ptr<Caller> caller;
-    std::shared_ptr<PeerTrust> trust;  // Whose verdict it is. Only of TLS.
-    JudgedChainPtr judged;
+    Contact* contact = nullptr;  // Null: no admitted call has told it.
     // Since when it has to leave, and why. Infinite: not for that reason.
     absl::Time refused_since = absl::InfiniteFuture();
     absl::Time nameless_since = absl::InfiniteFuture();
@@ -148,40 +177,105 @@ class ConnectionLedger {
     absl::Time at;
   };
 
-  // One try at RuleOnTls() and at Admitted(). Nothing: the trust has changed
-  // while it judged.
-  std::optional<Ruling> TryToRule(const void* context,
-                                  absl::FunctionRef<std::string()> chain,
-                                  std::string* bytes, absl::Time now);
-  std::optional<std::shared_ptr<Caller>> TryToBind(const void* context,
-                                                   FirstCall* call,
-                                                   absl::Time now);
-  // The verdict of the first trust, of those withdrawn a moment ago, that
-  // believes `chain`. Null: none does. `since`: when it was withdrawn.
-  static JudgedChainPtr Before(const std::vector<Withdrawn>& withdrawn,
-                               absl::string_view chain, absl::Time now,
-                               absl::Time* since);
-  static std::shared_ptr<const security::Peer> PresentPeer(
-      const Connection& connection);
+  // Lets the calls of a contact pass without mu_.
+  struct Pass {
+    uint64_t era = 0;  // It holds in this era only. 0: it never holds.
+    absl::Time until;
+    Caller caller;
+  };
+  // The passes of some contacts; each contact has one. Most calls take such a
+  // lock only, and connections that share one are few.
+  struct alignas(64) Shard {
+    mutable base::Mutex mu;
+    absl::flat_hash_map<const void*, Pass> passes ABSL_GUARDED_BY(mu);
+    uint64_t calls_plaintext ABSL_GUARDED_BY(mu) = 0;
+  };
+  static constexpr int kShardBits = 6;
+
+  // Who believes whom: the present trust, and those of a moment ago.
+  struct Trusts {
+    std::shared_ptr<PeerTrust> now;
+    std::vector<Withdrawn> before;
+  };
+  struct Judgement {
+    std::shared_ptr<PeerTrust> trust;
+    JudgedChainPtr judged;
+    // Where the peer is refused: the verdict of the last trust before that
+    // believed it. Null: there is none.
+    JudgedChainPtr before;
+    absl::Time since;  // When that was withdrawn; else now.
+  };
+
+  Ruling RuleOnTls(const void* context, absl::FunctionRef<FirstCall()> first,
+                   absl::Time now);
+  Ruling RuleOnPlaintext(const void* context,
+                         absl::FunctionRef<FirstCall()> first, absl::Time now);
+  // The ruling by what is known. Nothing: a new verdict is needed. Then `last`
+  // is the last one, or null.
+  std::optional<Ruling> RuleByLastVerdict(const void* context, absl::Time now,
+                                          JudgedChainPtr* last)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Ruling RuleByNewVerdict(Contact* contact, const Judgement& verdict,
+                          absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Ruling RefuseLeaving(const char* why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Ruling RefuseUnverified(const absl::Status& why)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Trusts PresentTrusts() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return {trust_, withdrawn_};
+  }
+  // Verifies, so it is called without the lock.
+  static Judgement Judge(const Trusts& trusts, absl::string_view chain,
+                         absl::Time now);
+  // Judges connections whose verdict is of an older trust or has ended. True:
+  // there are more.
+  bool JudgeSome(absl::Time now) ABSL_LOCKS_EXCLUDED(mu_);
 
   absl::Time LeavingSince(const Connection& connection) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Whether a connection that a withdrawal concerns had no call yet.
-  bool HasNameless() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether its peer was judged by an older trust.
+  bool IsStale(const Connection& connection) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Those that nobody needs any more. To be destroyed without the lock.
+  std::vector<Withdrawn> ForgetWithdrawn(absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetNameless(Connection* connection, absl::Time since)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // After anything that LeavingSince() depends on.
   void Refresh(Connection* connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Renew(Connection* connection, std::shared_ptr<PeerTrust> trust,
-             JudgedChainPtr judged, absl::Time now)
+  void Renew(Contact* contact, const Judgement& verdict, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LookBy(absl::Time at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Connection* Find(const void* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The newest connection of `wire` from `peer_name` that had no call yet.
-  Connection* FindNew(Wire wire, const std::string& peer_name, Id* id)
+
+  // Null: it is not known.
+  Contact* Find(const void* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Makes the contact, which is not known.
+  Contact* Meet(Wire wire, const void* context,
+                std::shared_ptr<const void> held)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Finds the connection of `contact`, which has none.
+  void Name(Contact* contact, const std::string& peer_name, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  ContactPtr Forget(const void* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Keeps contacts without a connection few. To be destroyed without the lock.
+  std::vector<ContactPtr> ForgetSpare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // How many connections have no contact.
+  size_t Unclaimed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The newest connection of `wire` from `peer_name` without a contact. 0:
+  // there is none.
+  Id FindNew(Wire wire, const std::string& peer_name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Shard& ShardOf(const void* context);
+  bool Holds(const Pass& pass, absl::Time now) const;
   // Tells `sooner_` if LookBy() wants it. Without the lock.
   void TellSooner() ABSL_LOCKS_EXCLUDED(mu_);
 
   std::function<void()> sooner_;  // Constant once it is set.
+
+  // Grows with each change of trust or wires. Written under mu_.
+  std::atomic<uint64_t> era_{1};
+  // Their locks are taken after mu_.
+  std::array<Shard, 1 << kShardBits> shards_;
 
   mutable base::Mutex mu_;
   Wires wires_ ABSL_GUARDED_BY(mu_);
@@ -189,14 +283,21 @@ class ConnectionLedger {
   absl::Time no_tls_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   absl::Time no_plaintext_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::shared_ptr<PeerTrust> trust_ ABSL_GUARDED_BY(mu_);  // Never null.
-  // Those of the last kShutAfter, the oldest first.
+  // Those of the last kShutAfter, and those after which peers are to be judged
+  // yet. The oldest is the first.
   std::vector<Withdrawn> withdrawn_ ABSL_GUARDED_BY(mu_);
 
   Id last_id_ ABSL_GUARDED_BY(mu_) = 0;
   Connections connections_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_map<const void*, Id> by_context_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<const void*, ContactPtr> contacts_ ABSL_GUARDED_BY(mu_);
+  // The contacts without a connection; who made a call last is the last one.
+  std::list<const void*> unnamed_ ABSL_GUARDED_BY(mu_);
+  // How many open connections are theirs. Which ones is not known.
+  size_t called_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_map<std::string, std::vector<Id>> by_name_
       ABSL_GUARDED_BY(mu_);
+  // How many connections have a nameless_since.
+  size_t nameless_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time next_look_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   bool tell_sooner_ ABSL_GUARDED_BY(mu_) = false;
   Counts counts_ ABSL_GUARDED_BY(mu_);

@@ -67,24 +67,33 @@ class LedgerTest : public ::testing::Test {
     return Connect(chain, "ipv4:1.2.3.4:" + std::to_string(++port_));
   }
 
+  // What becomes of a call of `remote` at the door.
+  ConnectionLedger::Ruling Rule(const Remote& remote) {
+    return ledger_->Rule(
+        remote.chain.empty() ? Wire::kPlaintext : Wire::kTls,
+        remote.context.get(),
+        [&] {
+          ++asked_;
+          return ConnectionLedger::FirstCall{remote.chain, remote.context};
+        },
+        clock_.Now());
+  }
   // A call of `remote`: the ruling on it, and its caller if it was admitted.
   absl::Status Call(const Remote& remote) {
-    const auto ruling = remote.chain.empty()
-                            ? ledger_->RuleOnPlaintext(clock_.Now())
-                            : ledger_->RuleOnTls(
-                                  remote.context.get(),
-                                  [&] { return remote.chain; }, clock_.Now());
-    caller_ = nullptr;
+    const ConnectionLedger::Ruling ruling = Rule(remote);
+    caller_ = Caller();
     if (!ruling.status.ok()) return ruling.status;
     EXPECT_NE(ruling.peer, nullptr);
     caller_ = ledger_->Admitted(
-        remote.context.get(),
-        [&] {
-          return ConnectionLedger::FirstCall{remote.name, remote.chain,
-                                             remote.context};
-        },
-        clock_.Now());
+        remote.context.get(), [&] { return remote.name; }, clock_.Now());
     return absl::OkStatus();
+  }
+
+  // Another trust, by which all peers are judged at once.
+  void Trust(std::shared_ptr<PeerTrust> trust, bool withdrawn) {
+    ledger_->SetTrust(std::move(trust), withdrawn, clock_.Now());
+    while (ledger_->LookAround(clock_.Now()).next <= clock_.Now()) {
+    }
   }
 
   // The connections to be shut at `after` from now on, and nothing earlier.
@@ -97,7 +106,8 @@ class LedgerTest : public ::testing::Test {
 
   FakeClock clock_;
   std::unique_ptr<ConnectionLedger> ledger_;
-  std::shared_ptr<Caller> caller_;  // Who made the last call. Null: none.
+  Caller caller_;  // Who made the last call.
+  int asked_ = 0;  // How often a first call was.
   int sooner_ = 0;
   int port_ = 0;
 };
@@ -106,10 +116,10 @@ TEST_F(LedgerTest, ACallOfABelievedPeerHasItsName) {
   Make(kStrict, Believe({{"cart", "spiffe://prod/cart"}}));
   const Remote cart = Connect("cart");
   ASSERT_TRUE(Call(cart).ok());
-  ASSERT_NE(caller_, nullptr);
-  EXPECT_EQ(caller_->peer->spiffe_id, "spiffe://prod/cart");
-  EXPECT_FALSE(caller_->peer->plaintext);
-  EXPECT_FALSE(caller_->leaving);
+  ASSERT_NE(caller_.peer, nullptr);
+  EXPECT_EQ(caller_.peer->spiffe_id, "spiffe://prod/cart");
+  EXPECT_FALSE(caller_.peer->plaintext);
+  EXPECT_FALSE(caller_.IsLeaving());
 }
 
 TEST_F(LedgerTest, APeerThatIsNotBelievedIsUnauthenticated) {
@@ -142,7 +152,7 @@ TEST_F(LedgerTest, AVerdictIsAskedForOncePerConnectionAndTrust) {
     EXPECT_TRUE(Call(two).ok());
   }
   EXPECT_EQ(asked, 1) << "the same bytes";
-  ledger_->SetTrust(std::make_shared<PeerTrust>(verify), false, clock_.Now());
+  Trust(std::make_shared<PeerTrust>(verify), false);
   EXPECT_TRUE(Call(one).ok());
   EXPECT_TRUE(Call(two).ok());
   EXPECT_EQ(asked, 2);
@@ -154,29 +164,29 @@ TEST_F(LedgerTest, AWithdrawnPeerIsToldThenRefusedThenShut) {
   const Remote shop = Connect("shop");
   ASSERT_TRUE(Call(shop).ok());
   ASSERT_TRUE(Call(cart).ok());
-  const std::shared_ptr<Caller> old = caller_;
-  ledger_->SetTrust(Believe({{"shop", "x"}}), true, clock_.Now());
+  const Caller old = caller_;
+  Trust(Believe({{"shop", "x"}}), true);
   EXPECT_GE(sooner_, 1);
-  EXPECT_TRUE(old->leaving) << "a call that runs is told at once";
+  EXPECT_TRUE(old.IsLeaving()) << "a call that runs is told at once";
 
   clock_.Advance(ConnectionLedger::kRefuseAfter - absl::Milliseconds(1));
   EXPECT_TRUE(Call(cart).ok());
-  EXPECT_EQ(caller_->peer->spiffe_id, "spiffe://prod/cart");
-  EXPECT_TRUE(caller_->leaving);
+  EXPECT_EQ(caller_.peer->spiffe_id, "spiffe://prod/cart");
+  EXPECT_TRUE(caller_.IsLeaving());
   clock_.Advance(absl::Milliseconds(1));
   EXPECT_EQ(Call(cart).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ShutAfter(absl::Seconds(1)), std::vector<Id>{cart.id});
   EXPECT_TRUE(ledger_->LookAround(clock_.Now()).shut.empty()) << "once";
 
   ASSERT_TRUE(Call(shop).ok());
-  EXPECT_FALSE(caller_->leaving);
+  EXPECT_FALSE(caller_.IsLeaving());
 }
 
 TEST_F(LedgerTest, ANewConnectionOfAWithdrawnPeerIsRefusedAtOnce) {
   Make(kStrict, Believe({{"cart", "x"}}));
   const Remote old = Connect("cart");
   ASSERT_TRUE(Call(old).ok());
-  ledger_->SetTrust(Believe({}), true, clock_.Now());
+  Trust(Believe({}), true);
   // It may be older than the withdrawal, so it may try another connection.
   const Remote young = Connect("cart");
   EXPECT_EQ(Call(young).code(), absl::StatusCode::kUnavailable);
@@ -188,12 +198,12 @@ TEST_F(LedgerTest, ANewConnectionOfAWithdrawnPeerIsRefusedAtOnce) {
 TEST_F(LedgerTest, TheFirstCallOfAnIdleConnectionIsNotLostToAWithdrawal) {
   Make(kStrict, Believe({{"cart", "spiffe://prod/cart"}}));
   const Remote idle = Connect("cart");
-  ledger_->SetTrust(Believe({}), /*withdrawn=*/true, clock_.Now());
+  Trust(Believe({}), /*withdrawn=*/true);
   clock_.Advance(absl::Seconds(2));
   ASSERT_TRUE(Call(idle).ok());
-  ASSERT_NE(caller_, nullptr);
-  EXPECT_EQ(caller_->peer->spiffe_id, "spiffe://prod/cart");
-  EXPECT_TRUE(caller_->leaving.load());
+  ASSERT_NE(caller_.peer, nullptr);
+  EXPECT_EQ(caller_.peer->spiffe_id, "spiffe://prod/cart");
+  EXPECT_TRUE(caller_.IsLeaving());
   // Its time began with the withdrawal, and not with the call.
   clock_.Advance(absl::Seconds(2));
   EXPECT_EQ(Call(idle).code(), absl::StatusCode::kUnavailable);
@@ -203,11 +213,11 @@ TEST_F(LedgerTest, TheFirstCallOfAnIdleConnectionIsNotLostToAWithdrawal) {
 TEST_F(LedgerTest, ASecondWithdrawalDoesNotForgetTheFirst) {
   Make(kStrict, Believe({{"cart", "x"}, {"shop", "y"}}));
   const Remote idle = Connect("cart");
-  ledger_->SetTrust(Believe({{"shop", "y"}}), true, clock_.Now());
+  Trust(Believe({{"shop", "y"}}), true);
   clock_.Advance(absl::Seconds(1));
-  ledger_->SetTrust(Believe({}), true, clock_.Now());
+  Trust(Believe({}), true);
   ASSERT_TRUE(Call(idle).ok());
-  EXPECT_EQ(caller_->peer->spiffe_id, "x");
+  EXPECT_EQ(caller_.peer->spiffe_id, "x");
   // Its time began with the first.
   EXPECT_EQ(ShutAfter(absl::Seconds(4)), std::vector<Id>{idle.id});
 }
@@ -228,14 +238,14 @@ TEST_F(LedgerTest, AWithdrawalDuringAVerdictIsNotUndone) {
   ASSERT_TRUE(Call(cart).ok());
   during = true;
   ASSERT_TRUE(Call(cart).ok()) << "it has time to leave";
-  EXPECT_TRUE(caller_->leaving.load());
+  EXPECT_TRUE(caller_.IsLeaving());
   EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{cart.id});
 }
 
 TEST_F(LedgerTest, ANewerConnectionBesideAnIdleOneHasOneCallAtMost) {
   Make(kStrict, Believe({{"cart", "spiffe://prod/cart"}}));
   Connect("cart");
-  ledger_->SetTrust(Believe({}), /*withdrawn=*/true, clock_.Now());
+  Trust(Believe({}), /*withdrawn=*/true);
   clock_.Advance(absl::Seconds(1));
   const Remote newer = Connect("cart");
   ASSERT_TRUE(Call(newer).ok());
@@ -247,9 +257,9 @@ TEST_F(LedgerTest, AWithdrawalShutsWhatNeverMadeACall) {
   Make(kStrict, Believe({{"cart", "x"}}));
   const Remote silent = Connect("cart");
   const Remote late = Connect("cart");
-  ledger_->SetTrust(Believe({{"cart", "x"}}), true, clock_.Now());
+  Trust(Believe({{"cart", "x"}}), true);
   EXPECT_TRUE(Call(late).ok());
-  EXPECT_FALSE(caller_->leaving) << "it has said who it is";
+  EXPECT_FALSE(caller_.IsLeaving()) << "it has said who it is";
   EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter),
             std::vector<Id>{silent.id});
 }
@@ -259,7 +269,7 @@ TEST_F(LedgerTest, ARenewalShutsNothing) {
   const Remote silent = Connect("cart");
   const Remote cart = Connect("cart");
   ASSERT_TRUE(Call(cart).ok());
-  ledger_->SetTrust(Believe({{"cart", "x"}}), false, clock_.Now());
+  Trust(Believe({{"cart", "x"}}), false);
   clock_.Advance(absl::Hours(1));
   EXPECT_TRUE(ledger_->LookAround(clock_.Now()).shut.empty());
   EXPECT_TRUE(Call(silent).ok());
@@ -269,11 +279,11 @@ TEST_F(LedgerTest, APeerThatIsBelievedAgainStays) {
   Make(kStrict, Believe({{"cart", "x"}}));
   const Remote cart = Connect("cart");
   ASSERT_TRUE(Call(cart).ok());
-  ledger_->SetTrust(Believe({}), true, clock_.Now());
+  Trust(Believe({}), true);
   clock_.Advance(absl::Seconds(3));
-  EXPECT_TRUE(caller_->leaving);
-  ledger_->SetTrust(Believe({{"cart", "x"}}), false, clock_.Now());
-  EXPECT_FALSE(caller_->leaving);
+  EXPECT_TRUE(caller_.IsLeaving());
+  Trust(Believe({{"cart", "x"}}), false);
+  EXPECT_FALSE(caller_.IsLeaving());
   clock_.Advance(absl::Seconds(10));
   EXPECT_TRUE(ledger_->LookAround(clock_.Now()).shut.empty());
   EXPECT_TRUE(Call(cart).ok());
@@ -300,7 +310,7 @@ TEST_F(LedgerTest, ALeafThatExpiresEndsItsConnectionWithoutACall) {
   ConnectionLedger::Look look = ledger_->LookAround(clock_.Now());
   EXPECT_TRUE(look.shut.empty());
   EXPECT_EQ(look.next, end + ConnectionLedger::kShutAfter);
-  EXPECT_TRUE(caller_->leaving);
+  EXPECT_TRUE(caller_.IsLeaving());
   EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{cart.id});
 }
 
@@ -311,20 +321,20 @@ TEST_F(LedgerTest, StrictEndsPlaintext) {
   const Remote cart = Connect("cart");
   ASSERT_TRUE(Call(cart).ok());
   ASSERT_TRUE(Call(plain).ok());
-  EXPECT_TRUE(caller_->peer->plaintext);
-  const std::shared_ptr<Caller> old = caller_;
+  EXPECT_TRUE(caller_.peer->plaintext);
+  const Caller old = caller_;
   ledger_->SetWires(kStrict, clock_.Now());
-  EXPECT_TRUE(old->leaving);
+  EXPECT_TRUE(old.IsLeaving());
   EXPECT_EQ(Connect("").id, 0u);
   clock_.Advance(absl::Seconds(3));
   EXPECT_TRUE(Call(plain).ok()) << "it has time to leave";
-  EXPECT_TRUE(caller_->leaving);
+  EXPECT_TRUE(caller_.IsLeaving());
   clock_.Advance(absl::Seconds(1));
   EXPECT_EQ(Call(plain).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ShutAfter(absl::Seconds(1)),
             (std::vector<Id>{plain.id, silent.id}));
   EXPECT_TRUE(Call(cart).ok());
-  EXPECT_FALSE(caller_->leaving);
+  EXPECT_FALSE(caller_.IsLeaving());
 }
 
 TEST_F(LedgerTest, AModeThatComesBackInTimeEndsNothing) {
@@ -338,17 +348,14 @@ TEST_F(LedgerTest, AModeThatComesBackInTimeEndsNothing) {
   EXPECT_EQ(Call(plain).code(), absl::StatusCode::kUnavailable);
   ledger_->SetWires(kPermissive, clock_.Now());
   EXPECT_TRUE(Call(plain).ok());
-  EXPECT_FALSE(caller_->leaving);
+  EXPECT_FALSE(caller_.IsLeaving());
   clock_.Advance(absl::Minutes(1));
   EXPECT_TRUE(ledger_->LookAround(clock_.Now()).shut.empty());
 }
 
 TEST_F(LedgerTest, APortWithoutTlsRefusesItFromTheStart) {
   Make({false, true}, Believe({{"cart", "x"}}));
-  int context = 0;
-  const auto ruling = ledger_->RuleOnTls(
-      &context, [] { return std::string("cart"); }, clock_.Now());
-  EXPECT_EQ(ruling.status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Call(Connect("cart")).code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(LedgerTest, TheContextIsHeldUntilTheSocketIsGone) {
@@ -371,19 +378,230 @@ TEST_F(LedgerTest, AnAddressThatComesBackIsTheNewConnections) {
   ASSERT_TRUE(Call(gone).ok());
   const Remote next = Connect("shop", "ipv4:1.2.3.4:5");
   ASSERT_TRUE(Call(next).ok());
-  EXPECT_EQ(caller_->peer->spiffe_id, "y");
+  EXPECT_EQ(caller_.peer->spiffe_id, "y");
   ledger_->Remove(gone.id);
-  ledger_->SetTrust(Believe({{"cart", "x"}}), true, clock_.Now());
+  Trust(Believe({{"cart", "x"}}), true);
   EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{next.id});
 }
 
-TEST_F(LedgerTest, ACallOfAnotherPortHasNoCaller) {
+TEST_F(LedgerTest, ACallWhoseSocketIsNotFoundHasItsName) {
   Make(kPermissive, Believe({}));
   Connect("", "ipv4:1.2.3.4:5");
   Remote other;
   other.name = "ipv4:1.2.3.4:6";
-  EXPECT_TRUE(Call(other).ok());
-  EXPECT_EQ(caller_, nullptr);
+  ASSERT_TRUE(Call(other).ok());
+  ASSERT_NE(caller_.peer, nullptr);
+  EXPECT_TRUE(caller_.peer->plaintext);
+  EXPECT_FALSE(caller_.IsLeaving());
+}
+
+TEST_F(LedgerTest, ASecondCallOfARefusedConnectionCostsALookup) {
+  int verified = 0;
+  Make(kStrict, std::make_shared<PeerTrust>([&](const std::string&) {
+         ++verified;
+         PeerVerdict verdict;
+         verdict.status = absl::UnauthenticatedError("not believed");
+         return verdict;
+       }));
+  const Remote other = Connect("other");
+  for (int i = 1; i <= 3; ++i) {
+    EXPECT_EQ(Call(other).message(),
+              "the caller is not verified: not believed.");
+    EXPECT_EQ(ledger_->counts().refused_unverified, static_cast<uint64_t>(i));
+  }
+  EXPECT_EQ(asked_, 1) << "its certificates were read once";
+  EXPECT_EQ(verified, 1);
+}
+
+TEST_F(LedgerTest, ACallThatLaterGuardsRefuseCostsALookup) {
+  Make(kPermissive, Believe({{"cart", "x"}}));
+  for (const char* chain : {"cart", ""}) {
+    asked_ = 0;
+    const Remote remote = Connect(chain);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(Rule(remote).status.ok());
+    EXPECT_EQ(asked_, 1);
+    EXPECT_TRUE(Call(remote).ok());
+    EXPECT_NE(caller_.peer, nullptr);
+  }
+}
+
+TEST_F(LedgerTest, AConnectionOfRefusedCallsWasNotClosedBeforeACall) {
+  Make(kStrict, Believe({{"cart", "x"}}));
+  const Remote refused = Connect("other");
+  const Remote idle = Connect("cart");
+  const Remote cart = Connect("cart");
+  ASSERT_TRUE(Call(cart).ok());
+  EXPECT_FALSE(Call(refused).ok());
+  EXPECT_FALSE(Call(refused).ok());
+  ledger_->Remove(refused.id);
+  ledger_->Remove(cart.id);
+  ledger_->Remove(idle.id);
+  EXPECT_EQ(ledger_->counts().closed_before_call, 1u) << "the idle one";
+}
+
+TEST_F(LedgerTest, ARefusedPeerThatIsBelievedLaterIsKnown) {
+  Make(kStrict, Believe({}));
+  const Remote cart = Connect("cart");
+  EXPECT_FALSE(Call(cart).ok());
+  Trust(Believe({{"cart", "x"}}), false);
+  ASSERT_TRUE(Call(cart).ok());
+  EXPECT_EQ(caller_.peer->spiffe_id, "x");
+  EXPECT_EQ(asked_, 1);
+  ledger_->Remove(cart.id);
+  EXPECT_EQ(ledger_->counts().closed_before_call, 0u);
+  EXPECT_EQ(ledger_->contacts(), 0u);
+}
+
+TEST_F(LedgerTest, RefusedConnectionsThatAreGoneAreForgotten) {
+  Make(kStrict, Believe({}));
+  const Remote idle = Connect("idle");
+  std::weak_ptr<int> first;
+  for (size_t i = 0; i < 2 * ConnectionLedger::kSpareContacts; ++i) {
+    const Remote other = Connect("other");
+    if (i == 0) first = other.context;
+    EXPECT_FALSE(Call(other).ok());
+    ledger_->Remove(other.id);
+    ASSERT_LE(ledger_->contacts(), ConnectionLedger::kSpareContacts + 2);
+  }
+  EXPECT_TRUE(first.expired());
+  ledger_->Remove(idle.id);
+  EXPECT_EQ(ledger_->contacts(), 0u);
+  EXPECT_EQ(ledger_->counts().closed_before_call, 1u);
+}
+
+TEST_F(LedgerTest, ACallOfAnotherPortClaimsNoConnection) {
+  Make(kPermissive, Believe({{"cart", "x"}}));
+  for (const char* chain : {"cart", ""}) {
+    const Remote ours = Connect(chain, "ipv4:1.2.3.4:5");
+    // It comes from the same address and port to another port of the server.
+    const auto other = std::make_shared<int>();
+    EXPECT_EQ(ledger_
+                  ->Admitted(
+                      other.get(), [&] { return ours.name; }, clock_.Now())
+                  .peer,
+              nullptr);
+    ASSERT_TRUE(Call(ours).ok());
+    ledger_->SetWires({false, false}, clock_.Now());
+    EXPECT_TRUE(caller_.IsLeaving()) << "its connection is known";
+    ledger_->SetWires(kPermissive, clock_.Now());
+    ledger_->Remove(ours.id);
+  }
+}
+
+TEST_F(LedgerTest, TheNextCallHasTheNameOfTheNewestVerdict) {
+  Make(kStrict, Believe({{"cart", "old"}}));
+  const Remote cart = Connect("cart");
+  ASSERT_TRUE(Call(cart).ok());
+  const Caller old = caller_;
+  Trust(Believe({{"cart", "new"}}), false);
+  ASSERT_TRUE(Call(cart).ok());
+  EXPECT_EQ(caller_.peer->spiffe_id, "new");
+  EXPECT_EQ(old.peer->spiffe_id, "old") << "a call keeps its name";
+  Trust(Believe({}), true);
+  EXPECT_TRUE(old.IsLeaving());
+  ASSERT_TRUE(Call(cart).ok());
+  EXPECT_EQ(caller_.peer->spiffe_id, "new") << "while it has time to leave";
+}
+
+TEST_F(LedgerTest, APublicationVerifiesNobody) {
+  Make(kStrict, Believe({{"cart", "x"}}));
+  const Remote cart = Connect("cart");
+  ASSERT_TRUE(Call(cart).ok());
+  int verified = 0;
+  const auto trust = std::make_shared<PeerTrust>([&](const std::string&) {
+    ++verified;
+    return PeerVerdict();
+  });
+  const int before = sooner_;
+  ledger_->SetTrust(trust, true, clock_.Now());
+  EXPECT_EQ(verified, 0);
+  EXPECT_GT(sooner_, before) << "a look is due";
+  ledger_->LookAround(clock_.Now());
+  EXPECT_EQ(verified, 1);
+}
+
+TEST_F(LedgerTest, ManyPeersAreJudgedInPortions) {
+  Make(kStrict, Believe({{"cart", "x"}}));
+  std::vector<Caller> callers;
+  std::vector<Id> ids;
+  for (size_t i = 0; i < 2 * ConnectionLedger::kJudgedAtOnce + 1; ++i) {
+    const Remote cart = Connect("cart");
+    ASSERT_TRUE(Call(cart).ok());
+    callers.push_back(caller_);
+    ids.push_back(cart.id);
+  }
+  ledger_->SetTrust(Believe({}), true, clock_.Now());
+  clock_.Advance(absl::Seconds(2));  // The looks are late.
+  const auto leaving = [&] { return ledger_->counts().leaving; };
+  for (size_t i = 1; i <= 2; ++i) {
+    EXPECT_EQ(ledger_->LookAround(clock_.Now()).next, clock_.Now());
+    EXPECT_EQ(leaving(), i * ConnectionLedger::kJudgedAtOnce);
+  }
+  EXPECT_GT(ledger_->LookAround(clock_.Now()).next, clock_.Now());
+  for (const Caller& caller : callers) EXPECT_TRUE(caller.IsLeaving());
+  // Their time began with the withdrawal.
+  EXPECT_EQ(ShutAfter(absl::Seconds(3)), ids);
+}
+
+TEST_F(LedgerTest, AWithdrawalIsTotalWhetherPeersWereJudgedOrNot) {
+  Make(kStrict, Believe({{"cart", "x"}, {"shop", "y"}}));
+  const Remote cart = Connect("cart");
+  const Remote shop = Connect("shop");
+  ASSERT_TRUE(Call(cart).ok());
+  ASSERT_TRUE(Call(shop).ok());
+  ledger_->SetTrust(Believe({{"shop", "y"}}), true, clock_.Now());
+  clock_.Advance(ConnectionLedger::kRefuseAfter - absl::Milliseconds(1));
+  EXPECT_TRUE(Call(cart).ok());
+  clock_.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(Call(cart).code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(Call(shop).ok());
+}
+
+TEST_F(LedgerTest, ALookThatIsFarTooLateGivesNoMoreTime) {
+  Make(kStrict, Believe({{"cart", "x"}, {"shop", "y"}}));
+  const Remote cart = Connect("cart");
+  const Remote shop = Connect("shop");
+  ASSERT_TRUE(Call(cart).ok());
+  ASSERT_TRUE(Call(shop).ok());
+  ledger_->SetTrust(Believe({}), true, clock_.Now());
+  clock_.Advance(absl::Minutes(1));
+  ledger_->SetTrust(Believe({}), false, clock_.Now());
+  EXPECT_EQ(Call(cart).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ledger_->LookAround(clock_.Now()).shut,
+            (std::vector<Id>{cart.id, shop.id}));
+}
+
+TEST_F(LedgerTest, TheTimeOfARefusedPeerBeginsWithTheTrustThatRefusesIt) {
+  Make(kStrict, Believe({{"cart", "x"}, {"shop", "y"}}));
+  const Remote cart = Connect("cart");
+  const Remote shop = Connect("shop");
+  ASSERT_TRUE(Call(cart).ok());
+  ASSERT_TRUE(Call(shop).ok());
+  // The second publication comes before the first one was looked at.
+  ledger_->SetTrust(Believe({{"shop", "y"}}), true, clock_.Now());
+  clock_.Advance(absl::Seconds(1));
+  ledger_->SetTrust(Believe({}), true, clock_.Now());
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_TRUE(ledger_->LookAround(clock_.Now()).shut.empty());
+  EXPECT_EQ(ShutAfter(absl::Seconds(3)), std::vector<Id>{cart.id});
+  EXPECT_EQ(ShutAfter(absl::Seconds(1)), std::vector<Id>{shop.id});
+}
+
+TEST_F(LedgerTest, AWithdrawalDuringALookIsNotUndone) {
+  Make(kStrict, Believe({{"cart", "x"}}));
+  const Remote cart = Connect("cart");
+  ASSERT_TRUE(Call(cart).ok());
+  const absl::Time begin = clock_.Now();
+  ledger_->SetTrust(std::make_shared<PeerTrust>([&](const std::string&) {
+                      ledger_->SetTrust(Believe({}), true, begin);
+                      return PeerVerdict();
+                    }),
+                    false, begin);
+  EXPECT_EQ(ledger_->LookAround(begin).next, begin) << "again, at once";
+  EXPECT_FALSE(caller_.IsLeaving()) << "the verdict came too late";
+  ledger_->LookAround(begin);
+  EXPECT_TRUE(caller_.IsLeaving());
+  EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{cart.id});
 }
 
 TEST_F(LedgerTest, CountsTellWhatIsOpen) {

@@ -15,13 +15,13 @@ class PeerGuardImpl final : public CallGuard {
       : ledger_(std::move(ledger)), clock_(*clock) {}
 
   grpc::Status Check(GuardedCall* call) override {
-    const absl::Time now = clock_.Now();
-    ConnectionLedger::Ruling ruling =
-        call->wire == Wire::kPlaintext
-            ? ledger_->RuleOnPlaintext(now)
-            : ledger_->RuleOnTls(
-                  call->connection,
-                  [call] { return core::PeerChain(call->connection); }, now);
+    ConnectionLedger::Ruling ruling = ledger_->Rule(
+        call->wire, call->connection,
+        [call] {
+          return ConnectionLedger::FirstCall{core::PeerChain(call->connection),
+                                             core::Hold(call->connection)};
+        },
+        clock_.Now());
     call->peer = std::move(ruling.peer);
     return grpc::Status(static_cast<grpc::StatusCode>(ruling.status.code()),
                         std::string(ruling.status.message()));

@@ -66,16 +66,10 @@ class DoorAttachment final : public ServerAttachment, public ServerDoor {
                  std::shared_ptr<Listener> listener)
       : ledger_(std::move(ledger)), listener_(std::move(listener)) {}
 
-  std::shared_ptr<Caller> CallerOf(grpc::ServerContextBase* context) override {
-    HeldContext connection(grpc_call_auth_context(context->c_call()));
+  Caller CallerOf(grpc::ServerContextBase* context) override {
+    const HeldContext connection(grpc_call_auth_context(context->c_call()));
     return ledger_->Admitted(
-        connection.get(),
-        [&] {
-          std::string chain = core::PeerChain(connection.get());
-          return ConnectionLedger::FirstCall{
-              PeerAddress(context->c_call()), std::move(chain),
-              std::shared_ptr<grpc_auth_context>(std::move(connection))};
-        },
+        connection.get(), [&] { return PeerAddress(context->c_call()); },
         base::Clock::Real().Now());
   }
   // As gRPC's own port: with keepalive, TCP gives up on a peer as soon.

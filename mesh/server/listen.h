@@ -47,8 +47,8 @@ class ServerDoor : public Attachment {
   // longer have to leave: see ConnectionLedger.
   virtual void SetWires(Wires wires) = 0;
   // Whom the server believes from now on. `withdrawn`: it may believe less, and
-  // connections whose peers are refused have to leave. Verifies the peers of
-  // all connections, on this thread. One call at a time.
+  // connections whose peers are refused have to leave. It does not block: peers
+  // are verified on the port's own thread, or when they call.
   virtual void SetTrust(VerifyPeer verify, bool withdrawn) = 0;
   // Closes the port. Connections stay. The server's Shutdown() needs no such
   // call; with one before it no connection comes in vain.

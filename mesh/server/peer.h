@@ -10,7 +10,8 @@ namespace mesh::server {
 
 // Who makes the call that a handler serves, of any kind and any API. A peer
 // with TLS is verified: its name is that of its certificate. Nothing: the call
-// came to a port that is not mesh's (AddListeningPort()), or is over.
+// came to a port that is not mesh's (AddListeningPort()), or is over. A call
+// keeps the name by which it was admitted, also when trust changes meanwhile.
 // Thread-safe while the handler may use `context`.
 std::optional<security::Peer> PeerOf(grpc::ServerContextBase* context);
 

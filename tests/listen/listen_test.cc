@@ -93,6 +93,23 @@ TEST_F(ListenTest, AClientWithoutOrWithAnotherCertificateGetsNoConnection) {
   EXPECT_TRUE(Ask(TlsStub(*door).get()).status.ok());
 }
 
+TEST_F(ListenTest, ACallerThatIsNotBelievedHadACallAllTheSame) {
+  const auto door = NewDoor({true, false});
+  const certs::Issued stranger = pki_.NewClient("spiffe://prod/stranger");
+  {
+    const auto stub = NewStub(door->target(), pki_.Credentials(stranger));
+    for (uint64_t i = 1; i <= 3; ++i) {
+      EXPECT_EQ(Ask(stub.get()).status.error_code(),
+                grpc::StatusCode::UNAUTHENTICATED);
+      EXPECT_EQ(door->counts().connections.refused_unverified, i);
+    }
+  }
+  EXPECT_TRUE(
+      Becomes([&] { return door->counts().connections.open_tls == 0; }));
+  EXPECT_EQ(door->counts().connections.accepted_tls, 1u);
+  EXPECT_EQ(door->counts().connections.closed_before_call, 0u);
+}
+
 TEST_F(ListenTest, OtherFirstBytesAreClosedAtOnce) {
   const auto door = NewDoor(kBoth);
   for (const std::string& bytes :
