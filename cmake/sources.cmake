@@ -351,6 +351,7 @@ set(MESH_discovery_test_SOURCES
 set(MESH_door_test_SOURCES
   mesh/server/bind_test.cc
   mesh/server/connection_ledger_test.cc
+  mesh/server/listener_test.cc
   mesh/server/waiting_room_test.cc)
 
 set(MESH_front_test_SOURCES

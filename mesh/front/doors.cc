@@ -171,6 +171,14 @@ absl::StatusOr<std::shared_ptr<server::Attachment>> Doors::Listen(
   options.log = [runtime = runtime_](const std::string& line) {
     runtime->Log(LogSeverity::kWarning, line);
   };
+  options.failed = [runtime = runtime_](const std::string& why) {
+    runtime->Log(LogSeverity::kError, why);
+    telemetry::PortFailureEvent event;
+    event.text = why;
+    for (const auto& observer : runtime->application().observers()) {
+      observer->OnPortFailure(event);
+    }
+  };
   base::MutexLock lock(&order_);
   options.wires = WiresOf(rules_.Get()->authorization->options().mode);
   options.verify = verify_;
@@ -274,6 +282,7 @@ telemetry::ServerSnapshot Doors::Metrics() const {
     const server::ServerDoor::Counts counts = door->counts();
     const server::ConnectionLedger::Counts& ledger = counts.connections;
     ++all.ports;
+    all.ports_failed += counts.listener.failed;
     all.connections_tls += ledger.open_tls;
     all.connections_plaintext += ledger.open_plaintext;
     all.connections_leaving += ledger.leaving;

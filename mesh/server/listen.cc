@@ -153,6 +153,7 @@ absl::StatusOr<std::shared_ptr<ServerDoor>> Listen(grpc::ServerBuilder* builder,
   if (!usable.ok()) return usable;
   if (options.pair == nullptr) options.pair = [] { return core::ServerPair(); };
   if (options.log == nullptr) options.log = [](const std::string&) {};
+  if (options.failed == nullptr) options.failed = [](const std::string&) {};
   absl::StatusOr<core::ServerPair> placeholder = Placeholder();
   if (!placeholder.ok()) return placeholder.status();
   absl::StatusOr<BoundPort> bound = BindPort(address);
@@ -173,7 +174,7 @@ absl::StatusOr<std::shared_ptr<ServerDoor>> Listen(grpc::ServerBuilder* builder,
         return acceptor.HandOver(fd, copy, first) ? Handed::kTaken
                                                   : Handed::kNoServer;
       },
-      std::move(options.log));
+      std::move(options.log), std::move(options.failed));
   if (!listener.ok()) return listener.status();
 
   std::vector<std::unique_ptr<CallGuard>> guards;

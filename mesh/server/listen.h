@@ -33,6 +33,9 @@ struct ListenOptions {
   std::shared_ptr<grpc::AuthMetadataProcessor> processor;
   // Receives a line about trouble. May be null.
   std::function<void(const std::string& line)> log;
+  // Receives why the port takes no connections any more, if the system has
+  // failed it. Called once at most. May be null.
+  std::function<void(const std::string& why)> failed;
 };
 
 // A port of mesh, and the server that it is for. Thread-safe.

@@ -39,10 +39,10 @@ size_t Listener::MostWaiting() {
 
 absl::StatusOr<std::shared_ptr<Listener>> Listener::Make(
     BoundPort port, std::shared_ptr<ConnectionLedger> ledger,
-    HandOver hand_over, Log log, size_t most_waiting) {
+    HandOver hand_over, Log log, Failed failed, size_t most_waiting) {
   std::shared_ptr<Listener> listener(
       new Listener(std::move(port), std::move(ledger), std::move(hand_over),
-                   std::move(log), most_waiting));
+                   std::move(log), std::move(failed), most_waiting));
   if (!listener->epoll_.ok()) {
     return absl::ResourceExhaustedError(
         absl::StrCat("cannot listen: ", strerror(errno), "."));
@@ -67,10 +67,12 @@ absl::StatusOr<std::shared_ptr<Listener>> Listener::Make(
 }
 
 Listener::Listener(BoundPort port, std::shared_ptr<ConnectionLedger> ledger,
-                   HandOver hand_over, Log log, size_t most_waiting)
+                   HandOver hand_over, Log log, Failed failed,
+                   size_t most_waiting)
     : ledger_(std::move(ledger)),
       hand_over_(std::move(hand_over)),
       log_(std::move(log)),
+      failed_(std::move(failed)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       port_(std::move(port)),
       waiting_(most_waiting),
@@ -81,10 +83,9 @@ Listener::~Listener() { Stop(); }
 void Listener::Start(std::optional<absl::Duration> user_timeout) {
   RunOnLoop([this, user_timeout] {
     const absl::Status status = ListenOn(port_, user_timeout);
-    if (!status.ok()) log_(std::string(status.message()));
-    for (const OwnedFd& fd : port_.sockets) {
-      Watch(fd.get(), Kind::kPort, static_cast<uint64_t>(fd.get()), EPOLLIN);
-    }
+    if (!status.ok()) return Fail(std::string(status.message()));
+    Resume();
+    SetTimer();
   });
 }
 
@@ -186,20 +187,17 @@ bool Listener::OnAcceptError(int error) {
     case EINVAL:
     case ENOTSOCK:
     case EOPNOTSUPP:
-      return false;  // The port is closed.
+      // It listens no longer, and never will.
+      Fail(absl::StrCat("port ", port_.port,
+                        " is closed: accept() failed: ", strerror(error), "."));
+      return false;
     default:
       return true;  // The connection had an error: accept(2).
   }
-  const absl::Time now = clock_.Now();
-  if (now >= next_log_) {
-    next_log_ = now + kBetweenLogs;
-    log_(absl::StrCat(
-        "port ", port_.port,
-        ": connections wait, because accept() failed: ", strerror(error), "."));
-  }
+  LogWaiting(error);
   // Who has been silent for longest makes room. One that has just come may be
   // about to speak.
-  if (now - waiting_.oldest_since() < kMaySpeak) {
+  if (clock_.Now() - waiting_.oldest_since() < kMaySpeak) {
     Pause();
     return false;
   }
@@ -268,6 +266,14 @@ void Listener::Forget(ConnectionLedger::Id id) {
   ledger_->Remove(id);
 }
 
+void Listener::LogWaiting(int error) {
+  const absl::Time now = clock_.Now();
+  if (now < next_log_) return;
+  next_log_ = now + kBetweenLogs;
+  log_(absl::StrCat("port ", port_.port,
+                    ": connections wait: ", strerror(error), "."));
+}
+
 void Listener::Pause() {
   if (resume_at_ != absl::InfiniteFuture()) return;
   resume_at_ = clock_.Now() + kPause;
@@ -279,7 +285,11 @@ void Listener::Pause() {
 void Listener::Resume() {
   resume_at_ = absl::InfiniteFuture();
   for (const OwnedFd& fd : port_.sockets) {
-    Watch(fd.get(), Kind::kPort, static_cast<uint64_t>(fd.get()), EPOLLIN);
+    if (!Watch(fd.get(), Kind::kPort, static_cast<uint64_t>(fd.get()),
+               EPOLLIN)) {
+      LogWaiting(errno);
+      return Pause();
+    }
   }
 }
 
@@ -291,6 +301,16 @@ void Listener::ClosePort() {
   }
   base::MutexLock lock(&mu_);
   counts_.waiting = 0;
+}
+
+void Listener::Fail(const std::string& why) {
+  if (port_.sockets.empty()) return;
+  ClosePort();
+  {
+    base::MutexLock lock(&mu_);
+    counts_.failed = true;
+  }
+  failed_(why);
 }
 
 void Listener::OnTimer() {

@@ -43,25 +43,30 @@ class Listener : public std::enable_shared_from_this<Listener> {
       std::function<Handed(Wire wire, int fd, int copy, char first)>;
   // Receives a line about trouble. Called on the listener's thread.
   using Log = std::function<void(const std::string& line)>;
+  // Receives why the port has closed by itself. Called on the listener's
+  // thread, once at most.
+  using Failed = std::function<void(const std::string& why)>;
 
   struct Counts {
     uint64_t silent = 0;       // Closed: no byte in time, or room for others.
     uint64_t other_bytes = 0;  // Closed: no byte that the port knows.
     uint64_t not_taken = 0;    // Closed: the port does not take this wire.
     size_t waiting = 0;        // Now without a first byte.
+    bool failed = false;       // The port has closed by itself.
   };
 
   // At most `most_waiting` peers may be silent at once. RESOURCE_EXHAUSTED: the
   // system has no descriptor or thread left.
   static absl::StatusOr<std::shared_ptr<Listener>> Make(
       BoundPort port, std::shared_ptr<ConnectionLedger> ledger,
-      HandOver hand_over, Log log, size_t most_waiting = MostWaiting());
+      HandOver hand_over, Log log, Failed failed,
+      size_t most_waiting = MostWaiting());
   // A quarter of the descriptors that the process may have; 4,096 at most.
   static size_t MostWaiting();
   ~Listener();
 
-  // Begins to accept, and returns when the port listens. See ListenOn() for
-  // `user_timeout`.
+  // Begins to accept, and returns when the port listens or has failed. See
+  // ListenOn() for `user_timeout`.
   void Start(std::optional<absl::Duration> user_timeout);
   // Ends to accept, and closes those who wait. Connections stay, and those that
   // have to leave are shut as before. Returns when the port is closed.
@@ -75,7 +80,7 @@ class Listener : public std::enable_shared_from_this<Listener> {
   enum class Kind : uint64_t { kPort, kWaiting, kConnection };
 
   Listener(BoundPort port, std::shared_ptr<ConnectionLedger> ledger,
-           HandOver hand_over, Log log, size_t most_waiting);
+           HandOver hand_over, Log log, Failed failed, size_t most_waiting);
 
   // Runs `closure` on the loop's thread, and waits for it.
   void RunOnLoop(std::function<void()> closure);
@@ -91,9 +96,11 @@ class Listener : public std::enable_shared_from_this<Listener> {
   void TakeConnection(Wire wire, OwnedFd fd, char first);
   // Closes the duplicate. The connection stays with whoever has the socket.
   void Forget(ConnectionLedger::Id id);
+  void LogWaiting(int error);
   void Pause();
   void Resume();
   void ClosePort();
+  void Fail(const std::string& why);
   void OnTimer();
   void SetTimer();
   void Bump(uint64_t Counts::*count);
@@ -102,6 +109,7 @@ class Listener : public std::enable_shared_from_this<Listener> {
   const std::shared_ptr<ConnectionLedger> ledger_;
   const HandOver hand_over_;
   const Log log_;
+  const Failed failed_;
   const base::Clock& clock_ = base::Clock::Real();
   OwnedFd epoll_;
   BoundPort port_;

@@ -48,6 +48,9 @@ class CaughtObserver final : public Observer {
   void OnDenial(const DenialEvent& event) override {
     code_->Run([&] { observer_->OnDenial(event); });
   }
+  void OnPortFailure(const PortFailureEvent& event) override {
+    code_->Run([&] { observer_->OnPortFailure(event); });
+  }
   void OnPicker(const PickerEvent& event) override {
     code_->Run([&] { observer_->OnPicker(event); });
   }

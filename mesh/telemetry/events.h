@@ -220,6 +220,11 @@ struct DenialEvent {
   uint64_t left_out = 0;     // Events that were not told since the last one.
 };
 
+// The system has failed a port of mesh, which takes no connections any more.
+struct PortFailureEvent {
+  absl::string_view text;  // One sentence or more; it names the port.
+};
+
 }  // namespace mesh::telemetry
 
 #endif  // MESH_TELEMETRY_EVENTS_H_

@@ -32,6 +32,7 @@ class Recorder : public Observer {
   void OnCallEnd(const CallInfo&, const CallEvent&) override { Add("end"); }
   void OnHealth(const HealthEvent&) override { Add("health"); }
   void OnProbe(const ProbeEvent&) override { Add("probe"); }
+  void OnPortFailure(const PortFailureEvent&) override { Add("port failure"); }
   bool WantsPicks() const override { return wants_picks_; }
 
  private:
@@ -54,8 +55,10 @@ TEST(FanOutTest, EveryObserverSeesEveryEvent) {
   all.OnCallEnd(call, {});
   all.OnHealth({});
   all.OnProbe({});
-  EXPECT_THAT(first, ElementsAre("picker", "start", "pick", "attempt", "retry",
-                                 "refusal", "end", "health", "probe"));
+  all.OnPortFailure({});
+  EXPECT_THAT(first,
+              ElementsAre("picker", "start", "pick", "attempt", "retry",
+                          "refusal", "end", "health", "probe", "port failure"));
   EXPECT_EQ(first, second);
   EXPECT_FALSE(all.WantsPicks());
 }

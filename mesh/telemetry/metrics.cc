@@ -402,6 +402,10 @@ void FanOut::OnDenial(const DenialEvent& event) {
   for (const auto& observer : observers_) observer->OnDenial(event);
 }
 
+void FanOut::OnPortFailure(const PortFailureEvent& event) {
+  for (const auto& observer : observers_) observer->OnPortFailure(event);
+}
+
 void FanOut::OnPicker(const PickerEvent& event) {
   for (const auto& observer : observers_) observer->OnPicker(event);
 }

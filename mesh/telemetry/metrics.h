@@ -150,6 +150,7 @@ class FanOut final : public Observer {
   void OnProbe(const ProbeEvent& event) override;
   void OnIdentity(const IdentityEvent& event) override;
   void OnDenial(const DenialEvent& event) override;
+  void OnPortFailure(const PortFailureEvent& event) override;
   void OnPicker(const PickerEvent& event) override;
   bool WantsPicks() const override;
 

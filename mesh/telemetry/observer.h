@@ -25,6 +25,8 @@ class Observer {
   virtual void OnIdentity(const IdentityEvent&) {}
   // Rules do not let a call pass; at most ten events per second.
   virtual void OnDenial(const DenialEvent&) {}
+  // A port of mesh takes no connections any more, because the system failed it.
+  virtual void OnPortFailure(const PortFailureEvent&) {}
   // On the control thread, and only while WantsPicks().
   virtual void OnPicker(const PickerEvent&) {}
   // Whether to be told of what goes well too: calls that begin, successful

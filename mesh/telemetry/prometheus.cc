@@ -581,6 +581,13 @@ const std::vector<Writer>& SecurityWriters() {  // Table.
         "holds (crl: if_present).",
         kOnceOccurred},
        EventsOfService(&ServiceSnapshot::peers_without_crl)},
+      {{"mesh_server_ports_failed", "gauge", "",
+        "Ports of mesh that take no connections any more, because the system "
+        "failed them.",
+        kOnceOccurred},
+       OfServer([](const ServerSnapshot& server, Samples& samples) {
+         samples.Add({}, static_cast<uint64_t>(server.ports_failed));
+       })},
       {{"mesh_server_connections", "gauge", "wire",
         "Open connections to the ports of mesh: tls or plaintext.",
         kOnceOccurred},

@@ -150,6 +150,7 @@ struct DenialSnapshot {
 struct ServerSnapshot {
   std::string mode;  // "strict", "permissive", "plaintext".
   int64_t ports = 0;
+  int64_t ports_failed = 0;  // Those that take no connections any more.
   // Connections that are open now.
   uint64_t connections_tls = 0;
   uint64_t connections_plaintext = 0;

@@ -3,6 +3,9 @@
 
 #include "mesh/security/identity.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
@@ -13,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
@@ -24,6 +28,7 @@
 #include "mesh/security/source.h"
 #include "mesh/server/peer.h"
 #include "mesh/server/server.h"
+#include "mesh/telemetry/observer.h"
 #include "tests/process/process.h"
 #include "tests/scenario/scenario.h"
 #include "tests/support/test_service.grpc.pb.h"
@@ -193,6 +198,52 @@ TEST_F(IdentityTest, BothEndsKnowEachOtherByName) {
   EXPECT_EQ(metrics.mode, "strict");
   EXPECT_EQ(metrics.connections_tls, 1);
   EXPECT_EQ(metrics.connections_plaintext, 0);
+}
+
+// The socket of this process that listens on `port`. -1: there is none.
+int ListeningSocket(int port) {
+  for (int fd = 3; fd < 1000; ++fd) {
+    int listens = 0;
+    socklen_t size = sizeof(listens);
+    sockaddr_in address = {};
+    socklen_t address_size = sizeof(address);
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+        listens != 0 &&
+        getsockname(fd, reinterpret_cast<sockaddr*>(&address), &address_size) ==
+            0 &&
+        ntohs(address.sin_port) == port) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
+// Waits for a port to fail.
+class PortWatch final : public telemetry::Observer {
+ public:
+  void OnPortFailure(const telemetry::PortFailureEvent& event) override {
+    text = std::string(event.text);
+    failed.Notify();
+  }
+  std::string text;
+  absl::Notification failed;
+};
+
+TEST_F(IdentityTest, APortThatTheSystemFailsIsSeen) {
+  const auto watch = std::make_shared<PortWatch>();
+  Options options;
+  options.observers = {watch};
+  Listening server(ServerConfig(), options);
+  Calling client(ClientConfig(server));
+  client.ExpectServedAs(kShop);
+  EXPECT_EQ(server.mesh->Metrics().server.ports_failed, 0);
+  ASSERT_EQ(shutdown(ListeningSocket(server.port), SHUT_RDWR), 0);
+  watch->failed.WaitForNotification();
+  EXPECT_EQ(watch->text,
+            absl::StrCat("port ", server.port,
+                         " is closed: accept() failed: Invalid argument."));
+  EXPECT_EQ(server.mesh->Metrics().server.ports_failed, 1);
+  client.ExpectServedAs(kShop);  // What is open goes on.
 }
 
 TEST_F(IdentityTest, APeerOfAnotherNameIsRefused) {
