@@ -125,6 +125,10 @@ std::optional<ConnectionLedger::Ruling> ConnectionLedger::RuleByLastVerdict(
   Contact* const contact = Find(context);
   if (contact == nullptr) return std::nullopt;
   *last = contact->judged;
+  if (contact->id == 0) {
+    unnamed_.splice(unnamed_.end(), unnamed_, contact->place);
+  }
+  if (contact->trust != trust_) return std::nullopt;
   if (contact->id != 0) {
     const absl::Time since = LeavingSince(connections_.at(contact->id));
     if (now - since >= kRefuseAfter) {
@@ -134,12 +138,8 @@ std::optional<ConnectionLedger::Ruling> ConnectionLedger::RuleByLastVerdict(
     if (since != absl::InfiniteFuture()) {
       return Ruling{absl::OkStatus(), contact->peer};
     }
-  } else {
-    unnamed_.splice(unnamed_.end(), unnamed_, contact->place);
   }
-  if (contact->trust != trust_ || now >= contact->judged->verdict.until) {
-    return std::nullopt;
-  }
+  if (now >= contact->judged->verdict.until) return std::nullopt;
   const absl::Status& status = contact->judged->verdict.status;
   if (status.ok()) return Ruling{absl::OkStatus(), contact->peer};
   // A moment after a withdrawal it depends on more than the verdict.
@@ -287,7 +287,6 @@ void ConnectionLedger::SetWires(Wires wires, absl::Time now) {
         wires.tls ? absl::InfiniteFuture() : std::min(no_tls_since_, now);
     no_plaintext_since_ = wires.plaintext ? absl::InfiniteFuture()
                                           : std::min(no_plaintext_since_, now);
-    era_.fetch_add(1);
     for (auto& [id, connection] : connections_) Refresh(&connection);
   }
   TellSooner();

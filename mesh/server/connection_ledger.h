@@ -272,7 +272,8 @@ class ConnectionLedger {
 
   std::function<void()> sooner_;  // Constant once it is set.
 
-  // Grows with each change of trust or wires. Written under mu_.
+  // Grows with each change of trust, so that no older pass holds. Written under
+  // mu_.
   std::atomic<uint64_t> era_{1};
   // Their locks are taken after mu_.
   std::array<Shard, 1 << kShardBits> shards_;

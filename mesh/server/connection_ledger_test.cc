@@ -1,8 +1,11 @@
 #include "mesh/server/connection_ledger.h"
 
+#include <atomic>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -590,18 +593,85 @@ TEST_F(LedgerTest, TheTimeOfARefusedPeerBeginsWithTheTrustThatRefusesIt) {
 TEST_F(LedgerTest, AWithdrawalDuringALookIsNotUndone) {
   Make(kStrict, Believe({{"cart", "x"}}));
   const Remote cart = Connect("cart");
+  const Remote idle = Connect("cart");
+  ASSERT_TRUE(Call(idle).ok());
+  const Caller silent = caller_;
   ASSERT_TRUE(Call(cart).ok());
-  const absl::Time begin = clock_.Now();
+  bool during = true;
   ledger_->SetTrust(std::make_shared<PeerTrust>([&](const std::string&) {
-                      ledger_->SetTrust(Believe({}), true, begin);
+                      if (std::exchange(during, false)) {
+                        ledger_->SetTrust(Believe({}), true, clock_.Now());
+                        EXPECT_TRUE(Call(cart).ok());
+                      }
                       return PeerVerdict();
                     }),
-                    false, begin);
-  EXPECT_EQ(ledger_->LookAround(begin).next, begin) << "again, at once";
-  EXPECT_FALSE(caller_.IsLeaving()) << "the verdict came too late";
-  ledger_->LookAround(begin);
-  EXPECT_TRUE(caller_.IsLeaving());
-  EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{cart.id});
+                    false, clock_.Now());
+  EXPECT_EQ(ledger_->LookAround(clock_.Now()).next, clock_.Now())
+      << "again, at once";
+  EXPECT_TRUE(caller_.IsLeaving()) << "its call was judged by the newest trust";
+  EXPECT_FALSE(silent.IsLeaving());
+  ledger_->LookAround(clock_.Now());
+  EXPECT_TRUE(silent.IsLeaving());
+  EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter),
+            (std::vector<Id>{cart.id, idle.id}));
+}
+
+TEST_F(LedgerTest, CallsThatRaceWithPublicationsAreRuledByTheLastOne) {
+  const auto all = [] { return Believe({{"cart", "x"}}); };
+  Make(kStrict, all());
+  // Odd: no call may pass. Even: each one does. 0: nobody knows.
+  std::atomic<int> period{2};
+  std::atomic<int64_t> seconds{0};
+  std::atomic<int> ruled{0};
+  std::atomic<int> wrong{0};
+  std::atomic<bool> stop{false};
+  const auto call = [&](const Remote& remote) {
+    const int before = period.load();
+    const absl::Time now = absl::FromUnixSeconds(seconds.load());
+    const bool passed = ledger_
+                            ->Rule(
+                                Wire::kTls, remote.context.get(),
+                                [&] {
+                                  return ConnectionLedger::FirstCall{
+                                      remote.chain, remote.context};
+                                },
+                                now)
+                            .status.ok();
+    if (passed) {
+      ledger_->Admitted(
+          remote.context.get(), [&] { return remote.name; }, now);
+    }
+    if (before == 0 || before != period.load()) return;
+    if (passed != (before % 2 == 0)) ++wrong;
+    ++ruled;
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&, remote = Connect("cart")] {
+      while (!stop) call(remote);
+    });
+  }
+  const auto wait = [&] {
+    for (const int from = ruled; ruled < from + 30;) std::this_thread::yield();
+  };
+  const auto now = [&] { return absl::FromUnixSeconds(seconds.load()); };
+  for (int round = 1; round <= 50; ++round) {
+    wait();
+    period = 0;
+    ledger_->SetTrust(Believe({}), true, now());
+    if (round % 2 == 0) ledger_->LookAround(now());
+    seconds += 4;
+    period = 2 * round + 1;
+    wait();
+    period = 0;
+    ledger_->SetTrust(all(), false, now());
+    if (round % 3 == 0) ledger_->LookAround(now());
+    seconds += 10;
+    period = 2 * round + 2;
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST_F(LedgerTest, CountsTellWhatIsOpen) {
