@@ -196,11 +196,18 @@ bool Becomes(const std::function<bool()>& condition, absl::Duration timeout) {
 int CountFds() { return CountEntries("/proc/self/fd"); }
 int CountThreads() { return CountEntries("/proc/self/task"); }
 
-RawSocket::RawSocket(int port)
+RawSocket::RawSocket(int port, int from)
     : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   sockaddr_in address = {};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (from != 0) {
+    // Several connections may have it, to different ports.
+    const int one = 1;
+    setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    address.sin_port = htons(static_cast<uint16_t>(from));
+    bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  }
   address.sin_port = htons(static_cast<uint16_t>(port));
   if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) !=
       0) {

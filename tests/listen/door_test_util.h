@@ -132,7 +132,8 @@ int CountThreads();
 // A TCP connection that sends what a test wants. -1: there is none.
 class RawSocket {
  public:
-  explicit RawSocket(int port);
+  // `from`: its own port. 0: any.
+  explicit RawSocket(int port, int from = 0);
   ~RawSocket();
   RawSocket(RawSocket&& other) noexcept;
   RawSocket(const RawSocket&) = delete;

@@ -3,6 +3,7 @@
 
 #include "mesh/server/listen.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -147,6 +148,57 @@ TEST_F(ListenTest, PlaintextMayComeByteByByte) {
   const std::string frame = socket.Read(9, absl::Seconds(10));
   ASSERT_GE(frame.size(), 9u);
   EXPECT_EQ(frame[3], '\4');
+}
+
+// A unary call on stream 1, as HTTP/2 without TLS.
+std::string RawCall() {
+  std::string headers = "\x83\x86";  // :method POST, :scheme http.
+  for (const auto& [name, value] :
+       {std::pair<std::string, std::string>(":path",
+                                            "/mesh.test.TestService/Unary"),
+        {":authority", "cart"},
+        {"content-type", "application/grpc"},
+        {"te", "trailers"}}) {
+    // Not indexed, with a name of its own, without Huffman's code.
+    headers += absl::StrCat(
+        std::string(1, '\0'), std::string(1, static_cast<char>(name.size())),
+        name, std::string(1, static_cast<char>(value.size())), value);
+  }
+  const std::string stream("\0\0\0\1", 4);
+  return absl::StrCat(
+      std::string(2, '\0'), std::string(1, static_cast<char>(headers.size())),
+      "\1\4", stream, headers,
+      // An empty message, which ends the stream.
+      std::string("\0\0\5\0\1", 5), stream, std::string(5, '\0'));
+}
+
+TEST_F(ListenTest, ACallToAnotherPortFromTheSameAddressClaimsNoConnection) {
+  int other_port = 0;
+  const auto door =
+      NewDoor(kBoth, [&](ListenOptions*, grpc::ServerBuilder* builder) {
+        builder->AddListeningPort(
+            "127.0.0.1:0", grpc::InsecureServerCredentials(), &other_port);
+      });
+  const RawSocket ours(door->port());
+  ASSERT_TRUE(ours.Send(kPreface + kEmptySettings));
+  ASSERT_TRUE(
+      Becomes([&] { return door->counts().connections.open_plaintext == 1; }));
+  sockaddr_in address = {};
+  socklen_t size = sizeof(address);
+  getsockname(ours.fd(), reinterpret_cast<sockaddr*>(&address), &size);
+  const RawSocket other(other_port, ntohs(address.sin_port));
+  ASSERT_GE(other.fd(), 0);
+  const auto answers = [](const RawSocket& socket, const std::string& bytes,
+                          const std::string& name) {
+    std::string read;
+    return socket.Send(bytes) && Becomes([&] {
+             read += socket.Read(1, absl::Seconds(1));
+             return read.find(name) != std::string::npos;
+           });
+  };
+  EXPECT_TRUE(answers(other, kPreface + kEmptySettings + RawCall(), "unknown"));
+  EXPECT_TRUE(answers(ours, RawCall(), "plaintext"))
+      << "its connection is its own";
 }
 
 // The first flight of a TLS client.
