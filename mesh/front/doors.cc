@@ -120,21 +120,22 @@ void Doors::Renew(bool always, bool withdrawn) {
     base::MutexLock lock(&mu_);
     std::swap(pair_, pair);
   }
-  verify_ =
-      state.identity != nullptr ? Verifier(state.identity, crl_) : nullptr;
+  verify_ = state.identity != nullptr
+                ? Verifier(state.identity->shared_trust(), crl_)
+                : nullptr;
   for (const auto& door : Open()) door->SetTrust(verify_, withdrawn);
 }
 
-server::VerifyPeer Doors::Verifier(security::IdentityPtr identity,
+server::VerifyPeer Doors::Verifier(std::shared_ptr<const security::Trust> trust,
                                    options::CrlMode mode) {
   security::PeerPolicy policy;
   policy.side = security::PeerSide::kClient;
-  policy.crl = security::CrlCheckOf(mode, identity->trust());
-  return [identity = std::move(identity), policy = std::move(policy),
+  policy.crl = security::CrlCheckOf(mode, *trust);
+  return [trust = std::move(trust), policy = std::move(policy),
           counts = peers_](const std::string& chain) {
     const absl::Time wall = base::WallTime();
     security::PeerVerdict judged =
-        security::VerifyPeer(chain, identity->trust(), policy, wall);
+        security::VerifyPeer(chain, *trust, policy, wall);
     server::PeerVerdict verdict;
     if (!judged.admitted()) {
       counts->refused[static_cast<size_t>(judged.refusal)].fetch_add(

@@ -22,6 +22,7 @@
 #include "mesh/options/security.h"
 #include "mesh/security/audit.h"
 #include "mesh/security/authorization.h"
+#include "mesh/security/trust.h"
 #include "mesh/security/verifier.h"
 #include "mesh/server/guard.h"
 #include "mesh/server/listen.h"
@@ -74,7 +75,7 @@ class Doors final : public IdentityHolder::User,
   // Tells the ports of the present trust. `always`: also if it is not new.
   // `withdrawn`: whatever the identity is, fewer peers are believed.
   void Renew(bool always, bool withdrawn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_);
-  server::VerifyPeer Verifier(security::IdentityPtr identity,
+  server::VerifyPeer Verifier(std::shared_ptr<const security::Trust> trust,
                               options::CrlMode mode);
   bool Admit(const server::GuardedCall& call);
   core::ServerPair Pair() const;

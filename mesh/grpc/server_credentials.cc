@@ -13,12 +13,42 @@
 namespace mesh::core {
 namespace {
 
+// A pair that gRPC has a copy of. Nothing of it stays here: the key goes when
+// who has made the pair lets it go.
+class GivenPair {
+ public:
+  GivenPair() = default;
+  explicit GivenPair(const ServerPair& pair)
+      : chain_(pair.chain),
+        key_(pair.key),
+        client_authorities_(pair.client_authorities) {}
+
+  // Whether it is the same object, which is what counts here. No other has its
+  // place when it is gone, unlike with its address.
+  bool Is(const ServerPair& pair) const {
+    return AreOne(chain_, pair.chain) && AreOne(key_, pair.key) &&
+           AreOne(client_authorities_, pair.client_authorities);
+  }
+
+ private:
+  using Text = const std::string;
+  static bool AreOne(const std::weak_ptr<Text>& a,
+                     const std::shared_ptr<Text>& b) {
+    return !a.owner_before(b) && !b.owner_before(a);
+  }
+
+  std::weak_ptr<Text> chain_;
+  std::weak_ptr<Text> key_;
+  std::weak_ptr<Text> client_authorities_;
+};
+
 // What the core's credentials hold of ours.
 struct Door {
   JudgeCall judge;
   // For TLS. The core calls for a pair with a lock held.
   FetchServerPair fetch;
-  ServerPair given;  // The pair that gRPC has.
+  ServerPair placeholder;  // Until gRPC has it.
+  GivenPair given;
   bool started = false;
 };
 
@@ -49,16 +79,16 @@ grpc_ssl_certificate_config_reload_status FetchConfig(
   ServerPair pair;
   if (!door->started) {
     door->started = true;
-    pair = door->given;  // The placeholder.
+    pair = std::exchange(door->placeholder, {});
   } else {
     pair = door->fetch();
     const bool whole = pair.chain != nullptr && pair.key != nullptr &&
                        pair.client_authorities != nullptr;
-    if (!whole || pair == door->given) {
+    if (!whole || door->given.Is(pair)) {
       NoteBefore(state);
       return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
     }
-    door->given = pair;
+    door->given = GivenPair(pair);
   }
   *config = ConfigOf(pair);
   NoteBefore(state);
@@ -138,7 +168,7 @@ std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
   auto* const door = new Door;
   door->judge = std::move(judge);
   door->fetch = std::move(fetch);
-  door->given = std::move(placeholder);
+  door->placeholder = std::move(placeholder);
   return std::make_shared<CoreServerCredentials>(
       grpc_ssl_server_credentials_create_with_options(
           grpc_ssl_server_credentials_create_options_using_config_fetcher(

@@ -24,17 +24,11 @@ struct ServerPair {
   std::shared_ptr<const std::string> chain;  // The leaf first. Null: no pair.
   std::shared_ptr<const std::string> key;    // Not encrypted.
   std::shared_ptr<const std::string> client_authorities;
-
-  // Whether it is the same object, which is what counts here.
-  bool operator==(const ServerPair& o) const {
-    return chain == o.chain && key == o.key &&
-           client_authorities == o.client_authorities;
-  }
 };
 
 // Gives the pair for the handshake that begins. It is called on gRPC's threads,
 // one at a time, and must not block. No pair: the last one stays. A pair that
-// gRPC refuses leaves the last one, too.
+// gRPC refuses leaves the last one, too. No reference to the pair is kept.
 using FetchServerPair = std::function<ServerPair()>;
 
 // A call that no handler has seen yet. One of Admit() and Refuse() is to be

@@ -57,22 +57,19 @@ std::string WhyRefused(const PeerVerdict& verdict, const PeerPolicy& policy) {
 // What all connections share.
 class ClientCredentials::Door {
  public:
-  Door(IdentityPtr identity, Peer peer, std::function<absl::Time()> wall,
+  Door(std::shared_ptr<const Trust> trust, Peer peer,
+       std::function<absl::Time()> wall,
        std::shared_ptr<ClientCounters> counters)
-      : identity_(std::move(identity)),
+      : trust_(std::move(trust)),
         wall_(std::move(wall)),
         counters_(std::move(counters)) {
     policy_.side = PeerSide::kServer;
-    policy_.crl = CrlCheckOf(peer.crl, identity_->trust());
+    policy_.crl = CrlCheckOf(peer.crl, *trust_);
     policy_.allowed = std::move(peer.allowed);
   }
 
-  const Identity& identity() const { return *identity_; }
   bool by_host() const { return policy_.allowed.empty(); }
-  bool trusts_system() const {
-    return identity_->bytes().bundles.empty() && by_host() &&
-           policy_.crl == CrlCheck::kOff;
-  }
+  bool looks_for_lists() const { return policy_.crl != CrlCheck::kOff; }
 
   // Judges a server that shows `chain` on a connection to `target`.
   PeerVerdict Judge(absl::string_view chain, absl::string_view target) const {
@@ -82,15 +79,15 @@ class ClientCredentials::Door {
       // Empty would mean every name. No certificate is for this one.
       if (policy.host.empty()) policy.host = ".";
     }
-    PeerVerdict verdict =
-        VerifyPeer(chain, identity_->trust(), policy, wall_());
+    PeerVerdict verdict = VerifyPeer(chain, *trust_, policy, wall_());
     counters_->Count(verdict);
     if (!verdict.admitted()) verdict.text = WhyRefused(verdict, policy);
     return verdict;
   }
 
  private:
-  const IdentityPtr identity_;
+  // No more of the identity: connections outlive it, and its key has to go.
+  const std::shared_ptr<const Trust> trust_;
   const std::function<absl::Time()> wall_;
   const std::shared_ptr<ClientCounters> counters_;
   PeerPolicy policy_;  // But the host, which each connection has of its own.
@@ -127,14 +124,16 @@ class ClientCredentials::Verifier final
   const std::function<void(absl::Time)> expires_;
 };
 
-ClientCredentials::ClientCredentials(IdentityPtr identity, Peer peer,
+ClientCredentials::ClientCredentials(const IdentityPtr& identity, Peer peer,
                                      std::function<absl::Time()> wall,
                                      std::shared_ptr<ClientCounters> counters)
-    : door_(std::make_shared<const Door>(std::move(identity), std::move(peer),
-                                         std::move(wall),
-                                         std::move(counters))) {
-  const IdentityBytes& bytes = door_->identity().bytes();
-  if (door_->trusts_system()) {
+    : door_(std::make_shared<const Door>(identity->shared_trust(),
+                                         std::move(peer), std::move(wall),
+                                         std::move(counters))),
+      has_bundles_(!identity->bytes().bundles.empty()),
+      has_chain_(!identity->bytes().chain.empty()) {
+  const IdentityBytes& bytes = identity->bytes();
+  if (!has_bundles_ && door_->by_host() && !door_->looks_for_lists()) {
     grpc::SslCredentialsOptions options;
     options.pem_cert_chain = bytes.chain;
     options.pem_private_key = bytes.key;
@@ -147,10 +146,10 @@ ClientCredentials::ClientCredentials(IdentityPtr identity, Peer peer,
   }
   // gRPC makes copies of its own, which nobody cleanses.
   std::vector<grpc::experimental::IdentityKeyCertPair> pairs;
-  if (!bytes.chain.empty()) pairs.push_back({bytes.key, bytes.chain});
+  if (has_chain_) pairs.push_back({bytes.key, bytes.chain});
   provider_ =
       std::make_shared<grpc::experimental::StaticDataCertificateProvider>(
-          door_->identity().trust().AllPem(), pairs);
+          identity->trust().AllPem(), pairs);
   for (grpc::experimental::IdentityKeyCertPair& pair : pairs) {
     OPENSSL_cleanse(pair.private_key.data(), pair.private_key.size());
     // A file may have both, the chain and the key.
@@ -162,12 +161,11 @@ ClientCredentials::ClientCredentials(IdentityPtr identity, Peer peer,
 std::shared_ptr<grpc::ChannelCredentials> ClientCredentials::Make(
     std::function<void(absl::Time)> expires) const {
   if (system_ != nullptr) return system_;
-  const IdentityBytes& bytes = door_->identity().bytes();
   grpc::experimental::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(provider_);
   // Without this gRPC takes the system's authorities, and Verify() refuses all.
-  if (!bytes.bundles.empty()) options.watch_root_certs();
-  if (!bytes.chain.empty()) options.watch_identity_key_cert_pairs();
+  if (has_bundles_) options.watch_root_certs();
+  if (has_chain_) options.watch_identity_key_cert_pairs();
   options.set_verify_server_certs(true);
   options.set_check_call_host(door_->by_host());
   options.set_certificate_verifier(

@@ -37,12 +37,13 @@ class ClientCredentials {
   };
 
   // `wall` is the clock for dates. It is called in handshakes, on any thread.
+  // Nothing keeps `identity`, with its key, but gRPC's own copy of the pair.
   //
   // An identity without any bundle means the system's authorities, and then all
   // is left to grpc::SslCredentials(): mesh has nothing to judge by. With names
   // or with revocation lists there has to be a bundle; without one each server
   // is refused.
-  ClientCredentials(IdentityPtr identity, Peer peer,
+  ClientCredentials(const IdentityPtr& identity, Peer peer,
                     std::function<absl::Time()> wall,
                     std::shared_ptr<ClientCounters> counters);
 
@@ -58,6 +59,8 @@ class ClientCredentials {
   class Verifier;
 
   std::shared_ptr<const Door> door_;
+  bool has_bundles_;
+  bool has_chain_;
   // One of the two is null.
   std::shared_ptr<grpc::experimental::StaticDataCertificateProvider> provider_;
   std::shared_ptr<grpc::ChannelCredentials> system_;

@@ -133,6 +133,21 @@ class ClientDoorTest : public ::testing::Test {
   std::string last_text_;  // What Why() has got from gRPC.
 };
 
+TEST_F(ClientDoorTest, ItsConnectionsKeepNoKey) {
+  const Issued own = Issue(scene_.Svid("spiffe://prod/shop"));
+  bytes_.chain = own.chain;
+  bytes_.key = own.key;
+  IdentityPtr identity = Must(Identity::Make(bytes_, scene_.now));
+  const ClientCredentials door(identity, {Patterns({kCart})}, wall_, counters_);
+  const std::shared_ptr<grpc::ChannelCredentials> made = door.Make(nullptr);
+  const std::weak_ptr<const Identity> weak = identity;
+  identity.reset();
+  EXPECT_TRUE(weak.expired());
+  // They know all the same whom to trust, and what to show.
+  const GrpcServer server(Cart());
+  EXPECT_TRUE(Call(server.target(), made).status.ok());
+}
+
 // ---- who is meant -----------------------------------------------------------
 
 TEST_F(ClientDoorTest, AServerIsKnownByItsName) {

@@ -60,6 +60,8 @@ class Identity {
   const IdentityBytes& bytes() const { return bytes_; }
   // Whom it trusts, parsed.
   const Trust& trust() const { return *trust_; }
+  // The same, for who outlives the identity and has no need of its key.
+  const std::shared_ptr<const Trust>& shared_trust() const { return trust_; }
   // Absent: the leaf has none, or there is no leaf.
   const std::optional<SpiffeId>& spiffe_id() const { return spiffe_id_; }
   // When the whole chain is valid. Infinite when there is no leaf.

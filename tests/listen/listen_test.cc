@@ -340,6 +340,19 @@ TEST_F(ListenTest, TheNextHandshakeShowsTheNewPair) {
   EXPECT_EQ(Ask(TlsStub(*door).get()).server, *one.chain);
 }
 
+TEST_F(ListenTest, AnOldPairGoesBeforeTheNextHandshake) {
+  const auto door = NewDoor(kBoth);
+  core::ServerPair one = pki_.NewServerPair();
+  door->Show(one);
+  const auto stub = TlsStub(*door);
+  EXPECT_EQ(Ask(stub.get()).server, *one.chain);
+  const std::weak_ptr<const std::string> key = one.key;
+  door->Show(pki_.NewServerPair());
+  one = core::ServerPair();
+  EXPECT_TRUE(key.expired());
+  EXPECT_TRUE(Ask(stub.get()).status.ok());
+}
+
 TEST_F(ListenTest, AServerMayStartBeforeItsIdentityComes) {
   const auto door = NewDoor(kBoth);
   const core::ServerPair pair = pki_.NewServerPair();
