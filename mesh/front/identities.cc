@@ -16,11 +16,6 @@ namespace {
 
 constexpr char kProcess[] = "process";
 
-bool HasFiles(const options::TlsOptions& tls) {
-  return !tls.ca_file.empty() || !tls.cert_file.empty() ||
-         !tls.key_file.empty();
-}
-
 security::IdentityFiles NamedBy(const options::IdentityFiles& options) {
   security::IdentityFiles files;
   files.cert = options.cert;
@@ -56,6 +51,11 @@ absl::Status At(absl::string_view path, const absl::Status& status) {
 }
 
 }  // namespace
+
+bool HasFiles(const options::TlsOptions& tls) {
+  return !tls.ca_file.empty() || !tls.cert_file.empty() ||
+         !tls.key_file.empty();
+}
 
 bool IsTls(const options::ServiceOptions& service) {
   return service.tls.has_value() &&

@@ -40,6 +40,9 @@ struct NamedIdentities {
 
 // Whether calls to `service` are encrypted by what the configuration says.
 bool IsTls(const options::ServiceOptions& service);
+// Whether a service with `tls` names files of its own.
+bool HasFiles(const options::TlsOptions& tls);
+
 // Makes the sources of identities. One thread runs them all; it starts with the
 // first. Not thread-safe.
 class Identities {

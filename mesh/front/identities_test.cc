@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -38,10 +39,12 @@ class IdentitiesTest : public ::testing::Test {
   }
 
   // Adds a service whose authorities are in that file.
-  void Add(const std::string& name, const std::string& file) {
+  void Add(const std::string& name, const std::string& file,
+           const std::vector<std::string>& peer = {}) {
     auto service = std::make_shared<options::ServiceOptions>();
     service->name = name;
     service->tls.emplace().ca_file = Path(file);
+    service->tls->peer = peer;
     options_.services[name] = std::move(service);
   }
 
@@ -121,6 +124,19 @@ TEST_F(IdentitiesTest, TheApplicationsSourceStaysWhateverIsWritten) {
   options_.identity->source = options::SpiffeSource{"unix:///no/agent", "", ""};
   ASSERT_TRUE(Apply().ok());
   EXPECT_EQ(now_.process, holder);
+}
+
+TEST_F(IdentitiesTest, AnotherPeerKeepsTheSourceWhateverItsFilesAreNow) {
+  Make();
+  Add("cart", "a.pem", {"spiffe://prod/cart"});
+  ASSERT_TRUE(Apply().ok());
+  const auto holder = now_.own[0].second;
+  std::ofstream(Path("a.pem")) << "a bad one";
+  Add("cart", "a.pem", {"spiffe://test/cart", "dns:cart"});
+  const absl::Status status = Apply();
+  EXPECT_TRUE(status.ok()) << status;
+  ASSERT_EQ(now_.own.size(), 1);
+  EXPECT_EQ(now_.own[0].second, holder);
 }
 
 class Throws final : public IdentitySource {

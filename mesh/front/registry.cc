@@ -121,6 +121,7 @@ absl::StatusOr<SecretsPolicy> Registry::PolicyOf(
   }
   policy.identity = configuration.identities.Of(*service.tls);
   policy.crl = service.tls->crl;
+  policy.one_bundle = HasFiles(*service.tls);
   absl::StatusOr<std::vector<security::PeerPattern>> allowed =
       security::ParsePeerPatterns(service.tls->peer);
   if (!allowed.ok()) return allowed.status();

@@ -123,14 +123,14 @@ void ServiceSecrets::Renew() {
     // What the policy changes is changed at once.
     if (identity_ != nullptr)
       secrets->spread = SpreadOf(policy_, *state.identity);
-    secrets->make =
-        [door = std::make_shared<const security::ClientCredentials>(
-             state.identity,
-             security::ClientCredentials::Peer{policy_.peer, policy_.crl},
-             &base::WallTime,
-             counters_)](std::function<void(absl::Time)> expires) {
-          return door->Make(std::move(expires));
-        };
+    secrets->make = [door = std::make_shared<const security::ClientCredentials>(
+                         state.identity,
+                         security::ClientCredentials::Peer{
+                             policy_.peer, policy_.crl, policy_.one_bundle},
+                         &base::WallTime,
+                         counters_)](std::function<void(absl::Time)> expires) {
+      return door->Make(std::move(expires));
+    };
   }
   identity_ = state.identity;
   secrets_ = std::move(secrets);

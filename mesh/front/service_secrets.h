@@ -31,6 +31,7 @@ struct SecretsPolicy {
   std::shared_ptr<IdentityHolder> identity;
   std::vector<security::PeerPattern> peer;
   options::CrlMode crl = options::CrlMode::kDefault;
+  bool one_bundle = false;  // As security::PeerPolicy has it.
   // In which time a renewal replaces connections. Absent: 30 s, or a tenth of
   // the certificate's lifetime if that is less.
   std::optional<absl::Duration> spread;
@@ -38,7 +39,7 @@ struct SecretsPolicy {
   // Whether connections are the same by both. The spread is about later ones.
   bool MakesTheSame(const SecretsPolicy& o) const {
     return credentials == o.credentials && identity == o.identity &&
-           peer == o.peer && crl == o.crl;
+           peer == o.peer && crl == o.crl && one_bundle == o.one_bundle;
   }
 };
 

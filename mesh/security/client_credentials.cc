@@ -66,6 +66,7 @@ class ClientCredentials::Door {
     policy_.side = PeerSide::kServer;
     policy_.crl = CrlCheckOf(peer.crl, *trust_);
     policy_.allowed = std::move(peer.allowed);
+    policy_.one_bundle = peer.one_bundle;
   }
 
   bool by_host() const { return policy_.allowed.empty(); }

@@ -34,6 +34,7 @@ class ClientCredentials {
     // grpc::SslCredentials() has it; a call's own authority counts, too.
     std::vector<PeerPattern> allowed;
     options::CrlMode crl = options::CrlMode::kDefault;
+    bool one_bundle = false;  // As PeerPolicy has it.
   };
 
   // `wall` is the clock for dates. It is called in handshakes, on any thread.

@@ -14,7 +14,6 @@
 #include "absl/strings/str_join.h"
 #include "mesh/security/files_policy.h"
 #include "mesh/security/path_watch.h"
-#include "mesh/security/peer_pattern.h"
 #include "openssl/crypto.h"
 
 namespace mesh::security {
@@ -131,12 +130,7 @@ IdentityFiles FilesOf(const options::TlsOptions& tls) {
   IdentityFiles files;
   files.cert = tls.cert_file;
   files.key = tls.key_file;
-  if (tls.ca_file.empty()) return files;
-  files.bundles[""] = tls.ca_file;
-  for (const std::string& text : tls.peer) {
-    const absl::StatusOr<PeerPattern> peer = PeerPattern::Parse(text);
-    if (peer.ok()) files.bundles[peer->trust_domain()] = tls.ca_file;
-  }
+  if (!tls.ca_file.empty()) files.bundles[""] = tls.ca_file;
   return files;
 }
 

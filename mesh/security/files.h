@@ -30,9 +30,8 @@ struct IdentityFiles {
   }
 };
 
-// The files that a service names in its own `tls`. `ca_file` stands for the
-// peers that `tls.peer` names: for DNS names, and for each trust domain there.
-// A peer that is none is passed over.
+// The files that a service names in its own `tls`, whatever its peers are. The
+// bundle "" vouches for all of these: see PeerPolicy::one_bundle.
 IdentityFiles FilesOf(const options::TlsOptions& tls);
 
 // Publishes what stands in files, and what comes to stand there. A rename, or a

@@ -260,9 +260,10 @@ TEST_F(FileSourceTest, AServicesOwnFilesAreAnIdentity) {
   const Trust& trust = heard_->identities()[1]->trust();
   EXPECT_EQ(trust.AllPem(), root_.pem());
   EXPECT_NE(trust.ForDnsNames(), nullptr);
-  EXPECT_NE(trust.ForDomain("prod"), nullptr);
-  EXPECT_NE(trust.ForDomain("test"), nullptr);
-  EXPECT_EQ(trust.ForDomain("other"), nullptr);
+  EXPECT_EQ(trust.ForDomain("test"), nullptr);
+  const IdentityFiles files = FilesOf(tls);
+  tls.peer = {"spiffe://other/cart"};
+  EXPECT_TRUE(FilesOf(tls) == files) << "the peers make no other source";
 }
 
 TEST_F(FileSourceTest, NoFileAtAllIsAnIdentityToo) {

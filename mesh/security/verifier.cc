@@ -266,6 +266,17 @@ std::vector<X509*> Others(const std::vector<X509Ptr>& chain) {
   return others;
 }
 
+// The one bundle that vouches for SPIFFE IDs of this trust domain. Null: none.
+const Bundle* BundleOf(absl::string_view domain, const Trust& trust,
+                       const PeerPolicy& policy) {
+  const Bundle* const own = trust.ForDomain(domain);
+  if (own != nullptr || !policy.one_bundle) return own;
+  const bool is_named = std::any_of(
+      policy.allowed.begin(), policy.allowed.end(),
+      [&](const PeerPattern& one) { return one.trust_domain() == domain; });
+  return is_named ? trust.ForDnsNames() : nullptr;
+}
+
 // Judges a chain whose leaf has these names.
 PeerVerdict VerifyNamed(const std::vector<X509Ptr>& certificates,
                         LeafNames names, const Trust& trust,
@@ -273,7 +284,7 @@ PeerVerdict VerifyNamed(const std::vector<X509Ptr>& certificates,
   X509* const leaf = certificates.front().get();
   const Bundle* bundle = nullptr;
   if (names.spiffe_id.has_value()) {
-    bundle = trust.ForDomain(names.spiffe_id->trust_domain());
+    bundle = BundleOf(names.spiffe_id->trust_domain(), trust, policy);
     // Who asks for a host does not ask for a SPIFFE ID.
     if (bundle == nullptr && !policy.host.empty()) names.spiffe_id.reset();
   }

@@ -33,6 +33,9 @@ struct PeerPolicy {
   PeerSide side = PeerSide::kClient;
   CrlCheck crl = CrlCheck::kOff;
   std::vector<PeerPattern> allowed;  // Empty: every name.
+  // Whether the bundle "" vouches for the trust domains that `allowed` names,
+  // too, where these have none.
+  bool one_bundle = false;
   // A DNS name or an IP address. Not empty: the certificate has to be for it,
   // as IsForHost() says, and a SPIFFE ID need not be there.
   std::string host;
@@ -93,7 +96,8 @@ inline constexpr size_t kMaxPeerChainBytes = 256 << 10;
 // of one certificate after another. The leaf comes first, as in TLS; the order
 // of the others does not count, and neither do doubles.
 //
-// A SPIFFE ID is verified by the bundle of its trust domain and by no other.
+// A SPIFFE ID is verified by the bundle of its trust domain and by no other
+// (but see `policy.one_bundle`).
 // A certificate without one is verified by the bundle "", and so is one for
 // `policy.host` whose trust domain has no bundle: its SPIFFE ID counts for
 // nothing then. The chain is that of RFC 5280, section 6, without policies (see

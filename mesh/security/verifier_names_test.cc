@@ -117,6 +117,26 @@ TEST_F(NamesTest, OnlyAUriIsASpiffeId) {
             "not_allowed");
 }
 
+TEST_F(NamesTest, OneBundleVouchesForTheDomainsThatAreAllowed) {
+  const auto why = [&](const std::string& id, bool one_bundle) {
+    scene_.policy.one_bundle = one_bundle;
+    return WhyId(id);
+  };
+  scene_.bundles = {{"", scene_.root.pem()}};
+  scene_.own_domain = "";
+  const std::string other = "spiffe://test/cart";
+  EXPECT_EQ(why(kCart, true), "no_bundle") << "nobody names a domain";
+  scene_.policy.allowed = Patterns({other, "dns:cart"});
+  EXPECT_EQ(why(other, true), "none");
+  EXPECT_EQ(why(other, false), "no_bundle");
+  EXPECT_EQ(why("spiffe://test/shop", true), "not_allowed");
+  EXPECT_EQ(why(kCart, true), "no_bundle");
+  EXPECT_EQ(Why({{kDns, "cart"}}), "none");
+  // A bundle that the domain has of its own is the only one.
+  scene_.bundles["test"] = scene_.MakeRoot("test-root").pem();
+  EXPECT_EQ(why(other, true), "unknown_authority");
+}
+
 TEST_F(NamesTest, APeerHasToBeOneOfThoseThatAreAllowed) {
   const std::string chain = ChainOf({{kUri, kCart}, {kDns, "cart.prod"}});
   const auto why = [&](const std::vector<std::string>& allowed) {
