@@ -69,6 +69,16 @@ void SecurityBuilder::Build(options::MeshOptions* options) {
   }
   if (config_.has_server()) BuildServer(&options->server);
   CheckBundles();
+  for (const char* path :
+       {"", "identity", "identity.files", "identity.spiffe"}) {
+    KeepPlace(path);
+  }
+  options->places = std::move(places_);
+}
+
+void SecurityBuilder::KeepPlace(const std::string& path) {
+  if (!sources_.Has(path)) return;
+  places_[path] = PlaceText(context_.file, sources_.Find(path));
 }
 
 // ---- Identity ----
@@ -153,6 +163,7 @@ options::IdentityFiles SecurityBuilder::BuildFiles() {
 std::string SecurityBuilder::Resolve(const std::string& file,
                                      const std::string& path) {
   if (file.empty()) return "";
+  KeepPlace(path);
   std::string resolved = base::ResolvePath(file, context_.file);
   const absl::StatusOr<std::string> content = base::ReadFile(resolved);
   if (!content.ok()) {
@@ -190,6 +201,7 @@ std::optional<options::TlsOptions> SecurityBuilder::BuildTls(
     const std::string& name, const v1::Service& service,
     const std::string& path) {
   if (service.has_tls()) {
+    KeepPlace(FieldPath(path, "tls"));
     return BuildTlsFields(service.tls(), FieldPath(path, "tls"));
   }
   const std::string& pattern = config_.identity().peer();

@@ -1,6 +1,7 @@
 #ifndef MESH_CONFIG_BUILD_SECURITY_H_
 #define MESH_CONFIG_BUILD_SECURITY_H_
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ class SecurityBuilder final : private Checks {
                                               const std::string& path);
 
  private:
+  // Remembers where the field `path` stands: its source may have to say what is
+  // wrong with it.
+  void KeepPlace(const std::string& path);
   void BuildIdentity(options::IdentityOptions* options);
   options::SpiffeSource BuildSpiffe();
   options::IdentityFiles BuildFiles();
@@ -68,6 +72,7 @@ class SecurityBuilder final : private Checks {
     std::string path;
   };
   std::vector<Named> named_;
+  std::map<std::string, std::string> places_;  // As MeshOptions has them.
 };
 
 }  // namespace mesh::config

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -184,6 +185,36 @@ TEST(SecurityConfigTest, FilesOfAnIdentityAreNotReadHere) {
       Load("identity: {files: {cert: /no/such, key: /no/such, ca: /no/such}}");
   EXPECT_TRUE(options.identity.has_value())
       << "a bad secret is not a bad configuration";
+}
+
+TEST(SecurityConfigTest, PlacesOfSecretsAreKeptForErrorsThatComeLater) {
+  const options::MeshOptions options = Load(
+      "identity:\n"
+      "  files: {ca: a, crl: [b, c], bundles: {test: d}}\n"
+      "services:\n"
+      "  a: {endpoints: [], tls: {ca_file: e, cert_file: f, key_file: g}}\n"
+      "  b: {endpoints: [], tls: {peer: 'spiffe://test/b'}}\n"
+      "  c: {endpoints: []}\n");
+  const std::map<std::string, std::string> places = {
+      {"", "/etc/mesh.yaml:1:1: "},
+      {"identity", "/etc/mesh.yaml:2:3: "},
+      {"identity.files", "/etc/mesh.yaml:2:10: "},
+      {"identity.files.ca", "/etc/mesh.yaml:2:15: "},
+      {"identity.files.crl[0]", "/etc/mesh.yaml:2:24: "},
+      {"identity.files.crl[1]", "/etc/mesh.yaml:2:27: "},
+      {"identity.files.bundles.test", "/etc/mesh.yaml:2:47: "},
+      {"services.a.tls", "/etc/mesh.yaml:4:27: "},
+      {"services.a.tls.ca_file", "/etc/mesh.yaml:4:37: "},
+      {"services.a.tls.cert_file", "/etc/mesh.yaml:4:51: "},
+      {"services.a.tls.key_file", "/etc/mesh.yaml:4:64: "},
+      {"services.b.tls", "/etc/mesh.yaml:5:27: "},
+  };
+  EXPECT_EQ(options.places, places);
+  v1::Config config;
+  config.mutable_identity()->mutable_files()->set_ca("a");
+  const auto built = FromProto(config);
+  ASSERT_TRUE(built.ok()) << built.status();
+  EXPECT_THAT(built->places, IsEmpty()) << "it was built in code";
 }
 
 TEST(SecurityConfigTest, TheSchemaSaysTheDefaultsThatTheOptionsHave) {

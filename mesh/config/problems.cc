@@ -42,6 +42,15 @@ auto Key(const Problems::Problem& p) {
 
 }  // namespace
 
+std::string PlaceText(const std::string& file, Position at) {
+  std::string text = OneLine(file);
+  if (at.line > 0) {
+    absl::StrAppend(&text, file.empty() ? "" : ":", at.line, ":", at.column);
+  }
+  if (!text.empty()) text += ": ";
+  return text;
+}
+
 void Problems::Add(Position at, std::string message, Position inner) {
   if (list_.size() >= kMaxKept) {
     ++more_;
@@ -79,13 +88,7 @@ std::vector<std::string> Problems::Lines() const {
   const size_t most = std::min(sorted.size(), kMaxLines);
   for (size_t i = 0; i < most; ++i) {
     const Problem& p = sorted[i];
-    std::string line = OneLine(p.file);
-    if (p.at.line > 0) {
-      absl::StrAppend(&line, p.file.empty() ? "" : ":", p.at.line, ":",
-                      p.at.column);
-    }
-    if (!line.empty()) line += ": ";
-    lines.push_back(line + p.message);
+    lines.push_back(PlaceText(p.file, p.at) + p.message);
   }
   if (const size_t rest = sorted.size() - most + more_; rest > 0) {
     lines.push_back(absl::StrCat("there are ", rest, " more."));

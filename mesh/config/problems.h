@@ -20,6 +20,10 @@ struct Position {
   }
 };
 
+// What an error about a place in `file` begins with: "mesh.yaml:14:21: ". Parts
+// that are unknown are left out. Control characters in `file` become spaces.
+std::string PlaceText(const std::string& file, Position at);
+
 // Everything that is wrong with a configuration, collected so that all of it is
 // reported at once.
 class Problems {

@@ -1,10 +1,13 @@
 #include "mesh/front/identities.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <utility>
 #include <variant>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "mesh/base/clock.h"
 #include "mesh/config/text.h"
@@ -45,9 +48,61 @@ std::string UnusedName(const std::string& service,
   return name;
 }
 
-absl::Status At(absl::string_view path, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat(path, ": ", status.message()));
+// Fields, by their paths, and the file that each names.
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+Fields FieldsOf(const options::IdentityFiles& files, const std::string& path) {
+  Fields fields = {{config::FieldPath(path, "cert"), files.cert},
+                   {config::FieldPath(path, "key"), files.key},
+                   {config::FieldPath(path, "ca"), files.ca}};
+  for (size_t i = 0; i < files.crl.size(); ++i) {
+    fields.emplace_back(
+        config::IndexPath(config::FieldPath(path, "crl"), static_cast<int>(i)),
+        files.crl[i]);
+  }
+  for (const auto& [domain, file] : files.bundles) {
+    fields.emplace_back(
+        config::KeyPath(config::FieldPath(path, "bundles"), domain), file);
+  }
+  return fields;
+}
+
+Fields FieldsOf(const options::TlsOptions& tls, const std::string& path) {
+  return {{config::FieldPath(path, "ca_file"), tls.ca_file},
+          {config::FieldPath(path, "cert_file"), tls.cert_file},
+          {config::FieldPath(path, "key_file"), tls.key_file}};
+}
+
+// Where the field `path` stands: "mesh.yaml:3:5: ". Empty: nobody knows.
+std::string PlaceOf(const options::MeshOptions& options,
+                    const std::string& path) {
+  const auto found = options.places.find(path);
+  return found != options.places.end() ? found->second : "";
+}
+
+// What is wrong with the field `path`.
+absl::Status Wrong(const options::MeshOptions& options, const std::string& path,
+                   const absl::Status& why) {
+  // A file that cannot be read is a bad configuration, too.
+  const absl::StatusCode code = absl::IsUnavailable(why)
+                                    ? absl::StatusCode::kInvalidArgument
+                                    : why.code();
+  return absl::Status(
+      code, absl::StrCat(PlaceOf(options, path), path, ": ", why.message()));
+}
+
+// Why the files that `fields` name, below `path`, make no source.
+absl::Status WrongFiles(const options::MeshOptions& options,
+                        const std::string& path, const Fields& fields,
+                        const absl::Status& why) {
+  // One that cannot be read is the only one that is named then.
+  const auto found =
+      std::find_if(fields.begin(), fields.end(), [&](const auto& field) {
+        return absl::StrContains(why.message(),
+                                 absl::StrCat("\"", field.second, "\""));
+      });
+  const bool is_one = absl::IsUnavailable(why) && found != fields.end();
+  return Wrong(options, is_one ? found->first : path, why);
 }
 
 }  // namespace
@@ -88,13 +143,13 @@ absl::StatusOr<NamedIdentities> Identities::For(
     const std::function<bool(const std::string& name)>& is_given) {
   NamedIdentities identities;
   if (options.identity.has_value()) {
-    const absl::Status status =
-        AddProcess(*options.identity, before, &identities);
+    const absl::Status status = AddProcess(options, before, &identities);
     if (!status.ok()) return status;
   } else if (given_ != nullptr) {
-    return absl::InvalidArgumentError(
+    return absl::InvalidArgumentError(absl::StrCat(
+        PlaceOf(options, ""),
         "Options::identity is set, but the configuration has no identity. "
-        "Write \"identity: {}\" there.");
+        "Write \"identity: {}\" there."));
   }
   for (const auto& [name, service] : options.services) {
     if (!IsTls(*service) || is_given(name)) continue;
@@ -104,8 +159,10 @@ absl::StatusOr<NamedIdentities> Identities::For(
     if (holder == nullptr) {
       auto source = MakeFiles(files);
       if (!source.ok()) {
-        return At(config::FieldPath(config::KeyPath("services", name), "tls"),
-                  source.status());
+        const std::string path =
+            config::FieldPath(config::KeyPath("services", name), "tls");
+        return WrongFiles(options, path, FieldsOf(*service->tls, path),
+                          source.status());
       }
       holder = IdentityHolder::Make(UnusedName(name, before, identities),
                                     runtime_, generations_, *std::move(source),
@@ -116,53 +173,62 @@ absl::StatusOr<NamedIdentities> Identities::For(
   return identities;
 }
 
-absl::Status Identities::AddProcess(const options::IdentityOptions& options,
+absl::Status Identities::AddProcess(const options::MeshOptions& options,
                                     const NamedIdentities& before,
                                     NamedIdentities* identities) {
-  identities->source = options.source;
+  const options::IdentityOptions& identity = *options.identity;
+  identities->source = identity.source;
   // The application's source is the same, whatever else is written.
   const bool same = before.process != nullptr &&
-                    (is_given() || before.source == options.source);
+                    (is_given() || before.source == identity.source);
   if (same) {
     identities->process = before.process;
     return absl::OkStatus();
   }
-  auto source = MakeSource(options.source);
+  auto source = MakeSource(options);
   if (!source.ok()) return source.status();
   identities->process =
       IdentityHolder::Make(kProcess, runtime_, generations_, *std::move(source),
-                           options.start_timeout, before.process.get());
+                           identity.start_timeout, before.process.get());
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<security::IdentitySource>>
-Identities::MakeSource(const options::IdentitySourceOptions& options) {
+Identities::MakeSource(const options::MeshOptions& options) {
   // What is given in code comes first, as credentials do.
   if (is_given()) return given_;
-  if (const auto* const files = std::get_if<options::IdentityFiles>(&options)) {
+  const options::IdentitySourceOptions& written = options.identity->source;
+  if (const auto* const files = std::get_if<options::IdentityFiles>(&written)) {
+    const std::string path = "identity.files";
     auto source = MakeFiles(NamedBy(*files));
     return source.ok() ? std::move(source)
-                       : At("identity.files", source.status());
+                       : WrongFiles(options, path, FieldsOf(*files, path),
+                                    source.status());
   }
-  const auto* const agent = std::get_if<options::SpiffeSource>(&options);
+  const auto* const agent = std::get_if<options::SpiffeSource>(&written);
   if (agent == nullptr) {
-    return absl::InvalidArgumentError(
-        "identity: it has neither spiffe nor files, and Options::identity is "
-        "not set.");
+    return Wrong(
+        options, "identity",
+        absl::InvalidArgumentError(
+            "it has neither spiffe nor files, and Options::identity is "
+            "not set."));
   }
   std::string socket = agent->socket;
   if (socket.empty()) {
     const char* const variable = std::getenv("SPIFFE_ENDPOINT_SOCKET");
     if (variable == nullptr || *variable == '\0') {
-      return absl::InvalidArgumentError(
-          "identity.spiffe: it is empty, and the environment variable "
-          "SPIFFE_ENDPOINT_SOCKET is not set.");
+      return Wrong(options, "identity.spiffe",
+                   absl::InvalidArgumentError(
+                       "it is empty, and the environment variable "
+                       "SPIFFE_ENDPOINT_SOCKET is not set."));
     }
     socket = variable;
   }
   auto source = security::WorkloadApiSource::Make(
       socket, {agent->id, agent->hint}, Loop());
-  if (!source.ok()) return At("identity.spiffe", source.status());
+  if (!source.ok()) {
+    return Wrong(options, "identity.spiffe", source.status());
+  }
   return std::shared_ptr<security::IdentitySource>(*std::move(source));
 }
 
@@ -176,9 +242,6 @@ absl::StatusOr<std::shared_ptr<security::IdentitySource>> Identities::MakeFiles(
         *std::move(nothing));
   }
   auto source = security::FileSource::Make(std::move(files), Loop());
-  if (absl::IsUnavailable(source.status())) {  // A file cannot be read.
-    return absl::InvalidArgumentError(source.status().message());
-  }
   if (!source.ok()) return source.status();
   return std::shared_ptr<security::IdentitySource>(*std::move(source));
 }

@@ -55,7 +55,8 @@ class Identities {
   // The identities of `options`. Those that `before` has are kept as they are,
   // good or bad. A source that is new must be good, but an agent may come
   // later. Until then the last identity of the process stays. The error begins
-  // with the field's path.
+  // with the field's place and path.
+  //
   // Services that `is_given` is true of have credentials in code.
   absl::StatusOr<NamedIdentities> For(
       const options::MeshOptions& options, const NamedIdentities& before,
@@ -64,11 +65,12 @@ class Identities {
   bool is_given() const { return given_ != nullptr; }
 
  private:
-  absl::Status AddProcess(const options::IdentityOptions& options,
+  // `options` has an identity.
+  absl::Status AddProcess(const options::MeshOptions& options,
                           const NamedIdentities& before,
                           NamedIdentities* identities);
   absl::StatusOr<std::shared_ptr<security::IdentitySource>> MakeSource(
-      const options::IdentitySourceOptions& options);
+      const options::MeshOptions& options);
   absl::StatusOr<std::shared_ptr<security::IdentitySource>> MakeFiles(
       security::IdentityFiles files);
   std::shared_ptr<base::EventLoop> Loop();

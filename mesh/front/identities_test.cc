@@ -108,7 +108,8 @@ TEST_F(IdentitiesTest, FilesOfAServiceWithCredentialsInCodeDoNotCount) {
   Add("cart", "missing.pem");
   const absl::Status status = Apply();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), StartsWith("services.cart.tls: "));
+  EXPECT_THAT(std::string(status.message()),
+              StartsWith("services.cart.tls.ca_file: the file "));
   given_ = "cart";
   EXPECT_TRUE(Apply().ok());
   EXPECT_EQ(NameOf("missing.pem"), "none");
@@ -137,6 +138,34 @@ TEST_F(IdentitiesTest, AnotherPeerKeepsTheSourceWhateverItsFilesAreNow) {
   EXPECT_TRUE(status.ok()) << status;
   ASSERT_EQ(now_.own.size(), 1);
   EXPECT_EQ(now_.own[0].second, holder);
+}
+
+TEST_F(IdentitiesTest, AnErrorHasThePlaceOfItsField) {
+  Make();
+  options::IdentityFiles files;
+  files.ca = Path("a.pem");
+  files.crl = {Path("b.pem"), Path("missing.pem")};
+  options_.identity.emplace().source = files;
+  options_.places = {{"identity.files", "mesh.yaml:1:2: "},
+                     {"identity.files.crl[1]", "mesh.yaml:3:4: "},
+                     {"services.cart.tls", "mesh.yaml:5:6: "}};
+  EXPECT_EQ(Apply().message(),
+            absl::StrCat("mesh.yaml:3:4: identity.files.crl[1]: the file \"",
+                         files.crl[1],
+                         "\" could not be read: No such file or directory."));
+  // The files are one unit, so it is nobody's fault alone.
+  files.crl.pop_back();
+  options_.identity->source = files;
+  EXPECT_THAT(
+      std::string(Apply().message()),
+      StartsWith("mesh.yaml:1:2: identity.files: the files \"" + files.ca));
+  // What was built in code has no places.
+  options_.identity.reset();
+  options_.places.erase("services.cart.tls");
+  std::ofstream(Path("bad.pem")) << "a bad one";
+  Add("cart", "bad.pem");
+  EXPECT_THAT(std::string(Apply().message()),
+              StartsWith("services.cart.tls: the files \""));
 }
 
 class Throws final : public IdentitySource {

@@ -222,7 +222,7 @@ TEST_F(RegistryTest, OneServiceWithoutItsFilesKeepsAllAsTheyAre) {
   next.services["stock"] = std::move(stock);
   const absl::Status status = registry_->Apply(std::move(next));
   EXPECT_THAT(std::string(status.message()),
-              StartsWith("services.stock.tls: "));
+              StartsWith("services.stock.tls.ca_file: "));
   Settle();
   EXPECT_EQ(TimeoutOf(*cart), absl::Seconds(1));
 }

@@ -81,6 +81,10 @@ struct MeshOptions {
   // What an operator should know and what forbids nothing, one line each:
   // "mesh.yaml:3:5: ...".
   std::vector<std::string> warnings;
+  // Where the fields stand that say what an identity is made of, by their
+  // paths: "mesh.yaml:3:5: ". Errors that come up later begin so. "" stands for
+  // the whole configuration. Empty: it was built in code.
+  std::map<std::string, std::string> places;
   // What all this was read from. Null: it was read from nothing.
   std::shared_ptr<const WrittenConfig> written;
 };
