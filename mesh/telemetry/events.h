@@ -215,9 +215,10 @@ struct IdentityEvent {
 struct DenialEvent {
   absl::string_view peer;    // "spiffe://prod/shop", "dns:cart", "plaintext".
   absl::string_view method;  // The call's path, as it came.
-  absl::string_view rule;    // "deny[3]", "allow", "path", "plaintext".
-  bool enforced = true;      // False: it is only counted.
-  uint64_t left_out = 0;     // Events that were not told since the last one.
+  // "deny[3]", "allow", "path", "header", "plaintext".
+  absl::string_view rule;
+  bool enforced = true;   // False: it is only counted.
+  uint64_t left_out = 0;  // Events that were not told since the last one.
 };
 
 // The system has failed a port of mesh, which takes no connections any more.
