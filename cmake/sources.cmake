@@ -356,8 +356,10 @@ set(MESH_door_test_SOURCES
 
 set(MESH_front_test_SOURCES
   mesh/certs/authority.cc
+  mesh/front/application_code_test.cc
   mesh/front/background_test.cc
   mesh/front/identities_test.cc
+  mesh/front/identity_holder_test.cc
   mesh/front/registry_test.cc
   mesh/front/service_secrets_test.cc)
 

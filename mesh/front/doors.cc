@@ -180,18 +180,31 @@ absl::StatusOr<std::shared_ptr<server::Attachment>> Doors::Listen(
       observer->OnPortFailure(event);
     }
   };
-  base::MutexLock lock(&order_);
-  options.wires = WiresOf(rules_.Get()->authorization->options().mode);
-  options.verify = verify_;
+  {
+    base::MutexLock lock(&order_);
+    options.wires = WiresNow();
+    options.verify = verify_;
+  }
+  // The processor, which may go here, is the application's code. So no lock is
+  // held, and what has changed meanwhile is told below.
   absl::StatusOr<std::shared_ptr<server::ServerDoor>> door =
       server::Listen(builder, address, std::move(options), port);
   if (!door.ok()) return door.status();
+  base::MutexLock lock(&order_);
+  (*door)->SetWires(WiresNow());
+  (*door)->SetTrust(verify_, /*withdrawn=*/false);
   base::MutexLock list_lock(&mu_);
   doors_.erase(std::remove_if(doors_.begin(), doors_.end(),
                               [](const auto& weak) { return weak.expired(); }),
                doors_.end());
   doors_.push_back(*door);
   return std::shared_ptr<server::Attachment>(*std::move(door));
+}
+
+server::Wires Doors::WiresNow() const {
+  const std::shared_ptr<const Rules> rules = rules_.Get();
+  return rules != nullptr ? WiresOf(rules->authorization->options().mode)
+                          : server::Wires{false, false};
 }
 
 core::ServerPair Doors::Pair() const {

@@ -79,6 +79,8 @@ class Doors final : public IdentityHolder::User,
                               options::CrlMode mode);
   bool Admit(const server::GuardedCall& call);
   core::ServerPair Pair() const;
+  // What a port takes. Before the first Apply() it takes nothing.
+  server::Wires WiresNow() const;
   void Audit(const server::GuardedCall& call,
              const security::Decision& decision);
   std::vector<std::shared_ptr<server::ServerDoor>> Open() const

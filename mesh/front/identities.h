@@ -55,7 +55,7 @@ class Identities {
   // The identities of `options`. Those that `before` has are kept as they are,
   // good or bad. A source that is new must be good, but an agent may come
   // later. Until then the last identity of the process stays. The error begins
-  // with the field's place and path.
+  // with the field's place and path. New identities are still to be started.
   //
   // Services that `is_given` is true of have credentials in code.
   absl::StatusOr<NamedIdentities> For(

@@ -179,7 +179,9 @@ TEST_F(IdentitiesTest, ASourceOfTheApplicationThatThrowsEndsNothing) {
   Make(std::make_shared<Throws>());
   options_.identity.emplace();
   EXPECT_TRUE(Apply().ok());
+  now_.process->Start();
   EXPECT_EQ(now_.process->state().identity, nullptr);
+  fake_.loop.Run();
   ASSERT_FALSE(fake_.log.empty());
   EXPECT_THAT(fake_.log[0], HasSubstr("no source"));
 }

@@ -1,18 +1,20 @@
 #include "mesh/front/identity_holder.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "mesh/base/foreign_code.h"
-#include "mesh/log.h"
-#include "mesh/security/expiry.h"
 #include "mesh/telemetry/events.h"
 
 namespace mesh::front {
 namespace {
 
 using Kind = security::IdentityNotice::Kind;
+
+// How long nobody looks at the wall clock.
+constexpr absl::Duration kLongestRest = absl::Seconds(1);
 
 LogSeverity SeverityOf(Kind kind) {
   switch (kind) {
@@ -45,26 +47,58 @@ std::shared_ptr<IdentityHolder> IdentityHolder::Make(
     std::shared_ptr<Generations> generations,
     std::shared_ptr<security::IdentitySource> source,
     absl::Duration start_timeout, const IdentityHolder* before) {
-  std::shared_ptr<IdentityHolder> holder(
-      new IdentityHolder(std::move(name), std::move(runtime),
-                         std::move(generations), std::move(source)));
-  if (before != nullptr) {
-    base::MutexLock lock(&holder->mu_);
-    holder->state_.identity = before->state().identity;
-    holder->state_.generation = holder->generations_->Next();
-  }
-  // A source of the application may throw.
-  base::ForeignCode("identity", [&](const std::string& line) {
-    holder->runtime_->Log(LogSeverity::kError, line);
-  }).Run([&] { holder->source_->Subscribe(holder); });
-  if (holder->state().identity != nullptr) return holder;
-  service::Runtime& control = *holder->runtime_;
-  control.loop().RunAt(
-      control.clock().Now() + start_timeout,
-      [weak = std::weak_ptr<IdentityHolder>(holder), start_timeout] {
-        if (const auto alive = weak.lock()) alive->GiveUpWaiting(start_timeout);
-      });
+  std::shared_ptr<IdentityHolder> holder(new IdentityHolder(
+      std::move(name), std::move(runtime), std::move(generations),
+      std::move(source), start_timeout));
+  if (before == nullptr) return holder;
+  base::MutexLock lock(&before->mu_);
+  base::MutexLock own_lock(&holder->mu_);  // Nobody else knows it.
+  holder->state_.identity = before->state_.identity;
+  holder->state_.generation = holder->generations_->Next();
+  holder->alarm_ = before->alarm_;
   return holder;
+}
+
+void IdentityHolder::Start() {
+  IdentityState kept;
+  {
+    base::MutexLock lock(&mu_);
+    if (std::exchange(started_, true)) return;
+    kept = state_;
+  }
+  const absl::Time now = runtime_->clock().Now();
+  if (kept.identity != nullptr) LookAt(now, kept.generation);
+  // A source of the application may throw.
+  base::ForeignCode("identity", [this](const std::string& line) {
+    Log(LogSeverity::kError, line);
+  }).Run([this] { source_->Subscribe(shared_from_this()); });
+  if (state().identity != nullptr) return;
+  runtime_->loop().RunAt(now + start_timeout_, [weak = weak_from_this()] {
+    if (const auto alive = weak.lock()) alive->GiveUpWaiting();
+  });
+}
+
+void IdentityHolder::LookAt(absl::Time at, uint64_t generation) {
+  runtime_->loop().RunAt(at, [weak = weak_from_this(), generation] {
+    if (const auto alive = weak.lock()) alive->Look(generation);
+  });
+}
+
+void IdentityHolder::Look(uint64_t generation) {
+  const absl::Time wall = runtime_->wall()();
+  std::optional<security::IdentityNotice> due;
+  absl::Time next;
+  {
+    base::MutexLock lock(&mu_);
+    if (state_.generation != generation) return;  // The newer one has its own.
+    due = alarm_.Due(wall);
+    next = alarm_.next();
+  }
+  if (due.has_value()) OnNotice(*due);
+  if (next == absl::InfiniteFuture()) return;
+  // The wall clock may jump.
+  LookAt(runtime_->clock().Now() + std::min(next - wall, kLongestRest),
+         generation);
 }
 
 void IdentityHolder::Add(std::weak_ptr<User> user) {
@@ -116,24 +150,28 @@ void IdentityHolder::OnIdentity(security::IdentityPtr identity) {
                     security::WrittenTime(identity->not_after()), ".");
   }
   security::IdentityPtr before;  // Destroyed after the lock.
+  uint64_t generation = 0;
   {
     base::MutexLock lock(&mu_);
     if (state_.identity != nullptr &&
         IsSame(identity->bytes(), state_.identity->bytes())) {
       return;  // It came twice.
     }
-    state_.generation = generations_->Next();
+    generation = generations_->Next();
+    state_.generation = generation;
     if (state_.identity != nullptr && state_.identity->WithdrawnBy(*identity)) {
-      state_.withdrawn_before = state_.generation;
+      state_.withdrawn_before = generation;
       absl::StrAppend(&line,
                       " Trust was withdrawn: connections that it concerns end "
                       "in seconds.");
     }
     state_.missing = absl::OkStatus();
     refusal_.clear();
+    alarm_.Set(*identity);
     before = std::exchange(state_.identity, std::move(identity));
   }
-  runtime_->Log(LogSeverity::kInfo, line);
+  Log(LogSeverity::kInfo, std::move(line));
+  LookAt(runtime_->clock().Now(), generation);
   Tell();
 }
 
@@ -147,24 +185,32 @@ void IdentityHolder::OnNotice(const security::IdentityNotice& notice) {
       refusal_.clear();
     }
   }
-  runtime_->Log(SeverityOf(notice.kind),
-                absl::StrCat("identity ", name_, ": ", notice.text));
-  telemetry::IdentityEvent event;
-  event.identity = name_;
-  event.kind = security::IdentityNoticeName(notice.kind);
-  event.text = notice.text;
-  for (const auto& observer : runtime_->application().observers()) {
-    observer->OnIdentity(event);
-  }
+  Log(SeverityOf(notice.kind),
+      absl::StrCat("identity ", name_, ": ", notice.text));
+  runtime_->loop().Post([runtime = runtime_, name = name_, notice] {
+    telemetry::IdentityEvent event;
+    event.identity = name;
+    event.kind = security::IdentityNoticeName(notice.kind);
+    event.text = notice.text;
+    for (const auto& observer : runtime->application().observers()) {
+      observer->OnIdentity(event);
+    }
+  });
 }
 
-void IdentityHolder::GiveUpWaiting(absl::Duration waited) {
+void IdentityHolder::Log(LogSeverity severity, std::string line) {
+  runtime_->loop().Post([runtime = runtime_, severity, line = std::move(line)] {
+    runtime->Log(severity, line);
+  });
+}
+
+void IdentityHolder::GiveUpWaiting() {
   {
     base::MutexLock lock(&mu_);
     if (state_.identity != nullptr) return;
     std::string text =
         absl::StrCat("there was no identity within identity.start_timeout (",
-                     absl::FormatDuration(waited), ")");
+                     absl::FormatDuration(start_timeout_), ")");
     if (refusal_.empty()) {
       absl::StrAppend(&text, ": the source has said nothing.");
     } else {

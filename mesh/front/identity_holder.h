@@ -12,6 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "mesh/base/mutex.h"
+#include "mesh/log.h"
+#include "mesh/security/expiry.h"
 #include "mesh/security/source.h"
 #include "mesh/service/runtime.h"
 #include "mesh/telemetry/snapshot.h"
@@ -39,7 +41,8 @@ struct IdentityState {
 };
 
 // Keeps the last good identity of one source, and tells those who use it of
-// each new one. Logs and counts what the source says. Thread-safe.
+// each new one. Counts what the source says, and logs it on the control thread.
+// Alarms there when the identity is not renewed in time. Thread-safe.
 class IdentityHolder final
     : public security::IdentityListener,
       public std::enable_shared_from_this<IdentityHolder> {
@@ -54,12 +57,17 @@ class IdentityHolder final
 
   // `name`: "process", or the service that has an identity of its own. Calls
   // wait for the first identity for `start_timeout` at most. That of `before`,
-  // which may be null, holds until then.
+  // which may be null, holds until then. Nothing is heard or said before
+  // Start().
   static std::shared_ptr<IdentityHolder> Make(
       std::string name, std::shared_ptr<service::Runtime> runtime,
       std::shared_ptr<Generations> generations,
       std::shared_ptr<security::IdentitySource> source,
       absl::Duration start_timeout, const IdentityHolder* before = nullptr);
+
+  // Hears the source from now on. Further calls do nothing. The source may be
+  // the application's code; then the caller holds no lock.
+  void Start();
 
   // Tells `user` of each later change while it is there.
   void Add(std::weak_ptr<User> user);
@@ -75,24 +83,36 @@ class IdentityHolder final
  private:
   IdentityHolder(std::string name, std::shared_ptr<service::Runtime> runtime,
                  std::shared_ptr<Generations> generations,
-                 std::shared_ptr<security::IdentitySource> source)
+                 std::shared_ptr<security::IdentitySource> source,
+                 absl::Duration start_timeout)
       : name_(std::move(name)),
         runtime_(std::move(runtime)),
         generations_(std::move(generations)),
-        source_(std::move(source)) {}
+        source_(std::move(source)),
+        start_timeout_(start_timeout) {}
 
-  void GiveUpWaiting(absl::Duration waited);
+  // On the control thread, at `at`. Looks whether the identity of this
+  // generation has not been renewed in time.
+  void LookAt(absl::Time at, uint64_t generation);
+  void Look(uint64_t generation);
+  void GiveUpWaiting();
   void Tell();
+  // Log and observers are the application's code, and a source calls with its
+  // own locks held. So they are told on the control thread.
+  void Log(LogSeverity severity, std::string line);
 
   // Constant.
   const std::string name_;
   const std::shared_ptr<service::Runtime> runtime_;
   const std::shared_ptr<Generations> generations_;
   const std::shared_ptr<security::IdentitySource> source_;
+  const absl::Duration start_timeout_;
 
   mutable base::Mutex mu_;
+  bool started_ ABSL_GUARDED_BY(mu_) = false;
   IdentityState state_ ABSL_GUARDED_BY(mu_);
-  std::string refusal_ ABSL_GUARDED_BY(mu_);  // Empty: all is well.
+  security::ExpiryAlarm alarm_ ABSL_GUARDED_BY(mu_);  // For state_.identity.
+  std::string refusal_ ABSL_GUARDED_BY(mu_);          // Empty: all is well.
   // How often a publish was refused, by reason.
   std::map<std::string, uint64_t> refused_ ABSL_GUARDED_BY(mu_);
   std::vector<std::weak_ptr<User>> users_ ABSL_GUARDED_BY(mu_);

@@ -40,50 +40,76 @@ Registry::Registry(std::shared_ptr<service::Runtime> runtime,
       configuration_(std::make_shared<const Configuration>()) {}
 
 absl::Status Registry::Apply(options::MeshOptions options) {
-  base::MutexLock apply(&apply_mu_);
-  const ConfigurationPtr before = Current();
-  auto next = std::make_shared<Configuration>();
-  next->options = std::move(options);
-  std::map<std::string, SecretsPolicy> policies;
-  const absl::Status secured = Secure(*before, next.get(), &policies);
-  if (!secured.ok()) return secured;
-  absl::StatusOr<std::shared_ptr<const security::Authorization>> rules =
-      security::Authorization::Make(next->options.server);
-  if (!rules.ok()) return rules.status();
+  const absl::StatusOr<Warnings> warnings = TakeOver(std::move(options));
+  if (!warnings.ok()) return warnings.status();
+  Warn(*warnings);
+  return absl::OkStatus();
+}
 
-  // From here on nothing fails. Secrets that the configuration in force shares
-  // take the new policy before it is in force. So nothing is connected to by
-  // the old one afterwards.
-  for (const auto& [name, policy] : policies) {
-    next->secrets.at(name)->Apply(policy);
-  }
+absl::StatusOr<Registry::Warnings> Registry::TakeOver(
+    options::MeshOptions options) {
+  // Destroyed after the lock.
+  ConfigurationPtr before;
+  const auto next = std::make_shared<Configuration>();
   std::vector<std::shared_ptr<service::Service>> services;
   {
-    base::MutexLock lock(&mu_);
-    next->version = configuration_->version + 1;
-    runtime_->stream_bytes().SetLimit(next->options.limits.stream_retry_bytes);
-    configuration_ = next;
-    for (auto it = services_.begin(); it != services_.end();) {
-      std::shared_ptr<service::Service> service = it->second.weak.lock();
-      if (service == nullptr) {
-        it = services_.erase(it);
-        continue;
-      }
-      it->second.strong = Has(*next, it->first) ? service : nullptr;
-      services.push_back(std::move(service));
-      ++it;
+    base::MutexLock apply(&apply_mu_);
+    before = Current();
+    next->options = std::move(options);
+    std::map<std::string, SecretsPolicy> policies;
+    const absl::Status secured = Secure(*before, next.get(), &policies);
+    if (!secured.ok()) return secured;
+    absl::StatusOr<std::shared_ptr<const security::Authorization>> rules =
+        security::Authorization::Make(next->options.server);
+    if (!rules.ok()) return rules.status();
+
+    // From here on nothing fails. Secrets that the configuration in force
+    // shares take the new policy before it is in force. So nothing is connected
+    // to by the old one afterwards.
+    const NamedIdentities& identities = next->identities;
+    if (!has_source_ && identities.process != nullptr) {
+      identities.process->Start();
     }
+    for (const auto& [files, holder] : identities.own) holder->Start();
+    for (const auto& [name, policy] : policies) {
+      next->secrets.at(name)->Apply(policy);
+    }
+    services = Enforce(next);
+    for (const auto& [name, secrets] : before->secrets) {
+      if (!Has(*next, name)) secrets->TellNobody();
+    }
+    for (const auto& service : services) Configure(*next, service);
+    doors_->Apply(identities.process, *std::move(rules));
   }
-  for (const auto& [name, secrets] : before->secrets) {
-    if (!Has(*next, name)) secrets->TellNobody();
+  // The source is the application's code.
+  if (has_source_) next->identities.process->Start();
+  Warnings warnings = next->options.warnings;
+  if (IsToStay(next->options.telemetry)) {
+    warnings.push_back(
+        "telemetry holds from the start of the Mesh: what has changed there is "
+        "not applied. Restart to apply it.");
   }
-  for (const auto& service : services) Configure(*next, service);
-  doors_->Apply(next->identities.process, *std::move(rules));
-  WarnOfWhatStays(next->options.telemetry);
-  for (const std::string& warning : next->options.warnings) {
-    runtime_->Log(LogSeverity::kWarning, warning);
+  return warnings;
+}
+
+std::vector<std::shared_ptr<service::Service>> Registry::Enforce(
+    const std::shared_ptr<Configuration>& next) {
+  std::vector<std::shared_ptr<service::Service>> services;
+  base::MutexLock lock(&mu_);
+  next->version = configuration_->version + 1;
+  runtime_->stream_bytes().SetLimit(next->options.limits.stream_retry_bytes);
+  configuration_ = next;
+  for (auto it = services_.begin(); it != services_.end();) {
+    std::shared_ptr<service::Service> service = it->second.weak.lock();
+    if (service == nullptr) {
+      it = services_.erase(it);
+      continue;
+    }
+    it->second.strong = Has(*next, it->first) ? service : nullptr;
+    services.push_back(std::move(service));
+    ++it;
   }
-  return absl::OkStatus();
+  return services;
 }
 
 absl::Status Registry::Secure(const Configuration& before, Configuration* next,
@@ -132,8 +158,10 @@ absl::StatusOr<SecretsPolicy> Registry::PolicyOf(
 }
 
 absl::Status Registry::Reload(absl::StatusOr<options::MeshOptions> options) {
-  const absl::Status status =
-      options.ok() ? Apply(*std::move(options)) : options.status();
+  const absl::StatusOr<Warnings> warnings =
+      options.ok() ? TakeOver(*std::move(options))
+                   : absl::StatusOr<Warnings>(options.status());
+  const absl::Status& status = warnings.status();
   {
     base::MutexLock lock(&mu_);
     if (status.ok()) {
@@ -145,6 +173,7 @@ absl::Status Registry::Reload(absl::StatusOr<options::MeshOptions> options) {
     }
   }
   if (status.ok()) {
+    Warn(*warnings);
     runtime_->Log(LogSeverity::kInfo, "the configuration was reloaded.");
   } else {
     runtime_->Log(LogSeverity::kError,
@@ -284,15 +313,17 @@ Registry::ConfigurationPtr Registry::Current() const {
   return configuration_;
 }
 
-void Registry::WarnOfWhatStays(const options::TelemetryOptions& next) const {
-  const options::TelemetryOptions& now = runtime_->telemetry();
-  if (next.max_methods != now.max_methods ||
-      next.max_endpoints != now.max_endpoints ||
-      next.max_peers != now.max_peers) {
-    runtime_->Log(LogSeverity::kWarning,
-                  "telemetry holds from the start of the Mesh: what has "
-                  "changed there is not applied. Restart to apply it.");
+void Registry::Warn(const Warnings& warnings) const {
+  for (const std::string& warning : warnings) {
+    runtime_->Log(LogSeverity::kWarning, warning);
   }
+}
+
+bool Registry::IsToStay(const options::TelemetryOptions& next) const {
+  const options::TelemetryOptions& now = runtime_->telemetry();
+  return next.max_methods != now.max_methods ||
+         next.max_endpoints != now.max_endpoints ||
+         next.max_peers != now.max_peers;
 }
 
 }  // namespace mesh::front

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -80,6 +81,9 @@ class Registry {
     std::shared_ptr<service::Service> strong;  // Set for a configured one.
   };
 
+  // What is to be warned of.
+  using Warnings = std::vector<std::string>;
+
   static bool Has(const Configuration& configuration, const std::string& name);
   // Tells `service` what `configuration` says about it. Calls out, so it runs
   // without a lock.
@@ -88,6 +92,15 @@ class Registry {
   static absl::Status Unknown(const Configuration& configuration,
                               const std::string& name);
 
+  // What Apply() does, but for the warnings. Runs no code of the application
+  // under a lock.
+  absl::StatusOr<Warnings> TakeOver(options::MeshOptions options);
+  void Warn(const Warnings& warnings) const;
+  // Puts `next` in force. Returns the services that are to hear of it.
+  std::vector<std::shared_ptr<service::Service>> Enforce(
+      const std::shared_ptr<Configuration>& next)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(apply_mu_);
+
   bool IsGiven(const std::string& name) const;
   // How the connections to `service` are secured by `configuration`.
   absl::StatusOr<SecretsPolicy> PolicyOf(
@@ -95,10 +108,12 @@ class Registry {
       const options::ServiceOptions& service) const;
   // Makes the identities and secrets of `next`. Nothing is in force yet.
   absl::Status Secure(const Configuration& before, Configuration* next,
-                      std::map<std::string, SecretsPolicy>* policies);
+                      std::map<std::string, SecretsPolicy>* policies)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(apply_mu_);
 
   ConfigurationPtr Current() const;
-  void WarnOfWhatStays(const options::TelemetryOptions& next) const;
+  // Whether something has changed that holds from the start of the Mesh.
+  bool IsToStay(const options::TelemetryOptions& next) const;
 
   // Constant.
   const std::shared_ptr<service::Runtime> runtime_;

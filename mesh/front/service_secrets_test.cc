@@ -46,8 +46,10 @@ class ServiceSecretsTest : public ::testing::Test {
   std::shared_ptr<IdentityHolder> Hold(
       std::shared_ptr<IdentitySource> source,
       absl::Duration start_timeout = absl::Seconds(10)) {
-    return IdentityHolder::Make("process", fake_.runtime, generations_,
-                                std::move(source), start_timeout);
+    auto holder = IdentityHolder::Make("process", fake_.runtime, generations_,
+                                       std::move(source), start_timeout);
+    holder->Start();
+    return holder;
   }
 
   static SecretsPolicy PolicyOf(std::shared_ptr<IdentityHolder> holder,
@@ -226,6 +228,7 @@ TEST_F(ServiceSecretsTest, AnotherSourceKeepsTheIdentityUntilItHasOne) {
   const auto holder =
       IdentityHolder::Make("process", fake_.runtime, generations_, source,
                            absl::Seconds(10), old.get());
+  holder->Start();
   secrets_->Apply(PolicyOf(holder, {"spiffe://prod/cart"}));
   EXPECT_NE(secrets_->Secrets()->make, nullptr);
   EXPECT_EQ(secrets_->Secrets()->withdrawn_before, 0);

@@ -41,7 +41,11 @@ IdentityFiles FilesOf(const options::TlsOptions& tls);
 class FileSource final : public IdentitySource {
  public:
   // Reads the files once. An error names them, and says why that is no
-  // identity. RESOURCE_EXHAUSTED: there is no thread.
+  // identity. UNAVAILABLE: one cannot be read, and it names that one alone.
+  // RESOURCE_EXHAUSTED: there is no thread.
+  //
+  // A key that everybody may read is told of where it comes later. At first it
+  // is for the configuration to say, which knows the place.
   //
   // `loop` runs the source, with others if they share it; null: one of its own.
   // `wall` is the wall clock, for dates; it may be called on the loop.

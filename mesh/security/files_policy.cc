@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "mesh/security/expiry.h"
 
 namespace mesh::security {
 namespace {
@@ -107,12 +108,12 @@ void FilesPolicy::Accept(IdentityPtr identity,
   }
   for (const std::string& text : warnings) {
     // Each renewal would tell it anew.
-    if (std::find(warned_.begin(), warned_.end(), text) == warned_.end()) {
+    if (published_ != nullptr &&
+        std::find(warned_.begin(), warned_.end(), text) == warned_.end()) {
       decision->notices.push_back({Kind::kWarning, text});
     }
   }
   warned_ = warnings;
-  alarm_.Set(*identity);
   published_ = identity;
   decision->publish = std::move(identity);
 }
@@ -132,9 +133,6 @@ FilesPolicy::Decision FilesPolicy::OnTime(Moment now) {
                  : absl::StrCat(" The last good identity stays; it ends at ",
                                 WrittenTime(published_->not_after()), "."))});
   }
-  if (std::optional<IdentityNotice> due = alarm_.Due(now.wall)) {
-    decision.notices.push_back(*std::move(due));
-  }
   return decision;
 }
 
@@ -142,7 +140,6 @@ absl::Time FilesPolicy::Next(Moment now) const {
   absl::Time next = std::min(last_look_ + kLook, speak_at_);
   if (changed_ || retry_) next = std::min(next, AllWholeAt());
   // Dates are by the other clock, which may jump; each look asks again.
-  next = std::min(next, now.steady + (alarm_.next() - now.wall));
   next = std::min(next, now.steady + (valid_from_ - now.wall));
   return std::max(next, now.steady);
 }

@@ -11,7 +11,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "mesh/security/expiry.h"
 #include "mesh/security/identity.h"
 #include "mesh/security/source.h"
 
@@ -51,7 +50,9 @@ class FilesPolicy {
     std::vector<FileStamp> stamps;  // Each file's, just before it was read.
     // Or why a file could not be read.
     absl::StatusOr<IdentityBytes> bytes = IdentityBytes();
-    std::vector<std::string> warnings;  // To be told if this is published.
+    // To be told if this is published, and not first of all: who named the
+    // files has looked at them.
+    std::vector<std::string> warnings;
   };
   // What follows.
   struct Decision {
@@ -104,8 +105,7 @@ class FilesPolicy {
   absl::Time last_look_ = absl::InfinitePast();
 
   IdentityPtr published_;
-  std::vector<std::string> warned_;  // What was told of the files then.
-  ExpiryAlarm alarm_;
+  std::vector<std::string> warned_;  // What is known of the files then.
   // When what was read becomes valid, by the wall clock.
   absl::Time valid_from_ = absl::InfiniteFuture();
 

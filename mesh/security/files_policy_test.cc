@@ -1,5 +1,6 @@
 #include "mesh/security/files_policy.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -277,24 +278,14 @@ TEST_F(FilesPolicyTest, AWallClockThatIsPutRightIsNoticed) {
   EXPECT_EQ(Run(absl::Seconds(1)), first_.serial);
 }
 
-TEST_F(FilesPolicyTest, AnExpiredOneStaysAndIsToldOf) {
+TEST_F(FilesPolicyTest, AnExpiredOneStaysUntilTheNextComes) {
   Start();
-  EXPECT_EQ(Run(absl::Minutes(39)), "");
-  EXPECT_THAT(Told(), testing::IsEmpty());
-  EXPECT_EQ(Run(absl::Minutes(1)), "");
-  EXPECT_THAT(Told(), testing::ElementsAre(Kind::kThirdLeft));
-  Run(absl::Minutes(14));
-  EXPECT_THAT(Told(), testing::ElementsAre(Kind::kTenthLeft));
-  Run(absl::Minutes(6));
-  EXPECT_THAT(Told(), testing::ElementsAre(Kind::kExpired));
-  Run(absl::Minutes(10));
-  EXPECT_THAT(Told(), testing::IsEmpty());
+  EXPECT_EQ(Run(absl::Minutes(70)), "");
+  EXPECT_THAT(Told(), testing::IsEmpty()) << "alarms are not the files' affair";
   const certs::Issued next = SvidOf(root_, now_.wall, now_.wall + kHour);
   Rename(0, next.chain);
   Rename(1, next.key);
   EXPECT_EQ(Go(), next.serial);
-  Run(absl::Minutes(39));
-  EXPECT_THAT(Told(), testing::IsEmpty()) << "the alarm begins anew";
 }
 
 TEST_F(FilesPolicyTest, AnExpiredOneDoesNotReplaceAGoodOne) {
@@ -323,28 +314,40 @@ TEST_F(FilesPolicyTest, WhatChangesWhileItIsReadIsReadAgain) {
 }
 
 TEST_F(FilesPolicyTest, WarningsComeWithWhatIsPublished) {
+  const std::string other = RootAt(kWall, "other").pem();
   FilesPolicy::Contents contents;
   contents.stamps = stamps_;
-  contents.bytes = BytesOf(first_, RootAt(kWall, "other").pem());
+  contents.bytes = BytesOf(first_, other);
+  const FilesPolicy::Decision decision =
+      policy_.OnRead(std::move(contents), now_);
+  ASSERT_NE(decision.publish, nullptr);
+  ASSERT_EQ(decision.notices.size(), 1);
+  EXPECT_EQ(decision.notices[0].kind, Kind::kWarning);
+
+  // It is told once, and not with each renewal.
+  const std::string text = "everybody may read the key.";
+  for (const int told : {1, 0}) {
+    FilesPolicy::Contents renewed;
+    renewed.stamps = stamps_;
+    renewed.bytes = BytesOf(SvidOf(root_, kWall, kWall + 2 * kHour), other);
+    renewed.warnings = {text};
+    const FilesPolicy::Decision next = policy_.OnRead(std::move(renewed), now_);
+    ASSERT_NE(next.publish, nullptr);
+    EXPECT_EQ(std::count(next.notices.begin(), next.notices.end(),
+                         IdentityNotice{Kind::kWarning, text}),
+              told);
+  }
+}
+
+TEST_F(FilesPolicyTest, WhatTheConfigurationHasSaidIsNotToldAgain) {
+  FilesPolicy::Contents contents;
+  contents.stamps = stamps_;
+  contents.bytes = BytesOf(first_, root_.pem());
   contents.warnings = {"everybody may read the key."};
   const FilesPolicy::Decision decision =
       policy_.OnRead(std::move(contents), now_);
   ASSERT_NE(decision.publish, nullptr);
-  ASSERT_EQ(decision.notices.size(), 2);
-  EXPECT_EQ(decision.notices[0].kind, Kind::kWarning);
-  EXPECT_EQ(decision.notices[1].text, "everybody may read the key.");
-
-  // It is told once, and not with each renewal.
-  FilesPolicy::Contents renewed;
-  renewed.stamps = stamps_;
-  renewed.bytes = BytesOf(SvidOf(root_, kWall, kWall + 2 * kHour),
-                          RootAt(kWall, "other").pem());
-  renewed.warnings = {"everybody may read the key."};
-  const FilesPolicy::Decision again = policy_.OnRead(std::move(renewed), now_);
-  ASSERT_NE(again.publish, nullptr);
-  for (const IdentityNotice& notice : again.notices) {
-    EXPECT_NE(notice.text, "everybody may read the key.");
-  }
+  EXPECT_THAT(decision.notices, testing::IsEmpty());
 }
 
 TEST_F(FilesPolicyTest, SaysWhenItWantsToActNext) {
@@ -353,10 +356,6 @@ TEST_F(FilesPolicyTest, SaysWhenItWantsToActNext) {
   EXPECT_EQ(policy_.Next(now_), now_.steady) << "once more";
   Go();
   EXPECT_EQ(policy_.Next(now_), now_.steady + FilesPolicy::kLook);
-  Pass(absl::Milliseconds(2399 * 1000 + 900));
-  policy_.OnLook(stamps_, now_);
-  EXPECT_EQ(policy_.Next(now_), now_.steady + absl::Milliseconds(100))
-      << "the alarm, at a third of the lifetime";
 }
 
 }  // namespace

@@ -226,8 +226,13 @@ TEST_F(FileSourceTest, ListsAndBundlesOfOtherDomainsAreOfTheUnit) {
 
 TEST_F(FileSourceTest, AKeyThatEverybodyMayReadIsToldOf) {
   PutAll("", first_);
-  chmod(In("tls.key").c_str(), 0644);
   Start(Files());
+  const certs::Issued next = Next();
+  Write("tls.key.new", next.key);
+  chmod(In("tls.key.new").c_str(), 0644);
+  ASSERT_EQ(rename(In("tls.key.new").c_str(), In("tls.key").c_str()), 0);
+  Put("tls.crt", next.chain);
+  ASSERT_TRUE(heard_->WaitForNotice(Kind::kWarning));
   ASSERT_EQ(heard_->notices().size(), 1);
   EXPECT_EQ(heard_->notices()[0].text,
             absl::StrCat("everybody may read the key \"", In("tls.key"),
@@ -301,8 +306,11 @@ TEST_F(FileSourceTest, TheClockOfDatesComesFromOutside) {
       Files(), nullptr, [seconds] { return absl::FromUnixSeconds(*seconds); });
   ASSERT_TRUE(made.ok());
   (*made)->Subscribe(heard_);
+  const certs::Issued next = SvidOf(root_, now_ + kHour, now_ + 2 * kHour);
+  PutAll("", next);
+  EXPECT_TRUE(heard_->WaitForNotice(Kind::kNotYetValid));
   *seconds = absl::ToUnixSeconds(now_ + kHour);
-  EXPECT_TRUE(heard_->WaitForNotice(Kind::kExpired));
+  EXPECT_TRUE(heard_->WaitForSerial(next.serial));
 }
 
 TEST_F(FileSourceTest, SourcesMayShareALoop) {

@@ -24,7 +24,8 @@ struct IdentityNotice {
     kNoAnswer,     // The agent is not there, does not answer, or refuses.
     // The last of those is over.
     kRecovered,
-    // A third of the lifetime is left, or a tenth, or nothing.
+    // A third of the lifetime is left, or a tenth, or nothing. No source says
+    // so: mesh does, whatever the source.
     kThirdLeft,
     kTenthLeft,
     kExpired,

@@ -1,7 +1,6 @@
 #include "mesh/security/workload_policy.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -112,7 +111,7 @@ void WorkloadPolicy::Try(Waiting response, Moment now, Decision* decision) {
   for (IdentityNotice& notice : WarningsOf(published_.get(), **identity)) {
     decision->notices.push_back(std::move(notice));
   }
-  alarm_.Set(**identity);
+  age_.Set(**identity);
   published_ = *identity;
   decision->publish = *std::move(identity);
 }
@@ -153,10 +152,7 @@ WorkloadPolicy::Decision WorkloadPolicy::OnTime(Moment now) {
     // Once for each reason, as long as it lasts.
     Refuse(Kind::kNoAnswer, away_, &decision);
   }
-  if (std::optional<IdentityNotice> due = alarm_.Due(now.wall)) {
-    decision.notices.push_back(*std::move(due));
-    is_stale_ = is_open_;
-  }
+  if (age_.Due(now.wall).has_value()) is_stale_ = is_open_;
   return decision;
 }
 
@@ -165,7 +161,7 @@ absl::Time WorkloadPolicy::Next(Moment now) const {
   if (is_open_ && is_stale_) next = now.steady;
   if (!away_.empty() && said_ != away_) next = std::min(next, speak_at_);
   // Dates are by the other clock, which may jump: ask each second.
-  const absl::Time date = std::min(alarm_.next(), valid_from_);
+  const absl::Time date = std::min(age_.next(), valid_from_);
   if (date != absl::InfiniteFuture()) {
     next =
         std::min(next, now.steady + std::min(date - now.wall,

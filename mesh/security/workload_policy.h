@@ -87,8 +87,8 @@ class WorkloadPolicy {
   absl::Duration delay_ = kMinDelay;
 
   IdentityPtr published_;
-  ExpiryAlarm alarm_;
-  Waiting waiting_;                                 // Whole, but not valid yet.
+  ExpiryAlarm age_;  // When the agent is to be asked again. It tells nobody.
+  Waiting waiting_;  // Whole, but not valid yet.
   absl::Time valid_from_ = absl::InfiniteFuture();  // By the wall clock.
 
   // Why there is no stream, and since when it is to be said.
