@@ -6,17 +6,22 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
@@ -37,6 +42,7 @@ namespace mesh::test {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
 
 constexpr char kShop[] = "spiffe://prod/shop";
 constexpr char kCart[] = "spiffe://prod/cart";
@@ -68,6 +74,16 @@ class Files {
   void WriteRaw(const std::string& name, const std::string& text) {
     directory_.Write(name, text);
   }
+  void Remove(const std::string& name) {
+    std::filesystem::remove(directory_.path() + "/" + name);
+  }
+  // All users of the machine may read it.
+  void MakePublic(const std::string& name) {
+    using std::filesystem::perms;
+    std::filesystem::permissions(
+        directory_.path() + "/" + name,
+        perms::owner_read | perms::group_read | perms::others_read);
+  }
   // A configuration with these files as its identity.
   std::string Config(const std::string& rest) {
     return directory_.Write(
@@ -81,6 +97,33 @@ class Files {
 
  private:
   TempDirectory directory_;
+};
+
+// What a mesh has logged. It may log when it is gone.
+class Log : public std::enable_shared_from_this<Log> {
+ public:
+  LogSink Sink() {
+    return [log = shared_from_this()](LogSeverity, absl::string_view line) {
+      base::MutexLock lock(&log->mu_);
+      log->lines_.emplace_back(line);
+    };
+  }
+  // How many lines have `part`.
+  int Count(const std::string& part) const {
+    base::MutexLock lock(&mu_);
+    return static_cast<int>(
+        std::count_if(lines_.begin(), lines_.end(), [&](const auto& line) {
+          return line.find(part) != std::string::npos;
+        }));
+  }
+  std::string Text() const {
+    base::MutexLock lock(&mu_);
+    return absl::StrJoin(lines_, "\n");
+  }
+
+ private:
+  mutable base::Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
 };
 
 // Answers with the caller's SPIFFE ID.
@@ -350,12 +393,88 @@ TEST_F(IdentityTest, ABadSecretIsNoBadConfiguration) {
 }
 
 TEST_F(IdentityTest, ABadFileAtStartIsAnError) {
-  Files files;
-  const auto mesh = Mesh::FromFile(files.Config(""));
-  EXPECT_EQ(mesh.status().code(), absl::StatusCode::kInvalidArgument)
-      << mesh.status();
-  EXPECT_THAT(std::string(mesh.status().message()),
-              HasSubstr("identity.files: "));
+  const std::string file = client_files_.Config("");
+  const auto why = [&] {
+    const auto mesh = Mesh::FromFile(file);
+    EXPECT_EQ(mesh.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(mesh.status().message());
+  };
+  client_files_.WriteRaw("tls.key", "no key");
+  EXPECT_THAT(why(), StartsWith(file + ":1:19: identity.files: the files "));
+  client_files_.WriteRaw("tls.key", NewSvid(root_, kShop).key);
+  EXPECT_THAT(why(), StartsWith(file + ":1:19: identity.files: the files "));
+  client_files_.Remove("tls.key");
+  EXPECT_THAT(why(),
+              StartsWith(file + ":1:40: identity.files.key: the file \""));
+}
+
+TEST_F(IdentityTest, APublicKeyIsWarnedOfOnce) {
+  const std::string file = client_files_.Config("");
+  client_files_.MakePublic("tls.key");
+  const auto log = std::make_shared<Log>();
+  Options options;
+  options.log_sink = log->Sink();
+  const auto mesh = Mesh::FromFile(file, std::move(options));
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  ASSERT_TRUE(WaitUntil([&] { return log->Count("is in force") == 1; }));
+  absl::SleepFor(absl::Milliseconds(100));
+  EXPECT_EQ(log->Count("tls.key"), 1) << log->Text();
+}
+
+TEST_F(IdentityTest, AKeyGoesWithItsGenerationAtBothEnds) {
+  const auto make = [&](const char* id) {
+    const certs::Issued svid = NewSvid(root_, id);
+    security::IdentityBytes bytes;
+    bytes.chain = svid.chain;
+    bytes.key = svid.key;
+    bytes.bundles["prod"] = root_.root_pem();
+    return *security::Identity::Make(std::move(bytes), base::WallTime());
+  };
+  auto cart = make(kCart);
+  auto shop = make(kShop);
+  const std::weak_ptr<const security::Identity> old[] = {cart, shop};
+  const auto server_source =
+      std::make_shared<security::IdentitySource::Static>(std::move(cart));
+  const auto client_source =
+      std::make_shared<security::IdentitySource::Static>(std::move(shop));
+  Options options;
+  options.identity = server_source;
+  Listening server(server_files_.PlainConfig("identity: {}\n"),
+                   std::move(options));
+  options = Options();
+  options.identity = client_source;
+  // Its connection stays as it is for long.
+  Calling client(client_files_.PlainConfig(absl::StrCat(
+                     "identity: {spread: 100s}\nservices: {cart: {",
+                     server.Endpoints(), ", tls: {peer: \"", kCart, "\"}}}\n")),
+                 std::move(options));
+  client.ExpectServedAs(kShop);
+  server_source->Set(make(kCart));
+  client_source->Set(make(kShop));
+  for (const auto& identity : old) {
+    EXPECT_TRUE(WaitUntil([&] { return identity.expired(); }));
+  }
+  client.ExpectServedAs(kShop);
+}
+
+TEST_F(IdentityTest, AServicesPeerMovesToAnotherDomainWhileItsFilesAreBad) {
+  Listening server(ServerConfig("{mode: strict}"));
+  const auto config = [&](const std::string& peer) {
+    return client_files_.PlainConfig(absl::StrCat(
+        "services: {cart: {", server.Endpoints(),
+        ", tls: {ca_file: ca.pem, cert_file: tls.pem, key_file: tls.key, "
+        "peer: \"",
+        peer, "\"}}}\n"));
+  };
+  Calling client(config("spiffe://test/cart"));
+  client.ExpectFails(grpc::StatusCode::UNAVAILABLE);
+  client_files_.WriteRaw("tls.key", "no key");
+  config(kCart);
+  EXPECT_TRUE(
+      WaitUntil([&] { return client.mesh->Metrics().config_reloads == 1; }));
+  // Until the new connection is there they fail as they did.
+  EXPECT_TRUE(WaitUntil([&] { return client.Call().ok(); }));
+  client.ExpectServedAs(kShop);
 }
 
 TEST_F(IdentityTest, TheApplicationMayGiveTheIdentityLater) {
@@ -484,23 +603,20 @@ TEST_F(IdentityTest, NoKeyIsInAnyText) {
   const certs::Issued svid = NewSvid(root_, kShop);
   client_files_.Write(svid, root_.root_pem());
   Listening server(ServerConfig());
-  std::string log;
-  base::Mutex mu;
+  const auto log = std::make_shared<Log>();
   Options options;
-  options.log_sink = [&](LogSeverity, absl::string_view line) {
-    base::MutexLock lock(&mu);
-    absl::StrAppend(&log, line, "\n");
-  };
+  options.log_sink = log->Sink();
   Calling client(ClientConfig(server), std::move(options));
   client.ExpectServedAs(kShop);
   client_files_.WriteRaw("tls.pem", "-----BEGIN CERTIFICATE-----\n");
   ASSERT_TRUE(WaitUntil(
       [&] { return !client.mesh->Metrics().identities[0].error.empty(); }));
-  base::MutexLock lock(&mu);
-  const std::string all = log + client.mesh->PrometheusText() +
+  ASSERT_TRUE(WaitUntil(
+      [&] { return log->Count("are no identity that can be used") == 1; }));
+  const std::string all = log->Text() + client.mesh->PrometheusText() +
                           client.mesh->ConfigText() +
                           client.mesh->Metrics().identities[0].error;
-  EXPECT_THAT(log, HasSubstr("is in force"));
+  EXPECT_EQ(log->Count("is in force"), 1);
   // Each line of the PEM text that has bytes of the key.
   std::vector<std::string> lines = absl::StrSplit(svid.key, '\n');
   for (const std::string& line : lines) {
