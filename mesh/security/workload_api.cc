@@ -63,7 +63,8 @@ std::string BytesOf(const grpc::ByteBuffer& buffer) {
   return bytes;
 }
 
-// One stream. What happens is told on gRPC's threads, by one at a time.
+// One stream. What happens is told on gRPC's threads, by one at a time. Any
+// thread may drop the last reference.
 class Stream final
     : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
       public std::enable_shared_from_this<Stream> {
@@ -73,7 +74,11 @@ class Stream final
     std::function<void(const grpc::Status&)> end;  // The last one.
   };
 
-  explicit Stream(Events events) : events_(std::move(events)) {}
+  // `loop` is where it is destroyed, if possible.
+  static std::shared_ptr<Stream> Make(Events events,
+                                      std::shared_ptr<base::EventLoop> loop) {
+    return {new Stream(std::move(events), std::move(loop)), &Stream::Delete};
+  }
 
   // It keeps itself alive from here to its end.
   void Start(const std::string& target) {
@@ -101,7 +106,24 @@ class Stream final
   }
 
  private:
+  Stream(Events events, std::shared_ptr<base::EventLoop> loop)
+      : events_(std::move(events)), loop_(std::move(loop)) {}
+
+  // With the last channel of the process that has used gRPC's threads for
+  // callbacks, gRPC ends these threads and waits for them. So the channel may
+  // not go on one of them.
+  static void Delete(Stream* stream) {
+    if (stream->loop_->OnLoopThread()) {
+      delete stream;
+      return;
+    }
+    // That thread ends by itself.
+    const auto other = std::make_shared<base::EventLoop>("mesh-workload");
+    other->Post([other, stream] { delete stream; });
+  }
+
   const Events events_;
+  const std::shared_ptr<base::EventLoop> loop_;
   grpc::ClientContext context_;
   const grpc::Slice empty_;
   // An X509SVIDRequest, which has no fields.
@@ -202,7 +224,8 @@ class WorkloadApiSource::Client final
                              status.error_message());
       self->loop_->Post([self, why] { self->OnEnd(why); });
     };
-    const auto stream = std::make_shared<Stream>(std::move(events));
+    const std::shared_ptr<Stream> stream =
+        Stream::Make(std::move(events), loop_);
     {
       base::MutexLock lock(&mu_);
       stream_ = stream;
