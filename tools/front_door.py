@@ -15,7 +15,7 @@ import sys
 
 DOORS = ["mesh/mesh.h", "mesh/server/server.h"]
 # Headers, types, public fields.
-MOST = (13, 50, 213)
+MOST = (13, 51, 215)
 # Rooms whose headers callers may see. "" is mesh/ itself.
 ROOMS = ["", "base", "cluster", "server", "telemetry"]
 
