@@ -117,7 +117,7 @@ class Stream final
       delete stream;
       return;
     }
-    // That thread ends by itself.
+    // The thread of this loop ends by itself.
     const auto other = std::make_shared<base::EventLoop>("mesh-workload");
     other->Post([other, stream] { delete stream; });
   }
