@@ -1,6 +1,7 @@
 // What is refused is refused before any handler, whatever API it is written
 // with, and with TLS as without.
 
+#include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -117,7 +118,7 @@ TEST_P(EveryApi, WhatTheRulesDenyNoHandlerSees) {
 TEST_P(EveryApi, APeerThatIsNotVerifiedIsSeenByNoHandler) {
   ListenOptions options;
   options.verify = Believer().Now();
-  bool asked = false;
+  std::atomic<bool> asked{false};
   options.authorize = [&](const GuardedCall&) { return asked = true; };
   ApiDoor door(api(), std::move(options));
   const grpc::Status status = door.Call(kind(), true);
