@@ -258,8 +258,6 @@ class FileSource::Watcher final
     if (status.ok()) {
       contents.bytes = std::move(bytes);
     } else {
-      OPENSSL_cleanse(bytes.key.data(), bytes.key.size());
-      OPENSSL_cleanse(bytes.chain.data(), bytes.chain.size());
       contents.bytes = std::move(status);
     }
     return contents;

@@ -10,11 +10,6 @@ namespace {
 
 using Kind = IdentityNotice::Kind;
 
-bool Same(const IdentityBytes& a, const IdentityBytes& b) {
-  return a.chain == b.chain && a.key == b.key && a.bundles == b.bundles &&
-         a.crls == b.crls;
-}
-
 }  // namespace
 
 void FilesPolicy::OnChange(size_t file, Change change, Moment now) {
@@ -64,17 +59,21 @@ FilesPolicy::Decision FilesPolicy::OnRead(Contents contents, Moment now) {
     Refuse(Kind::kUnreadable, contents.bytes.status(), is_new, now);
     return decision;
   }
-  const absl::StatusOr<absl::Time> from = Identity::NotBefore(*contents.bytes);
-  absl::StatusOr<IdentityPtr> identity =
-      Identity::Make(*std::move(contents.bytes), now.wall);
-  if (identity.ok()) {
-    Accept(*std::move(identity), contents.warnings, &decision);
-  } else if (absl::IsFailedPrecondition(identity.status()) && from.ok()) {
-    valid_from_ = *from;
-    Refuse(Kind::kNotYetValid, identity.status(), is_new, now);
-  } else {
-    Refuse(Kind::kBad, identity.status(), is_new, now);
+  if (published_ != nullptr && published_->bytes() == *contents.bytes &&
+      now.wall < published_->not_after()) {
+    Accept(published_, contents.warnings, &decision);
+    return decision;
   }
+  const absl::StatusOr<IdentityPtr> identity =
+      Identity::Make(*contents.bytes, now.wall);
+  if (identity.ok()) {
+    Accept(*identity, contents.warnings, &decision);
+    return decision;
+  }
+  const bool early = absl::IsFailedPrecondition(identity.status());
+  if (early) valid_from_ = Identity::NotBefore(*contents.bytes).value();
+  Refuse(early ? Kind::kNotYetValid : Kind::kBad, identity.status(), is_new,
+         now);
   return decision;
 }
 
@@ -100,7 +99,7 @@ void FilesPolicy::Accept(IdentityPtr identity,
          absl::StrCat("the files ", names_, " are a whole identity again.")});
   }
   spoke_ = false;
-  if (published_ != nullptr && Same(published_->bytes(), identity->bytes())) {
+  if (published_ != nullptr && published_->bytes() == identity->bytes()) {
     return;
   }
   for (IdentityNotice& notice : WarningsOf(published_.get(), *identity)) {

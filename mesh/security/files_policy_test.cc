@@ -288,6 +288,18 @@ TEST_F(FilesPolicyTest, AnExpiredOneStaysUntilTheNextComes) {
   EXPECT_EQ(Go(), next.serial);
 }
 
+TEST_F(FilesPolicyTest, TheSameFilesAreBadWhenTheyHaveExpired) {
+  Start();
+  Run(absl::Minutes(59));
+  Rename(0, first_.chain);
+  EXPECT_EQ(Go(), "");
+  EXPECT_TRUE(policy_.trouble().ok()) << policy_.trouble();
+  Run(absl::Minutes(1));
+  Rename(0, first_.chain);
+  EXPECT_EQ(Go(), "");
+  EXPECT_THAT(policy_.trouble().message(), testing::HasSubstr("it expired at"));
+}
+
 TEST_F(FilesPolicyTest, AnExpiredOneDoesNotReplaceAGoodOne) {
   Start();
   const certs::Issued old = SvidOf(root_, kWall - kHour, kWall);

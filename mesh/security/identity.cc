@@ -86,10 +86,14 @@ absl::Status CheckChain(const std::vector<X509Ptr>& chain) {
 
 }  // namespace
 
+IdentityBytes::~IdentityBytes() {
+  OPENSSL_cleanse(chain.data(), chain.size());
+  OPENSSL_cleanse(key.data(), key.size());
+}
+
 absl::StatusOr<std::shared_ptr<const Identity>> Identity::Make(
     IdentityBytes bytes, absl::Time now) {
   const ErrorMark mark;
-  // From here on its destructor cleanses the key, whatever comes.
   std::shared_ptr<Identity> identity(new Identity);
   identity->bytes_ = std::move(bytes);
   const absl::Status read = identity->Read(now);
@@ -116,12 +120,6 @@ absl::StatusOr<absl::Time> Identity::NotBefore(const IdentityBytes& bytes) {
     from = std::max(from, security::NotBefore(one.get()));
   }
   return from;
-}
-
-Identity::~Identity() {
-  // A file may have both, the chain and the key.
-  OPENSSL_cleanse(bytes_.chain.data(), bytes_.chain.size());
-  OPENSSL_cleanse(bytes_.key.data(), bytes_.key.size());
 }
 
 absl::Status Identity::Read(absl::Time now) {
@@ -153,16 +151,17 @@ absl::Status Identity::Read(absl::Time now) {
                   spiffe_id_.has_value() ? spiffe_id_->trust_domain() : "");
   if (!trust.ok()) return trust.status();
   trust_ = *std::move(trust);
-  if (leaf != nullptr) Warn(leaf, std::max(now, not_before_));
+  if (leaf != nullptr) Warn(*chain, std::max(now, not_before_));
   return absl::OkStatus();
 }
 
-void Identity::Warn(X509* leaf, absl::Time now) {
+void Identity::Warn(const std::vector<X509Ptr>& chain, absl::Time now) {
+  const X509* const leaf = chain.front().get();
   absl::Time authority_ends = not_after_;
   if (spiffe_id_.has_value()) {
     PeerPolicy policy;
     policy.side = PeerSide::kServer;
-    const PeerVerdict verdict = VerifyPeer(bytes_.chain, *trust_, policy, now);
+    const PeerVerdict verdict = VerifyPeer(chain, *trust_, policy, now);
     is_trusted_by_itself_ = verdict.admitted();
     if (verdict.admitted()) {
       authority_ends = std::min(authority_ends, verdict.not_after);

@@ -18,7 +18,21 @@
 namespace mesh::security {
 
 // What a source has read of an identity. Bytes only: nothing is checked yet.
+// The memory of the key is cleansed at the end, and that of the chain, for a
+// file may have both.
 struct IdentityBytes {
+  IdentityBytes() = default;
+  IdentityBytes(const IdentityBytes&) = default;
+  IdentityBytes& operator=(const IdentityBytes&) = default;
+  IdentityBytes(IdentityBytes&&) = default;
+  IdentityBytes& operator=(IdentityBytes&&) = default;
+  ~IdentityBytes();
+
+  friend bool operator==(const IdentityBytes& a, const IdentityBytes& b) {
+    return a.chain == b.chain && a.key == b.key && a.bundles == b.bundles &&
+           a.crls == b.crls;
+  }
+
   // PEM certificates, the leaf first. Empty: this process shows nothing.
   std::string chain;
   // PEM, not encrypted. Empty exactly when `chain` is.
@@ -33,8 +47,7 @@ struct IdentityBytes {
 };
 
 // One whole identity: what this process shows, and whom it trusts. Immutable,
-// so any number of threads may read it. The key's memory is cleansed when the
-// last reference goes.
+// so any number of threads may read it.
 class Identity {
  public:
   // Checks `bytes` as a whole at `now`. INVALID_ARGUMENT says what is wrong and
@@ -53,7 +66,6 @@ class Identity {
   // there is none. INVALID_ARGUMENT: they cannot be read.
   static absl::StatusOr<absl::Time> NotBefore(const IdentityBytes& bytes);
 
-  ~Identity();
   Identity(const Identity&) = delete;
   Identity& operator=(const Identity&) = delete;
 
@@ -88,7 +100,7 @@ class Identity {
 
   // Checks all of `bytes_` but the present time, and sets the rest.
   absl::Status Read(absl::Time now);
-  void Warn(X509* leaf, absl::Time now);
+  void Warn(const std::vector<X509Ptr>& chain, absl::Time now);
 
   IdentityBytes bytes_;
   std::shared_ptr<const Trust> trust_;

@@ -404,17 +404,23 @@ PeerVerdict VerifyPeer(absl::string_view chain, const Trust& trust,
   if (!certificates.ok()) {
     return Refused(PeerRefusal::kMalformed, certificates.status().message());
   }
-  if (certificates->empty()) {
+  return VerifyPeer(*certificates, trust, policy, now);
+}
+
+PeerVerdict VerifyPeer(const std::vector<X509Ptr>& chain, const Trust& trust,
+                       const PeerPolicy& policy, absl::Time now) {
+  const ErrorMark mark;
+  if (chain.empty()) {
     return Refused(PeerRefusal::kNoCertificate,
                    "the peer has shown no certificate.");
   }
-  absl::StatusOr<LeafNames> names = NamesOf(certificates->front().get());
+  absl::StatusOr<LeafNames> names = NamesOf(chain.front().get());
   if (!names.ok()) {
     return Refused(PeerRefusal::kBadName, names.status().message());
   }
   std::string claim = ClaimOf(*names);
   PeerVerdict verdict =
-      VerifyNamed(*certificates, *std::move(names), trust, policy, now);
+      VerifyNamed(chain, *std::move(names), trust, policy, now);
   verdict.claim = std::move(claim);
   return verdict;
 }

@@ -108,6 +108,9 @@ inline constexpr size_t kMaxPeerChainBytes = 256 << 10;
 // bounded, whatever the chain is.
 PeerVerdict VerifyPeer(absl::string_view chain, const Trust& trust,
                        const PeerPolicy& policy, absl::Time now);
+// The same, of one who has read the certificates: as ParseCertificates() does.
+PeerVerdict VerifyPeer(const std::vector<X509Ptr>& chain, const Trust& trust,
+                       const PeerPolicy& policy, absl::Time now);
 
 }  // namespace mesh::security
 

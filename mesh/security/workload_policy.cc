@@ -4,17 +4,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "openssl/crypto.h"
 
 namespace mesh::security {
 namespace {
 
 using Kind = IdentityNotice::Kind;
-
-bool Same(const IdentityBytes& a, const IdentityBytes& b) {
-  return a.chain == b.chain && a.key == b.key && a.bundles == b.bundles &&
-         a.crls == b.crls;
-}
 
 // Whether the identity is what the agent calls it, and trusts itself.
 absl::Status CheckSvid(const Identity& identity, const std::string& id) {
@@ -32,11 +26,6 @@ absl::Status CheckSvid(const Identity& identity, const std::string& id) {
 }
 
 }  // namespace
-
-void WorkloadPolicy::CleanseBytes::operator()(SvidResponse* response) const {
-  OPENSSL_cleanse(response->bytes.key.data(), response->bytes.key.size());
-  delete response;
-}
 
 bool WorkloadPolicy::WantsOpen(Moment now) const {
   return !is_open_ && now.steady >= open_at_;
@@ -76,20 +65,20 @@ WorkloadPolicy::Decision WorkloadPolicy::OnMessage(absl::string_view message,
            response.status().message(), &decision);
     return decision;
   }
-  Try(Waiting(new SvidResponse(*std::move(response))), now, &decision);
+  Try(*std::move(response), now, &decision);
   return decision;
 }
 
-void WorkloadPolicy::Try(Waiting response, Moment now, Decision* decision) {
-  const absl::StatusOr<absl::Time> from = Identity::NotBefore(response->bytes);
+void WorkloadPolicy::Try(SvidResponse response, Moment now,
+                         Decision* decision) {
   absl::StatusOr<IdentityPtr> identity =
-      Identity::Make(response->bytes, now.wall);
+      Identity::Make(response.bytes, now.wall);
   const absl::Status good = identity.ok()
-                                ? CheckSvid(**identity, response->spiffe_id)
+                                ? CheckSvid(**identity, response.spiffe_id)
                                 : identity.status();
-  if (absl::IsFailedPrecondition(good) && from.ok()) {
+  if (absl::IsFailedPrecondition(good)) {
+    valid_from_ = Identity::NotBefore(response.bytes).value();
     waiting_ = std::move(response);
-    valid_from_ = *from;
     Refuse(Kind::kNotYetValid, good.message(), decision);
     return;
   }
@@ -104,8 +93,7 @@ void WorkloadPolicy::Try(Waiting response, Moment now, Decision* decision) {
         {Kind::kRecovered,
          absl::StrCat("the agent at ", agent_, " gives an identity again.")});
   }
-  if (published_ != nullptr &&
-      Same(published_->bytes(), (*identity)->bytes())) {
+  if (published_ != nullptr && published_->bytes() == (*identity)->bytes()) {
     return;
   }
   for (IdentityNotice& notice : WarningsOf(published_.get(), **identity)) {
@@ -144,9 +132,9 @@ void WorkloadPolicy::OnEnd(const absl::Status& status, Moment now) {
 
 WorkloadPolicy::Decision WorkloadPolicy::OnTime(Moment now) {
   Decision decision;
-  if (waiting_ != nullptr && now.wall >= valid_from_) {
+  if (waiting_.has_value() && now.wall >= valid_from_) {
     valid_from_ = absl::InfiniteFuture();
-    Try(std::move(waiting_), now, &decision);
+    Try(*std::exchange(waiting_, std::nullopt), now, &decision);
   }
   if (now.steady >= speak_at_ && !away_.empty()) {
     // Once for each reason, as long as it lasts.

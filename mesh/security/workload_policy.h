@@ -1,7 +1,7 @@
 #ifndef MESH_SECURITY_WORKLOAD_POLICY_H_
 #define MESH_SECURITY_WORKLOAD_POLICY_H_
 
-#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,13 +61,7 @@ class WorkloadPolicy {
   absl::Time Next(Moment now) const;
 
  private:
-  // Cleanses the key when it goes.
-  struct CleanseBytes {
-    void operator()(SvidResponse* response) const;
-  };
-  using Waiting = std::unique_ptr<SvidResponse, CleanseBytes>;
-
-  void Try(Waiting response, Moment now, Decision* decision);
+  void Try(SvidResponse response, Moment now, Decision* decision);
   // What was read is no identity.
   void Refuse(IdentityNotice::Kind kind, absl::string_view why,
               Decision* decision);
@@ -88,7 +82,7 @@ class WorkloadPolicy {
 
   IdentityPtr published_;
   ExpiryAlarm age_;  // When the agent is to be asked again. It tells nobody.
-  Waiting waiting_;  // Whole, but not valid yet.
+  std::optional<SvidResponse> waiting_;             // Whole, but not valid yet.
   absl::Time valid_from_ = absl::InfiniteFuture();  // By the wall clock.
 
   // Why there is no stream, and since when it is to be said.
