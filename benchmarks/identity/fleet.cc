@@ -298,6 +298,10 @@ void Fleet::JudgeWithdrawals(absl::Time now) {
     withdrawal.judged = true;
     totals_.withdrawn_open += count.all();
     totals_.withdrawn_unknown += count.unknown;
+    for (const std::string& one : count.which) {
+      Progress(absl::StrCat("  not gone ", absl::FormatDuration(kGoneAfter),
+                            " after a withdrawal: ", one));
+    }
   }
   withdrawals_.erase(std::remove_if(withdrawals_.begin(), withdrawals_.end(),
                                     [now](const Withdrawal& withdrawal) {
@@ -313,8 +317,9 @@ void Fleet::Watch() {
     if (i % 2 == 0) {
       for (int member = 0; member < kMembers; ++member) Ask(member, false);
     }
-    const std::set<Pair> open = LookAtSockets(server_ports_);
+    // What stays open was open then, however long the look takes.
     const absl::Time now = Now();
+    const std::set<Pair> open = LookAtSockets(server_ports_);
     {
       base::MutexLock lock(&mu_);
       log_.Look(open, now);

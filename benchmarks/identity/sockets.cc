@@ -5,7 +5,9 @@
 #include <iterator>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 
 namespace mesh::benchmarks {
 namespace {
@@ -74,6 +76,13 @@ void ConnectionLog::SeenByClient(const Pair& pair, std::string serial,
   connection.server = {std::move(serial), at};
 }
 
+std::string ConnectionLog::ShownBy(const Seen& end) {
+  if (end.at == absl::InfinitePast()) return "nobody knows what";
+  return absl::StrCat(
+      end.serial.empty() ? "nothing" : end.serial, " (at ",
+      absl::FormatTime("%H:%M:%E3S", end.at, absl::UTCTimeZone()), ")");
+}
+
 ConnectionLog::Count ConnectionLog::Bad(
     const std::function<bool(const std::string& serial)>& is_bad,
     absl::Time good_since) const {
@@ -86,11 +95,14 @@ ConnectionLog::Count ConnectionLog::Bad(
       is_known = true;
       bad = bad || is_bad(end->serial);
     }
-    if (bad) {
-      ++count.known;
-    } else if (!is_known && connection.since < good_since) {
-      ++count.unknown;
-    }
+    const bool unknown = !is_known && connection.since < good_since;
+    if (!bad && !unknown) continue;
+    ++(bad ? count.known : count.unknown);
+    count.which.push_back(absl::StrCat(
+        "ports ", pair.first, " to ", pair.second, ", open since ",
+        absl::FormatTime("%H:%M:%E3S", connection.since, absl::UTCTimeZone()),
+        ", the client showed ", ShownBy(connection.client), ", the server ",
+        ShownBy(connection.server)));
   }
   return count;
 }

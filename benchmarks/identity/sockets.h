@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -36,6 +37,7 @@ class ConnectionLog {
   struct Count {
     int known = 0;
     int unknown = 0;
+    std::vector<std::string> which;  // One line each, for people.
     int all() const { return known + unknown; }
   };
   // Connections that are open and bad: `is_bad` says so of a serial that an end
@@ -57,6 +59,8 @@ class ConnectionLog {
     Seen client;
     Seen server;
   };
+
+  static std::string ShownBy(const Seen& end);
 
   // A connection may be seen by its end before a look finds it.
   static constexpr absl::Duration kLookEvery = absl::Milliseconds(200);
