@@ -3,9 +3,7 @@
 #include <memory>
 #include <utility>
 
-#if defined(MESH_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "mesh/base/tsan_notes.h"
 
 namespace mesh::core {
 namespace {
@@ -13,9 +11,7 @@ namespace {
 struct Event : grpc_completion_queue_functor {
   Event(std::function<void()> run, bool inlined) : run(std::move(run)) {
     functor_run = [](grpc_completion_queue_functor* self, int) {
-#if defined(MESH_TSAN)
-      __tsan_acquire(self);  // gRPC orders an operation before its end.
-#endif
+      base::NoteAfter(self);  // gRPC orders an operation before its end.
       std::unique_ptr<Event> event(static_cast<Event*>(self));
       event->run();
     };
@@ -55,9 +51,7 @@ void* CoreQueue::Tag(std::function<void()> run, bool inlined) {
 }
 
 void CoreQueue::RunRefused(void* tag) {
-#if defined(MESH_TSAN)
-  __tsan_release(tag);
-#endif
+  base::NoteBefore(tag);
   auto* const event = static_cast<grpc_completion_queue_functor*>(tag);
   event->functor_run(event, 0);
 }

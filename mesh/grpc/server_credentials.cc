@@ -5,10 +5,7 @@
 
 #include "grpc/grpc.h"
 #include "grpc/slice.h"
-
-#if defined(MESH_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "mesh/base/tsan_notes.h"
 
 namespace mesh::core {
 namespace {
@@ -42,7 +39,8 @@ class GivenPair {
   std::weak_ptr<Text> client_authorities_;
 };
 
-// What the core's credentials hold of ours.
+// What the core's credentials hold of ours. gRPC orders what threads do with
+// it, and destroys it when no call and no handshake can need it.
 struct Door {
   JudgeCall judge;
   // For TLS. The core calls for a pair with a lock held.
@@ -51,19 +49,6 @@ struct Door {
   GivenPair given;
   bool started = false;
 };
-
-// gRPC orders what threads do with a door, and destroys it when no call and no
-// handshake can need it. ThreadSanitizer does not see how.
-void NoteBefore(void* door) {
-#if defined(MESH_TSAN)
-  __tsan_release(door);
-#endif
-}
-void NoteAfter(void* door) {
-#if defined(MESH_TSAN)
-  __tsan_acquire(door);
-#endif
-}
 
 grpc_ssl_server_certificate_config* ConfigOf(const ServerPair& pair) {
   const grpc_ssl_pem_key_cert_pair core_pair = {pair.key->c_str(),
@@ -74,7 +59,7 @@ grpc_ssl_server_certificate_config* ConfigOf(const ServerPair& pair) {
 
 grpc_ssl_certificate_config_reload_status FetchConfig(
     void* state, grpc_ssl_server_certificate_config** config) {
-  NoteAfter(state);
+  base::NoteAfter(state);
   auto* const door = static_cast<Door*>(state);
   ServerPair pair;
   if (!door->started) {
@@ -85,28 +70,29 @@ grpc_ssl_certificate_config_reload_status FetchConfig(
     const bool whole = pair.chain != nullptr && pair.key != nullptr &&
                        pair.client_authorities != nullptr;
     if (!whole || door->given.Is(pair)) {
-      NoteBefore(state);
+      base::NoteBefore(state);
       return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
     }
     door->given = GivenPair(pair);
   }
   *config = ConfigOf(pair);
-  NoteBefore(state);
+  base::NoteBefore(state);
   return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
 }
 
 void ProcessCall(void* state, grpc_auth_context* connection,
                  const grpc_metadata* headers, size_t header_count,
                  grpc_process_auth_metadata_done_cb done, void* done_data) {
-  NoteAfter(state);
+  base::NoteAfter(state);
   const ArrivingCall call(connection, headers, header_count, done, done_data);
   const auto* const door = static_cast<const Door*>(state);
-  NoteBefore(state);  // Before the call goes on: it may be the door's last.
+  // Before the call goes on: it may be the door's last.
+  base::NoteBefore(state);
   door->judge(call);
 }
 
 void DestroyDoor(void* state) {
-  NoteAfter(state);
+  base::NoteAfter(state);
   delete static_cast<Door*>(state);
 }
 
@@ -115,7 +101,7 @@ class CoreServerCredentials final : public grpc::ServerCredentials {
   // Takes both.
   CoreServerCredentials(grpc_server_credentials* core, Door* door)
       : core_(core) {
-    NoteBefore(door);
+    base::NoteBefore(door);
     grpc_server_credentials_set_auth_metadata_processor(
         core_, {&ProcessCall, &DestroyDoor, door});
   }

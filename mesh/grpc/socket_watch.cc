@@ -9,10 +9,7 @@
 #include <cstddef>
 
 #include "grpc/support/sync.h"
-
-#if defined(MESH_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "mesh/base/tsan_notes.h"
 
 // The type of gRPC's core in src/core/lib/iomgr/socket_mutator.h, which is not
 // installed. grpc::ChannelArguments::SetSocketMutator() takes it. The layout is
@@ -41,31 +38,18 @@ Mutator* Of(grpc_socket_mutator* mutator) {
   return reinterpret_cast<Mutator*>(mutator);
 }
 
-// gRPC orders what the threads do that make a mutator, use it and destroy it.
-// ThreadSanitizer does not see how: gRPC is not instrumented.
-void NoteBefore(grpc_socket_mutator* mutator) {
-#if defined(MESH_TSAN)
-  __tsan_release(mutator);
-#endif
-}
-void NoteAfter(grpc_socket_mutator* mutator) {
-#if defined(MESH_TSAN)
-  __tsan_acquire(mutator);
-#endif
-}
-
 constexpr Vtable kVtable = {
     [](int fd, grpc_socket_mutator* mutator) {
-      NoteAfter(mutator);
+      base::NoteAfter(mutator);
       Of(mutator)->watch->OnSocket(fd);
-      NoteBefore(mutator);
+      base::NoteBefore(mutator);
       return true;
     },
     // All are equal, so that channels that are equal otherwise share a
     // connection.
     [](grpc_socket_mutator*, grpc_socket_mutator*) { return 0; },
     [](grpc_socket_mutator* mutator) {
-      NoteAfter(mutator);
+      base::NoteAfter(mutator);
       delete Of(mutator);
     },
     nullptr,
@@ -86,7 +70,7 @@ void SocketWatch::AddTo(grpc::ChannelArguments* args) {
   mutator->base.vtable = &kVtable;
   gpr_ref_init(&mutator->base.refcount, 1);
   mutator->watch = shared_from_this();
-  NoteBefore(&mutator->base);
+  base::NoteBefore(&mutator->base);
   args->SetSocketMutator(&mutator->base);  // It owns the reference.
 }
 

@@ -9,12 +9,9 @@
 #include "absl/strings/strip.h"
 #include "grpcpp/security/tls_certificate_verifier.h"
 #include "grpcpp/security/tls_credentials_options.h"
+#include "mesh/base/tsan_notes.h"
 #include "mesh/security/verifier.h"
 #include "openssl/crypto.h"
-
-#if defined(MESH_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
 
 namespace mesh::security {
 namespace {
@@ -54,19 +51,6 @@ std::string WhyRefused(const PeerVerdict& verdict, const PeerPolicy& policy) {
   const size_t more = policy.allowed.size() - named;
   if (more > 0) absl::StrAppend(&text, " or one of ", more, " more");
   return text + ".";
-}
-
-// gRPC orders what threads do with a verifier. ThreadSanitizer does not see
-// how.
-void NoteBefore(const void* verifier) {
-#if defined(MESH_TSAN)
-  __tsan_release(const_cast<void*>(verifier));
-#endif
-}
-void NoteAfter(const void* verifier) {
-#if defined(MESH_TSAN)
-  __tsan_acquire(const_cast<void*>(verifier));
-#endif
 }
 
 }  // namespace
@@ -111,22 +95,23 @@ class ClientCredentials::Door {
   PeerPolicy policy_;  // But the host, which each connection has of its own.
 };
 
-// Judges the servers of one connection. gRPC owns it. It reads the certificates
-// and nothing else: the names that gRPC has taken from them end at a NUL.
+// Judges the servers of one connection. gRPC owns it, and orders what threads
+// do with it. It reads the certificates and nothing else: the names that gRPC
+// has taken from them end at a NUL.
 class ClientCredentials::Verifier final
     : public grpc::experimental::ExternalCertificateVerifier {
  public:
   Verifier(std::shared_ptr<const Door> door,
            std::function<void(absl::Time)> expires)
       : door_(std::move(door)), expires_(std::move(expires)) {
-    NoteBefore(this);
+    base::NoteBefore(this);
   }
-  ~Verifier() override { NoteAfter(this); }
+  ~Verifier() override { base::NoteAfter(this); }
 
   bool Verify(grpc::experimental::TlsCustomVerificationCheckRequest* request,
               std::function<void(grpc::Status)> /*callback*/,
               grpc::Status* status) override {
-    NoteAfter(this);
+    base::NoteAfter(this);
     const PeerVerdict verdict =
         door_->Judge(ViewOf(request->peer_cert_full_chain()),
                      ViewOf(request->target_name()));
@@ -135,7 +120,7 @@ class ClientCredentials::Verifier final
     } else if (expires_ != nullptr) {
       expires_(verdict.not_after);
     }
-    NoteBefore(this);
+    base::NoteBefore(this);
     return true;  // It is done.
   }
 
