@@ -18,6 +18,7 @@
 //   a closure goes to gRPC's executor  ->  it runs
 //   an alarm is set                    ->  its callback runs
 //   a reference is dropped             ->  the last one is
+//   a callback handler is done         ->  its server is shut down
 //   an absl::Mutex is unlocked         ->  it is locked, both in code that is
 //                                          instrumented (gRPC's headers)
 //
@@ -51,6 +52,9 @@
 #include "absl/time/time.h"
 #include "grpcpp/alarm.h"
 #include "grpcpp/client_context.h"
+#include "grpcpp/generic/async_generic_service.h"
+#include "grpcpp/server.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 
 // A function whose own accesses the sanitizer does not look at.
@@ -380,6 +384,12 @@ void grpc::internal::ServerCallbackCall::CallOnCancel(ServerReactor* reactor) {
   next(this, reactor);
 }
 
+// The handler of generic services is in libgrpc++, with the counts that it
+// lowers. It is compiled here too, where the sanitizer sees them. This one goes
+// before the library's, by its vtable.
+template class grpc::internal::CallbackBidiHandler<grpc::ByteBuffer,
+                                                   grpc::ByteBuffer>;
+
 // A context holds its channel, and lets go of it inside libgrpc++: so another
 // reference, dropped here, takes its place as the last.
 extern "C" void mesh_seam_destroy_client_context(
@@ -389,6 +399,23 @@ void mesh_seam_destroy_client_context(grpc::ClientContext* context) {
       Next(&mesh_seam_destroy_client_context, "_ZN4grpc13ClientContextD1Ev");
   const std::shared_ptr<grpc::Channel> channel = context->*Get(HeldChannel());
   next(context);
+}
+
+// ---- A server is shut down when its callback handlers are done --------------
+// Each of their calls has a reference to the server. It goes after OnDone().
+
+void grpc::Server::UnrefWithPossibleNotify() {
+  static auto* const next =
+      NextMember<void, Server>("_ZN4grpc6Server23UnrefWithPossibleNotifyEv");
+  __tsan_release(this);
+  next(this);
+}
+
+void grpc::Server::UnrefAndWaitLocked() {
+  static auto* const next =
+      NextMember<void, Server>("_ZN4grpc6Server18UnrefAndWaitLockedEv");
+  next(this);
+  __tsan_acquire(this);
 }
 
 // ---- A context's call, set and cancelled ------------------------------------

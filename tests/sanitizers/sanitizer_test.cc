@@ -2,14 +2,17 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "grpcpp/alarm.h"
+#include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "gtest/gtest.h"
 #include "tests/sanitizers/echo.h"
@@ -286,6 +289,108 @@ TYPED_TEST(PlainGrpcTest, AlarmsAndStateChanges) {
   done.Wait();
   cq.Shutdown();
   watcher.join();
+}
+
+// ---- Generic services -------------------------------------------------------
+
+constexpr char kEcho[] = "/test/Echo";
+constexpr char kHold[] = "/test/Hold";
+
+// Sends messages back. A call of kHold ends when it is cancelled.
+class GenericEcho final : public grpc::CallbackGenericService {
+ public:
+  // For when the server is shut down, so they take no lock.
+  int begun() const { return begun_; }
+  int ended() const { return ended_; }
+
+  void WaitForHeld() { held_.Wait(); }
+
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
+    const bool hold = context->method() == kHold;
+    {
+      std::lock_guard<std::mutex> lock(mu_);
+      ++begun_;
+    }
+    auto* const reactor = new Reactor(this, hold);
+    if (hold) held_.CountDown();
+    return reactor;
+  }
+
+ private:
+  class Reactor final : public grpc::ServerGenericBidiReactor {
+   public:
+    Reactor(GenericEcho* service, bool hold) : service_(service), hold_(hold) {
+      if (!hold_) StartRead(&message_);
+    }
+    void OnReadDone(bool ok) override {
+      if (!ok) return Finish(grpc::Status::OK);
+      StartWrite(&message_);
+    }
+    void OnWriteDone(bool ok) override {
+      if (!ok) return Finish(grpc::Status::CANCELLED);
+      StartRead(&message_);
+    }
+    void OnCancel() override {
+      if (hold_) Finish(grpc::Status::CANCELLED);
+    }
+    void OnDone() override {
+      service_->End();
+      delete this;
+    }
+
+   private:
+    GenericEcho* const service_;
+    const bool hold_;
+    grpc::ByteBuffer message_;
+  };
+
+  void End() {
+    std::lock_guard<std::mutex> lock(mu_);
+    ++ended_;
+  }
+
+  Latch held_{kCalls};
+  std::mutex mu_;
+  int begun_ = 0;
+  int ended_ = 0;
+};
+
+TEST(GenericServiceTest, EveryCallIsDoneWhenTheServerIsShutDown) {
+  struct Call {
+    grpc::ClientContext context;
+    grpc::ByteBuffer request;
+    grpc::ByteBuffer reply;
+  };
+  Latch done(2 * kCalls);
+  std::vector<std::unique_ptr<Call>> calls;
+  // It outlives the server, and with it gRPC's threads do: none is joined.
+  std::shared_ptr<grpc::Channel> channel;
+  {
+    GenericEcho service;
+    int port = 0;
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                             &port);
+    builder.RegisterCallbackGenericService(&service);
+    const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+    channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
+                                  grpc::InsecureChannelCredentials());
+    grpc::GenericStub stub(channel);
+    const grpc::Slice message("x");
+    for (const char* const method : {kEcho, kHold}) {
+      for (int i = 0; i < kCalls; ++i) {
+        Call* const call = calls.emplace_back(std::make_unique<Call>()).get();
+        call->request = grpc::ByteBuffer(&message, 1);
+        stub.UnaryCall(&call->context, method, {}, &call->request, &call->reply,
+                       [&done](grpc::Status) { done.CountDown(); });
+      }
+    }
+    service.WaitForHeld();
+    server->Shutdown(std::chrono::system_clock::now());
+    EXPECT_EQ(service.ended(), service.begun());
+  }
+  done.Wait();
 }
 
 // ---- A fault of ours is found -----------------------------------------------

@@ -18,13 +18,6 @@
 grpc_compression_algorithm grpc_call_test_only_get_compression_algorithm(
     grpc_call* call);
 
-#if defined(MESH_TSAN)
-// What serves the raw service, compiled here too, where it is instrumented: it
-// goes before libgrpc++'s.
-template class grpc::internal::CallbackBidiHandler<grpc::ByteBuffer,
-                                                   grpc::ByteBuffer>;
-#endif
-
 namespace mesh::test {
 namespace {
 
