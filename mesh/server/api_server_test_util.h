@@ -362,14 +362,8 @@ class EveryApi : public testing::TestWithParam<std::tuple<Api, Kind>> {
 };
 
 inline std::vector<Api> AllApis() {
-  return {
-    Api::kSync, Api::kCallback, Api::kQueue, Api::kGenericQueue,
-#if !defined(MESH_TSAN)
-        // Its counts are inside libgrpc++, where ThreadSanitizer does not see
-        // what they order.
-        Api::kGenericCallback
-#endif
-  };
+  return {Api::kSync, Api::kCallback, Api::kQueue, Api::kGenericCallback,
+          Api::kGenericQueue};
 }
 
 inline std::string NameOfApiAndKind(
