@@ -6,9 +6,13 @@
 namespace mesh::telemetry {
 
 // Sees every decision of every call as it is made, on the thread that makes it.
-// It must be quick, must not block and must not call into the mesh.
+// It must be quick and must not block, not even by a call that it waits for.
 // Thread-safe. What it throws is caught and counted, and the first one is
 // logged. The call goes on as if the observer had ignored the event.
+//
+// It may call the mesh back, but must not destroy it. The mesh holds no lock
+// then, but for one: what a hedged call tells comes under a lock of that call.
+// The functions of mesh::Mesh and other calls do not take that lock.
 class Observer {
  public:
   virtual ~Observer() = default;
