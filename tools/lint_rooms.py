@@ -64,7 +64,18 @@ LIBRARY_HEADERS = {
 }
 
 # Names that stood for several things once: one type of mesh/ each, at most.
-ONE_THING = ("Batch", "Call", "Hedging", "ServiceSnapshot", "Verdict", "World")
+ONE_THING = (
+    "Batch",
+    "Call",
+    "Closing",
+    "Generations",
+    "Hedging",
+    "IdentityFiles",
+    "PeerVerdict",
+    "ServiceSnapshot",
+    "Verdict",
+    "World",
+)
 
 # Where gRPC's own friends are made use of.
 ACCESS = "mesh/grpc/access.h"

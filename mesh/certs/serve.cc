@@ -79,10 +79,10 @@ class OneSvid final : public security::IdentityListener {
   const std::string hint_;
 };
 
-security::IdentityFiles FilesOf(
+security::IdentityPaths FilesOf(
     const std::string& directory,
     const std::map<std::string, std::string>& more) {
-  security::IdentityFiles files;
+  security::IdentityPaths files;
   files.cert = absl::StrCat(directory, "/tls.crt");
   files.key = absl::StrCat(directory, "/tls.key");
   files.bundles = more;

@@ -136,7 +136,7 @@ server::VerifyPeer Doors::Verifier(std::shared_ptr<const security::Trust> trust,
     const absl::Time wall = base::WallTime();
     security::PeerVerdict judged =
         security::VerifyPeer(chain, *trust, policy, wall);
-    server::PeerVerdict verdict;
+    server::PeerVerification verdict;
     if (!judged.admitted()) {
       counts->refused[static_cast<size_t>(judged.refusal)].fetch_add(
           1, std::memory_order_relaxed);

@@ -19,8 +19,8 @@ namespace {
 
 constexpr char kProcess[] = "process";
 
-security::IdentityFiles NamedBy(const options::IdentityFiles& options) {
-  security::IdentityFiles files;
+security::IdentityPaths NamedBy(const options::IdentityFiles& options) {
+  security::IdentityPaths files;
   files.cert = options.cert;
   files.key = options.key;
   files.bundles = options.bundles;
@@ -118,7 +118,7 @@ bool IsTls(const options::ServiceOptions& service) {
 }
 
 std::shared_ptr<IdentityHolder> NamedIdentities::Own(
-    const security::IdentityFiles& files) const {
+    const security::IdentityPaths& files) const {
   for (const auto& [known, holder] : own) {
     if (known == files) return holder;
   }
@@ -132,7 +132,7 @@ std::shared_ptr<IdentityHolder> NamedIdentities::Of(
 }
 
 Identities::Identities(std::shared_ptr<service::Runtime> runtime,
-                       std::shared_ptr<Generations> generations,
+                       std::shared_ptr<GenerationCounter> generations,
                        std::shared_ptr<security::IdentitySource> given)
     : runtime_(std::move(runtime)),
       generations_(std::move(generations)),
@@ -154,7 +154,7 @@ absl::StatusOr<NamedIdentities> Identities::For(
   for (const auto& [name, service] : options.services) {
     if (!IsTls(*service) || is_given(name)) continue;
     if (identities.Of(*service->tls) != nullptr) continue;
-    const security::IdentityFiles files = security::FilesOf(*service->tls);
+    const security::IdentityPaths files = security::FilesOf(*service->tls);
     std::shared_ptr<IdentityHolder> holder = before.Own(files);
     if (holder == nullptr) {
       auto source = MakeFiles(files);
@@ -233,8 +233,8 @@ Identities::MakeSource(const options::MeshOptions& options) {
 }
 
 absl::StatusOr<std::shared_ptr<security::IdentitySource>> Identities::MakeFiles(
-    security::IdentityFiles files) {
-  if (files == security::IdentityFiles()) {
+    security::IdentityPaths files) {
+  if (files == security::IdentityPaths()) {
     // Shows nothing, and trusts the system's authorities.
     auto nothing = security::Identity::Make({}, base::WallTime());
     if (!nothing.ok()) return nothing.status();

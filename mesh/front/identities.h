@@ -26,12 +26,12 @@ struct NamedIdentities {
   std::optional<options::IdentitySourceOptions> source;
   // Those of services that have files of their own, by these files.
   std::vector<
-      std::pair<security::IdentityFiles, std::shared_ptr<IdentityHolder>>>
+      std::pair<security::IdentityPaths, std::shared_ptr<IdentityHolder>>>
       own;
 
   // The one with `files`. Null: there is none.
   std::shared_ptr<IdentityHolder> Own(
-      const security::IdentityFiles& files) const;
+      const security::IdentityPaths& files) const;
   // The one that counts for a service with `tls`: that of its own files, else
   // that of the process. Where the process has none it shows nothing, and
   // trusts the system's authorities.
@@ -49,7 +49,7 @@ class Identities {
  public:
   // `given`: the application's source. Null: there is none.
   Identities(std::shared_ptr<service::Runtime> runtime,
-             std::shared_ptr<Generations> generations,
+             std::shared_ptr<GenerationCounter> generations,
              std::shared_ptr<security::IdentitySource> given);
 
   // The identities of `options`. Those that `before` has are kept as they are,
@@ -72,11 +72,11 @@ class Identities {
   absl::StatusOr<std::shared_ptr<security::IdentitySource>> MakeSource(
       const options::MeshOptions& options);
   absl::StatusOr<std::shared_ptr<security::IdentitySource>> MakeFiles(
-      security::IdentityFiles files);
+      security::IdentityPaths files);
   std::shared_ptr<base::EventLoop> Loop();
 
   const std::shared_ptr<service::Runtime> runtime_;
-  const std::shared_ptr<Generations> generations_;
+  const std::shared_ptr<GenerationCounter> generations_;
   const std::shared_ptr<security::IdentitySource> given_;
   std::shared_ptr<base::EventLoop> loop_;
 };

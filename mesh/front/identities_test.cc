@@ -49,8 +49,8 @@ class IdentitiesTest : public ::testing::Test {
   }
 
   Identities& Make(std::shared_ptr<IdentitySource> given = nullptr) {
-    return identities_.emplace(fake_.runtime, std::make_shared<Generations>(),
-                               std::move(given));
+    return identities_.emplace(
+        fake_.runtime, std::make_shared<GenerationCounter>(), std::move(given));
   }
   absl::Status Apply() {
     auto made = identities_->For(

@@ -44,7 +44,7 @@ bool IsSame(const security::IdentityBytes& a,
 
 std::shared_ptr<IdentityHolder> IdentityHolder::Make(
     std::string name, std::shared_ptr<service::Runtime> runtime,
-    std::shared_ptr<Generations> generations,
+    std::shared_ptr<GenerationCounter> generations,
     std::shared_ptr<security::IdentitySource> source,
     absl::Duration start_timeout, const IdentityHolder* before) {
   std::shared_ptr<IdentityHolder> holder(new IdentityHolder(

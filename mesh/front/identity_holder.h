@@ -22,7 +22,7 @@ namespace mesh::front {
 
 // Numbers of generations. Each is greater than all before it, whatever it is
 // for, so it says what came first. Thread-safe.
-class Generations {
+class GenerationCounter {
  public:
   uint64_t Next() { return last_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
@@ -61,7 +61,7 @@ class IdentityHolder final
   // Start().
   static std::shared_ptr<IdentityHolder> Make(
       std::string name, std::shared_ptr<service::Runtime> runtime,
-      std::shared_ptr<Generations> generations,
+      std::shared_ptr<GenerationCounter> generations,
       std::shared_ptr<security::IdentitySource> source,
       absl::Duration start_timeout, const IdentityHolder* before = nullptr);
 
@@ -82,7 +82,7 @@ class IdentityHolder final
 
  private:
   IdentityHolder(std::string name, std::shared_ptr<service::Runtime> runtime,
-                 std::shared_ptr<Generations> generations,
+                 std::shared_ptr<GenerationCounter> generations,
                  std::shared_ptr<security::IdentitySource> source,
                  absl::Duration start_timeout)
       : name_(std::move(name)),
@@ -104,7 +104,7 @@ class IdentityHolder final
   // Constant.
   const std::string name_;
   const std::shared_ptr<service::Runtime> runtime_;
-  const std::shared_ptr<Generations> generations_;
+  const std::shared_ptr<GenerationCounter> generations_;
   const std::shared_ptr<security::IdentitySource> source_;
   const absl::Duration start_timeout_;
 

@@ -64,8 +64,8 @@ class IdentityHolderTest : public ::testing::Test {
   const std::shared_ptr<Told> told_ = std::make_shared<Told>();
   service::FakeRuntime fake_{{told_}};
   const certs::Authority root_ = security::RootAt(Now(), "root");
-  const std::shared_ptr<Generations> generations_ =
-      std::make_shared<Generations>();
+  const std::shared_ptr<GenerationCounter> generations_ =
+      std::make_shared<GenerationCounter>();
 };
 
 TEST_F(IdentityHolderTest, AlarmsAreRaisedWhateverTheSourceIs) {

@@ -120,8 +120,8 @@ class Registry {
   const std::map<std::string, Credentials> given_;
   const Credentials insecure_ = grpc::InsecureChannelCredentials();
   const bool has_source_;  // The application gives the identity.
-  const std::shared_ptr<Generations> generations_ =
-      std::make_shared<Generations>();
+  const std::shared_ptr<GenerationCounter> generations_ =
+      std::make_shared<GenerationCounter>();
   const std::shared_ptr<Doors> doors_;
 
   // Held while a configuration is applied. Taken before mu_.

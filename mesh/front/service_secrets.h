@@ -51,7 +51,7 @@ class ServiceSecrets final
     : public IdentityHolder::User,
       public std::enable_shared_from_this<ServiceSecrets> {
  public:
-  explicit ServiceSecrets(std::shared_ptr<Generations> generations)
+  explicit ServiceSecrets(std::shared_ptr<GenerationCounter> generations)
       : generations_(std::move(generations)) {}
 
   // What holds from now on. The same policy changes nothing.
@@ -74,7 +74,7 @@ class ServiceSecrets final
   void Renew() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Constant.
-  const std::shared_ptr<Generations> generations_;
+  const std::shared_ptr<GenerationCounter> generations_;
   // Connections outlive this object.
   const std::shared_ptr<security::ClientCounters> counters_ =
       std::make_shared<security::ClientCounters>();

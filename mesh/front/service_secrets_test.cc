@@ -66,8 +66,8 @@ class ServiceSecretsTest : public ::testing::Test {
   const certs::Authority root_;
   const certs::Authority next_;
   service::FakeRuntime fake_;
-  const std::shared_ptr<Generations> generations_ =
-      std::make_shared<Generations>();
+  const std::shared_ptr<GenerationCounter> generations_ =
+      std::make_shared<GenerationCounter>();
   const std::shared_ptr<ServiceSecrets> secrets_ =
       std::make_shared<ServiceSecrets>(generations_);
 };

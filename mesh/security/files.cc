@@ -108,7 +108,7 @@ void Read(const std::string& path, ReadFile* file) {
 }
 
 // All paths, in the order in which FilesPolicy counts them.
-std::vector<std::string> PathsOf(const IdentityFiles& files) {
+std::vector<std::string> PathsOf(const IdentityPaths& files) {
   std::vector<std::string> paths;
   if (!files.cert.empty()) paths = {files.cert, files.key};
   for (const auto& [unused, path] : files.bundles) paths.push_back(path);
@@ -116,7 +116,7 @@ std::vector<std::string> PathsOf(const IdentityFiles& files) {
   return paths;
 }
 
-std::string NamesOf(const IdentityFiles& files) {
+std::string NamesOf(const IdentityPaths& files) {
   std::vector<std::string> quoted;
   for (const std::string& path : PathsOf(files)) {
     quoted.push_back(absl::StrCat("\"", path, "\""));
@@ -126,8 +126,8 @@ std::string NamesOf(const IdentityFiles& files) {
 
 }  // namespace
 
-IdentityFiles FilesOf(const options::TlsOptions& tls) {
-  IdentityFiles files;
+IdentityPaths FilesOf(const options::TlsOptions& tls) {
+  IdentityPaths files;
   files.cert = tls.cert_file;
   files.key = tls.key_file;
   if (!tls.ca_file.empty()) files.bundles[""] = tls.ca_file;
@@ -138,7 +138,7 @@ IdentityFiles FilesOf(const options::TlsOptions& tls) {
 class FileSource::Watcher final
     : public std::enable_shared_from_this<FileSource::Watcher> {
  public:
-  Watcher(IdentityFiles files, std::shared_ptr<base::EventLoop> loop,
+  Watcher(IdentityPaths files, std::shared_ptr<base::EventLoop> loop,
           std::function<absl::Time()> wall)
       : files_(std::move(files)),
         paths_(PathsOf(files_)),
@@ -270,7 +270,7 @@ class FileSource::Watcher final
     }
   }
 
-  const IdentityFiles files_;
+  const IdentityPaths files_;
   const std::vector<std::string> paths_;
   const std::shared_ptr<base::EventLoop> loop_;
   const std::function<absl::Time()> wall_;
@@ -284,7 +284,7 @@ class FileSource::Watcher final
 };
 
 absl::StatusOr<std::shared_ptr<FileSource>> FileSource::Make(
-    IdentityFiles files, std::shared_ptr<base::EventLoop> loop,
+    IdentityPaths files, std::shared_ptr<base::EventLoop> loop,
     std::function<absl::Time()> wall) {
   if (loop == nullptr) loop = std::make_shared<base::EventLoop>("mesh-files");
   if (!loop->failure().empty()) {

@@ -17,14 +17,14 @@
 namespace mesh::security {
 
 // Which files make an identity.
-struct IdentityFiles {
+struct IdentityPaths {
   std::string cert;  // With `key`, or both empty.
   std::string key;   // May be the same file as `cert`.
   // By trust domain, as in IdentityBytes.
   std::map<std::string, std::string> bundles;
   std::vector<std::string> crls;
 
-  bool operator==(const IdentityFiles& o) const {
+  bool operator==(const IdentityPaths& o) const {
     return cert == o.cert && key == o.key && bundles == o.bundles &&
            crls == o.crls;
   }
@@ -32,7 +32,7 @@ struct IdentityFiles {
 
 // The files that a service names in its own `tls`, whatever its peers are. The
 // bundle "" vouches for all of these: see PeerPolicy::one_bundle.
-IdentityFiles FilesOf(const options::TlsOptions& tls);
+IdentityPaths FilesOf(const options::TlsOptions& tls);
 
 // Publishes what stands in files, and what comes to stand there. A rename, or a
 // symbolic link that is exchanged, is read at once. A file written in place is
@@ -50,7 +50,7 @@ class FileSource final : public IdentitySource {
   // `loop` runs the source, with others if they share it; null: one of its own.
   // `wall` is the wall clock, for dates; it may be called on the loop.
   static absl::StatusOr<std::shared_ptr<FileSource>> Make(
-      IdentityFiles files, std::shared_ptr<base::EventLoop> loop = nullptr,
+      IdentityPaths files, std::shared_ptr<base::EventLoop> loop = nullptr,
       std::function<absl::Time()> wall = &base::WallTime);
   ~FileSource() override;
 

@@ -58,14 +58,14 @@ class FileSourceTest : public testing::Test {
     return SvidOf(root_, now_ - kHour, now_ + kHour);
   }
 
-  IdentityFiles Files(const std::string& directory = "") const {
-    IdentityFiles files;
+  IdentityPaths Files(const std::string& directory = "") const {
+    IdentityPaths files;
     files.cert = In(directory + "tls.crt");
     files.key = In(directory + "tls.key");
     files.bundles[""] = In(directory + "ca.crt");
     return files;
   }
-  void Start(IdentityFiles files) {
+  void Start(IdentityPaths files) {
     auto made = FileSource::Make(std::move(files));
     ASSERT_TRUE(made.ok()) << made.status();
     source_ = *std::move(made);
@@ -209,7 +209,7 @@ TEST_F(FileSourceTest, ListsAndBundlesOfOtherDomainsAreOfTheUnit) {
   const std::string crl = *root_.MakeCrl({now_ - kHour, now_ + kHour});
   Put("crl.pem", crl);
   Put("other.crt", other.pem());
-  IdentityFiles files = Files();
+  IdentityPaths files = Files();
   files.bundles["other"] = In("other.crt");
   files.crls = {In("crl.pem")};
   Start(files);
@@ -241,7 +241,7 @@ TEST_F(FileSourceTest, AKeyThatEverybodyMayReadIsToldOf) {
 
 TEST_F(FileSourceTest, OnlyATrustBundleIsAnIdentityToo) {
   Put("ca.crt", root_.pem());
-  IdentityFiles files;
+  IdentityPaths files;
   files.bundles[""] = In("ca.crt");
   const auto source = FileSource::Make(files);
   ASSERT_TRUE(source.ok()) << source.status();
@@ -266,7 +266,7 @@ TEST_F(FileSourceTest, AServicesOwnFilesAreAnIdentity) {
   EXPECT_EQ(trust.AllPem(), root_.pem());
   EXPECT_NE(trust.ForDnsNames(), nullptr);
   EXPECT_EQ(trust.ForDomain("test"), nullptr);
-  const IdentityFiles files = FilesOf(tls);
+  const IdentityPaths files = FilesOf(tls);
   tls.peer = {"spiffe://other/cart"};
   EXPECT_TRUE(FilesOf(tls) == files) << "the peers make no other source";
 }

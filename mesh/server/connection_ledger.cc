@@ -440,7 +440,7 @@ void ConnectionLedger::Refresh(Connection* connection) {
 
 void ConnectionLedger::Renew(Contact* contact, const Judgement& verdict,
                              absl::Time now) {
-  const PeerVerdict& judged = verdict.judged->verdict;
+  const PeerVerification& judged = verdict.judged->verdict;
   const bool same = contact->trust == verdict.trust;
   contact->trust = verdict.trust;
   contact->judged = verdict.judged;
@@ -491,7 +491,7 @@ void ConnectionLedger::Name(Contact* contact, const std::string& peer_name,
   unnamed_.erase(contact->place);
   if (called_ > 0) --called_;
   if (contact->wire == Wire::kTls) {
-    const PeerVerdict& judged = contact->judged->verdict;
+    const PeerVerification& judged = contact->judged->verdict;
     if (!judged.status.ok()) {
       // It has to leave since the withdrawal. One that is newer than that has
       // had its only call.

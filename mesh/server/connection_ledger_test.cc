@@ -28,7 +28,7 @@ std::shared_ptr<PeerTrust> Believe(std::map<std::string, std::string> names,
                                    absl::Time until = absl::InfiniteFuture()) {
   return std::make_shared<PeerTrust>(
       [names = std::move(names), until](const std::string& chain) {
-        PeerVerdict verdict;
+        PeerVerification verdict;
         const auto it = names.find(chain);
         if (it == names.end()) {
           verdict.status = absl::UnauthenticatedError("not believed");
@@ -145,7 +145,7 @@ TEST_F(LedgerTest, AVerdictIsAskedForOncePerConnectionAndTrust) {
   int asked = 0;
   const auto verify = [&](const std::string&) {
     ++asked;
-    return PeerVerdict();
+    return PeerVerification();
   };
   Make(kStrict, std::make_shared<PeerTrust>(verify));
   const Remote one = Connect("cart");
@@ -231,7 +231,7 @@ TEST_F(LedgerTest, AWithdrawalDuringAVerdictIsNotUndone) {
     if (std::exchange(during, false)) {
       ledger_->SetTrust(Believe({}), true, clock_.Now());
     }
-    PeerVerdict verdict;
+    PeerVerification verdict;
     verdict.peer.spiffe_id = "x";
     verdict.until = clock_.Now();  // It is asked for with each call.
     return verdict;
@@ -296,7 +296,7 @@ TEST_F(LedgerTest, ALeafThatExpiresEndsItsConnectionWithoutACall) {
   const absl::Time end = clock_.Now() + absl::Seconds(60);
   bool expired = false;
   Make(kStrict, std::make_shared<PeerTrust>([&](const std::string&) {
-         PeerVerdict verdict;
+         PeerVerification verdict;
          verdict.until = end;
          if (expired) {
            verdict.until = absl::InfiniteFuture();
@@ -402,7 +402,7 @@ TEST_F(LedgerTest, ASecondCallOfARefusedConnectionCostsALookup) {
   int verified = 0;
   Make(kStrict, std::make_shared<PeerTrust>([&](const std::string&) {
          ++verified;
-         PeerVerdict verdict;
+         PeerVerification verdict;
          verdict.status = absl::UnauthenticatedError("not believed");
          return verdict;
        }));
@@ -513,7 +513,7 @@ TEST_F(LedgerTest, APublicationVerifiesNobody) {
   int verified = 0;
   const auto trust = std::make_shared<PeerTrust>([&](const std::string&) {
     ++verified;
-    return PeerVerdict();
+    return PeerVerification();
   });
   const int before = sooner_;
   ledger_->SetTrust(trust, true, clock_.Now());
@@ -603,7 +603,7 @@ TEST_F(LedgerTest, AWithdrawalDuringALookIsNotUndone) {
                         ledger_->SetTrust(Believe({}), true, clock_.Now());
                         EXPECT_TRUE(Call(cart).ok());
                       }
-                      return PeerVerdict();
+                      return PeerVerification();
                     }),
                     false, clock_.Now());
   EXPECT_EQ(ledger_->LookAround(clock_.Now()).next, clock_.Now())
@@ -698,12 +698,12 @@ TEST(PeerTrustTest, NobodyIsBelievedWithoutAVerifier) {
 }
 
 TEST(PeerTrustTest, WhatItKeepsIsBounded) {
-  PeerTrust trust([](const std::string&) { return PeerVerdict(); });
+  PeerTrust trust([](const std::string&) { return PeerVerification(); });
   for (int i = 0; i < 5000; ++i) {
     trust.Judge(std::to_string(i), absl::UnixEpoch());
     EXPECT_LE(trust.kept(), 1000u);
   }
-  PeerTrust large([](const std::string&) { return PeerVerdict(); });
+  PeerTrust large([](const std::string&) { return PeerVerification(); });
   for (int i = 0; i < 100; ++i) {
     large.Judge(std::string(1 << 20, 'a') + std::to_string(i),
                 absl::UnixEpoch());
@@ -716,7 +716,7 @@ TEST(PeerTrustTest, AVerdictThatHasEndedIsAskedForAgain) {
   int asked = 0;
   PeerTrust trust([&](const std::string&) {
     ++asked;
-    PeerVerdict verdict;
+    PeerVerification verdict;
     verdict.until = clock.Now() + absl::Seconds(10);
     return verdict;
   });

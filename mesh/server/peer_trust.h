@@ -18,7 +18,7 @@
 namespace mesh::server {
 
 // What a server makes of the certificates that a peer has sent.
-struct PeerVerdict {
+struct PeerVerification {
   absl::Status status;  // OK: `peer` is at the other end.
   security::Peer peer;
   // When to ask anew, by the server's clock: a certificate or a list expires.
@@ -27,12 +27,12 @@ struct PeerVerdict {
 
 // Verifies a chain: PEM, the leaf first. Called on gRPC's threads, and by
 // several at once. Must not block.
-using VerifyPeer = std::function<PeerVerdict(const std::string& chain)>;
+using VerifyPeer = std::function<PeerVerification(const std::string& chain)>;
 
 // A chain, and what was made of it.
 struct JudgedChain {
   std::string chain;
-  PeerVerdict verdict;
+  PeerVerification verdict;
 };
 using JudgedChainPtr = std::shared_ptr<const JudgedChain>;
 

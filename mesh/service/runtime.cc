@@ -122,7 +122,7 @@ void Runtime::CloseConnection(std::unique_ptr<Connection> connection) {
 void Runtime::SweepClosing() {
   const absl::Time now = clock_.Now();
   const auto first = std::remove_if(
-      closing_.begin(), closing_.end(), [now](const Closing& closing) {
+      closing_.begin(), closing_.end(), [now](const PendingClose& closing) {
         return closing.connection->MayClose() || now >= closing.until;
       });
   // gRPC closes what it may when it does I/O.

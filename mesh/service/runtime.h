@@ -148,11 +148,11 @@ class Runtime {
   // Control thread only.
   absl::Duration poll_interval_ = absl::Milliseconds(200);
   base::Scheduler::TimerId poll_timer_ = 0;
-  struct Closing {
+  struct PendingClose {
     std::unique_ptr<Connection> connection;
     absl::Time until;  // It is closed then, whether or not it may be.
   };
-  std::vector<Closing> closing_;
+  std::vector<PendingClose> closing_;
 
   // It brings the events that tell of changed connections.
   core::CoreQueue watches_;

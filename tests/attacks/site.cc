@@ -105,7 +105,7 @@ server::VerifyPeer VerifyBy(security::IdentityPtr identity) {
         security::CrlCheckOf(options::CrlMode::kDefault, identity->trust());
     security::PeerVerdict judged =
         security::VerifyPeer(chain, identity->trust(), policy, now);
-    server::PeerVerdict verdict;
+    server::PeerVerification verdict;
     if (judged.admitted()) {
       verdict.peer = std::move(judged.peer);
       verdict.until = base::Clock::Real().Now() + (judged.not_after - now);

@@ -90,7 +90,7 @@ void Believer::Forget(const std::string& chain) { names_.erase(LeafOf(chain)); }
 
 server::VerifyPeer Believer::Now() const {
   return [names = names_](const std::string& chain) {
-    server::PeerVerdict verdict;
+    server::PeerVerification verdict;
     const auto it = names.find(LeafOf(chain));
     if (it == names.end()) {
       verdict.status = absl::UnauthenticatedError("its name is not known");
