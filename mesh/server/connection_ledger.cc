@@ -128,7 +128,7 @@ std::optional<ConnectionLedger::Ruling> ConnectionLedger::RuleByLastVerdict(
   if (contact->id == 0) {
     unnamed_.splice(unnamed_.end(), unnamed_, contact->place);
   }
-  if (contact->trust != trust_) return std::nullopt;
+  if (contact->era != era_.load()) return std::nullopt;
   if (contact->id != 0) {
     const absl::Time since = LeavingSince(connections_.at(contact->id));
     if (now - since >= kRefuseAfter) {
@@ -190,7 +190,7 @@ ConnectionLedger::Ruling ConnectionLedger::RefuseUnverified(
 ConnectionLedger::Judgement ConnectionLedger::Judge(const Trusts& trusts,
                                                     absl::string_view chain,
                                                     absl::Time now) {
-  Judgement verdict = {trusts.now, trusts.now->Judge(chain, now), nullptr, now};
+  Judgement verdict = {trusts.era, trusts.now->Judge(chain, now), nullptr, now};
   if (verdict.judged->verdict.status.ok()) return verdict;
   for (auto one = trusts.before.rbegin(); one != trusts.before.rend(); ++one) {
     JudgedChainPtr judged = one->trust->Judge(chain, now);
@@ -388,7 +388,7 @@ absl::Time ConnectionLedger::LeavingSince(const Connection& connection) const {
 
 bool ConnectionLedger::IsStale(const Connection& connection) const {
   return connection.contact != nullptr && connection.wire == Wire::kTls &&
-         connection.contact->trust != trust_;
+         connection.contact->era != era_.load();
 }
 
 std::vector<ConnectionLedger::Withdrawn> ConnectionLedger::ForgetWithdrawn(
@@ -428,7 +428,7 @@ void ConnectionLedger::Refresh(Connection* connection) {
   if (!leaving && contact->wire == Wire::kPlaintext) {
     pass.era = era_.load();
     pass.until = absl::InfiniteFuture();
-  } else if (!leaving && contact->trust == trust_) {
+  } else if (!leaving && contact->era == era_.load()) {
     pass.era = era_.load();
     pass.until = contact->judged->verdict.until;
   }
@@ -441,8 +441,8 @@ void ConnectionLedger::Refresh(Connection* connection) {
 void ConnectionLedger::Renew(Contact* contact, const Judgement& verdict,
                              absl::Time now) {
   const PeerVerification& judged = verdict.judged->verdict;
-  const bool same = contact->trust == verdict.trust;
-  contact->trust = verdict.trust;
+  const bool same = contact->era == verdict.era;
+  contact->era = verdict.era;
   contact->judged = verdict.judged;
   if (judged.status.ok()) contact->peer = PeerOfChain(verdict.judged);
   if (contact->id == 0) return;
@@ -500,7 +500,7 @@ void ConnectionLedger::Name(Contact* contact, const std::string& peer_name,
           older ? connection.nameless_since : now - kRefuseAfter;
     }
     SetNameless(&connection, absl::InfiniteFuture());
-    LookBy(contact->trust == trust_ ? judged.until : now);
+    LookBy(contact->era == era_.load() ? judged.until : now);
   }
   Refresh(&connection);
 }

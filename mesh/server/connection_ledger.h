@@ -152,8 +152,9 @@ class ConnectionLedger {
     Wire wire;
     std::shared_ptr<const void> context;
     Id id = 0;  // Its connection. 0: no admitted call has told it.
-    std::shared_ptr<PeerTrust> trust;  // Whose verdict it is. Only of TLS.
+    // Only of TLS: the last verdict, and the era of it.
     JudgedChainPtr judged;
+    uint64_t era = 0;
     std::shared_ptr<const security::Peer> peer;  // As it was admitted last.
     std::shared_ptr<std::atomic<bool>> leaving;
     std::list<const void*>::iterator
@@ -195,10 +196,11 @@ class ConnectionLedger {
   // Who believes whom: the present trust, and those of a moment ago.
   struct Trusts {
     std::shared_ptr<PeerTrust> now;
+    uint64_t era;
     std::vector<Withdrawn> before;
   };
   struct Judgement {
-    std::shared_ptr<PeerTrust> trust;
+    uint64_t era;
     JudgedChainPtr judged;
     // Where the peer is refused: the verdict of the last trust before that
     // believed it. Null: there is none.
@@ -221,7 +223,7 @@ class ConnectionLedger {
   Ruling RefuseUnverified(const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Trusts PresentTrusts() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return {trust_, withdrawn_};
+    return {trust_, era_.load(), withdrawn_};
   }
   // Verifies, so it is called without the lock.
   static Judgement Judge(const Trusts& trusts, absl::string_view chain,
@@ -272,8 +274,8 @@ class ConnectionLedger {
 
   std::function<void()> sooner_;  // Constant once it is set.
 
-  // Grows with each change of trust, so that no older pass holds. Written under
-  // mu_.
+  // Grows with each change of trust, so that no older pass or verdict holds.
+  // Written under mu_.
   std::atomic<uint64_t> era_{1};
   // Their locks are taken after mu_.
   std::array<Shard, 1 << kShardBits> shards_;

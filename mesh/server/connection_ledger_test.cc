@@ -161,6 +161,19 @@ TEST_F(LedgerTest, AVerdictIsAskedForOncePerConnectionAndTrust) {
   EXPECT_EQ(asked, 2);
 }
 
+TEST_F(LedgerTest, AnOldTrustIsKeptForNobody) {
+  auto old = Believe({{"cart", "x"}});
+  const std::weak_ptr<PeerTrust> kept = old;
+  Make(kStrict, std::move(old));
+  const Remote cart = Connect("cart");
+  const Remote other = Connect("other");
+  EXPECT_TRUE(Call(cart).ok());
+  EXPECT_FALSE(Call(other).ok());
+  // It may have many authorities and large lists.
+  Trust(Believe({{"cart", "x"}}), false);
+  EXPECT_TRUE(kept.expired());
+}
+
 TEST_F(LedgerTest, AWithdrawnPeerIsToldThenRefusedThenShut) {
   Make(kStrict, Believe({{"cart", "spiffe://prod/cart"}, {"shop", "x"}}));
   const Remote cart = Connect("cart");
