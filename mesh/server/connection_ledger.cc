@@ -48,7 +48,6 @@ ConnectionLedger::Id ConnectionLedger::Add(Wire wire,
 
 void ConnectionLedger::Remove(Id id) {
   Connection gone;  // These are destroyed without the lock.
-  ContactPtr contact;
   std::vector<ContactPtr> spare;
   base::MutexLock lock(&mu_);
   const auto it = connections_.find(id);
@@ -57,7 +56,7 @@ void ConnectionLedger::Remove(Id id) {
   gone = std::move(it->second);
   connections_.erase(it);
   if (gone.contact != nullptr) {
-    contact = Forget(gone.contact->context.get());
+    Part(gone.contact);
   } else if (called_ > Unclaimed()) {
     --called_;  // It, or another one before it, had a call.
   } else {
@@ -126,7 +125,8 @@ std::optional<ConnectionLedger::Ruling> ConnectionLedger::RuleByLastVerdict(
   if (contact == nullptr) return std::nullopt;
   *last = contact->judged;
   if (contact->id == 0) {
-    unnamed_.splice(unnamed_.end(), unnamed_, contact->place);
+    std::list<const void*>& list = ListOf(*contact);
+    list.splice(list.end(), list, contact->place);
   }
   if (contact->era != era_.load()) return std::nullopt;
   if (contact->id != 0) {
@@ -238,7 +238,10 @@ Caller ConnectionLedger::Admitted(const void* context,
     base::MutexLock lock(&mu_);
     const Contact* const contact = Find(context);
     if (contact == nullptr) return Caller();
-    if (contact->id != 0) return {contact->peer, contact->leaving};
+    // Another connection may have the address of one that is gone.
+    if (contact->id != 0 || contact->gone) {
+      return {contact->peer, contact->leaving};
+    }
   }
   const std::string name = peer_name();
   Caller caller;
@@ -246,7 +249,7 @@ Caller ConnectionLedger::Admitted(const void* context,
     base::MutexLock lock(&mu_);
     Contact* const contact = Find(context);
     if (contact == nullptr) return Caller();
-    if (contact->id == 0) Name(contact, name, now);
+    if (contact->id == 0 && !contact->gone) Name(contact, name, now);
     caller = {contact->peer, contact->leaving};
   }
   TellSooner();
@@ -505,11 +508,22 @@ void ConnectionLedger::Name(Contact* contact, const std::string& peer_name,
   Refresh(&connection);
 }
 
+void ConnectionLedger::Part(Contact* contact) {
+  const void* const context = contact->context.get();
+  contact->id = 0;
+  contact->gone = true;
+  contact->place = gone_.insert(gone_.end(), context);
+  // Nobody looks at it any more. What it still sends is ruled on anew.
+  Shard& shard = ShardOf(context);
+  base::MutexLock lock(&shard.mu);
+  shard.passes[context].era = 0;
+}
+
 ConnectionLedger::ContactPtr ConnectionLedger::Forget(const void* context) {
   const auto it = contacts_.find(context);
   ContactPtr contact = std::move(it->second);
   contacts_.erase(it);
-  if (contact->id == 0) unnamed_.erase(contact->place);
+  if (contact->id == 0) ListOf(*contact).erase(contact->place);
   Shard& shard = ShardOf(context);
   base::MutexLock lock(&shard.mu);
   shard.passes.erase(context);
@@ -518,14 +532,19 @@ ConnectionLedger::ContactPtr ConnectionLedger::Forget(const void* context) {
 
 std::vector<ConnectionLedger::ContactPtr> ConnectionLedger::ForgetSpare() {
   std::vector<ContactPtr> spare;
-  const size_t open = Unclaimed();
-  const size_t most = open == 0 ? 0 : open + kSpareContacts;
-  while (unnamed_.size() > most) spare.push_back(Forget(unnamed_.front()));
+  while (gone_.size() > kSpareContacts) {
+    spare.push_back(Forget(gone_.front()));
+  }
+  // Some of these may be of open connections.
+  while (unnamed_.size() > Unclaimed() + kSpareContacts) {
+    spare.push_back(Forget(unnamed_.front()));
+  }
   return spare;
 }
 
 size_t ConnectionLedger::Unclaimed() const {
-  return connections_.size() - (contacts_.size() - unnamed_.size());
+  return connections_.size() -
+         (contacts_.size() - unnamed_.size() - gone_.size());
 }
 
 ConnectionLedger::Id ConnectionLedger::FindNew(

@@ -64,6 +64,9 @@ struct Caller {
 // so no other connection has that address. The first call that is admitted
 // brings the peer's address, too, and with it the socket.
 //
+// gRPC may hand a call to its handler when the connection is gone already. So
+// the ledger still knows for a while who was at the other end.
+//
 // Thread-safe. Times are by one clock. Calls of a known and believed connection
 // share no lock with those of most others.
 class ConnectionLedger {
@@ -73,7 +76,8 @@ class ConnectionLedger {
   static constexpr absl::Duration kShutAfter = absl::Seconds(5);
   // LookAround() judges so many peers at most.
   static constexpr size_t kJudgedAtOnce = 64;
-  // So many contexts of connections that are gone may be kept at most.
+  // So many contexts of connections that are gone may be kept at most: of those
+  // whose socket was known, and again of those whose socket was not.
   static constexpr size_t kSpareContacts = 1000;
 
   // What becomes of a call that arrives. Not OK: UNAUTHENTICATED, or
@@ -116,7 +120,7 @@ class ConnectionLedger {
   // A connection from `peer_name` (as in grpc::ServerContext::peer()) is about
   // to be handed over. 0: the port does not take this wire.
   Id Add(Wire wire, const std::string& peer_name);
-  // Its socket is gone.
+  // Its socket is gone. Who was there stays known to calls that were admitted.
   void Remove(Id id);
 
   // Rules on a call before any handler sees it. `first` is asked if the context
@@ -151,14 +155,15 @@ class ConnectionLedger {
   struct Contact {
     Wire wire;
     std::shared_ptr<const void> context;
-    Id id = 0;  // Its connection. 0: no admitted call has told it.
+    Id id = 0;  // Its connection. 0: no admitted call has told it, or `gone`.
+    bool gone = false;  // Its connection was known, and is there no longer.
     // Only of TLS: the last verdict, and the era of it.
     JudgedChainPtr judged;
     uint64_t era = 0;
     std::shared_ptr<const security::Peer> peer;  // As it was admitted last.
     std::shared_ptr<std::atomic<bool>> leaving;
-    std::list<const void*>::iterator
-        place;  // In unnamed_, unless it has an id.
+    // In gone_ or unnamed_, unless it has an id.
+    std::list<const void*>::iterator place;
   };
   using ContactPtr = std::unique_ptr<Contact>;
 
@@ -257,6 +262,13 @@ class ConnectionLedger {
   // Finds the connection of `contact`, which has none.
   void Name(Contact* contact, const std::string& peer_name, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The connection of `contact` is gone.
+  void Part(Contact* contact) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // In which contacts such as `contact`, which has no id, are listed.
+  std::list<const void*>& ListOf(const Contact& contact)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return contact.gone ? gone_ : unnamed_;
+  }
   ContactPtr Forget(const void* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Keeps contacts without a connection few. To be destroyed without the lock.
   std::vector<ContactPtr> ForgetSpare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -293,9 +305,11 @@ class ConnectionLedger {
   Id last_id_ ABSL_GUARDED_BY(mu_) = 0;
   Connections connections_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<const void*, ContactPtr> contacts_ ABSL_GUARDED_BY(mu_);
-  // The contacts without a connection; who made a call last is the last one.
+  // The contacts whose connection is gone, and those whose connection no
+  // admitted call has told. Who made a call last is the last one.
+  std::list<const void*> gone_ ABSL_GUARDED_BY(mu_);
   std::list<const void*> unnamed_ ABSL_GUARDED_BY(mu_);
-  // How many open connections are theirs. Which ones is not known.
+  // How many open connections are those of unnamed_. Which ones is not known.
   size_t called_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_map<std::string, std::vector<Id>> by_name_
       ABSL_GUARDED_BY(mu_);

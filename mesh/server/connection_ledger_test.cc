@@ -87,9 +87,13 @@ class LedgerTest : public ::testing::Test {
     caller_ = Caller();
     if (!ruling.status.ok()) return ruling.status;
     EXPECT_NE(ruling.peer, nullptr);
-    caller_ = ledger_->Admitted(
-        remote.context.get(), [&] { return remote.name; }, clock_.Now());
+    caller_ = Admit(remote);
     return absl::OkStatus();
+  }
+  // The caller of a call that was admitted.
+  Caller Admit(const Remote& remote) {
+    return ledger_->Admitted(
+        remote.context.get(), [&] { return remote.name; }, clock_.Now());
   }
 
   // Another trust, by which all peers are judged at once.
@@ -374,7 +378,7 @@ TEST_F(LedgerTest, APortWithoutTlsRefusesItFromTheStart) {
   EXPECT_EQ(Call(Connect("cart")).code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(LedgerTest, TheContextIsHeldUntilTheSocketIsGone) {
+TEST_F(LedgerTest, TheContextIsHeldUntilManyOthersAreGone) {
   Make(kStrict, Believe({{"cart", "x"}}));
   Remote cart = Connect("cart");
   ASSERT_TRUE(Call(cart).ok());
@@ -382,10 +386,53 @@ TEST_F(LedgerTest, TheContextIsHeldUntilTheSocketIsGone) {
   cart.context = nullptr;
   EXPECT_FALSE(context.expired()) << "its address cannot be another's";
   ledger_->Remove(cart.id);
+  for (size_t i = 0; i < ConnectionLedger::kSpareContacts; ++i) {
+    EXPECT_FALSE(context.expired()) << "its last call may yet be served";
+    const Remote other = Connect("cart");
+    ASSERT_TRUE(Call(other).ok());
+    ledger_->Remove(other.id);
+    ASSERT_LE(ledger_->contacts(), ConnectionLedger::kSpareContacts);
+  }
   EXPECT_TRUE(context.expired());
   EXPECT_EQ(ledger_->counts().closed_before_call, 0u);
   ledger_->Remove(Connect("cart").id);
   EXPECT_EQ(ledger_->counts().closed_before_call, 1u);
+}
+
+// gRPC hands on some calls with their first message only, and also when they
+// are cancelled by then.
+TEST_F(LedgerTest, AnAdmittedCallHasItsNameWhenTheSocketIsGone) {
+  Make(kPermissive, Believe({{"cart", "spiffe://prod/cart"}}));
+  for (const bool known : {false, true}) {
+    for (const char* chain : {"cart", ""}) {
+      const Remote remote = Connect(chain);
+      if (known) {
+        ASSERT_TRUE(Call(remote).ok());
+      }
+      ASSERT_TRUE(Rule(remote).status.ok());
+      ledger_->Remove(remote.id);
+      caller_ = Admit(remote);
+      ASSERT_NE(caller_.peer, nullptr);
+      EXPECT_EQ(caller_.peer->plaintext, remote.chain.empty());
+      EXPECT_EQ(caller_.peer->spiffe_id,
+                remote.chain.empty() ? "" : "spiffe://prod/cart");
+    }
+  }
+}
+
+TEST_F(LedgerTest, ACallOfAGoneConnectionClaimsNoNewerOne) {
+  Make(kStrict, Believe({{"cart", "x"}, {"shop", "y"}}));
+  const Remote gone = Connect("cart", "ipv4:1.2.3.4:5");
+  ASSERT_TRUE(Call(gone).ok());
+  ledger_->Remove(gone.id);
+  const Remote next = Connect("shop", "ipv4:1.2.3.4:5");
+  ASSERT_TRUE(Call(gone).ok()) << "what it had sent before";
+  EXPECT_EQ(caller_.peer->spiffe_id, "x");
+  Trust(Believe({{"shop", "y"}}), true);
+  ASSERT_TRUE(Call(next).ok());
+  EXPECT_FALSE(caller_.IsLeaving());
+  EXPECT_EQ(Call(gone).code(), absl::StatusCode::kUnavailable)
+      << "it is ruled on anew";
 }
 
 TEST_F(LedgerTest, AnAddressThatComesBackIsTheNewConnections) {
@@ -465,7 +512,6 @@ TEST_F(LedgerTest, ARefusedPeerThatIsBelievedLaterIsKnown) {
   EXPECT_EQ(asked_, 1);
   ledger_->Remove(cart.id);
   EXPECT_EQ(ledger_->counts().closed_before_call, 0u);
-  EXPECT_EQ(ledger_->contacts(), 0u);
 }
 
 TEST_F(LedgerTest, RefusedConnectionsThatAreGoneAreForgotten) {
@@ -481,7 +527,7 @@ TEST_F(LedgerTest, RefusedConnectionsThatAreGoneAreForgotten) {
   }
   EXPECT_TRUE(first.expired());
   ledger_->Remove(idle.id);
-  EXPECT_EQ(ledger_->contacts(), 0u);
+  EXPECT_EQ(ledger_->contacts(), ConnectionLedger::kSpareContacts);
   EXPECT_EQ(ledger_->counts().closed_before_call, 1u);
 }
 
