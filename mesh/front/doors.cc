@@ -68,13 +68,37 @@ std::string NameOf(const security::Peer& peer) {
 
 }  // namespace
 
-Doors::Rules::Rules(std::shared_ptr<const security::Authorization> made)
+Doors::Rules::Rules(std::shared_ptr<const security::Authorization> made,
+                    const Rules* before)
     : authorization(std::move(made)), counts(*authorization) {
   options::ServerOptions options = authorization->options();
   if (options.mode != options::ServerMode::kStrict) return;
+  if (before != nullptr) {
+    leaving_mode = before->authorization->options().mode;
+    if (leaving_mode == options.mode) leaving_mode = before->leaving_mode;
+  }
+  // In plaintext mode a rule about names would be an error. These rules decide
+  // the same but for one thing, which Decide() makes good.
   options.mode = options::ServerMode::kPermissive;
   auto permissive = security::Authorization::Make(std::move(options));
   if (permissive.ok()) leaving = *std::move(permissive);
+}
+
+security::Decision Doors::Rules::Decide(
+    const security::Peer& peer, absl::string_view path,
+    absl::Span<const security::Header> headers) const {
+  if (!peer.plaintext || leaving == nullptr) {
+    return authorization->Decide(peer, path, headers);
+  }
+  security::Decision decision = leaving->Decide(peer, path, headers);
+  // Only permissive servers admit a caller whom `allow` does not.
+  if (leaving_mode == options::ServerMode::kPlaintext &&
+      decision.reason == security::Reason::kNotAllowed &&
+      authorization->options().rules == options::Mode::kEnforce) {
+    decision.allowed = false;
+    decision.observed = false;
+  }
+  return decision;
 }
 
 Doors::Doors(std::shared_ptr<service::Runtime> runtime)
@@ -88,7 +112,7 @@ void Doors::Apply(std::shared_ptr<IdentityHolder> identity,
   const server::Wires wires = WiresOf(options.mode);
   const std::shared_ptr<const Rules> before = rules_.Get();
   if (before == nullptr || !(before->authorization->options() == options)) {
-    rules_.Set(std::make_shared<const Rules>(std::move(rules)));
+    rules_.Set(std::make_shared<const Rules>(std::move(rules), before.get()));
   }
   base::MutexLock lock(&order_);
   const bool other = identity != identity_;
@@ -224,10 +248,8 @@ bool Doors::Admit(const server::GuardedCall& call) {
                          core::ViewOf(call.headers[i].value)});
     }
   }
-  const bool leaves = call.peer->plaintext && rules->leaving != nullptr;
   const security::Decision decision =
-      (leaves ? rules->leaving : rules->authorization)
-          ->Decide(*call.peer, call.path, headers);
+      rules->Decide(*call.peer, call.path, headers);
   if (!decision.allowed || decision.observed) {
     rules->counts.Add(decision);
     Audit(call, decision);

@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "grpcpp/security/auth_metadata_processor.h"
 #include "grpcpp/server_builder.h"
 #include "mesh/base/mutex.h"
@@ -22,6 +23,7 @@
 #include "mesh/options/security.h"
 #include "mesh/security/audit.h"
 #include "mesh/security/authorization.h"
+#include "mesh/security/peer.h"
 #include "mesh/security/trust.h"
 #include "mesh/security/verifier.h"
 #include "mesh/server/guard.h"
@@ -58,11 +60,18 @@ class Doors final : public IdentityHolder::User,
  private:
   // The rules in force, and what was counted since they are.
   struct Rules {
-    explicit Rules(std::shared_ptr<const security::Authorization> made);
+    // `before` is what was in force until now. Null: nothing was.
+    Rules(std::shared_ptr<const security::Authorization> made,
+          const Rules* before);
+    security::Decision Decide(const security::Peer& peer,
+                              absl::string_view path,
+                              absl::Span<const security::Header> headers) const;
+
     const std::shared_ptr<const security::Authorization> authorization;
     // For callers without TLS that the mode takes no longer, and that have time
-    // to leave. Null: the mode takes them.
+    // to leave: the rules, and the mode that took them. Null: it still does.
     std::shared_ptr<const security::Authorization> leaving;
+    options::ServerMode leaving_mode = options::ServerMode::kPlaintext;
     mutable security::RefusalCounts counts;
   };
 

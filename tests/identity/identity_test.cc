@@ -553,6 +553,38 @@ TEST_F(IdentityTest, TheModeChangesWhileTheServerRuns) {
   secure.ExpectServedAs(kShop);
 }
 
+TEST_F(IdentityTest, AllowHoldsForPlaintextThatHasToLeave) {
+  const auto config = [&](const std::string& mode, const std::string& more) {
+    return ServerConfig(absl::StrCat("{mode: ", mode,
+                                     ", allow: [{methods: "
+                                     "[\"mesh.test.TestService/Once\"",
+                                     more, "]}]}"));
+  };
+  Listening server(config("plaintext", ""));
+  const auto stub = TestService::NewStub(
+      grpc::CreateChannel(absl::StrCat("127.0.0.1:", server.port),
+                          grpc::InsecureChannelCredentials()));
+  const auto expect_ruled = [&] {
+    Reply reply;
+    grpc::ClientContext allowed;
+    EXPECT_EQ(stub->Once(&allowed, Request(), &reply).error_code(),
+              grpc::StatusCode::UNIMPLEMENTED);
+    grpc::ClientContext denied;
+    EXPECT_EQ(stub->Unary(&denied, Request(), &reply).error_code(),
+              grpc::StatusCode::PERMISSION_DENIED);
+  };
+  expect_ruled();
+  config("strict", "");
+  ASSERT_TRUE(
+      WaitUntil([&] { return server.mesh->Metrics().config_reloads == 1; }));
+  expect_ruled();  // The connection has 4 s.
+  config("strict", ", \"mesh.test.TestService/Bidi\"");
+  ASSERT_TRUE(
+      WaitUntil([&] { return server.mesh->Metrics().config_reloads == 2; }));
+  expect_ruled();
+  EXPECT_EQ(server.service.calls, 0);
+}
+
 TEST_F(IdentityTest, RulesAreReloadedAndCounted) {
   Listening server(
       ServerConfig("{allow: [{from: [\"spiffe://prod/shop\"], methods: "
