@@ -166,8 +166,9 @@ ConnectionLedger::Ruling ConnectionLedger::RuleByNewVerdict(
   }
   // A connection that had no call yet may be older than the withdrawal. Then it
   // has time to leave. Whose it is nobody knows before Admitted(). So as long
-  // as there is one, a newer connection may make one call, too.
-  if (nameless_ > 0 && now - verdict.since < kRefuseAfter) {
+  // as there is one, each connection may make one call, a newer one, too.
+  if (nameless_ > 0 && now - verdict.since < kRefuseAfter &&
+      !std::exchange(contact->had_its_call, true)) {
     contact->peer = PeerOfChain(verdict.before);
     return {absl::OkStatus(), contact->peer};
   }

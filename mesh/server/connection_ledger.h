@@ -157,6 +157,8 @@ class ConnectionLedger {
     std::shared_ptr<const void> context;
     Id id = 0;  // Its connection. 0: no admitted call has told it, or `gone`.
     bool gone = false;  // Its connection was known, and is there no longer.
+    // It had the one call that it has where nobody knows how old it is.
+    bool had_its_call = false;
     // Only of TLS: the last verdict, and the era of it.
     JudgedChainPtr judged;
     uint64_t era = 0;

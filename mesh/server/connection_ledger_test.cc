@@ -268,7 +268,10 @@ TEST_F(LedgerTest, ANewerConnectionBesideAnIdleOneHasOneCallAtMost) {
   Trust(Believe({}), /*withdrawn=*/true);
   clock_.Advance(absl::Seconds(1));
   const Remote newer = Connect("cart");
-  ASSERT_TRUE(Call(newer).ok());
+  ASSERT_TRUE(Rule(newer).status.ok());
+  // The first is at no handler yet: its message has not come.
+  EXPECT_EQ(Rule(newer).status.code(), absl::StatusCode::kUnavailable);
+  caller_ = Admit(newer);
   EXPECT_EQ(Call(newer).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ShutAfter(absl::Seconds(1)), std::vector<Id>{newer.id});
 }
