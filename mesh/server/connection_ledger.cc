@@ -42,6 +42,7 @@ ConnectionLedger::Id ConnectionLedger::Add(Wire wire,
   connection.wire = wire;
   connection.peer_name = peer_name;
   by_name_[peer_name].push_back(id);
+  ++unclaimed_;
   ++(wire == Wire::kTls ? counts_.accepted_tls : counts_.accepted_plaintext);
   return id;
 }
@@ -55,12 +56,14 @@ void ConnectionLedger::Remove(Id id) {
   SetNameless(&it->second, absl::InfiniteFuture());
   gone = std::move(it->second);
   connections_.erase(it);
-  if (gone.contact != nullptr) {
-    Part(gone.contact);
-  } else if (called_ > Unclaimed()) {
-    --called_;  // It, or another one before it, had a call.
-  } else {
-    ++counts_.closed_before_call;
+  for (Contact* const contact : gone.contacts) Part(contact, id);
+  if (gone.contacts.empty()) {
+    --unclaimed_;
+    if (called_ > unclaimed_) {
+      --called_;  // It, or another one before it, had a call.
+    } else {
+      ++counts_.closed_before_call;
+    }
   }
   spare = ForgetSpare();
   const auto named = by_name_.find(gone.peer_name);
@@ -124,20 +127,18 @@ std::optional<ConnectionLedger::Ruling> ConnectionLedger::RuleByLastVerdict(
   Contact* const contact = Find(context);
   if (contact == nullptr) return std::nullopt;
   *last = contact->judged;
-  if (contact->id == 0) {
+  if (contact->ids.empty()) {
     std::list<const void*>& list = ListOf(*contact);
     list.splice(list.end(), list, contact->place);
   }
   if (contact->era != era_.load()) return std::nullopt;
-  if (contact->id != 0) {
-    const absl::Time since = LeavingSince(connections_.at(contact->id));
-    if (now - since >= kRefuseAfter) {
-      return RefuseLeaving(
-          "the server is closing this connection. Connect again.");
-    }
-    if (since != absl::InfiniteFuture()) {
-      return Ruling{absl::OkStatus(), contact->peer};
-    }
+  const absl::Time since = LeavingSince(*contact);
+  if (now - since >= kRefuseAfter) {
+    return RefuseLeaving(
+        "the server is closing this connection. Connect again.");
+  }
+  if (since != absl::InfiniteFuture()) {
+    return Ruling{absl::OkStatus(), contact->peer};
   }
   if (now >= contact->judged->verdict.until) return std::nullopt;
   const absl::Status& status = contact->judged->verdict.status;
@@ -152,8 +153,8 @@ std::optional<ConnectionLedger::Ruling> ConnectionLedger::RuleByLastVerdict(
 ConnectionLedger::Ruling ConnectionLedger::RuleByNewVerdict(
     Contact* contact, const Judgement& verdict, absl::Time now) {
   Renew(contact, verdict, now);
-  if (contact->id != 0) {
-    if (now - LeavingSince(connections_.at(contact->id)) >= kRefuseAfter) {
+  if (!contact->ids.empty()) {
+    if (now - LeavingSince(*contact) >= kRefuseAfter) {
       return RefuseLeaving(
           "the server is closing this connection. Connect again.");
     }
@@ -240,7 +241,7 @@ Caller ConnectionLedger::Admitted(const void* context,
     const Contact* const contact = Find(context);
     if (contact == nullptr) return Caller();
     // Another connection may have the address of one that is gone.
-    if (contact->id != 0 || contact->gone) {
+    if (!contact->ids.empty() || contact->gone) {
       return {contact->peer, contact->leaving};
     }
   }
@@ -250,7 +251,7 @@ Caller ConnectionLedger::Admitted(const void* context,
     base::MutexLock lock(&mu_);
     Contact* const contact = Find(context);
     if (contact == nullptr) return Caller();
-    if (contact->id == 0 && !contact->gone) Name(contact, name, now);
+    if (contact->ids.empty() && !contact->gone) Name(contact, name, now);
     caller = {contact->peer, contact->leaving};
   }
   TellSooner();
@@ -272,11 +273,11 @@ void ConnectionLedger::SetTrust(std::shared_ptr<PeerTrust> trust,
     era_.fetch_add(1);
     for (auto& [id, connection] : connections_) {
       if (!withdrawn || connection.wire != Wire::kTls ||
-          connection.contact != nullptr) {
+          !connection.contacts.empty()) {
         continue;
       }
       SetNameless(&connection, std::min(connection.nameless_since, now));
-      Refresh(&connection);
+      Refresh(connection);
     }
     LookBy(now);
   }
@@ -291,7 +292,7 @@ void ConnectionLedger::SetWires(Wires wires, absl::Time now) {
         wires.tls ? absl::InfiniteFuture() : std::min(no_tls_since_, now);
     no_plaintext_since_ = wires.plaintext ? absl::InfiniteFuture()
                                           : std::min(no_plaintext_since_, now);
-    for (auto& [id, connection] : connections_) Refresh(&connection);
+    for (const auto& [id, connection] : connections_) Refresh(connection);
   }
   TellSooner();
 }
@@ -301,9 +302,6 @@ ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
   Look look;
   base::MutexLock lock(&mu_);
   for (auto& [id, connection] : connections_) {
-    const Contact* const contact = connection.contact;
-    // The trust may have changed since JudgeSome().
-    more |= IsStale(connection);
     const absl::Time since = LeavingSince(connection);
     if (now - since >= kShutAfter) {
       if (connection.shut) continue;
@@ -314,7 +312,13 @@ ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
     }
     if (since != absl::InfiniteFuture()) {
       look.next = std::min(look.next, since + kShutAfter);
-    } else if (contact != nullptr && contact->judged != nullptr) {
+    }
+  }
+  for (const auto& [context, contact] : contacts_) {
+    // The trust may have changed since JudgeSome().
+    more |= IsStale(*contact);
+    if (!contact->ids.empty() && contact->judged != nullptr &&
+        LeavingSince(*contact) == absl::InfiniteFuture()) {
       look.next = std::min(look.next, contact->judged->verdict.until);
     }
   }
@@ -329,34 +333,31 @@ ConnectionLedger::Look ConnectionLedger::LookAround(absl::Time now) {
 
 bool ConnectionLedger::JudgeSome(absl::Time now) {
   bool more = false;
-  std::vector<std::pair<Id, JudgedChainPtr>> due;
+  std::vector<std::pair<std::shared_ptr<const void>, JudgedChainPtr>> due;
   std::vector<Withdrawn> forgotten;  // Destroyed without the lock.
   Trusts trusts;
   {
     base::MutexLock lock(&mu_);
     forgotten = ForgetWithdrawn(now);
     trusts = PresentTrusts();
-    for (const auto& [id, connection] : connections_) {
-      const Contact* const contact = connection.contact;
-      if (contact == nullptr || contact->judged == nullptr) continue;
-      if (!IsStale(connection) && now < contact->judged->verdict.until) {
-        continue;
-      }
+    for (const auto& [context, contact] : contacts_) {
+      if (contact->ids.empty() || contact->judged == nullptr) continue;
+      if (!IsStale(*contact) && now < contact->judged->verdict.until) continue;
       more = due.size() == kJudgedAtOnce;
       if (more) break;
-      due.emplace_back(id, contact->judged);
+      due.emplace_back(contact->context, contact->judged);
     }
   }
   std::vector<Judgement> verdicts;
   verdicts.reserve(due.size());
-  for (const auto& [id, last] : due) {
+  for (const auto& [context, last] : due) {
     verdicts.push_back(Judge(trusts, last->chain, now));
   }
   base::MutexLock lock(&mu_);
   if (trusts.now != trust_) return more;  // It has changed meanwhile.
   for (size_t i = 0; i < due.size(); ++i) {
-    const auto it = connections_.find(due[i].first);
-    if (it != connections_.end()) Renew(it->second.contact, verdicts[i], now);
+    Contact* const contact = Find(due[i].first.get());
+    if (contact != nullptr) Renew(contact, verdicts[i], now);
   }
   return more;
 }
@@ -385,22 +386,34 @@ size_t ConnectionLedger::contacts() const {
 }
 
 absl::Time ConnectionLedger::LeavingSince(const Connection& connection) const {
-  return std::min(
-      {connection.refused_since, connection.nameless_since,
-       connection.wire == Wire::kTls ? no_tls_since_ : no_plaintext_since_});
+  absl::Time since = std::min(
+      connection.nameless_since,
+      connection.wire == Wire::kTls ? no_tls_since_ : no_plaintext_since_);
+  for (const Contact* const contact : connection.contacts) {
+    since = std::min(since, contact->refused_since);
+  }
+  return since;
 }
 
-bool ConnectionLedger::IsStale(const Connection& connection) const {
-  return connection.contact != nullptr && connection.wire == Wire::kTls &&
-         connection.contact->era != era_.load();
+absl::Time ConnectionLedger::LeavingSince(const Contact& contact) const {
+  absl::Time since = absl::InfiniteFuture();
+  for (const Id id : contact.ids) {
+    since = std::min(since, LeavingSince(connections_.at(id)));
+  }
+  return since;
+}
+
+bool ConnectionLedger::IsStale(const Contact& contact) const {
+  return !contact.ids.empty() && contact.wire == Wire::kTls &&
+         contact.era != era_.load();
 }
 
 std::vector<ConnectionLedger::Withdrawn> ConnectionLedger::ForgetWithdrawn(
     absl::Time now) {
   std::vector<Withdrawn> forgotten;
   // They say since when a connection has to leave.
-  if (std::any_of(connections_.begin(), connections_.end(),
-                  [&](const auto& one) { return IsStale(one.second); })) {
+  if (std::any_of(contacts_.begin(), contacts_.end(),
+                  [&](const auto& one) { return IsStale(*one.second); })) {
     return forgotten;
   }
   const auto young = std::find_if(
@@ -420,12 +433,14 @@ void ConnectionLedger::SetNameless(Connection* connection, absl::Time since) {
   nameless_ += count();
 }
 
-void ConnectionLedger::Refresh(Connection* connection) {
-  const absl::Time since = LeavingSince(*connection);
-  const bool leaving = since != absl::InfiniteFuture();
-  if (leaving) LookBy(since + kShutAfter);
-  const Contact* const contact = connection->contact;
-  if (contact == nullptr) return;
+void ConnectionLedger::Refresh(const Connection& connection) {
+  const absl::Time since = LeavingSince(connection);
+  if (since != absl::InfiniteFuture()) LookBy(since + kShutAfter);
+  for (Contact* const contact : connection.contacts) Refresh(contact);
+}
+
+void ConnectionLedger::Refresh(Contact* contact) {
+  const bool leaving = LeavingSince(*contact) != absl::InfiniteFuture();
   contact->leaving->store(leaving, std::memory_order_relaxed);
   Pass pass;
   pass.caller = {contact->peer, contact->leaving};
@@ -449,14 +464,13 @@ void ConnectionLedger::Renew(Contact* contact, const Judgement& verdict,
   contact->era = verdict.era;
   contact->judged = verdict.judged;
   if (judged.status.ok()) contact->peer = PeerOfChain(verdict.judged);
-  if (contact->id == 0) return;
-  Connection& connection = connections_.at(contact->id);
-  connection.refused_since =
+  if (contact->ids.empty()) return;
+  contact->refused_since =
       judged.status.ok()
           ? absl::InfiniteFuture()
-          : std::min(connection.refused_since, same ? now : verdict.since);
+          : std::min(contact->refused_since, same ? now : verdict.since);
   LookBy(judged.until);
-  Refresh(&connection);
+  for (const Id id : contact->ids) Refresh(connections_.at(id));
 }
 
 void ConnectionLedger::LookBy(absl::Time at) {
@@ -478,7 +492,7 @@ ConnectionLedger::Contact* ConnectionLedger::Meet(
   contact->context = std::move(held);
   contact->leaving = std::make_shared<std::atomic<bool>>(false);
   contact->place = unnamed_.insert(unnamed_.end(), context);
-  called_ = std::min(called_ + 1, Unclaimed());
+  called_ = std::min(called_ + 1, unclaimed_);
   Shard& shard = ShardOf(context);
   base::MutexLock lock(&shard.mu);
   shard.passes[context];  // It does not hold yet.
@@ -487,31 +501,42 @@ ConnectionLedger::Contact* ConnectionLedger::Meet(
 
 void ConnectionLedger::Name(Contact* contact, const std::string& peer_name,
                             absl::Time now) {
-  const Id id = FindNew(contact->wire, peer_name);
-  if (id == 0) return;
-  Connection& connection = connections_.at(id);
-  connection.contact = contact;
-  contact->id = id;
+  const auto named = by_name_.find(peer_name);
+  if (named == by_name_.end()) return;
+  absl::Time first = absl::InfiniteFuture();
+  absl::Time last = absl::InfinitePast();
+  for (const Id id : named->second) {
+    Connection& connection = connections_.at(id);
+    if (connection.wire != contact->wire) continue;
+    if (connection.contacts.empty()) --unclaimed_;
+    connection.contacts.push_back(contact);
+    contact->ids.push_back(id);
+    first = std::min(first, connection.nameless_since);
+    last = std::max(last, connection.nameless_since);
+    SetNameless(&connection, absl::InfiniteFuture());
+  }
+  if (contact->ids.empty()) return;
   unnamed_.erase(contact->place);
-  if (called_ > 0) --called_;
+  called_ = std::min(called_ - std::min<size_t>(called_, 1), unclaimed_);
   if (contact->wire == Wire::kTls) {
     const PeerVerification& judged = contact->judged->verdict;
     if (!judged.status.ok()) {
-      // It has to leave since the withdrawal. One that is newer than that has
-      // had its only call.
-      const bool older = connection.nameless_since != absl::InfiniteFuture();
-      connection.refused_since =
-          older ? connection.nameless_since : now - kRefuseAfter;
+      // It has to leave since the withdrawal. One that may be newer than that
+      // has had its only call.
+      const bool older = last != absl::InfiniteFuture();
+      contact->refused_since = older ? first : now - kRefuseAfter;
     }
-    SetNameless(&connection, absl::InfiniteFuture());
     LookBy(contact->era == era_.load() ? judged.until : now);
   }
-  Refresh(&connection);
+  for (const Id id : contact->ids) Refresh(connections_.at(id));
 }
 
-void ConnectionLedger::Part(Contact* contact) {
+void ConnectionLedger::Part(Contact* contact, Id id) {
+  auto& ids = contact->ids;
+  ids.erase(std::remove(ids.begin(), ids.end(), id), ids.end());
+  if (!ids.empty()) return Refresh(contact);
   const void* const context = contact->context.get();
-  contact->id = 0;
+  contact->refused_since = absl::InfiniteFuture();
   contact->gone = true;
   contact->place = gone_.insert(gone_.end(), context);
   // Nobody looks at it any more. What it still sends is ruled on anew.
@@ -524,7 +549,7 @@ ConnectionLedger::ContactPtr ConnectionLedger::Forget(const void* context) {
   const auto it = contacts_.find(context);
   ContactPtr contact = std::move(it->second);
   contacts_.erase(it);
-  if (contact->id == 0) ListOf(*contact).erase(contact->place);
+  if (contact->ids.empty()) ListOf(*contact).erase(contact->place);
   Shard& shard = ShardOf(context);
   base::MutexLock lock(&shard.mu);
   shard.passes.erase(context);
@@ -537,29 +562,10 @@ std::vector<ConnectionLedger::ContactPtr> ConnectionLedger::ForgetSpare() {
     spare.push_back(Forget(gone_.front()));
   }
   // Some of these may be of open connections.
-  while (unnamed_.size() > Unclaimed() + kSpareContacts) {
+  while (unnamed_.size() > unclaimed_ + kSpareContacts) {
     spare.push_back(Forget(unnamed_.front()));
   }
   return spare;
-}
-
-size_t ConnectionLedger::Unclaimed() const {
-  return connections_.size() -
-         (contacts_.size() - unnamed_.size() - gone_.size());
-}
-
-ConnectionLedger::Id ConnectionLedger::FindNew(
-    Wire wire, const std::string& peer_name) const {
-  const auto it = by_name_.find(peer_name);
-  if (it == by_name_.end()) return 0;
-  const std::vector<Id>& ids = it->second;
-  for (auto newest = ids.rbegin(); newest != ids.rend(); ++newest) {
-    const Connection& connection = connections_.at(*newest);
-    if (connection.wire == wire && connection.contact == nullptr) {
-      return *newest;
-    }
-  }
-  return 0;
 }
 
 ConnectionLedger::Shard& ConnectionLedger::ShardOf(const void* context) {

@@ -16,6 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -62,7 +63,9 @@ struct Caller {
 // A connection makes itself known in two steps. Its first call brings the
 // context: an address that all of its calls have. The ledger keeps the context,
 // so no other connection has that address. The first call that is admitted
-// brings the peer's address, too, and with it the socket.
+// brings the peer's address, too, and with it the socket. Several connections
+// may have that address, to different addresses of the port. Which is which
+// nobody knows then, so they have to leave together.
 //
 // gRPC may hand a call to its handler when the connection is gone already. So
 // the ledger still knows for a while who was at the other end.
@@ -155,16 +158,20 @@ class ConnectionLedger {
   struct Contact {
     Wire wire;
     std::shared_ptr<const void> context;
-    Id id = 0;  // Its connection. 0: no admitted call has told it, or `gone`.
+    // Its connection, and all others that have the peer's address. Empty: no
+    // admitted call has told it, or it is `gone`.
+    absl::InlinedVector<Id, 1> ids;
     bool gone = false;  // Its connection was known, and is there no longer.
     // It had the one call that it has where nobody knows how old it is.
     bool had_its_call = false;
     // Only of TLS: the last verdict, and the era of it.
     JudgedChainPtr judged;
     uint64_t era = 0;
+    // Since when its peer is refused. Infinite: it is not, or it has no ids.
+    absl::Time refused_since = absl::InfiniteFuture();
     std::shared_ptr<const security::Peer> peer;  // As it was admitted last.
     std::shared_ptr<std::atomic<bool>> leaving;
-    // In gone_ or unnamed_, unless it has an id.
+    // In gone_ or unnamed_, unless it has ids.
     std::list<const void*>::iterator place;
   };
   using ContactPtr = std::unique_ptr<Contact>;
@@ -172,9 +179,10 @@ class ConnectionLedger {
   struct Connection {
     Wire wire;
     std::string peer_name;
-    Contact* contact = nullptr;  // Null: no admitted call has told it.
-    // Since when it has to leave, and why. Infinite: not for that reason.
-    absl::Time refused_since = absl::InfiniteFuture();
+    // Those that it may be of. Empty: no admitted call has told any.
+    absl::InlinedVector<Contact*, 1> contacts;
+    // Since when it has to leave as nobody knows whose it is. Infinite: it need
+    // not.
     absl::Time nameless_since = absl::InfiniteFuture();
     bool shut = false;
   };
@@ -239,18 +247,22 @@ class ConnectionLedger {
   // there are more.
   bool JudgeSome(absl::Time now) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Infinite: it need not leave.
   absl::Time LeavingSince(const Connection& connection) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Whether its peer was judged by an older trust.
-  bool IsStale(const Connection& connection) const
+  // Of all that may be its connection, the one that has to leave first.
+  absl::Time LeavingSince(const Contact& contact) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether it has a connection, and was judged by an older trust.
+  bool IsStale(const Contact& contact) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Those that nobody needs any more. To be destroyed without the lock.
   std::vector<Withdrawn> ForgetWithdrawn(absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetNameless(Connection* connection, absl::Time since)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // After anything that LeavingSince() depends on.
-  void Refresh(Connection* connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Refresh(const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Refresh(Contact* contact) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Renew(Contact* contact, const Judgement& verdict, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LookBy(absl::Time at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -261,12 +273,12 @@ class ConnectionLedger {
   Contact* Meet(Wire wire, const void* context,
                 std::shared_ptr<const void> held)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Finds the connection of `contact`, which has none.
+  // Finds the connections of `contact`, which has none.
   void Name(Contact* contact, const std::string& peer_name, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The connection of `contact` is gone.
-  void Part(Contact* contact) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // In which contacts such as `contact`, which has no id, are listed.
+  // A connection of `contact` is gone.
+  void Part(Contact* contact, Id id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // In which contacts such as `contact`, which has no ids, are listed.
   std::list<const void*>& ListOf(const Contact& contact)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return contact.gone ? gone_ : unnamed_;
@@ -274,12 +286,6 @@ class ConnectionLedger {
   ContactPtr Forget(const void* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Keeps contacts without a connection few. To be destroyed without the lock.
   std::vector<ContactPtr> ForgetSpare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // How many connections have no contact.
-  size_t Unclaimed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The newest connection of `wire` from `peer_name` without a contact. 0:
-  // there is none.
-  Id FindNew(Wire wire, const std::string& peer_name) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Shard& ShardOf(const void* context);
   bool Holds(const Pass& pass, absl::Time now) const;
@@ -311,7 +317,9 @@ class ConnectionLedger {
   // admitted call has told. Who made a call last is the last one.
   std::list<const void*> gone_ ABSL_GUARDED_BY(mu_);
   std::list<const void*> unnamed_ ABSL_GUARDED_BY(mu_);
-  // How many open connections are those of unnamed_. Which ones is not known.
+  // How many connections have no contact.
+  size_t unclaimed_ ABSL_GUARDED_BY(mu_) = 0;
+  // How many of them are those of unnamed_. Which ones is not known.
   size_t called_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_map<std::string, std::vector<Id>> by_name_
       ABSL_GUARDED_BY(mu_);

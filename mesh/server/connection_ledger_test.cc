@@ -450,6 +450,59 @@ TEST_F(LedgerTest, AnAddressThatComesBackIsTheNewConnections) {
   EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{next.id});
 }
 
+// One port of a peer, and two addresses of the server.
+TEST_F(LedgerTest, ConnectionsOfOneAddressLeaveTogether) {
+  for (const bool other_calls : {false, true}) {
+    bool expired = false;
+    const absl::Time end = clock_.Now() + absl::Seconds(60);
+    Make(kStrict, std::make_shared<PeerTrust>([&](const std::string& chain) {
+           PeerVerification verdict;
+           if (chain != "cart") return verdict;
+           if (expired) {
+             verdict.status = absl::UnauthenticatedError("expired");
+           } else {
+             verdict.until = end;
+           }
+           return verdict;
+         }));
+    const Remote cart = Connect("cart", "ipv4:1.2.3.4:5");
+    const Remote other = Connect("shop", "ipv4:1.2.3.4:5");
+    const Remote last = Connect("shop", "ipv4:1.2.3.4:5");
+    ASSERT_TRUE(Call(cart).ok());
+    const Caller stream = caller_;
+    if (other_calls) {
+      ASSERT_TRUE(Call(other).ok());
+    }
+    ledger_->Remove(last.id);
+    EXPECT_EQ(ledger_->LookAround(clock_.Now()).next, end);
+    expired = true;
+    clock_.Set(end);
+    EXPECT_TRUE(ledger_->LookAround(clock_.Now()).shut.empty());
+    EXPECT_TRUE(stream.IsLeaving());
+    EXPECT_TRUE(caller_.IsLeaving());
+    EXPECT_EQ(ledger_->counts().leaving, 2u);
+    EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter),
+              (std::vector<Id>{cart.id, other.id}));
+    ledger_->Remove(cart.id);
+    ledger_->Remove(other.id);
+    EXPECT_EQ(ledger_->counts().closed_before_call, 0u);
+  }
+}
+
+// It sent a call and went, and came back by the same port as somebody else.
+TEST_F(LedgerTest, ACallOfAnUnknownConnectionDoesNotHideANewerOne) {
+  Make(kStrict, Believe({{"cart", "x"}, {"shop", "y"}}));
+  const Remote gone = Connect("shop", "ipv4:1.2.3.4:5");
+  ASSERT_TRUE(Rule(gone).status.ok());
+  ledger_->Remove(gone.id);
+  const Remote next = Connect("cart", "ipv4:1.2.3.4:5");
+  Admit(gone);
+  ASSERT_TRUE(Call(next).ok());
+  Trust(Believe({{"shop", "y"}}), true);
+  EXPECT_TRUE(caller_.IsLeaving());
+  EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter), std::vector<Id>{next.id});
+}
+
 TEST_F(LedgerTest, ACallWhoseSocketIsNotFoundHasItsName) {
   Make(kPermissive, Believe({}));
   Connect("", "ipv4:1.2.3.4:5");
