@@ -10,6 +10,8 @@
 namespace mesh::core {
 namespace {
 
+constexpr char kMark[] = "mesh_port";
+
 // A pair that gRPC has a copy of. Nothing of it stays here: the key goes when
 // who has made the pair lets it go.
 class GivenPair {
@@ -182,6 +184,17 @@ std::string PeerChain(const grpc_auth_context* connection) {
       Property(connection, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME);
   if (rest != nullptr) pem.append(rest->value, rest->value_length);
   return pem;
+}
+
+void Mark(grpc_auth_context* connection, absl::string_view mark) {
+  if (Property(connection, kMark) != nullptr) return;
+  grpc_auth_context_add_property(connection, kMark, mark.data(), mark.size());
+}
+
+absl::string_view MarkOf(const grpc_auth_context* connection) {
+  const grpc_auth_property* const mark = Property(connection, kMark);
+  return mark == nullptr ? absl::string_view()
+                         : absl::string_view(mark->value, mark->value_length);
 }
 
 std::shared_ptr<const void> Hold(const grpc_auth_context* connection) {

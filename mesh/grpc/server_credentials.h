@@ -82,6 +82,12 @@ std::shared_ptr<grpc::ServerCredentials> PlaintextServerCredentials(
 // its leaf only, because tickets hold no more.
 std::string PeerChain(const grpc_auth_context* connection);
 
+// Writes `mark` into `connection` for good, as a property that handlers see.
+// The first mark stays. Nobody else may read or write the properties meanwhile.
+void Mark(grpc_auth_context* connection, absl::string_view mark);
+// Null data: it has none.
+absl::string_view MarkOf(const grpc_auth_context* connection);
+
 // Keeps `connection`, and with it its address, for as long as the result lives.
 std::shared_ptr<const void> Hold(const grpc_auth_context* connection);
 

@@ -133,7 +133,7 @@ class ConnectionLedger {
 
   // Who makes a call that Rule() and all others have admitted. `peer_name`, as
   // in Add(), is asked while the socket is not known. Not known: the call came
-  // to another port.
+  // to another port, or more than kSpareContacts have come since Rule().
   Caller Admitted(const void* context,
                   absl::FunctionRef<std::string()> peer_name, absl::Time now);
 

@@ -3,10 +3,26 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "mesh/base/mutex.h"
 #include "mesh/grpc/auth_context.h"
 
 namespace mesh::server {
 namespace {
+
+constexpr absl::string_view kTlsMark = "tls";
+constexpr absl::string_view kPlaintextMark = "plaintext";
+
+// What the first call of a connection tells of it. It also marks the
+// connection. Several calls may come here at once. Whoever else reads the
+// connection's properties does so for a call that came by here.
+ConnectionLedger::FirstCall Introduce(Wire wire,
+                                      grpc_auth_context* connection) {
+  // Lives as long as the process: calls may end after static destructors.
+  static auto* const mu = new base::Mutex;
+  base::MutexLock lock(mu);
+  core::Mark(connection, wire == Wire::kTls ? kTlsMark : kPlaintextMark);
+  return {core::PeerChain(connection), core::Hold(connection)};
+}
 
 class PeerGuardImpl final : public CallGuard {
  public:
@@ -15,13 +31,8 @@ class PeerGuardImpl final : public CallGuard {
       : ledger_(std::move(ledger)), clock_(*clock) {}
 
   grpc::Status Check(GuardedCall* call) override {
-    ConnectionLedger::Ruling ruling = ledger_->Rule(
-        call->wire, call->connection,
-        [call] {
-          return ConnectionLedger::FirstCall{core::PeerChain(call->connection),
-                                             core::Hold(call->connection)};
-        },
-        clock_.Now());
+    ConnectionLedger::Ruling ruling =
+        RuleOn(ledger_.get(), call->wire, call->connection, clock_.Now());
     call->peer = std::move(ruling.peer);
     return grpc::Status(static_cast<grpc::StatusCode>(ruling.status.code()),
                         std::string(ruling.status.message()));
@@ -57,6 +68,18 @@ grpc::string_ref RefTo(const grpc_slice& slice) {
 std::unique_ptr<CallGuard> PeerGuard(std::shared_ptr<ConnectionLedger> ledger,
                                      const base::Clock* clock) {
   return std::make_unique<PeerGuardImpl>(std::move(ledger), clock);
+}
+
+ConnectionLedger::Ruling RuleOn(ConnectionLedger* ledger, Wire wire,
+                                grpc_auth_context* connection, absl::Time now) {
+  return ledger->Rule(
+      wire, connection, [&] { return Introduce(wire, connection); }, now);
+}
+
+std::optional<Wire> RuledWire(const grpc_auth_context* connection) {
+  const absl::string_view mark = core::MarkOf(connection);
+  if (mark.data() == nullptr) return std::nullopt;
+  return mark == kTlsMark ? Wire::kTls : Wire::kPlaintext;
 }
 
 std::unique_ptr<CallGuard> RulesGuard(Authorize authorize) {

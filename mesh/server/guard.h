@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "grpc/grpc.h"
 #include "grpcpp/security/auth_metadata_processor.h"
 #include "grpcpp/support/status.h"
@@ -43,6 +45,14 @@ class CallGuard {
 // such. UNAUTHENTICATED or UNAVAILABLE: see ConnectionLedger.
 std::unique_ptr<CallGuard> PeerGuard(std::shared_ptr<ConnectionLedger> ledger,
                                      const base::Clock* clock);
+
+// The ruling of `ledger` on a call of `connection`.
+ConnectionLedger::Ruling RuleOn(ConnectionLedger* ledger, Wire wire,
+                                grpc_auth_context* connection, absl::Time now);
+
+// The wire of a connection that RuleOn() was asked about, whatever its ledger
+// still knows. Nothing: its calls came to another port.
+std::optional<Wire> RuledWire(const grpc_auth_context* connection);
 
 // Whether the rules let `call` pass; its `peer` is not null.
 using Authorize = std::function<bool(const GuardedCall& call)>;

@@ -59,6 +59,11 @@ struct Acceptors {
   std::unique_ptr<core::ConnectionAcceptor> plaintext;
 };
 
+// Who has no name, and came to a port of mesh all the same.
+std::shared_ptr<const security::Peer> Nobody() {
+  return std::make_shared<security::Peer>();
+}
+
 // The port. The server owns it, and so does the application that keeps it.
 class DoorAttachment final : public ServerAttachment, public ServerDoor {
  public:
@@ -67,10 +72,29 @@ class DoorAttachment final : public ServerAttachment, public ServerDoor {
       : ledger_(std::move(ledger)), listener_(std::move(listener)) {}
 
   Caller CallerOf(grpc::ServerContextBase* context) override {
-    const HeldContext connection(grpc_call_auth_context(context->c_call()));
-    return ledger_->Admitted(
-        connection.get(), [&] { return PeerAddress(context->c_call()); },
-        base::Clock::Real().Now());
+    grpc_call* const call = context->c_call();
+    const HeldContext connection(grpc_call_auth_context(call));
+    const absl::Time now = base::Clock::Real().Now();
+    const auto admitted = [&] {
+      return ledger_->Admitted(
+          connection.get(), [&] { return PeerAddress(call); }, now);
+    };
+    const Caller caller = admitted();
+    if (caller.peer != nullptr) return caller;
+    const std::optional<Wire> wire = RuledWire(connection.get());
+    if (!wire.has_value()) return caller;  // It came to another port.
+    // The call was admitted by its headers. So many others have come since that
+    // the ledger has forgotten who makes it.
+    const ConnectionLedger::Ruling again =
+        RuleOn(ledger_.get(), *wire, connection.get(), now);
+    if (!again.status.ok()) {
+      grpc_call_cancel_with_status(
+          call, static_cast<grpc_status_code>(again.status.code()),
+          std::string(again.status.message()).c_str(), nullptr);
+      return {Nobody(), nullptr};
+    }
+    const Caller known = admitted();
+    return known.peer != nullptr ? known : Caller{again.peer, nullptr};
   }
   // As gRPC's own port: with keepalive, TCP gives up on a peer as soon.
   void Configured(const grpc_channel_args& arguments) override {

@@ -153,7 +153,7 @@ grpc::Status Door::Service::Bidi(
   return grpc::Status::OK;
 }
 
-std::unique_ptr<TestService::Stub> NewStub(
+std::shared_ptr<grpc::Channel> NewChannel(
     const std::string& target,
     std::shared_ptr<grpc::ChannelCredentials> credentials) {
   grpc::ChannelArguments arguments;
@@ -162,8 +162,13 @@ std::unique_ptr<TestService::Stub> NewStub(
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
   arguments.SetSslTargetNameOverride("localhost");
-  return TestService::NewStub(
-      grpc::CreateCustomChannel(target, std::move(credentials), arguments));
+  return grpc::CreateCustomChannel(target, std::move(credentials), arguments);
+}
+
+std::unique_ptr<TestService::Stub> NewStub(
+    const std::string& target,
+    std::shared_ptr<grpc::ChannelCredentials> credentials) {
+  return TestService::NewStub(NewChannel(target, std::move(credentials)));
 }
 
 Answer Ask(TestService::Stub* stub, absl::Duration timeout) {

@@ -108,6 +108,9 @@ class Door {
 };
 
 // A channel with connections of its own, and no retries.
+std::shared_ptr<grpc::Channel> NewChannel(
+    const std::string& target,
+    std::shared_ptr<grpc::ChannelCredentials> credentials);
 std::unique_ptr<TestService::Stub> NewStub(
     const std::string& target,
     std::shared_ptr<grpc::ChannelCredentials> credentials);

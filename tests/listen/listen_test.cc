@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -16,8 +17,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "mesh/server/connection_ledger.h"
 #include "openssl/ssl.h"
 #include "tests/listen/door_test_util.h"
 #include "tests/process/process.h"
@@ -199,6 +202,92 @@ TEST_F(ListenTest, ACallToAnotherPortFromTheSameAddressClaimsNoConnection) {
   EXPECT_TRUE(answers(other, kPreface + kEmptySettings + RawCall(), "unknown"));
   EXPECT_TRUE(answers(ours, RawCall(), "plaintext"))
       << "its connection is its own";
+}
+
+// A unary call whose message is held back.
+class HeldCall {
+ public:
+  explicit HeldCall(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(channel),
+        call_(stub_.PrepareCall(&context_, "/mesh.test.TestService/Unary",
+                                &queue_)) {
+    call_->StartCall(this);
+    Wait();
+  }
+  ~HeldCall() { queue_.Shutdown(); }
+
+  // Sends the message.
+  Answer Finish() {
+    const grpc::Slice empty;
+    call_->WriteLast(grpc::ByteBuffer(&empty, 1), grpc::WriteOptions(), this);
+    Wait();
+    grpc::ByteBuffer bytes;
+    call_->Read(&bytes, this);
+    Reply reply;
+    if (Wait()) {
+      grpc::SerializationTraits<Reply>::Deserialize(&bytes, &reply);
+    }
+    Answer answer;
+    call_->Finish(&answer.status, this);
+    Wait();
+    answer.caller = reply.payload();
+    return answer;
+  }
+
+ private:
+  bool Wait() {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue_.Next(&tag, &ok) && ok;
+  }
+
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  grpc::GenericStub stub_;
+  const std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+};
+
+// Makes so many connections without TLS to `door`, each with the headers of a
+// call and nothing more.
+void Crowd(const Door& door, size_t count) {
+  const auto counts = [&] { return door.counts().connections; };
+  const std::string call = RawCall();
+  const std::string headers = call.substr(0, call.size() - 14);
+  const uint64_t open = counts().open_plaintext;
+  while (count > 0) {
+    std::vector<RawSocket> some;
+    const uint64_t ruled = counts().calls_plaintext;
+    for (; some.size() < 100 && count > 0; --count) {
+      some.emplace_back(door.port());
+      ASSERT_TRUE(some.back().Send(kPreface + kEmptySettings + headers));
+    }
+    ASSERT_TRUE(Becomes(
+        [&] { return counts().calls_plaintext == ruled + some.size(); }));
+  }
+  ASSERT_TRUE(Becomes([&] { return counts().open_plaintext == open; }));
+}
+
+TEST_F(ListenTest, ACallHasItsNameHoweverManyComeBeforeItsMessage) {
+  std::atomic<int> admitted{0};
+  const auto door =
+      NewDoor(kBoth, [&](ListenOptions* options, grpc::ServerBuilder*) {
+        options->authorize = [&](const server::GuardedCall&) {
+          return ++admitted > 0;
+        };
+      });
+  HeldCall plain(
+      NewChannel(door->target(), grpc::InsecureChannelCredentials()));
+  HeldCall tls(NewChannel(door->target(), pki_.Credentials(client_)));
+  HeldCall refused(NewChannel(door->target(), pki_.Credentials(client_)));
+  ASSERT_TRUE(Becomes([&] { return admitted == 3; }));
+  Crowd(*door, server::ConnectionLedger::kSpareContacts + 10);
+  EXPECT_EQ(plain.Finish().caller, "plaintext");
+  EXPECT_EQ(tls.Finish().caller, kId);
+  door->door().SetTrust(Believer().Now(), /*withdrawn=*/false);
+  const grpc::Status status = refused.Finish().status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(status.error_message(),
+            "the caller is not verified: its name is not known.");
 }
 
 // The first flight of a TLS client.
