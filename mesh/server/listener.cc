@@ -149,8 +149,9 @@ void Listener::OnEvent(const epoll_event& event) {
       OnFirstByte(static_cast<int>(value));
       break;
     case Kind::kConnection:
-      // Both ends are shut: by the peer, by gRPC, or here.
-      Forget(value);
+      // Both ends are shut: by the peer, by gRPC, or here. An error alone
+      // (EPOLLERR) may be no more than a note: see MSG_ZEROCOPY in send(2).
+      if ((event.events & EPOLLHUP) != 0) Forget(value);
       break;
   }
 }
@@ -238,8 +239,9 @@ void Listener::TakeConnection(Wire wire, OwnedFd fd, char first) {
     return;
   }
   const ConnectionLedger::Id id = ledger_->Add(wire, PeerName(address));
-  // No events but those that are always told: both ends are shut.
-  if (id == 0 || !Watch(copy.get(), Kind::kConnection, id, 0)) {
+  // No events but those that are always told: both ends are shut, or an error.
+  // Each is told once, since an error may stay for long.
+  if (id == 0 || !Watch(copy.get(), Kind::kConnection, id, EPOLLET)) {
     Bump(&Counts::not_taken);
     if (id != 0) ledger_->Remove(id);
     return;
