@@ -105,16 +105,14 @@ bool Set(int fd, int level, int option, int value) {
   return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
 }
 
-// Binds one socket. `v6_only`: whether IPv6 is all that it must serve. Returns
-// the port, or -1 with errno.
-int BindOne(const Address& address, bool v6_only, OwnedFd* fd) {
+// Binds one socket. Returns the port, or -1 with errno. `both`: whether it
+// serves both families, if its address is their wildcard.
+int BindOne(const Address& address, OwnedFd* fd, bool* both) {
   fd->Reset(
       socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd->ok()) return -1;
-  if (address.family() == AF_INET6 &&
-      !Set(fd->get(), IPPROTO_IPV6, IPV6_V6ONLY, v6_only ? 1 : 0)) {
-    return -1;
-  }
+  *both = address.family() == AF_INET6 &&
+          Set(fd->get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
   if (!Set(fd->get(), SOL_SOCKET, SO_REUSEPORT, 1) ||
       !Set(fd->get(), SOL_SOCKET, SO_REUSEADDR, 1) ||
       !Set(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1) ||
@@ -130,19 +128,17 @@ int BindOne(const Address& address, bool v6_only, OwnedFd* fd) {
   return PortOf(bound);
 }
 
-// One socket for both families where the system has such, else one each.
+// One socket for both families where the system has such, else one each. IPv4
+// must be served, and IPv6 where it can be.
 int BindWildcard(int port, BoundPort* bound) {
   OwnedFd fd;
-  const int both = BindOne(Wildcard(AF_INET6, port), false, &fd);
-  if (both > 0) {
-    bound->sockets.push_back(std::move(fd));
-    return both;
-  }
-  const int v6 = BindOne(Wildcard(AF_INET6, port), true, &fd);
+  bool both = false;
+  const int v6 = BindOne(Wildcard(AF_INET6, port), &fd, &both);
   if (v6 > 0) bound->sockets.push_back(std::move(fd));
-  const int v4 = BindOne(Wildcard(AF_INET, v6 > 0 ? v6 : port), false, &fd);
+  if (v6 > 0 && both) return v6;
+  const int v4 = BindOne(Wildcard(AF_INET, v6 > 0 ? v6 : port), &fd, &both);
   if (v4 > 0) bound->sockets.push_back(std::move(fd));
-  return v6 > 0 ? v6 : v4;
+  return v4;
 }
 
 }  // namespace
@@ -155,7 +151,8 @@ absl::StatusOr<BoundPort> BindPort(absl::string_view address) {
     bound.port = BindWildcard(PortOf(*parsed), &bound);
   } else {
     OwnedFd fd;
-    bound.port = BindOne(*parsed, false, &fd);
+    bool both = false;
+    bound.port = BindOne(*parsed, &fd, &both);
     if (bound.port > 0) bound.sockets.push_back(std::move(fd));
   }
   if (bound.port <= 0) return Refused(address);

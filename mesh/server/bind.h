@@ -23,7 +23,8 @@ struct BoundPort {
 };
 
 // Binds `address` ("0.0.0.0:8443", "[::1]:0") as a port of gRPC 1.51 does. A
-// wildcard of either family means both families. Port 0 is any free port. The
+// wildcard of either family means both families; where IPv6 cannot be had, or
+// another has the port there, it means IPv4. Port 0 is any free port. The
 // sockets have SO_REUSEPORT, SO_REUSEADDR and TCP_NODELAY, which accepted ones
 // inherit. INVALID_ARGUMENT: it is no IP address with a port. UNAVAILABLE: the
 // system refuses, and why.

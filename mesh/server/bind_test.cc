@@ -74,21 +74,68 @@ TEST(BindTest, TwoMayHaveThePort) {
   EXPECT_EQ(two->port, one->port);
 }
 
+// A port that another program has, of IPv4 alone or of IPv6 alone.
+class TakenPort {
+ public:
+  explicit TakenPort(const in_addr& host) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr = host;
+    Bind(reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    port_ = ntohs(address.sin_port);
+  }
+  explicit TakenPort(const in6_addr& host) {
+    sockaddr_in6 address = {};
+    address.sin6_family = AF_INET6;
+    address.sin6_addr = host;
+    Bind(reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    port_ = ntohs(address.sin6_port);
+  }
+  int port() const { return port_; }
+
+ private:
+  void Bind(sockaddr* address, socklen_t size) {
+    fd_.Reset(socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int one = 1;
+    if (address->sa_family == AF_INET6) {
+      setsockopt(fd_.get(), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    }
+    EXPECT_EQ(bind(fd_.get(), address, size), 0);
+    EXPECT_EQ(getsockname(fd_.get(), address, &size), 0);
+  }
+
+  OwnedFd fd_;
+  int port_ = 0;
+};
+
 TEST(BindTest, APortThatIsTakenIsUnavailable) {
-  const OwnedFd other(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  ASSERT_EQ(bind(other.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(
-      getsockname(other.get(), reinterpret_cast<sockaddr*>(&address), &size),
-      0);
-  const std::string text = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+  const TakenPort other(in_addr{htonl(INADDR_LOOPBACK)});
+  const std::string text = absl::StrCat("127.0.0.1:", other.port());
   const absl::Status status = BindPort(text).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(),
             "cannot listen on \"" + text + "\": Address already in use.");
+}
+
+TEST(BindTest, AWildcardWhoseIpv4IsTakenIsUnavailable) {
+  const TakenPort other(in_addr{htonl(INADDR_ANY)});
+  for (const char* const host : {"0.0.0.0:", "[::]:"}) {
+    const std::string text = absl::StrCat(host, other.port());
+    const absl::Status status = BindPort(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << text;
+    EXPECT_EQ(status.message(),
+              "cannot listen on \"" + text + "\": Address already in use.");
+  }
+}
+
+TEST(BindTest, AWildcardWhoseIpv6IsTakenServesIpv4) {
+  const TakenPort other(in6addr_any);
+  const absl::StatusOr<BoundPort> port =
+      BindPort(absl::StrCat("0.0.0.0:", other.port()));
+  ASSERT_TRUE(port.ok()) << port.status();
+  ASSERT_TRUE(ListenOn(*port, std::nullopt).ok());
+  EXPECT_TRUE(Connects(AF_INET, port->port));
+  EXPECT_FALSE(Connects(AF_INET6, port->port));
 }
 
 TEST(BindTest, AcceptedSocketsInheritWhatTheyNeed) {
