@@ -66,6 +66,15 @@ std::string NameOf(const security::Peer& peer) {
                                 : absl::StrCat("dns:", peer.dns_names.front());
 }
 
+void TellOfPort(const service::Runtime& runtime, const std::string& failure) {
+  runtime.Log(LogSeverity::kError, failure);
+  telemetry::PortFailureEvent event;
+  event.text = failure;
+  for (const auto& observer : runtime.application().observers()) {
+    observer->OnPortFailure(event);
+  }
+}
+
 }  // namespace
 
 Doors::Rules::Rules(std::shared_ptr<const security::Authorization> made,
@@ -193,16 +202,15 @@ absl::StatusOr<std::shared_ptr<server::Attachment>> Doors::Listen(
     return self->Admit(call);
   };
   options.processor = std::move(processor);
+  // Log and observers are the application's code. On the port's own thread they
+  // would delay what has to be shut, and they may end the server. So they are
+  // told on the control thread.
   options.log = [runtime = runtime_](const std::string& line) {
-    runtime->Log(LogSeverity::kWarning, line);
+    runtime->loop().Post(
+        [runtime, line] { runtime->Log(LogSeverity::kWarning, line); });
   };
   options.failed = [runtime = runtime_](const std::string& why) {
-    runtime->Log(LogSeverity::kError, why);
-    telemetry::PortFailureEvent event;
-    event.text = why;
-    for (const auto& observer : runtime->application().observers()) {
-      observer->OnPortFailure(event);
-    }
+    runtime->loop().Post([runtime, why] { TellOfPort(*runtime, why); });
   };
   {
     base::MutexLock lock(&order_);

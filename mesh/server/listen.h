@@ -18,8 +18,8 @@
 
 namespace mesh::server {
 
-// What a port is made of. All functions are called on several threads, and must
-// not block.
+// What a port is made of. All functions are called on several threads, the
+// port's own among them. They must not block, and not end the server.
 struct ListenOptions {
   Wires wires;
   // What the server shows, and the authorities of clients. Asked at each new

@@ -41,10 +41,10 @@ class Listener : public std::enable_shared_from_this<Listener> {
   // listener's thread.
   using HandOver =
       std::function<Handed(Wire wire, int fd, int copy, char first)>;
-  // Receives a line about trouble. Called on the listener's thread.
+  // Receives a line about trouble. Called on the listener's thread, like
+  // Failed. Neither may block, nor drop the last reference to the listener.
   using Log = std::function<void(const std::string& line)>;
-  // Receives why the port has closed by itself. Called on the listener's
-  // thread, once at most.
+  // Receives why the port has closed by itself. Called once at most.
   using Failed = std::function<void(const std::string& why)>;
 
   struct Counts {

@@ -30,6 +30,7 @@ class Observer {
   // Rules do not let a call pass; at most ten events per second.
   virtual void OnDenial(const DenialEvent&) {}
   // A port of mesh takes no connections any more, because the system failed it.
+  // On the control thread. The port's server may be ended there.
   virtual void OnPortFailure(const PortFailureEvent&) {}
   // On the control thread, and only while WantsPicks().
   virtual void OnPicker(const PickerEvent&) {}

@@ -4,11 +4,14 @@
 #include "mesh/security/identity.h"
 
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -266,9 +269,15 @@ class PortWatch final : public telemetry::Observer {
  public:
   void OnPortFailure(const telemetry::PortFailureEvent& event) override {
     text = std::string(event.text);
+    char name[16] = {};
+    pthread_getname_np(pthread_self(), name, sizeof(name));
+    thread = name;
+    if (then != nullptr) then();
     failed.Notify();
   }
+  std::function<void()> then;
   std::string text;
+  std::string thread;
   absl::Notification failed;
 };
 
@@ -287,6 +296,23 @@ TEST_F(IdentityTest, APortThatTheSystemFailsIsSeen) {
                          " is closed: accept() failed: Invalid argument."));
   EXPECT_EQ(server.mesh->Metrics().server.ports_failed, 1);
   client.ExpectServedAs(kShop);  // What is open goes on.
+}
+
+TEST_F(IdentityTest, AnObserverOfAFailedPortMayEndTheServer) {
+  const auto watch = std::make_shared<PortWatch>();
+  Options options;
+  options.observers = {watch};
+  Listening server(ServerConfig(), options);
+  Calling client(ClientConfig(server));
+  client.ExpectServedAs(kShop);
+  watch->then = [&] {
+    server.server->Shutdown(std::chrono::system_clock::now());
+    server.server.reset();
+  };
+  ASSERT_EQ(shutdown(ListeningSocket(server.port), SHUT_RDWR), 0);
+  watch->failed.WaitForNotification();
+  EXPECT_NE(watch->thread, "mesh-listen") << "the port's own thread";
+  EXPECT_EQ(server.mesh->Metrics().server.ports, 0);
 }
 
 TEST_F(IdentityTest, APeerOfAnotherNameIsRefused) {
