@@ -2,8 +2,10 @@
 // back: none of them is called under a lock. With one these tests would hang.
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,10 +24,13 @@
 #include "mesh/base/event_loop.h"
 #include "mesh/base/mutex.h"
 #include "mesh/config/loader.h"
+#include "mesh/front/doors.h"
 #include "mesh/front/registry.h"
 #include "mesh/log.h"
+#include "mesh/security/authorization.h"
 #include "mesh/security/identity.h"
 #include "mesh/security/source_test_util.h"
+#include "mesh/server/listen.h"
 #include "mesh/telemetry/observer.h"
 
 namespace mesh::front {
@@ -228,6 +233,47 @@ TEST_F(ApplicationCodeTest, AProcessorThatIsNotTakenMayCallBack) {
   EXPECT_TRUE(registry_->Apply(Options()).ok());
   Application::Listen(*registry_, std::make_shared<Processor>(&application_));
   EXPECT_THAT(application_.calls(), Contains("processor"));
+}
+
+// A port whose server ends while the port is told of a change.
+class EndingDoor final : public server::ServerDoor {
+ public:
+  explicit EndingDoor(std::function<void()> end) : end_(std::move(end)) {}
+  ~EndingDoor() override { end_(); }
+  void AnnounceShutdown() override {}
+  void SetWires(server::Wires) override {}
+  void SetTrust(server::VerifyPeer, bool) override { server.reset(); }
+  void Close() override {}
+  Counts counts() const override { return {}; }
+
+  std::shared_ptr<EndingDoor> server;
+
+ private:
+  const std::function<void()> end_;
+};
+
+// With the port goes the application's processor.
+TEST_F(ApplicationCodeTest, AProcessorThatGoesDuringAChangeMayCallBack) {
+  const auto doors = std::make_shared<Doors>(runtime_);
+  const auto apply = [&](options::CrlMode crl) {
+    options::ServerOptions options;
+    options.crl = crl;
+    doors->Apply(nullptr, *security::Authorization::Make(std::move(options)));
+  };
+  apply(options::CrlMode::kDefault);
+  std::atomic<bool> called{false};
+  auto door = std::make_shared<EndingDoor>([&] {
+    // Not where a lock of the registry or of a source may be held.
+    EXPECT_TRUE(static_cast<base::EventLoop&>(runtime_->loop()).OnLoopThread());
+    apply(options::CrlMode::kIfPresent);
+    called = true;
+  });
+  doors->Add(door);
+  EndingDoor& last = *door;
+  last.server = std::move(door);
+  apply(options::CrlMode::kRequire);
+  Settle();
+  EXPECT_TRUE(called);
 }
 
 TEST_F(ApplicationCodeTest, ARefusedReloadSaysNothingOfItsIdentities) {

@@ -123,23 +123,33 @@ void Doors::Apply(std::shared_ptr<IdentityHolder> identity,
   if (before == nullptr || !(before->authorization->options() == options)) {
     rules_.Set(std::make_shared<const Rules>(std::move(rules), before.get()));
   }
-  base::MutexLock lock(&order_);
-  const bool other = identity != identity_;
-  if (other && identity != nullptr) identity->Add(weak_from_this());
-  const bool again = other || crl != crl_;
-  const bool stricter = IsStricter(crl_, crl);
-  crl_ = crl;
-  identity_ = std::move(identity);
-  Renew(again, stricter);
-  for (const auto& door : Open()) door->SetWires(wires);
+  OpenDoors doors;
+  {
+    base::MutexLock lock(&order_);
+    doors = Open();
+    const bool other = identity != identity_;
+    if (other && identity != nullptr) identity->Add(weak_from_this());
+    const bool again = other || crl != crl_;
+    const bool stricter = IsStricter(crl_, crl);
+    crl_ = crl;
+    identity_.swap(identity);
+    Renew(again, stricter, doors);
+    for (const auto& door : doors) door->SetWires(wires);
+  }
+  LetGo(std::move(doors));
 }
 
 void Doors::OnIdentityChange() {
-  base::MutexLock lock(&order_);
-  Renew(/*always=*/false, /*withdrawn=*/false);
+  OpenDoors doors;
+  {
+    base::MutexLock lock(&order_);
+    doors = Open();
+    Renew(/*always=*/false, /*withdrawn=*/false, doors);
+  }
+  LetGo(std::move(doors));
 }
 
-void Doors::Renew(bool always, bool withdrawn) {
+void Doors::Renew(bool always, bool withdrawn, const OpenDoors& doors) {
   const IdentityState state =
       identity_ != nullptr ? identity_->state() : IdentityState();
   if (!always && state.generation == told_) return;
@@ -156,7 +166,7 @@ void Doors::Renew(bool always, bool withdrawn) {
   verify_ = state.identity != nullptr
                 ? Verifier(state.identity->shared_trust(), crl_)
                 : nullptr;
-  for (const auto& door : Open()) door->SetTrust(verify_, withdrawn);
+  for (const auto& door : doors) door->SetTrust(verify_, withdrawn);
 }
 
 server::VerifyPeer Doors::Verifier(std::shared_ptr<const security::Trust> trust,
@@ -222,15 +232,19 @@ absl::StatusOr<std::shared_ptr<server::Attachment>> Doors::Listen(
   absl::StatusOr<std::shared_ptr<server::ServerDoor>> door =
       server::Listen(builder, address, std::move(options), port);
   if (!door.ok()) return door.status();
+  Add(*door);
+  return std::shared_ptr<server::Attachment>(*std::move(door));
+}
+
+void Doors::Add(const std::shared_ptr<server::ServerDoor>& door) {
   base::MutexLock lock(&order_);
-  (*door)->SetWires(WiresNow());
-  (*door)->SetTrust(verify_, /*withdrawn=*/false);
+  door->SetWires(WiresNow());
+  door->SetTrust(verify_, /*withdrawn=*/false);
   base::MutexLock list_lock(&mu_);
   doors_.erase(std::remove_if(doors_.begin(), doors_.end(),
                               [](const auto& weak) { return weak.expired(); }),
                doors_.end());
-  doors_.push_back(*door);
-  return std::shared_ptr<server::Attachment>(*std::move(door));
+  doors_.push_back(door);
 }
 
 server::Wires Doors::WiresNow() const {
@@ -346,13 +360,17 @@ telemetry::ServerSnapshot Doors::Metrics() const {
   return all;
 }
 
-std::vector<std::shared_ptr<server::ServerDoor>> Doors::Open() const {
-  std::vector<std::shared_ptr<server::ServerDoor>> open;
+Doors::OpenDoors Doors::Open() const {
+  OpenDoors open;
   base::MutexLock lock(&mu_);
   for (const std::weak_ptr<server::ServerDoor>& weak : doors_) {
     if (auto door = weak.lock()) open.push_back(std::move(door));
   }
   return open;
+}
+
+void Doors::LetGo(OpenDoors doors) const {
+  runtime_->loop().Post([doors = std::move(doors)] {});
 }
 
 }  // namespace mesh::front

@@ -52,12 +52,18 @@ class Doors final : public IdentityHolder::User,
       grpc::ServerBuilder* builder, absl::string_view address, int* port,
       std::shared_ptr<grpc::AuthMetadataProcessor> processor);
 
+  // Tells `door` of the present state, and of each change while it is there.
+  // Listen() does so for its own.
+  void Add(const std::shared_ptr<server::ServerDoor>& door);
+
   telemetry::ServerSnapshot Metrics() const;
 
   // IdentityHolder::User
   void OnIdentityChange() override;
 
  private:
+  using OpenDoors = std::vector<std::shared_ptr<server::ServerDoor>>;
+
   // The rules in force, and what was counted since they are.
   struct Rules {
     // `before` is what was in force until now. Null: nothing was.
@@ -81,9 +87,10 @@ class Doors final : public IdentityHolder::User,
     std::atomic<uint64_t> without_crl{0};
   };
 
-  // Tells the ports of the present trust. `always`: also if it is not new.
-  // `withdrawn`: whatever the identity is, fewer peers are believed.
-  void Renew(bool always, bool withdrawn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_);
+  // Tells `doors`, which are all, of the present trust. `always`: also if it is
+  // not new. `withdrawn`: whatever the identity is, fewer peers are believed.
+  void Renew(bool always, bool withdrawn, const OpenDoors& doors)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_);
   server::VerifyPeer Verifier(std::shared_ptr<const security::Trust> trust,
                               options::CrlMode mode);
   bool Admit(const server::GuardedCall& call);
@@ -92,8 +99,11 @@ class Doors final : public IdentityHolder::User,
   server::Wires WiresNow() const;
   void Audit(const server::GuardedCall& call,
              const security::Decision& decision);
-  std::vector<std::shared_ptr<server::ServerDoor>> Open() const
-      ABSL_LOCKS_EXCLUDED(mu_);
+  OpenDoors Open() const ABSL_LOCKS_EXCLUDED(mu_);
+  // They may be the last references to a port, and with it to the application's
+  // processor. Who calls here may hold locks, so that is destroyed on the
+  // control thread.
+  void LetGo(OpenDoors doors) const ABSL_LOCKS_EXCLUDED(order_, mu_);
 
   // Constant.
   const std::shared_ptr<service::Runtime> runtime_;
