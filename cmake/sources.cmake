@@ -60,6 +60,7 @@ set(MESH_SOURCES
   mesh/discovery/resolver.cc
   mesh/discovery/update_filter.cc
   mesh/front/background.cc
+  mesh/front/caller_verifier.cc
   mesh/front/doors.cc
   mesh/front/identities.cc
   mesh/front/identity_holder.cc
@@ -358,6 +359,7 @@ set(MESH_front_test_SOURCES
   mesh/certs/authority.cc
   mesh/front/application_code_test.cc
   mesh/front/background_test.cc
+  mesh/front/caller_verifier_test.cc
   mesh/front/identities_test.cc
   mesh/front/identity_holder_test.cc
   mesh/front/registry_test.cc

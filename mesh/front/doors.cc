@@ -6,7 +6,6 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "mesh/base/clock.h"
 #include "mesh/log.h"
 #include "mesh/telemetry/events.h"
@@ -14,8 +13,6 @@
 namespace mesh::front {
 namespace {
 
-// After this time a peer that was refused is judged anew.
-constexpr absl::Duration kRefusedFor = absl::Seconds(1);
 constexpr char kOtherPeers[] = "other";
 constexpr char kPlaintextPeer[] = "plaintext";
 
@@ -164,41 +161,10 @@ void Doors::Renew(bool always, bool withdrawn, const OpenDoors& doors) {
     std::swap(pair_, pair);
   }
   verify_ = state.identity != nullptr
-                ? Verifier(state.identity->shared_trust(), crl_)
+                ? CallerVerifier(state.identity->shared_trust(), crl_, callers_,
+                                 runtime_->wall(), &base::Clock::Real())
                 : nullptr;
   for (const auto& door : doors) door->SetTrust(verify_, withdrawn);
-}
-
-server::VerifyPeer Doors::Verifier(std::shared_ptr<const security::Trust> trust,
-                                   options::CrlMode mode) {
-  security::PeerPolicy policy;
-  policy.side = security::PeerSide::kClient;
-  policy.crl = security::CrlCheckOf(mode, *trust);
-  return [trust = std::move(trust), policy = std::move(policy),
-          counts = peers_](const std::string& chain) {
-    const absl::Time wall = base::WallTime();
-    security::PeerVerdict judged =
-        security::VerifyPeer(chain, *trust, policy, wall);
-    server::PeerVerification verdict;
-    if (!judged.admitted()) {
-      counts->refused[static_cast<size_t>(judged.refusal)].fetch_add(
-          1, std::memory_order_relaxed);
-      // Who is refused need not know whom this process trusts.
-      verdict.status =
-          absl::UnauthenticatedError(security::PeerRefusalName(judged.refusal));
-      // A list or a certificate may come to hold, and a clock be put right.
-      verdict.until = base::Clock::Real().Now() + kRefusedFor;
-      return verdict;
-    }
-    if (judged.lacks_crl) {
-      counts->without_crl.fetch_add(1, std::memory_order_relaxed);
-    }
-    verdict.peer = std::move(judged.peer);
-    if (judged.not_after != absl::InfiniteFuture()) {
-      verdict.until = base::Clock::Real().Now() + (judged.not_after - wall);
-    }
-    return verdict;
-  };
 }
 
 absl::StatusOr<std::shared_ptr<server::Attachment>> Doors::Listen(
@@ -330,12 +296,12 @@ telemetry::ServerSnapshot Doors::Metrics() const {
     }
   }
   for (size_t i = 0; i < security::kPeerRefusals; ++i) {
-    const uint64_t count = peers_->refused[i].load(std::memory_order_relaxed);
+    const uint64_t count = callers_->refused[i].load(std::memory_order_relaxed);
     if (count == 0) continue;
     const auto refusal = static_cast<security::PeerRefusal>(i);
     all.peers_refused[std::string(security::PeerRefusalName(refusal))] = count;
   }
-  all.peers_without_crl = peers_->without_crl.load(std::memory_order_relaxed);
+  all.peers_without_crl = callers_->without_crl.load(std::memory_order_relaxed);
   for (const auto& door : Open()) {
     const server::ServerDoor::Counts counts = door->counts();
     const server::ConnectionLedger::Counts& ledger = counts.connections;

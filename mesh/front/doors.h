@@ -1,8 +1,6 @@
 #ifndef MESH_FRONT_DOORS_H_
 #define MESH_FRONT_DOORS_H_
 
-#include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -18,14 +16,13 @@
 #include "grpcpp/server_builder.h"
 #include "mesh/base/mutex.h"
 #include "mesh/base/snapshot_slot.h"
+#include "mesh/front/caller_verifier.h"
 #include "mesh/front/identity_holder.h"
 #include "mesh/grpc/server_credentials.h"
 #include "mesh/options/security.h"
 #include "mesh/security/audit.h"
 #include "mesh/security/authorization.h"
 #include "mesh/security/peer.h"
-#include "mesh/security/trust.h"
-#include "mesh/security/verifier.h"
 #include "mesh/server/guard.h"
 #include "mesh/server/listen.h"
 #include "mesh/service/runtime.h"
@@ -81,18 +78,10 @@ class Doors final : public IdentityHolder::User,
     mutable security::RefusalCounts counts;
   };
 
-  // What is counted of peers whatever the trust.
-  struct PeerCounts {
-    std::array<std::atomic<uint64_t>, security::kPeerRefusals> refused = {};
-    std::atomic<uint64_t> without_crl{0};
-  };
-
   // Tells `doors`, which are all, of the present trust. `always`: also if it is
   // not new. `withdrawn`: whatever the identity is, fewer peers are believed.
   void Renew(bool always, bool withdrawn, const OpenDoors& doors)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_);
-  server::VerifyPeer Verifier(std::shared_ptr<const security::Trust> trust,
-                              options::CrlMode mode);
   bool Admit(const server::GuardedCall& call);
   core::ServerPair Pair() const;
   // What a port takes. Before the first Apply() it takes nothing.
@@ -109,7 +98,8 @@ class Doors final : public IdentityHolder::User,
   const std::shared_ptr<service::Runtime> runtime_;
   const size_t max_peers_;
   // Verifiers outlive this object now and then.
-  const std::shared_ptr<PeerCounts> peers_ = std::make_shared<PeerCounts>();
+  const std::shared_ptr<CallerCounts> callers_ =
+      std::make_shared<CallerCounts>();
 
   base::SnapshotSlot<Rules> rules_;  // What each call reads. Null at first.
   security::AuditLimit audit_limit_;
