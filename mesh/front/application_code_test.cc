@@ -243,6 +243,7 @@ class EndingDoor final : public server::ServerDoor {
   void AnnounceShutdown() override {}
   void SetWires(server::Wires) override {}
   void SetTrust(server::VerifyPeer, bool) override { server.reset(); }
+  void SetShown(uint64_t, uint64_t) override {}
   void Close() override {}
   Counts counts() const override { return {}; }
 

@@ -164,7 +164,14 @@ void Doors::Renew(bool always, bool withdrawn, const OpenDoors& doors) {
                 ? CallerVerifier(state.identity->shared_trust(), crl_, callers_,
                                  runtime_->wall(), &base::Clock::Real())
                 : nullptr;
-  for (const auto& door : doors) door->SetTrust(verify_, withdrawn);
+  leaf_ = leaves_.Show(state.identity.get(), runtime_->wall()());
+  const uint64_t gone = withdrawn && state.identity != nullptr
+                            ? leaves_.TakeWithdrawn(state.identity->trust())
+                            : 0;
+  for (const auto& door : doors) {
+    door->SetTrust(verify_, withdrawn);
+    door->SetShown(leaf_, gone);
+  }
 }
 
 absl::StatusOr<std::shared_ptr<server::Attachment>> Doors::Listen(
@@ -206,6 +213,7 @@ void Doors::Add(const std::shared_ptr<server::ServerDoor>& door) {
   base::MutexLock lock(&order_);
   door->SetWires(WiresNow());
   door->SetTrust(verify_, /*withdrawn=*/false);
+  door->SetShown(leaf_, /*withdrawn=*/0);
   base::MutexLock list_lock(&mu_);
   doors_.erase(std::remove_if(doors_.begin(), doors_.end(),
                               [](const auto& weak) { return weak.expired(); }),

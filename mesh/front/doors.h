@@ -18,6 +18,7 @@
 #include "mesh/base/snapshot_slot.h"
 #include "mesh/front/caller_verifier.h"
 #include "mesh/front/identity_holder.h"
+#include "mesh/front/shown_leaves.h"
 #include "mesh/grpc/server_credentials.h"
 #include "mesh/options/security.h"
 #include "mesh/security/audit.h"
@@ -113,6 +114,8 @@ class Doors final : public IdentityHolder::User,
   security::IdentityPtr shown_ ABSL_GUARDED_BY(order_);
   uint64_t told_ ABSL_GUARDED_BY(order_) = 0;
   server::VerifyPeer verify_ ABSL_GUARDED_BY(order_);
+  ShownLeaves leaves_ ABSL_GUARDED_BY(order_);
+  uint64_t leaf_ ABSL_GUARDED_BY(order_) = 0;  // The one that is shown now.
 
   mutable base::Mutex mu_;
   // What the next handshake shows. No thread keeps an old one, whose key is to

@@ -24,8 +24,8 @@ class ShownLeavesTest : public ::testing::Test {
     std::string bundle;
     for (const certs::Authority* one : trusted) bundle += one->root_pem();
     return *security::Identity::Make(
-        security::BytesOf(
-            security::SvidOf(signer, kNow, kNow + absl::Hours(1)), bundle),
+        security::BytesOf(security::SvidOf(signer, kNow, kNow + absl::Hours(1)),
+                          bundle),
         kNow + absl::Seconds(1));
   }
   uint64_t Show(const IdentityPtr& identity) {

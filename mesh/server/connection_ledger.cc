@@ -41,6 +41,7 @@ ConnectionLedger::Id ConnectionLedger::Add(Wire wire,
   Connection& connection = connections_[id];
   connection.wire = wire;
   connection.peer_name = peer_name;
+  connection.shown = shown_;
   by_name_[peer_name].push_back(id);
   ++unclaimed_;
   ++(wire == Wire::kTls ? counts_.accepted_tls : counts_.accepted_plaintext);
@@ -284,6 +285,23 @@ void ConnectionLedger::SetTrust(std::shared_ptr<PeerTrust> trust,
   TellSooner();
 }
 
+void ConnectionLedger::SetShown(uint64_t number, uint64_t withdrawn,
+                                absl::Time now) {
+  {
+    base::MutexLock lock(&mu_);
+    shown_ = number;
+    for (auto& [id, connection] : connections_) {
+      if (withdrawn == 0 || connection.wire != Wire::kTls ||
+          connection.shown > withdrawn) {
+        continue;
+      }
+      connection.withdrawn_since = std::min(connection.withdrawn_since, now);
+      Refresh(connection);
+    }
+  }
+  TellSooner();
+}
+
 void ConnectionLedger::SetWires(Wires wires, absl::Time now) {
   {
     base::MutexLock lock(&mu_);
@@ -387,8 +405,8 @@ size_t ConnectionLedger::contacts() const {
 
 absl::Time ConnectionLedger::LeavingSince(const Connection& connection) const {
   absl::Time since = std::min(
-      connection.nameless_since,
-      connection.wire == Wire::kTls ? no_tls_since_ : no_plaintext_since_);
+      {connection.nameless_since, connection.withdrawn_since,
+       connection.wire == Wire::kTls ? no_tls_since_ : no_plaintext_since_});
   for (const Contact* const contact : connection.contacts) {
     since = std::min(since, contact->refused_since);
   }

@@ -142,6 +142,9 @@ class ConnectionLedger {
   // next looks do, or the next call of a connection.
   void SetTrust(std::shared_ptr<PeerTrust> trust, bool withdrawn,
                 absl::Time now);
+  // Handshakes show the certificate with this number from now on. Connections
+  // on which one up to `withdrawn` was shown have to leave. 0: there are none.
+  void SetShown(uint64_t number, uint64_t withdrawn, absl::Time now);
   // What the port takes from now on.
   void SetWires(Wires wires, absl::Time now);
 
@@ -184,6 +187,10 @@ class ConnectionLedger {
     // Since when it has to leave as nobody knows whose it is. Infinite: it need
     // not.
     absl::Time nameless_since = absl::InfiniteFuture();
+    // What its handshake showed, or an earlier one, and since when it has to
+    // leave because of that.
+    uint64_t shown = 0;
+    absl::Time withdrawn_since = absl::InfiniteFuture();
     bool shut = false;
   };
   using Connections = std::map<Id, Connection>;
@@ -302,6 +309,7 @@ class ConnectionLedger {
 
   mutable base::Mutex mu_;
   Wires wires_ ABSL_GUARDED_BY(mu_);
+  uint64_t shown_ ABSL_GUARDED_BY(mu_) = 0;
   // Since when a wire is not taken. Infinite: it is taken.
   absl::Time no_tls_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   absl::Time no_plaintext_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mesh/server/peer_trust.h"
 #include "mesh/testing/fake_clock.h"
@@ -285,6 +286,33 @@ TEST_F(LedgerTest, AWithdrawalShutsWhatNeverMadeACall) {
   EXPECT_FALSE(caller_.IsLeaving()) << "it has said who it is";
   EXPECT_EQ(ShutAfter(ConnectionLedger::kShutAfter),
             std::vector<Id>{silent.id});
+}
+
+TEST_F(LedgerTest, WhatWasShownAWithdrawnLeafHasToLeave) {
+  Make(kPermissive, Believe({{"cart", "x"}}));
+  ledger_->SetShown(1, 0, clock_.Now());
+  const Remote plaintext = Connect("");
+  const Remote silent = Connect("cart");
+  const Remote cart = Connect("cart");
+  ASSERT_TRUE(Call(cart).ok());
+  ledger_->SetShown(2, 0, clock_.Now());
+  const Remote later = Connect("cart");
+  ASSERT_TRUE(Call(cart).ok());
+  EXPECT_FALSE(caller_.IsLeaving()) << "a renewal withdraws nothing";
+  const int sooner = sooner_;
+  ledger_->SetShown(3, 1, clock_.Now());
+  EXPECT_GT(sooner_, sooner);
+  ASSERT_TRUE(Call(cart).ok());
+  EXPECT_TRUE(caller_.IsLeaving());
+  ASSERT_TRUE(Call(later).ok());
+  EXPECT_FALSE(caller_.IsLeaving());
+  clock_.Advance(ConnectionLedger::kRefuseAfter);
+  EXPECT_TRUE(absl::IsUnavailable(Call(cart)));
+  clock_.Advance(ConnectionLedger::kShutAfter - ConnectionLedger::kRefuseAfter);
+  EXPECT_THAT(ledger_->LookAround(clock_.Now()).shut,
+              ::testing::UnorderedElementsAre(silent.id, cart.id));
+  EXPECT_TRUE(Call(later).ok());
+  EXPECT_TRUE(Call(plaintext).ok());
 }
 
 TEST_F(LedgerTest, ARenewalShutsNothing) {

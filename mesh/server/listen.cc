@@ -114,6 +114,9 @@ class DoorAttachment final : public ServerAttachment, public ServerDoor {
     ledger_->SetTrust(std::make_shared<PeerTrust>(std::move(verify)), withdrawn,
                       base::Clock::Real().Now());
   }
+  void SetShown(uint64_t number, uint64_t withdrawn) override {
+    ledger_->SetShown(number, withdrawn, base::Clock::Real().Now());
+  }
   void Close() override { listener_->Close(); }
   Counts counts() const override {
     return {ledger_->counts(), listener_->counts()};

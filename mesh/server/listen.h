@@ -53,6 +53,9 @@ class ServerDoor : public Attachment {
   // connections whose peers are refused have to leave. It does not block: peers
   // are verified on the port's own thread, or when they call.
   virtual void SetTrust(VerifyPeer verify, bool withdrawn) = 0;
+  // The number of the certificate that handshakes show from now on. Connections
+  // on which one up to `withdrawn` was shown have to leave. 0: there are none.
+  virtual void SetShown(uint64_t number, uint64_t withdrawn) = 0;
   // Closes the port. Connections stay. The server's Shutdown() needs no such
   // call; with one before it no connection comes in vain.
   virtual void Close() = 0;

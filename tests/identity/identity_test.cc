@@ -28,6 +28,9 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
+#include "grpcpp/security/tls_certificate_provider.h"
+#include "grpcpp/security/tls_certificate_verifier.h"
+#include "grpcpp/security/tls_credentials_options.h"
 #include "gtest/gtest.h"
 #include "mesh/base/clock.h"
 #include "mesh/base/mutex.h"
@@ -393,6 +396,70 @@ TEST_F(IdentityTest, AWithdrawnAuthorityIsGoneInSecondsAtBothEnds) {
     return server_metrics.connections_leaving == 0;
   }));
   client.ExpectServedAs(kShop);
+}
+
+// A channel of gRPC's own, which never looks again whom it has believed.
+std::shared_ptr<grpc::Channel> StockChannel(int port,
+                                            const certs::Issued& shown,
+                                            const std::string& authorities) {
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(
+      std::make_shared<grpc::experimental::StaticDataCertificateProvider>(
+          authorities, std::vector<grpc::experimental::IdentityKeyCertPair>{
+                           {shown.key, shown.chain}}));
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_check_call_host(false);
+  options.set_certificate_verifier(
+      std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
+                                   grpc::experimental::TlsCredentials(options),
+                                   arguments);
+}
+
+// Both ends of a connection have to be of authorities that are trusted still.
+// A peer that does not look after that itself is helped.
+TEST_F(IdentityTest, AServerEndsWhatItHasShownAWithdrawnLeaf) {
+  const certs::Authority next = NewRoot("next");
+  const std::string both = root_.root_pem() + next.root_pem();
+  server_files_.WriteRaw("ca.pem", both);
+  Listening server(ServerConfig());
+  const certs::Issued shown = NewSvid(next, kShop);
+  const auto connect = [&] {
+    auto channel = StockChannel(server.port, shown, both);
+    EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() +
+                                          std::chrono::seconds(20)));
+    return channel;
+  };
+  const auto call = [](const std::shared_ptr<grpc::Channel>& channel) {
+    grpc::ClientContext context;
+    Reply reply;
+    EXPECT_TRUE(
+        TestService::NewStub(channel)->Unary(&context, Request(), &reply).ok());
+  };
+  const auto silent = connect();
+  const auto called = connect();
+  call(called);
+
+  uint64_t before = Generation(*server.mesh);
+  server_files_.Write(NewSvid(next, kCart), both);
+  ASSERT_TRUE(WaitUntil([&] { return Generation(*server.mesh) > before; }));
+  const auto later = connect();
+  call(later);
+  before = Generation(*server.mesh);
+  server_files_.WriteRaw("ca.pem", next.root_pem());
+  ASSERT_TRUE(WaitUntil([&] { return Generation(*server.mesh) > before; }));
+
+  for (const auto& channel : {silent, called}) {
+    EXPECT_TRUE(channel->WaitForStateChange(
+        GRPC_CHANNEL_READY,
+        std::chrono::system_clock::now() + std::chrono::seconds(20)));
+  }
+  EXPECT_EQ(later->GetState(false), GRPC_CHANNEL_READY);
+  EXPECT_EQ(server.mesh->Metrics().server.connections_leaving, 0);
+  call(later);
 }
 
 TEST_F(IdentityTest, ABadSecretIsNoBadConfiguration) {
