@@ -66,6 +66,7 @@ set(MESH_SOURCES
   mesh/front/identity_holder.cc
   mesh/front/registry.cc
   mesh/front/service_secrets.cc
+  mesh/front/shown_leaves.cc
   mesh/grpc/auth_context.cc
   mesh/grpc/connection_acceptor.cc
   mesh/grpc/core_queue.cc
@@ -363,7 +364,8 @@ set(MESH_front_test_SOURCES
   mesh/front/identities_test.cc
   mesh/front/identity_holder_test.cc
   mesh/front/registry_test.cc
-  mesh/front/service_secrets_test.cc)
+  mesh/front/service_secrets_test.cc
+  mesh/front/shown_leaves_test.cc)
 
 set(MESH_generation_test_SOURCES
   mesh/certs/authority.cc
