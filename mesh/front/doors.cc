@@ -161,7 +161,8 @@ void Doors::Renew(bool always, bool withdrawn, const OpenDoors& doors) {
     std::swap(pair_, pair);
   }
   verify_ = state.identity != nullptr
-                ? CallerVerifier(state.identity->shared_trust(), crl_, callers_,
+                ? CallerVerifier(state.identity->shared_trust(),
+                                 CrlModeOf(crl_, state), callers_,
                                  runtime_->wall(), &base::Clock::Real())
                 : nullptr;
   leaf_ = leaves_.Show(state.identity.get(), runtime_->wall()());

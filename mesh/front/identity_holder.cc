@@ -42,6 +42,12 @@ bool IsSame(const security::IdentityBytes& a,
 
 }  // namespace
 
+options::CrlMode CrlModeOf(options::CrlMode mode, const IdentityState& state) {
+  return mode == options::CrlMode::kDefault && state.had_crls
+             ? options::CrlMode::kRequire
+             : mode;
+}
+
 std::shared_ptr<IdentityHolder> IdentityHolder::Make(
     std::string name, std::shared_ptr<service::Runtime> runtime,
     std::shared_ptr<GenerationCounter> generations,
@@ -54,6 +60,7 @@ std::shared_ptr<IdentityHolder> IdentityHolder::Make(
   base::MutexLock lock(&before->mu_);
   base::MutexLock own_lock(&holder->mu_);  // Nobody else knows it.
   holder->state_.identity = before->state_.identity;
+  holder->state_.had_crls = before->state_.had_crls;
   holder->state_.generation = holder->generations_->Next();
   holder->alarm_ = before->alarm_;
   return holder;
@@ -153,12 +160,14 @@ void IdentityHolder::OnIdentity(security::IdentityPtr identity) {
   uint64_t generation = 0;
   {
     base::MutexLock lock(&mu_);
-    if (state_.identity != nullptr &&
+    own_crls_ = own_crls_ || identity->trust().has_crls();
+    if (state_.identity != nullptr && state_.had_crls == own_crls_ &&
         IsSame(identity->bytes(), state_.identity->bytes())) {
       return;  // It came twice.
     }
     generation = generations_->Next();
     state_.generation = generation;
+    state_.had_crls = own_crls_;
     if (state_.identity != nullptr && state_.identity->WithdrawnBy(*identity)) {
       state_.withdrawn_before = generation;
       absl::StrAppend(&line,

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "mesh/base/mutex.h"
 #include "mesh/log.h"
+#include "mesh/options/security.h"
 #include "mesh/security/expiry.h"
 #include "mesh/security/source.h"
 #include "mesh/service/runtime.h"
@@ -38,7 +39,13 @@ struct IdentityState {
   uint64_t withdrawn_before = 0;
   // Without an identity: why calls fail that need it. OK: they wait.
   absl::Status missing;
+  // This identity, or an earlier one of its source, had revocation lists.
+  bool had_crls = false;
 };
+
+// What `mode` means in this state. The default requires lists once there were
+// any: a source that loses them must not admit whom they revoked.
+options::CrlMode CrlModeOf(options::CrlMode mode, const IdentityState& state);
 
 // Keeps the last good identity of one source, and tells those who use it of
 // each new one. Counts what the source says, and logs it on the control thread.
@@ -112,7 +119,9 @@ class IdentityHolder final
   bool started_ ABSL_GUARDED_BY(mu_) = false;
   IdentityState state_ ABSL_GUARDED_BY(mu_);
   security::ExpiryAlarm alarm_ ABSL_GUARDED_BY(mu_);  // For state_.identity.
-  std::string refusal_ ABSL_GUARDED_BY(mu_);          // Empty: all is well.
+  // An identity of source_ had revocation lists.
+  bool own_crls_ ABSL_GUARDED_BY(mu_) = false;
+  std::string refusal_ ABSL_GUARDED_BY(mu_);  // Empty: all is well.
   // How often a publish was refused, by reason.
   std::map<std::string, uint64_t> refused_ ABSL_GUARDED_BY(mu_);
   std::vector<std::weak_ptr<User>> users_ ABSL_GUARDED_BY(mu_);

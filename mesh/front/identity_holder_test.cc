@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mesh/certs/authority.h"
+#include "mesh/options/security.h"
 #include "mesh/security/identity.h"
 #include "mesh/security/source_test_util.h"
 #include "mesh/service/service_test_util.h"
@@ -40,12 +41,13 @@ class Told final : public telemetry::Observer {
 class IdentityHolderTest : public ::testing::Test {
  protected:
   // One that ends so much later than now, by the wall clock of the runtime.
-  security::IdentityPtr Identity(absl::Duration lives) const {
+  security::IdentityPtr Identity(
+      absl::Duration lives, const std::vector<std::string>& crls = {}) const {
     const absl::Time now = Now();
-    return *security::Identity::Make(
-        security::BytesOf(security::SvidOf(root_, now, now + lives),
-                          root_.root_pem()),
-        now);
+    security::IdentityBytes bytes = security::BytesOf(
+        security::SvidOf(root_, now, now + lives), root_.root_pem());
+    bytes.crls = crls;
+    return *security::Identity::Make(std::move(bytes), now);
   }
   absl::Time Now() const { return fake_.clock.Now() + service::kWallIsAhead; }
 
@@ -136,6 +138,30 @@ TEST_F(IdentityHolderTest, WhatAnotherSourceLeavesIsWatchedOn) {
   EXPECT_THAT(TakeEvents(), IsEmpty()) << "it was said";
   fake_.loop.Advance(absl::Minutes(1));
   EXPECT_THAT(TakeEvents(), ElementsAre("process tenth_left"));
+}
+
+TEST_F(IdentityHolderTest, ListsAreRequiredOnceItsSourceHadAny) {
+  constexpr auto kDefault = options::CrlMode::kDefault;
+  constexpr auto kRequire = options::CrlMode::kRequire;
+  constexpr auto kIfPresent = options::CrlMode::kIfPresent;
+  const std::string list =
+      *root_.MakeCrl({Now() - absl::Hours(1), Now() + absl::Hours(1)});
+  const auto source =
+      std::make_shared<IdentitySource::Static>(Identity(absl::Minutes(60)));
+  const auto holder = Hold(source);
+  EXPECT_EQ(CrlModeOf(kDefault, holder->state()), kDefault);
+  source->Set(Identity(absl::Minutes(60), {list}));
+  EXPECT_EQ(CrlModeOf(kDefault, holder->state()), kRequire);
+  const security::IdentityPtr none = Identity(absl::Minutes(60));
+  source->Set(none);
+  EXPECT_EQ(CrlModeOf(kDefault, holder->state()), kRequire);
+  EXPECT_EQ(CrlModeOf(kIfPresent, holder->state()), kIfPresent);
+  // Another source begins anew, with its own first identity.
+  const auto other = std::make_shared<IdentitySource::Static>();
+  const auto next = Hold(other, holder.get());
+  EXPECT_EQ(CrlModeOf(kDefault, next->state()), kRequire);
+  other->Set(none);
+  EXPECT_EQ(CrlModeOf(kDefault, next->state()), kDefault);
 }
 
 TEST_F(IdentityHolderTest, NothingIsHeardOrSaidBeforeTheStart) {

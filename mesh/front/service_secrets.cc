@@ -126,7 +126,8 @@ void ServiceSecrets::Renew() {
     secrets->make = [door = std::make_shared<const security::ClientCredentials>(
                          state.identity,
                          security::ClientCredentials::Peer{
-                             policy_.peer, policy_.crl, policy_.one_bundle},
+                             policy_.peer, CrlModeOf(policy_.crl, state),
+                             policy_.one_bundle},
                          &base::WallTime,
                          counters_)](std::function<void(absl::Time)> expires) {
       return door->Make(std::move(expires));

@@ -19,7 +19,7 @@ namespace mesh::options {
 // Whether a peer whose certificates are on no list is admitted, where the list
 // of an issuer is missing or has expired.
 enum class CrlMode : uint8_t {
-  kDefault,    // kRequire once the identity has any list; otherwise no look.
+  kDefault,    // kRequire once the identity has had a list; otherwise no look.
   kRequire,    // The peer is refused.
   kIfPresent,  // The peer is admitted, and that is counted.
 };

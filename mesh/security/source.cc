@@ -77,6 +77,11 @@ std::vector<IdentityNotice> WarningsOf(const Identity* before,
                         "\" has none of the authorities that it had."));
     }
   }
+  if (before->trust().has_crls() && !after.trust().has_crls()) {
+    warn(
+        "the revocation lists are gone. Until there are some again, peers are "
+        "refused where crl is not if_present.");
+  }
   return notices;
 }
 

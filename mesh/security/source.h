@@ -46,8 +46,8 @@ absl::string_view IdentityNoticeName(IdentityNotice::Kind kind);
 bool IsRefusal(IdentityNotice::Kind kind);
 
 // What is to be told when `after` is published: its warnings that `before` did
-// not have, and bundles that keep nothing of what they had. `before` may be
-// null.
+// not have, bundles that keep nothing of what they had, and revocation lists
+// that are gone. `before` may be null.
 std::vector<IdentityNotice> WarningsOf(const Identity* before,
                                        const Identity& after);
 

@@ -134,6 +134,22 @@ TEST(WarningsOfTest, TellsOfABundleThatKeepsNothing) {
             "the bundle \"\" has none of the authorities that it had.");
 }
 
+TEST(WarningsOfTest, TellsOfListsThatAreGone) {
+  const certs::Authority root = RootAt(kNow, "root");
+  IdentityBytes bytes =
+      BytesOf(SvidOf(root, kNow, kNow + absl::Hours(1)), root.pem());
+  const IdentityPtr without = *Identity::Make(bytes, kNow);
+  bytes.crls = {*root.MakeCrl({kNow, kNow + absl::Hours(1)})};
+  const IdentityPtr with = *Identity::Make(bytes, kNow);
+  EXPECT_THAT(WarningsOf(without.get(), *with), testing::IsEmpty());
+  const auto gone = WarningsOf(with.get(), *without);
+  ASSERT_EQ(gone.size(), 1);
+  EXPECT_EQ(gone[0].kind, Kind::kWarning);
+  EXPECT_EQ(gone[0].text,
+            "the revocation lists are gone. Until there are some again, peers "
+            "are refused where crl is not if_present.");
+}
+
 TEST(WarningsOfTest, TellsOnceOfWhatStays) {
   const certs::Authority a = RootAt(kNow, "a");
   const certs::Authority b = RootAt(kNow, "b");

@@ -68,6 +68,28 @@ certs::Issued NewSvid(const certs::Authority& root, const std::string& id,
       certs::SvidOptions(id, now - absl::Minutes(1), now + lives));
 }
 
+// What an application gives. `crls`: revocation lists.
+security::IdentityPtr NewIdentity(const certs::Authority& root,
+                                  const std::string& id,
+                                  const std::vector<std::string>& crls = {}) {
+  const certs::Issued svid = NewSvid(root, id);
+  security::IdentityBytes bytes;
+  bytes.chain = svid.chain;
+  bytes.key = svid.key;
+  bytes.bundles["prod"] = root.root_pem();
+  bytes.crls = crls;
+  return *security::Identity::Make(std::move(bytes), base::WallTime());
+}
+
+// A list that holds now.
+std::string NewCrl(const certs::Authority& root,
+                   const std::vector<std::string>& revoked) {
+  const absl::Time now = base::WallTime();
+  certs::CrlOptions options{now - absl::Minutes(1), now + absl::Hours(1)};
+  options.revoked = revoked;
+  return *root.MakeCrl(options);
+}
+
 // The files of one process.
 class Files {
  public:
@@ -462,6 +484,59 @@ TEST_F(IdentityTest, AServerEndsWhatItHasShownAWithdrawnLeaf) {
   call(later);
 }
 
+TEST_F(IdentityTest, ARevokedCallerStaysOutWhenTheListsAreGone) {
+  const certs::Issued shop = NewSvid(root_, kShop);
+  client_files_.Write(shop, root_.root_pem());
+  const auto source = std::make_shared<security::IdentitySource::Static>(
+      NewIdentity(root_, kCart, {NewCrl(root_, {shop.serial})}));
+  Options options;
+  options.identity = source;
+  Listening server(server_files_.PlainConfig("identity: {}\n"),
+                   std::move(options));
+  const auto refused = [&](const std::string& reason) {
+    const auto by_reason = server.mesh->Metrics().server.peers_refused;
+    return by_reason.count(reason) > 0;
+  };
+  Calling client(ClientConfig(server));
+  client.ExpectFails(grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_TRUE(refused("revoked"));
+  source->Set(NewIdentity(root_, kCart));
+  EXPECT_TRUE(WaitUntil([&] {
+    EXPECT_FALSE(client.Call().ok());
+    return refused("no_crl");
+  }));
+  EXPECT_EQ(server.service.calls, 0);
+  source->Set(NewIdentity(root_, kCart, {NewCrl(root_, {})}));
+  EXPECT_TRUE(WaitUntil([&] { return client.Call().ok(); }));
+}
+
+TEST_F(IdentityTest, ARevokedServerStaysOutWhenTheListsAreGone) {
+  const certs::Issued cart = NewSvid(root_, kCart);
+  server_files_.Write(cart, root_.root_pem());
+  Listening server(ServerConfig());
+  const auto source = std::make_shared<security::IdentitySource::Static>(
+      NewIdentity(root_, kShop, {NewCrl(root_, {cart.serial})}));
+  Options options;
+  options.identity = source;
+  Calling client(client_files_.PlainConfig(absl::StrCat(
+                     "identity: {}\nservices: {cart: {", server.Endpoints(),
+                     ", tls: {peer: \"", kCart, "\"}}}\n")),
+                 std::move(options));
+  const auto refused = [&](const std::string& reason) {
+    return client.mesh->Metrics().services[0].peers_refused.count(reason) > 0;
+  };
+  client.ExpectFails(grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(refused("revoked"));
+  source->Set(NewIdentity(root_, kShop));
+  EXPECT_TRUE(WaitUntil([&] {
+    EXPECT_FALSE(client.Call().ok());
+    return refused("no_crl");
+  }));
+  EXPECT_EQ(server.service.calls, 0);
+  source->Set(NewIdentity(root_, kShop, {NewCrl(root_, {})}));
+  EXPECT_TRUE(WaitUntil([&] { return client.Call().ok(); }));
+}
+
 TEST_F(IdentityTest, ABadSecretIsNoBadConfiguration) {
   Listening server(ServerConfig());
   const std::string config = ClientConfig(server);
@@ -515,16 +590,8 @@ TEST_F(IdentityTest, APublicKeyIsWarnedOfOnce) {
 }
 
 TEST_F(IdentityTest, AKeyGoesWithItsGenerationAtBothEnds) {
-  const auto make = [&](const char* id) {
-    const certs::Issued svid = NewSvid(root_, id);
-    security::IdentityBytes bytes;
-    bytes.chain = svid.chain;
-    bytes.key = svid.key;
-    bytes.bundles["prod"] = root_.root_pem();
-    return *security::Identity::Make(std::move(bytes), base::WallTime());
-  };
-  auto cart = make(kCart);
-  auto shop = make(kShop);
+  auto cart = NewIdentity(root_, kCart);
+  auto shop = NewIdentity(root_, kShop);
   const std::weak_ptr<const security::Identity> old[] = {cart, shop};
   const auto server_source =
       std::make_shared<security::IdentitySource::Static>(std::move(cart));
@@ -542,8 +609,8 @@ TEST_F(IdentityTest, AKeyGoesWithItsGenerationAtBothEnds) {
                      server.Endpoints(), ", tls: {peer: \"", kCart, "\"}}}\n")),
                  std::move(options));
   client.ExpectServedAs(kShop);
-  server_source->Set(make(kCart));
-  client_source->Set(make(kShop));
+  server_source->Set(NewIdentity(root_, kCart));
+  client_source->Set(NewIdentity(root_, kShop));
   for (const auto& identity : old) {
     EXPECT_TRUE(WaitUntil([&] { return identity.expired(); }));
   }
@@ -582,12 +649,7 @@ TEST_F(IdentityTest, TheApplicationMayGiveTheIdentityLater) {
   // The call waits, though it does not wait for ready.
   std::thread later([&] {
     absl::SleepFor(absl::Milliseconds(300));
-    const certs::Issued svid = NewSvid(root_, kShop);
-    security::IdentityBytes bytes;
-    bytes.chain = svid.chain;
-    bytes.key = svid.key;
-    bytes.bundles["prod"] = root_.root_pem();
-    source->Set(*security::Identity::Make(std::move(bytes), base::WallTime()));
+    source->Set(NewIdentity(root_, kShop));
   });
   client.ExpectServedAs(kShop);
   later.join();
