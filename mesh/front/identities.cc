@@ -189,7 +189,7 @@ absl::Status Identities::AddProcess(const options::MeshOptions& options,
   if (!source.ok()) return source.status();
   identities->process =
       IdentityHolder::Make(kProcess, runtime_, generations_, *std::move(source),
-                           identity.start_timeout, before.process.get());
+                           identity.start_timeout, before.process);
   return absl::OkStatus();
 }
 

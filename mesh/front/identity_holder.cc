@@ -52,27 +52,33 @@ std::shared_ptr<IdentityHolder> IdentityHolder::Make(
     std::string name, std::shared_ptr<service::Runtime> runtime,
     std::shared_ptr<GenerationCounter> generations,
     std::shared_ptr<security::IdentitySource> source,
-    absl::Duration start_timeout, const IdentityHolder* before) {
-  std::shared_ptr<IdentityHolder> holder(new IdentityHolder(
+    absl::Duration start_timeout, std::shared_ptr<IdentityHolder> before) {
+  return std::shared_ptr<IdentityHolder>(new IdentityHolder(
       std::move(name), std::move(runtime), std::move(generations),
-      std::move(source), start_timeout));
-  if (before == nullptr) return holder;
-  base::MutexLock lock(&before->mu_);
-  base::MutexLock own_lock(&holder->mu_);  // Nobody else knows it.
-  holder->state_.identity = before->state_.identity;
-  holder->state_.had_crls = before->state_.had_crls;
-  holder->state_.generation = holder->generations_->Next();
-  holder->alarm_ = before->alarm_;
-  return holder;
+      std::move(source), start_timeout, std::move(before)));
+}
+
+void IdentityHolder::Replace(IdentityHolder* before) {
+  // Users go from `before` to this one. They must not hear of a withdrawal
+  // there, and find here what was before it.
+  base::MutexLock before_lock(&before->mu_);
+  before->replaced_ = true;
+  base::MutexLock lock(&mu_);
+  state_ = before->state_;
+  state_.generation = generations_->Next();
+  state_.missing = absl::OkStatus();  // Calls wait anew.
+  alarm_ = before->alarm_;
 }
 
 void IdentityHolder::Start() {
-  IdentityState kept;
+  std::shared_ptr<IdentityHolder> before;
   {
     base::MutexLock lock(&mu_);
     if (std::exchange(started_, true)) return;
-    kept = state_;
+    before = std::move(before_);
   }
+  if (before != nullptr) Replace(before.get());
+  const IdentityState kept = state();
   const absl::Time now = runtime_->clock().Now();
   if (kept.identity != nullptr) LookAt(now, kept.generation);
   // A source of the application may throw.
@@ -160,6 +166,7 @@ void IdentityHolder::OnIdentity(security::IdentityPtr identity) {
   uint64_t generation = 0;
   {
     base::MutexLock lock(&mu_);
+    if (replaced_) return;
     own_crls_ = own_crls_ || identity->trust().has_crls();
     if (state_.identity != nullptr && state_.had_crls == own_crls_ &&
         IsSame(identity->bytes(), state_.identity->bytes())) {

@@ -63,17 +63,19 @@ class IdentityHolder final
   };
 
   // `name`: "process", or the service that has an identity of its own. Calls
-  // wait for the first identity for `start_timeout` at most. That of `before`,
-  // which may be null, holds until then. Nothing is heard or said before
-  // Start().
+  // wait for the first identity for `start_timeout` at most. What `before`,
+  // which may be null, holds at Start() is in force until then. Nothing is
+  // heard or said before Start().
   static std::shared_ptr<IdentityHolder> Make(
       std::string name, std::shared_ptr<service::Runtime> runtime,
       std::shared_ptr<GenerationCounter> generations,
       std::shared_ptr<security::IdentitySource> source,
-      absl::Duration start_timeout, const IdentityHolder* before = nullptr);
+      absl::Duration start_timeout,
+      std::shared_ptr<IdentityHolder> before = nullptr);
 
-  // Hears the source from now on. Further calls do nothing. The source may be
-  // the application's code; then the caller holds no lock.
+  // Hears the source from now on, in place of `before`, which stays as it is.
+  // Further calls do nothing. The source may be the application's code; then
+  // the caller holds no lock.
   void Start();
 
   // Tells `user` of each later change while it is there.
@@ -91,12 +93,17 @@ class IdentityHolder final
   IdentityHolder(std::string name, std::shared_ptr<service::Runtime> runtime,
                  std::shared_ptr<GenerationCounter> generations,
                  std::shared_ptr<security::IdentitySource> source,
-                 absl::Duration start_timeout)
+                 absl::Duration start_timeout,
+                 std::shared_ptr<IdentityHolder> before)
       : name_(std::move(name)),
         runtime_(std::move(runtime)),
         generations_(std::move(generations)),
         source_(std::move(source)),
-        start_timeout_(start_timeout) {}
+        start_timeout_(start_timeout),
+        before_(std::move(before)) {}
+
+  // Takes over what `before` holds, and ends what that hears.
+  void Replace(IdentityHolder* before);
 
   // On the control thread, at `at`. Looks whether the identity of this
   // generation has not been renewed in time.
@@ -117,6 +124,8 @@ class IdentityHolder final
 
   mutable base::Mutex mu_;
   bool started_ ABSL_GUARDED_BY(mu_) = false;
+  std::shared_ptr<IdentityHolder> before_ ABSL_GUARDED_BY(mu_);  // At first.
+  bool replaced_ ABSL_GUARDED_BY(mu_) = false;  // Another one has started.
   IdentityState state_ ABSL_GUARDED_BY(mu_);
   security::ExpiryAlarm alarm_ ABSL_GUARDED_BY(mu_);  // For state_.identity.
   // An identity of source_ had revocation lists.

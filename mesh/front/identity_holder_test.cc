@@ -51,13 +51,18 @@ class IdentityHolderTest : public ::testing::Test {
   }
   absl::Time Now() const { return fake_.clock.Now() + service::kWallIsAhead; }
 
-  std::shared_ptr<IdentityHolder> Hold(std::shared_ptr<IdentitySource> source,
-                                       const IdentityHolder* before = nullptr) {
-    auto holder =
-        IdentityHolder::Make("process", fake_.runtime, generations_,
-                             std::move(source), absl::Seconds(10), before);
+  std::shared_ptr<IdentityHolder> Hold(
+      std::shared_ptr<IdentitySource> source,
+      std::shared_ptr<IdentityHolder> before = nullptr) {
+    auto holder = Make(std::move(source), std::move(before));
     holder->Start();
     return holder;
+  }
+  std::shared_ptr<IdentityHolder> Make(std::shared_ptr<IdentitySource> source,
+                                       std::shared_ptr<IdentityHolder> before) {
+    return IdentityHolder::Make("process", fake_.runtime, generations_,
+                                std::move(source), absl::Seconds(10),
+                                std::move(before));
   }
   std::vector<std::string> TakeEvents() {
     return std::exchange(told_->events, {});
@@ -132,12 +137,37 @@ TEST_F(IdentityHolderTest, WhatAnotherSourceLeavesIsWatchedOn) {
   fake_.loop.Advance(absl::Minutes(40));
   EXPECT_THAT(TakeEvents(), ElementsAre("process third_left"));
   const auto holder =
-      Hold(std::make_shared<IdentitySource::Static>(), old.get());
-  old.reset();
+      Hold(std::make_shared<IdentitySource::Static>(), std::move(old));
   fake_.loop.Advance(absl::Minutes(13));
   EXPECT_THAT(TakeEvents(), IsEmpty()) << "it was said";
   fake_.loop.Advance(absl::Minutes(1));
   EXPECT_THAT(TakeEvents(), ElementsAre("process tenth_left"));
+}
+
+TEST_F(IdentityHolderTest, AnotherSourceBeginsWithWhatTheLastOneSaidBeforeIt) {
+  const certs::Authority gone = security::RootAt(Now(), "gone");
+  const auto trusting = [&](const std::string& bundle) {
+    return *security::Identity::Make(
+        security::BytesOf(
+            security::SvidOf(root_, Now(), Now() + absl::Hours(1)), bundle),
+        Now());
+  };
+  const std::string both = root_.root_pem() + gone.root_pem();
+  const auto source = std::make_shared<IdentitySource::Static>(trusting(both));
+  const auto old = Hold(source);
+  const auto holder = Make(std::make_shared<IdentitySource::Static>(), old);
+  EXPECT_EQ(holder->state().identity, nullptr);
+  const security::IdentityPtr after = trusting(root_.root_pem());
+  source->Set(after);
+  const uint64_t withdrawn = old->state().withdrawn_before;
+  EXPECT_NE(withdrawn, 0u);
+  holder->Start();
+  EXPECT_EQ(holder->state().identity, after);
+  EXPECT_EQ(holder->state().withdrawn_before, withdrawn);
+  EXPECT_GT(holder->state().generation, withdrawn);
+  // The users of both would hear first of this, and then of what was before.
+  source->Set(trusting(both));
+  EXPECT_EQ(old->state().identity, after);
 }
 
 TEST_F(IdentityHolderTest, ListsAreRequiredOnceItsSourceHadAny) {
@@ -158,7 +188,7 @@ TEST_F(IdentityHolderTest, ListsAreRequiredOnceItsSourceHadAny) {
   EXPECT_EQ(CrlModeOf(kIfPresent, holder->state()), kIfPresent);
   // Another source begins anew, with its own first identity.
   const auto other = std::make_shared<IdentitySource::Static>();
-  const auto next = Hold(other, holder.get());
+  const auto next = Hold(other, holder);
   EXPECT_EQ(CrlModeOf(kDefault, next->state()), kRequire);
   other->Set(none);
   EXPECT_EQ(CrlModeOf(kDefault, next->state()), kDefault);

@@ -225,9 +225,8 @@ TEST_F(ServiceSecretsTest, AnotherSourceKeepsTheIdentityUntilItHasOne) {
       Hold(std::make_shared<IdentitySource::Static>(Identity({root_, next_})));
   secrets_->Apply(PolicyOf(old, {"spiffe://prod/cart"}));
   const auto source = std::make_shared<IdentitySource::Static>();
-  const auto holder =
-      IdentityHolder::Make("process", fake_.runtime, generations_, source,
-                           absl::Seconds(10), old.get());
+  const auto holder = IdentityHolder::Make(
+      "process", fake_.runtime, generations_, source, absl::Seconds(10), old);
   holder->Start();
   secrets_->Apply(PolicyOf(holder, {"spiffe://prod/cart"}));
   EXPECT_NE(secrets_->Secrets()->make, nullptr);
