@@ -51,7 +51,7 @@ absl::Status CannotRead(const std::string& path, absl::string_view why) {
 struct ReadFile {
   ~ReadFile() { OPENSSL_cleanse(content.data(), content.size()); }
 
-  FileStamp stamp;         // Before it was read.
+  FileStamp stamp;         // After it was read.
   bool is_steady = true;   // It was the same after that.
   bool is_public = false;  // Everybody may read it.
   absl::Status status;
@@ -99,8 +99,9 @@ void Read(const std::string& path, ReadFile* file) {
     } else if (const int error = ReadInto(fd, before.st_size, &file->content)) {
       file->status = CannotRead(path, std::strerror(error));
     } else {
+      file->stamp = fstat(fd, &after) == 0 ? StampOf(after) : Failed(errno);
       file->is_steady =
-          fstat(fd, &after) == 0 && StampOf(after) == file->stamp &&
+          file->stamp == StampOf(before) &&
           file->content.size() == static_cast<size_t>(before.st_size);
     }
   }
@@ -202,7 +203,7 @@ class FileSource::Watcher final
                        event.change == PathWatch::Change::kReplaced
                            ? FilesPolicy::Change::kReplaced
                            : FilesPolicy::Change::kWritten,
-                       Now());
+                       Look(paths_[event.file]), Now());
     }
   }
 
@@ -232,7 +233,8 @@ class FileSource::Watcher final
       ReadFile file;
       Read(path, &file);
       if (!file.is_steady) {
-        policy_.OnChange(index, FilesPolicy::Change::kWritten, Now());
+        policy_.OnChange(index, FilesPolicy::Change::kWritten, file.stamp,
+                         Now());
       }
       ++index;
       contents.stamps.push_back(file.stamp);

@@ -12,7 +12,9 @@ using Kind = IdentityNotice::Kind;
 
 }  // namespace
 
-void FilesPolicy::OnChange(size_t file, Change change, Moment now) {
+void FilesPolicy::OnChange(size_t file, Change change, const FileStamp& stamp,
+                           Moment now) {
+  files_[file].stamp = stamp;
   files_[file].whole_at =
       change == Change::kReplaced ? absl::InfinitePast() : now.steady + kStill;
   changed_ = true;
@@ -22,8 +24,7 @@ void FilesPolicy::OnLook(const std::vector<FileStamp>& stamps, Moment now) {
   last_look_ = now.steady;
   for (size_t i = 0; i < files_.size(); ++i) {
     if (stamps[i] == files_[i].stamp) continue;
-    files_[i].stamp = stamps[i];
-    OnChange(i, Change::kWritten, now);
+    OnChange(i, Change::kWritten, stamps[i], now);
   }
   // What cannot be used is tried again: the wall clock may have been put right,
   // or there were no descriptors.
@@ -44,12 +45,15 @@ bool FilesPolicy::WantsRead(Moment now) const {
 
 FilesPolicy::Decision FilesPolicy::OnRead(Contents contents, Moment now) {
   Decision decision;
-  bool is_new = changed_;
   for (size_t i = 0; i < files_.size(); ++i) {
-    is_new = is_new || files_[i].stamp != contents.stamps[i];
-    files_[i].stamp = contents.stamps[i];
+    if (files_[i].stamp == FileStamp()) {
+      files_[i].stamp = contents.stamps[i];  // The first read.
+    } else if (files_[i].stamp != contents.stamps[i]) {
+      OnChange(i, Change::kWritten, contents.stamps[i], now);
+    }
   }
   if (now.steady < AllWholeAt()) return decision;  // A writer was faster.
+  const bool is_new = changed_;
   read_again_ = is_new;
   changed_ = false;
   retry_ = false;

@@ -24,7 +24,7 @@ struct Moment {
 
 // What stat(2) says of a file, behind all symbolic links: device, inode, size,
 // modification and change time in ns, and errno. Another value means that
-// something has happened to the file.
+// something has happened to the file. All 0 is no file's.
 using FileStamp =
     std::tuple<uint64_t, uint64_t, int64_t, int64_t, int64_t, int>;
 
@@ -47,7 +47,7 @@ class FilesPolicy {
 
   // What was read of all files at once.
   struct Contents {
-    std::vector<FileStamp> stamps;  // Each file's, just before it was read.
+    std::vector<FileStamp> stamps;  // Each file's, when it had been read.
     // Or why a file could not be read.
     absl::StatusOr<IdentityBytes> bytes = IdentityBytes();
     // To be told if this is published, and not first of all: who named the
@@ -64,14 +64,15 @@ class FilesPolicy {
   FilesPolicy(size_t files, std::string names)
       : names_(std::move(names)), files_(files) {}
 
-  // Something has happened to a file.
-  void OnChange(size_t file, Change change, Moment now);
+  // Something has happened to a file. `stamp` is the one that it has since.
+  void OnChange(size_t file, Change change, const FileStamp& stamp, Moment now);
   // A look at all files. Stamps that nobody has told of count as written.
   void OnLook(const std::vector<FileStamp>& stamps, Moment now);
   // Whether to read all files now, for OnRead().
   bool WantsRead(Moment now) const;
-  // What was read is not used when a file has changed meanwhile: then
-  // OnChange() comes before it.
+  // What was read is not used when a file changed while it was read: then
+  // OnChange() comes before it. Nor is it used when a file has a stamp that
+  // nobody has told of: that counts as written, as in a look.
   Decision OnRead(Contents contents, Moment now);
   // Time has passed. May be called at any time.
   Decision OnTime(Moment now);
@@ -84,7 +85,7 @@ class FilesPolicy {
 
  private:
   struct File {
-    FileStamp stamp;
+    FileStamp stamp;  // All 0: nobody knows any.
     absl::Time whole_at = absl::InfinitePast();
   };
 

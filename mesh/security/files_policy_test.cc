@@ -36,11 +36,11 @@ class FilesPolicyTest : public testing::Test {
   // As inotify tells of it.
   void Rename(size_t file, const std::string& text) {
     Put(file, text);
-    policy_.OnChange(file, Change::kReplaced, now_);
+    policy_.OnChange(file, Change::kReplaced, stamps_[file], now_);
   }
   void Write(size_t file, const std::string& text) {
     Put(file, text);
-    policy_.OnChange(file, Change::kWritten, now_);
+    policy_.OnChange(file, Change::kWritten, stamps_[file], now_);
   }
 
   void Pass(absl::Duration by) {
@@ -132,7 +132,7 @@ TEST_F(FilesPolicyTest, ReadsAtOnceWhatWasRenamed) {
   const certs::Issued next = SvidOf(root_, kWall, kWall + kHour);
   Put(1, next.key);
   Rename(0, next.chain);
-  policy_.OnChange(1, Change::kReplaced, now_);
+  policy_.OnChange(1, Change::kReplaced, stamps_[1], now_);
   EXPECT_EQ(Go(), next.serial);
 }
 
@@ -158,6 +158,29 @@ TEST_F(FilesPolicyTest, ALookFindsWhatNothingTellsOf) {
   Put(1, next.key);
   EXPECT_EQ(Run(absl::Seconds(1)), "") << "it is seen after a second";
   EXPECT_EQ(Run(absl::Milliseconds(100)), next.serial);
+}
+
+TEST_F(FilesPolicyTest, WhatIsWrittenAfterALookIsWaitedFor) {
+  Start();
+  // The look finds all files but the bundle. Then its writer comes to the
+  // bundle, or to a file once more, and nothing tells of it.
+  for (const size_t file : {2, 1}) {
+    SCOPED_TRACE(file);
+    const certs::Issued next = SvidOf(root_, kWall, kWall + kHour);
+    Put(0, next.chain);
+    Put(1, next.key);
+    policy_.OnLook(stamps_, now_);
+    Pass(absl::Milliseconds(50));
+    Put(file, text_[file]);
+    Pass(absl::Milliseconds(50));
+    EXPECT_EQ(Go(), "") << "it may be half";
+    EXPECT_TRUE(policy_.trouble().ok()) << "it says nothing of the identity";
+    Pass(absl::Milliseconds(99));
+    EXPECT_EQ(Go(), "");
+    EXPECT_EQ(policy_.Next(now_), now_.steady + absl::Milliseconds(1));
+    Pass(absl::Milliseconds(1));
+    EXPECT_EQ(Go(), next.serial);
+  }
 }
 
 TEST_F(FilesPolicyTest, WhatIsStillWrittenHoldsBackTheWholeUnit) {
@@ -318,7 +341,7 @@ TEST_F(FilesPolicyTest, WhatChangesWhileItIsReadIsReadAgain) {
   FilesPolicy::Contents torn;
   torn.stamps = stamps_;
   torn.bytes = BytesOf(next, "half");
-  policy_.OnChange(2, Change::kWritten, now_);  // By the shell.
+  policy_.OnChange(2, Change::kWritten, stamps_[2], now_);  // By the shell.
   EXPECT_EQ(policy_.OnRead(std::move(torn), now_).publish, nullptr);
   EXPECT_TRUE(policy_.trouble().ok()) << "it says nothing of the identity";
   Pass(absl::Milliseconds(100));
