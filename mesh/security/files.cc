@@ -79,8 +79,8 @@ void Read(const std::string& path, ReadFile* file) {
   // O_NONBLOCK: opening a FIFO must not wait for its writer.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
-    file->stamp = Failed(errno);
     file->status = CannotRead(path, std::strerror(errno));
+    file->stamp = Look(path);  // As each look has it: it is no news.
     return;
   }
   struct stat before;

@@ -1,18 +1,23 @@
 #include "mesh/security/files.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mesh/security/source_test_util.h"
@@ -191,6 +196,27 @@ TEST_F(FileSourceTest, FilesThatGoAndComeBackAreFollowed) {
   const certs::Issued next = Next();
   PutAll("", next);
   EXPECT_TRUE(heard_->WaitForSerial(next.serial));
+}
+
+TEST_F(FileSourceTest, OneThatCannotBeOpenedIsToldOfOnce) {
+  PutAll("", first_);
+  Start(Files());
+  // A socket can be looked at, and not opened. Its path is short.
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  absl::SNPrintF(address.sun_path, sizeof(address.sun_path),
+                 "/tmp/mesh_files_%d", getpid());
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+            0);
+  std::filesystem::create_symlink(address.sun_path, In("link"));
+  std::filesystem::rename(In("link"), In("ca.crt"));
+  EXPECT_TRUE(heard_->WaitForNotice(Kind::kUnreadable));
+  // The next word would come 2 s after the next look.
+  std::this_thread::sleep_for(std::chrono::seconds(4));
+  EXPECT_EQ(heard_->notices().size(), 1);
+  close(fd);
+  unlink(address.sun_path);
 }
 
 TEST_F(FileSourceTest, OneThatIsNotValidYetComesInItsTime) {
