@@ -57,13 +57,14 @@ class MeshImpl final : public Mesh {
     watcher_ = std::move(watcher);
     registry_->runtime().loop().Post(
         [watcher = watcher_, registry = registry_] {
-          watcher->Start(&registry->runtime().loop(),
-                         [weak = std::weak_ptr<front::Registry>(registry)](
-                             absl::StatusOr<options::MeshOptions> options) {
-                           if (auto registry = weak.lock()) {
-                             registry->Reload(std::move(options)).IgnoreError();
-                           }
-                         });
+          watcher->Start(
+              &registry->runtime().loop(),
+              [weak = std::weak_ptr<front::Registry>(registry)](
+                  absl::StatusOr<options::MeshOptions> options, bool again) {
+                auto registry = weak.lock();
+                return registry == nullptr ||
+                       registry->Reload(std::move(options), again).ok();
+              });
         });
   }
 

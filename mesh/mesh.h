@@ -81,8 +81,9 @@ class Mesh {
  public:
   // Reads `path` (YAML or JSON, schema mesh.v1.Config) and watches it. A
   // changed file is checked whole and applied while calls run. A bad one is
-  // logged and counted, and changes nothing. The error says file, line, column,
-  // field and reason of each thing that is wrong.
+  // logged and counted, and changes nothing. It is tried again each second,
+  // since a file that it names may come late. The error says file, line,
+  // column, field and reason of each thing that is wrong.
   static absl::StatusOr<std::unique_ptr<Mesh>> FromFile(const std::string& path,
                                                         Options options = {});
 

@@ -31,7 +31,7 @@ absl::StatusOr<options::MeshOptions> FileWatcher::Load() {
 
 void FileWatcher::Start(base::Scheduler* loop, Listener listener) {
   loop_ = loop;
-  listener_ = std::make_shared<const Listener>(std::move(listener));
+  told_ = std::make_shared<Told>(Told{std::move(listener)});
   SetTimer(absl::ZeroDuration());
 }
 
@@ -52,12 +52,12 @@ void FileWatcher::Look() {
     return;
   }
   SetTimer(interval_);
-  if (!changed_) return;
-  changed_ = false;
+  if (!changed_ && !told_->refused) return;
+  const bool again = !std::exchange(changed_, false);
   absl::StatusOr<options::MeshOptions> options = Load();
   // Kept here: the watcher may be destroyed inside the call.
-  const std::shared_ptr<const Listener> listener = listener_;
-  (*listener)(std::move(options));
+  const std::shared_ptr<Told> told = told_;
+  told->refused = !told->listener(std::move(options), again);
 }
 
 }  // namespace mesh::config

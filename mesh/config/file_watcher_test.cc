@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -38,13 +39,16 @@ class FileWatcherTest : public testing::Test {
 
   void Start() {
     loop_.Post([this] {
-      watcher_->Start(&loop_,
-                      [this](absl::StatusOr<options::MeshOptions> options) {
-                        if (destroy_in_listener_) watcher_.reset();
-                        base::MutexLock lock(&mu_);
-                        said_.push_back(std::move(options));
-                        cond_.Signal();
-                      });
+      watcher_->Start(
+          &loop_,
+          [this](absl::StatusOr<options::MeshOptions> options, bool again) {
+            if (destroy_in_listener_) watcher_.reset();
+            base::MutexLock lock(&mu_);
+            said_.push_back(std::move(options));
+            again_.push_back(again);
+            cond_.Signal();
+            return again_.size() > refusals_;
+          });
     });
   }
 
@@ -67,6 +71,8 @@ class FileWatcherTest : public testing::Test {
   base::Mutex mu_;
   base::CondVar cond_;
   std::deque<absl::StatusOr<options::MeshOptions>> said_ ABSL_GUARDED_BY(mu_);
+  std::vector<bool> again_ ABSL_GUARDED_BY(mu_);
+  size_t refusals_ = 0;  // How often the listener refuses.
   base::EventLoop loop_{"watcher_test"};
   std::unique_ptr<FileWatcher> watcher_;  // Goes before its loop.
 };
@@ -118,6 +124,27 @@ TEST_F(FileWatcherTest, TellsOfAFileThatTheConfigurationNames) {
   const absl::StatusOr<options::MeshOptions> options = Next();
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->services.at("a")->policy.timeout, absl::Seconds(1));
+}
+
+TEST_F(FileWatcherTest, TellsAgainOfWhatIsRefusedUntilItIsNot) {
+  refusals_ = 2;
+  Replace(path_, WithService("a"));
+  watcher_ = std::make_unique<FileWatcher>(path_, absl::Milliseconds(5));
+  ASSERT_TRUE(watcher_->Load().ok());
+  Start();
+  Replace(path_, WithService("b"));
+  for (int i = 0; i < 3; ++i) {
+    const absl::StatusOr<options::MeshOptions> options = Next();
+    ASSERT_TRUE(options.ok()) << options.status();
+    EXPECT_EQ(options->services.count("b"), 1u);
+  }
+  // Nothing more is said of it.
+  Replace(path_, WithService("c"));
+  const absl::StatusOr<options::MeshOptions> options = Next();
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->services.count("c"), 1u);
+  base::MutexLock lock(&mu_);
+  EXPECT_THAT(again_, testing::ElementsAre(false, true, true, false));
 }
 
 TEST_F(FileWatcherTest, LoadsByItselfWhenItWasNotAskedTo) {

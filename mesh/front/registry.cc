@@ -1,12 +1,15 @@
 #include "mesh/front/registry.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <iterator>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "mesh/config/text.h"
 #include "mesh/log.h"
 
@@ -15,6 +18,17 @@ namespace {
 
 // Most names that a message lists.
 constexpr size_t kMostNames = 10;
+
+// Whether two errors differ in numbers at most. The time may be one of them.
+bool IsSameReason(absl::string_view a, absl::string_view b) {
+  const auto words = [](absl::string_view text) {
+    std::string rest(text);
+    rest.erase(std::remove_if(rest.begin(), rest.end(), absl::ascii_isdigit),
+               rest.end());
+    return rest;
+  };
+  return words(a) == words(b);
+}
 
 void Count(const security::ClientCounters& counters,
            telemetry::ServiceSnapshot* service) {
@@ -157,21 +171,29 @@ absl::StatusOr<SecretsPolicy> Registry::PolicyOf(
   return policy;
 }
 
-absl::Status Registry::Reload(absl::StatusOr<options::MeshOptions> options) {
+absl::Status Registry::Reload(absl::StatusOr<options::MeshOptions> options,
+                              bool again) {
+  if (again) {
+    base::MutexLock lock(&mu_);
+    if (reload_error_.empty()) return absl::OkStatus();
+  }
   const absl::StatusOr<Warnings> warnings =
       options.ok() ? TakeOver(*std::move(options))
                    : absl::StatusOr<Warnings>(options.status());
   const absl::Status& status = warnings.status();
+  bool is_known = false;
   {
     base::MutexLock lock(&mu_);
     if (status.ok()) {
       ++reloads_;
       reload_error_.clear();
     } else {
-      ++reload_failures_;
+      is_known = again && IsSameReason(status.message(), reload_error_);
+      if (!is_known) ++reload_failures_;
       reload_error_ = std::string(status.message());
     }
   }
+  if (is_known) return status;
   if (status.ok()) {
     Warn(*warnings);
     runtime_->Log(LogSeverity::kInfo, "the configuration was reloaded.");

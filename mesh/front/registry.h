@@ -43,7 +43,12 @@ class Registry {
 
   // Applies a changed configuration, or counts why there is none. Either way it
   // logs. Returns what Apply() would.
-  absl::Status Reload(absl::StatusOr<options::MeshOptions> options);
+  //
+  // `again`: the configuration was refused, and is tried once more. While it is
+  // refused for the same reason that is neither logged nor counted. When
+  // another one is in force since, nothing is done.
+  absl::Status Reload(absl::StatusOr<options::MeshOptions> options,
+                      bool again = false);
 
   // Never null. The calls of a service that is not configured fail and say
   // which services are. A configured service is kept, with its connections and

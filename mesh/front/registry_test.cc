@@ -211,6 +211,31 @@ TEST_F(RegistryTest, ABadReloadChangesNothingAndIsCountedAndLogged) {
   EXPECT_EQ(metrics.config_error, "");
 }
 
+TEST_F(RegistryTest, ARefusedReloadThatIsTriedAgainIsSilentUntilItIsAnother) {
+  Apply(Of({"cart"}));
+  const auto refuse = [&](const std::string& why, bool again) {
+    EXPECT_FALSE(
+        registry_->Reload(absl::InvalidArgumentError(why), again).ok());
+    EXPECT_EQ(registry_->Metrics().config_error, why);
+    return std::make_pair(registry_->Metrics().config_reload_failures,
+                          Lines().size());
+  };
+  EXPECT_EQ(refuse("expired, and it is 12:00:01.", false),
+            std::make_pair(uint64_t{1}, size_t{1}));
+  EXPECT_EQ(refuse("expired, and it is 12:00:02.", true),
+            std::make_pair(uint64_t{1}, size_t{1}));
+  EXPECT_EQ(refuse("missing.", true), std::make_pair(uint64_t{2}, size_t{2}));
+  EXPECT_EQ(refuse("missing.", false), std::make_pair(uint64_t{3}, size_t{3}))
+      << "it is a new one";
+  EXPECT_TRUE(registry_->Reload(Of({"cart"}, absl::Seconds(2)), true).ok());
+  EXPECT_EQ(registry_->Metrics().config_reloads, 1u);
+  EXPECT_EQ(registry_->Metrics().config_error, "");
+  // One that came meanwhile stays.
+  EXPECT_TRUE(registry_->Reload(Of({"cart"}, absl::Seconds(3)), true).ok());
+  EXPECT_EQ(registry_->Metrics().config_reloads, 1u);
+  EXPECT_EQ(TimeoutOf(*registry_->Service("cart")), absl::Seconds(2));
+}
+
 TEST_F(RegistryTest, OneServiceWithoutItsFilesKeepsAllAsTheyAre) {
   Apply(Of({"cart"}));
   const auto cart = registry_->Service("cart");

@@ -560,6 +560,30 @@ TEST_F(IdentityTest, ABadSecretIsNoBadConfiguration) {
               HasSubstr("mesh_identity_failing{identity=\"process\"} 1"));
 }
 
+TEST_F(IdentityTest, AReloadIsAppliedWhenTheFilesThatItNamesHaveCome) {
+  const auto log = std::make_shared<Log>();
+  Options options;
+  options.log_sink = log->Sink();
+  Listening server(ServerConfig("{mode: permissive}"), std::move(options));
+  const auto now = [&] { return server.mesh->Metrics(); };
+  server_files_.PlainConfig(
+      "identity: {files: {cert: tls.pem, key: tls.key, ca: ca.pem, bundles: "
+      "{partner: partner.pem}}}\n"
+      "server: {mode: strict}\n");
+  ASSERT_TRUE(WaitUntil([&] { return now().config_reload_failures == 1; }));
+  EXPECT_THAT(now().config_error, HasSubstr("partner.pem"));
+  // It is tried again, and nothing is said of that.
+  absl::SleepFor(absl::Milliseconds(2500));
+  EXPECT_EQ(now().config_reload_failures, 1);
+  EXPECT_EQ(log->Count("is not applied"), 1) << log->Text();
+  EXPECT_EQ(now().server.mode, "permissive");
+  server_files_.WriteRaw("partner.pem", NewRoot("partner").root_pem());
+  ASSERT_TRUE(WaitUntil([&] { return now().config_reloads == 1; }));
+  EXPECT_EQ(now().config_error, "");
+  EXPECT_EQ(now().server.mode, "strict");
+  EXPECT_EQ(log->Count("could not be read"), 1) << log->Text();
+}
+
 TEST_F(IdentityTest, ABadFileAtStartIsAnError) {
   const std::string file = client_files_.Config("");
   const auto why = [&] {
