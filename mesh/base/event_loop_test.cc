@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "mesh/testing/no_threads.h"
 
 namespace mesh::base {
 namespace {
@@ -506,16 +507,10 @@ TEST(EventLoopTest, NothingBlocksInAForkedChild) {
 #endif
 
 TEST(EventLoopTest, WhereNoThreadCanBeStartedItSaysSoAndDoesNothing) {
-  pthread_attr_t before, huge;
-  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
-  ASSERT_EQ(pthread_getattr_default_np(&huge), 0);
-  // No address space has room for such a stack.
-  ASSERT_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 60), 0);
-  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
   auto held = std::make_shared<int>(0);
   {
+    const testing::NoThreads none;
     EventLoop loop("mesh_test");
-    ASSERT_EQ(pthread_setattr_default_np(&before), 0);
     EXPECT_NE(
         loop.failure().find("the thread \"mesh_test\" could not be started: "),
         std::string::npos)
@@ -525,8 +520,6 @@ TEST(EventLoopTest, WhereNoThreadCanBeStartedItSaysSoAndDoesNothing) {
     EXPECT_EQ(held.use_count(), 1);
     EXPECT_FALSE(loop.OnLoopThread());
   }
-  pthread_attr_destroy(&before);
-  pthread_attr_destroy(&huge);
   EXPECT_EQ(EventLoop("mesh_test").failure(), "");
 }
 

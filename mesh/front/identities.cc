@@ -247,7 +247,8 @@ absl::StatusOr<std::shared_ptr<security::IdentitySource>> Identities::MakeFiles(
 }
 
 std::shared_ptr<base::EventLoop> Identities::Loop() {
-  if (loop_ == nullptr) {
+  // There may be threads by now.
+  if (loop_ == nullptr || !loop_->failure().empty()) {
     loop_ = std::make_shared<base::EventLoop>("mesh-identity");
   }
   return loop_;

@@ -16,6 +16,7 @@
 #include "mesh/base/clock.h"
 #include "mesh/security/source_test_util.h"
 #include "mesh/service/service_test_util.h"
+#include "mesh/testing/no_threads.h"
 
 namespace mesh::front {
 namespace {
@@ -138,6 +139,18 @@ TEST_F(IdentitiesTest, AnotherPeerKeepsTheSourceWhateverItsFilesAreNow) {
   EXPECT_TRUE(status.ok()) << status;
   ASSERT_EQ(now_.own.size(), 1);
   EXPECT_EQ(now_.own[0].second, holder);
+}
+
+TEST_F(IdentitiesTest, AThreadThatWasNotToBeHadIsAskedForAgain) {
+  Make();
+  Add("cart", "a.pem");
+  {
+    const testing::NoThreads none;
+    const absl::Status status = Apply();
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("no thread"));
+  }
+  EXPECT_TRUE(Apply().ok());
 }
 
 TEST_F(IdentitiesTest, AnErrorHasThePlaceOfItsField) {

@@ -117,6 +117,16 @@ class Stream final
       delete stream;
       return;
     }
+    // It goes with the closure: on the loop's thread, or here at once if the
+    // loop was stopped. Nothing of it may be used after this.
+    stream->loop_->Post(
+        [last = std::shared_ptr<Stream>(stream, &Stream::DeleteLast)] {});
+  }
+  static void DeleteLast(Stream* stream) {
+    if (stream->loop_->OnLoopThread()) {
+      delete stream;
+      return;
+    }
     // The thread of this loop ends by itself.
     const auto other = std::make_shared<base::EventLoop>("mesh-workload");
     other->Post([other, stream] { delete stream; });

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "mesh/certs/agent.h"
 #include "mesh/security/source_test_util.h"
+#include "mesh/testing/no_threads.h"
 
 namespace mesh::security {
 namespace {
@@ -20,7 +23,7 @@ constexpr absl::Duration kHour = absl::Hours(1);
 constexpr char kCart[] = "spiffe://prod/cart";
 
 // A real agent in this process, on a socket.
-class WorkloadApiTest : public testing::Test {
+class WorkloadApiTest : public ::testing::Test {
  protected:
   WorkloadApiTest()
       // A socket's path is short, so it cannot stand in the test's directory.
@@ -66,14 +69,14 @@ TEST_F(WorkloadApiTest, PublishesWhatIsPushed) {
   StartSource();
   for (int i = 0; i < 5; ++i) PushNext();
   EXPECT_EQ(agent_->opened(), 1) << "all on one stream";
-  EXPECT_THAT(heard_->notices(), testing::IsEmpty());
+  EXPECT_THAT(heard_->notices(), ::testing::IsEmpty());
 }
 
 TEST_F(WorkloadApiTest, WaitsForAnAgentThatComesLater) {
   StartSource();
   ASSERT_TRUE(heard_->WaitForNotice(Kind::kNoAnswer));
-  EXPECT_THAT(heard_->notices()[0].text, testing::HasSubstr(address_));
-  EXPECT_THAT(heard_->identities(), testing::IsEmpty());
+  EXPECT_THAT(heard_->notices()[0].text, ::testing::HasSubstr(address_));
+  EXPECT_THAT(heard_->identities(), ::testing::IsEmpty());
   StartAgent();
   PushNext();
   EXPECT_TRUE(heard_->WaitForNotice(Kind::kRecovered));
@@ -115,7 +118,7 @@ TEST_F(WorkloadApiTest, AnAgentThatRefusesIsToldOfAndAskedAgain) {
       grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "no identity issued"));
   ASSERT_TRUE(heard_->WaitForNotice(Kind::kNoAnswer));
   EXPECT_THAT(heard_->notices()[0].text,
-              testing::HasSubstr("PERMISSION_DENIED: no identity issued"));
+              ::testing::HasSubstr("PERMISSION_DENIED: no identity issued"));
   EXPECT_EQ(heard_->identities().size(), 1) << "the last one stays";
   PushNext();
   EXPECT_TRUE(heard_->WaitForNotice(Kind::kRecovered));
@@ -126,7 +129,7 @@ TEST_F(WorkloadApiTest, AnAgentThatHangsIsLeft) {
   StartSource();
   ASSERT_TRUE(heard_->WaitForNotice(Kind::kNoAnswer));
   EXPECT_THAT(heard_->notices()[0].text,
-              testing::HasSubstr("it does not answer."));
+              ::testing::HasSubstr("it does not answer."));
   PushNext();
 }
 
@@ -160,6 +163,35 @@ TEST_F(WorkloadApiTest, ASourceMayOutliveItsLoop) {
   loop->Stop();
   source->reset();
   EXPECT_TRUE(heard_->WaitFor([&] { return agent_->open() == 0; }));
+}
+
+// Open descriptors of this process.
+int CountFds() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<int>(std::distance(begin(all), end(all)));
+}
+
+TEST_F(WorkloadApiTest, NothingOfAStreamStaysWhereThereIsNoThread) {
+  StartAgent();
+  agent_->Push(Response(Next(), root_.pem()));
+  const auto loop = std::make_shared<base::EventLoop>("workload-test");
+  const auto open = [&] {
+    auto source = WorkloadApiSource::Make(address_, {}, loop);
+    EXPECT_TRUE(heard_->WaitFor([&] { return agent_->open() == 1; }));
+    return *std::move(source);
+  };
+  const auto left = [&] { return agent_->open() == 0; };
+  open().reset();  // gRPC has its threads from now on.
+  ASSERT_TRUE(heard_->WaitFor(left));
+  const int before = CountFds();
+  for (int i = 0; i < 5; ++i) {
+    auto source = open();
+    const testing::NoThreads none;
+    source.reset();
+    ASSERT_TRUE(heard_->WaitFor(left));
+  }
+  EXPECT_TRUE(heard_->WaitFor([&] { return CountFds() <= before; }))
+      << CountFds() << " open descriptors, and there were " << before;
 }
 
 TEST_F(WorkloadApiTest, AListOf100000EntriesComesThrough) {
