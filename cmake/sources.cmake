@@ -210,6 +210,7 @@ set(MESH_TEST_PROGRAMS
   certs_test
   channel_call_test
   channel_test
+  cleansing_test
   client_credentials_test
   cluster_test
   config_test
@@ -314,6 +315,11 @@ set(MESH_channel_test_SOURCES
 
 set(MESH_channel_test_PROTOS
   tests/support/test_service.proto)
+
+set(MESH_cleansing_test_SOURCES
+  mesh/certs/agent.cc
+  mesh/certs/authority.cc
+  mesh/security/cleansing_test.cc)
 
 set(MESH_client_credentials_test_SOURCES
   mesh/certs/authority.cc

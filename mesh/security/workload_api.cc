@@ -22,6 +22,7 @@
 #include "mesh/base/random.h"
 #include "mesh/security/spiffe_id.h"
 #include "mesh/security/workload_policy.h"
+#include "openssl/crypto.h"
 
 namespace mesh::security {
 namespace {
@@ -261,7 +262,9 @@ class WorkloadApiSource::Client final
       message = *std::exchange(message_, std::nullopt);
     }
     if (stopped_) return;
-    Act(policy_.OnMessage(BytesOf(message), Now()));
+    std::string bytes = BytesOf(message);
+    Act(policy_.OnMessage(bytes, Now()));
+    OPENSSL_cleanse(bytes.data(), bytes.size());  // Keys stand in it.
     Go();
   }
 
