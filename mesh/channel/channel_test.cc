@@ -578,6 +578,91 @@ TEST_F(ChannelTest, CodeOfTheApplicationThatThrowsChangesNoCall) {
   EXPECT_GE(thrown["log_sink"], 1u) << "that there is an endpoint";
 }
 
+// Calls the mesh back on all that it is told of calls.
+class CallingBack final : public telemetry::Observer {
+ public:
+  explicit CallingBack(v1::Config config) : config_(std::move(config)) {}
+  void SetMesh(Mesh* mesh) { mesh_ = mesh; }
+  int hedges() const { return hedges_; }
+
+  void OnCallStart(const telemetry::CallInfo&,
+                   const telemetry::CallStartEvent&) override {
+    CallBack();
+  }
+  void OnPick(const telemetry::CallInfo&,
+              const telemetry::PickEvent&) override {
+    CallBack();
+  }
+  void OnAttemptEnd(const telemetry::CallInfo&,
+                    const telemetry::AttemptEvent&) override {
+    CallBack();
+  }
+  void OnRetryDecision(const telemetry::CallInfo&,
+                       const telemetry::RetryEvent& event) override {
+    hedges_ += event.verdict == telemetry::RetryEvent::Verdict::kHedge;
+    CallBack();
+  }
+  void OnCallEnd(const telemetry::CallInfo&,
+                 const telemetry::CallEvent&) override {
+    CallBack();
+  }
+  bool WantsPicks() const override { return true; }
+
+ private:
+  void CallBack() {
+    Mesh* const mesh = mesh_;
+    if (mesh == nullptr) return;
+    EXPECT_EQ(mesh->Metrics().config_error, "");
+    EXPECT_TRUE(mesh->Reload(config_).ok());
+  }
+
+  const v1::Config config_;
+  std::atomic<Mesh*> mesh_{nullptr};
+  std::atomic<int> hedges_{0};
+};
+
+// What a hedged call tells comes under a lock of that call. If the mesh took it
+// for what it is asked then, this would hang.
+TEST_F(ChannelTest, AnObserverOfAHedgedCallMayCallTheMesh) {
+  v1::Config config;
+  v1::Service& service = (*config.mutable_services())["test"];
+  std::vector<std::unique_ptr<TestServer>> servers;
+  for (int i = 0; i < 2; ++i) {
+    servers.push_back(TestServer::Start().value());
+    service.add_endpoints()->set_address(servers.back()->address());
+  }
+  v1::Hedging& hedging = *service.mutable_policy()->mutable_hedging();
+  hedging.set_mode(v1::MODE_ENFORCE);
+  hedging.mutable_delay()->set_nanos(2'000'000);
+  service.mutable_policy()->set_idempotent(true);
+  service.mutable_retry_budget()->set_min_per_second(10000);
+  const auto observer = std::make_shared<CallingBack>(config);
+  Options options;
+  options.observers.push_back(observer);
+  auto mesh = Mesh::Create(config, std::move(options));
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  auto stub = TestService::NewStub((*mesh)->Channel("test"));
+  observer->SetMesh(mesh->get());
+  // The first or the second attempt wins, both fail, or time runs out.
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    test::Request request;
+    test::Reply reply;
+    request.mutable_directives()->set_sleep_ms(i == 0 ? 20000 : 20);
+    if (i % 2 != 0) {
+      request.mutable_directives()->set_code(grpc::StatusCode::UNAVAILABLE);
+    }
+    if (i == 0) {
+      context.set_deadline(std::chrono::system_clock::now() +
+                           std::chrono::milliseconds(100));
+    }
+    EXPECT_EQ(stub->Unary(&context, request, &reply).ok(),
+              i != 0 && i % 2 == 0);
+  }
+  observer->SetMesh(nullptr);
+  EXPECT_GT(observer->hedges(), 0);
+}
+
 TEST_F(ChannelTest, AMeshFromAFileMayGoBeforeItHasAChannel) {
   const std::string path = absl::StrCat(testing::TempDir(), "/unused.yaml");
   std::ofstream(path) << "services: {test: {endpoints: [127.0.0.1:1]}}\n";

@@ -11,8 +11,9 @@ namespace mesh::telemetry {
 // logged. The call goes on as if the observer had ignored the event.
 //
 // It may call the mesh back, but must not destroy it. The mesh holds no lock
-// then, but for one: what a hedged call tells comes under a lock of that call.
-// The functions of mesh::Mesh and other calls do not take that lock.
+// then, but for one. A hedged call has attempts on several threads, so it tells
+// what it tells under a lock of its own, in one order. The functions of
+// mesh::Mesh and other calls do not take that lock.
 class Observer {
  public:
   virtual ~Observer() = default;
