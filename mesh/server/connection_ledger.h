@@ -257,7 +257,7 @@ class ConnectionLedger {
   // Infinite: it need not leave.
   absl::Time LeavingSince(const Connection& connection) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Of all that may be its connection, the one that has to leave first.
+  // When the first of all that may be its connection had to leave.
   absl::Time LeavingSince(const Contact& contact) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Whether it has a connection, and was judged by an older trust.
