@@ -59,7 +59,7 @@ only_public_symbols() {
     -e '^(mesh::v1::|(typeinfo|typeinfo name|vtable) for mesh::v1::)' \
     -e '^descriptor_table_mesh_2fv1_' \
     -e '^mesh::(CreateChannel\(|Default(ConfigText|Metrics|PrometheusText)[\[(]|Mesh::|server::(Attach|PeerOf)\()' \
-    -e '^mesh::security::(Identity|IdentityFeed)::' \
+    -e '^mesh::security::(Identity::|IdentityFeed::|IdentityBytes::~)' \
     -e '^mesh::telemetry::HistogramSnapshot::' symbols)
   [[ -z $other ]] || {
     echo "symbols that are not public:"
